@@ -53,7 +53,7 @@ fn a_package_that_is_there_gets_the_new_spec() {
     let wanted = FILE.replace("- where=1.1   #", "- where >=1,<2   #").replace('\n', "\r\n");
     assert_eq!(file(&world), wanted);
     let outcome = world.mlconda(["add", "where"]).success();
-    assert!(outcome.stderr.contains("`where >=1,<2` is there already"), "{outcome}");
+    assert!(outcome.stderr.contains("`where >=1,<2` is already in the file"), "{outcome}");
     assert_eq!(file(&world), wanted);
 }
 
@@ -75,7 +75,7 @@ fn what_cannot_be_locked_leaves_file_and_lock_as_they_were() {
     --- stdout
     --- stderr
     error: the list `dependencies` does not ask for `unicode`
-    hint: packages that others need come and go with these; `mlconda why` tells which
+    hint: a dependency of another package is removed together with that package; `mlconda why` shows which
     ");
     world.mlconda(["add", "unicode", "--dry-run"]).success();
     assert_eq!(files(), before);
@@ -108,8 +108,8 @@ fn a_file_is_begun_once() {
     exit code 1
     --- stdout
     --- stderr
-    error: there is a `environment.yml` already
-    hint: `mlconda add SPEC` adds to it; for `conda activate` in new shells, name the shell: `mlconda init bash`
+    error: `environment.yml` already exists
+    hint: add packages with `mlconda add SPEC`; to set up `conda activate`, give the shell: `mlconda init bash`
     ");
 }
 
@@ -121,7 +121,7 @@ fn without_a_file_there_is_nothing_to_add_to() {
     --- stdout
     --- stderr
     error: there is no `environment.yml` in `[TEMP]/work`
-    hint: name the file with `-f FILE`, or begin one: `mlconda init`
+    hint: give the file with `-f FILE`, or create one: `mlconda init`
     ");
     world.write("other.yml", "dependencies: [where]\nchannels:\n- ${CHANNELS}/main\n");
     world.mlconda(["add", "-f", "other.yml", "unicode"]).success();

@@ -170,7 +170,10 @@ fn a_limit_of_the_shell_is_an_error_with_words() {
     let script = "ulimit -f 1000; exec \"$0\" install env.lock -p prefix";
     let outcome = world.run("/bin/sh", &["-c", script, &program]).failure(1);
     assert!(outcome.stderr.contains("File too large"), "{outcome}");
-    assert!(outcome.stderr.contains("hint: a limit of the shell or the container (`ulimit -f`)"), "{outcome}");
+    assert!(
+        outcome.stderr.contains("hint: the file is larger than a limit of the shell or container (`ulimit -f`)"),
+        "{outcome}"
+    );
     assert_eq!(mlconda_test::tree::difference(&before, &world.tree()), "");
 
     let script = "ulimit -s 256; exec \"$0\" install env.lock -p prefix";

@@ -56,7 +56,7 @@ fn whoever_edits_a_shared_file_is_found_out() {
     --- stdout
     --- stderr
     Installing 2 packages into `[TEMP]/work/two`
-    warning: `where-2.0-h4bc722e_0.conda` was damaged in the cache and is fetched again: `share/where/message.txt` has another size
+    warning: `where-2.0-h4bc722e_0.conda` was damaged in the cache and is downloaded again: `share/where/message.txt` has another size
     + tzdata 2024a
     + where 2.0
     Linked 2 packages in `[TEMP]/work/two`: 5 files, [SIZE] ([SIZE] of it shared by hard link, 1 package from the cache), in [TIME].
@@ -114,19 +114,19 @@ fn every_kind_of_damage_is_found() {
         let outcome = install(&world, "prefix", &["--verify-cache"]).success();
         let warnings = outcome.stderr.lines().filter(|line| line.starts_with("warning"));
         found.extend(warnings.map(|line| format!("{line}\n")));
-        assert_eq!(server.count(".conda"), 1, "{path}: it alone is fetched again");
+        assert_eq!(server.count(".conda"), 1, "{path}: it alone is downloaded again");
         assert_eq!(tree::difference(&fresh, &tree::tree(&world.work().join("prefix")).unwrap()), "", "{path}");
     }
     assert_snapshot!(world.normal(&found), @"
-    warning: `tzdata-2024a-hd8ed1ab_0.conda` was damaged in the cache and is fetched again: `share/zoneinfo/Etc/UTC` has another content
-    warning: `tzdata-2024a-hd8ed1ab_0.conda` was damaged in the cache and is fetched again: `share/zoneinfo/Europe/Paris` has another size
-    warning: `links-1.0-h4bc722e_0.conda` was damaged in the cache and is fetched again: `lib/links/libone.so.1.2.3` is missing
-    warning: `links-1.0-h4bc722e_0.conda` was damaged in the cache and is fetched again: `lib/links/libone.so.1` is not the link that it was
-    warning: `links-1.0-h4bc722e_0.conda` was damaged in the cache and is fetched again: `lib/links/libone.so.1.2.3` has the permissions 600
-    warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is fetched again: `info/paths.json` has another content
-    warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is fetched again: `info/link.json` has another content
-    warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is fetched again: failed to open file `[TEMP]/home/.cache/mlconda/packages-3/[SHA256]/info/mlconda.json`: No such file or directory (os error [NUMBER])
-    warning: `python-3.11.9-h4bc722e_0_cpython.conda` was damaged in the cache and is fetched again: `bin/python3.11` is no file
+    warning: `tzdata-2024a-hd8ed1ab_0.conda` was damaged in the cache and is downloaded again: `share/zoneinfo/Etc/UTC` has another content
+    warning: `tzdata-2024a-hd8ed1ab_0.conda` was damaged in the cache and is downloaded again: `share/zoneinfo/Europe/Paris` has another size
+    warning: `links-1.0-h4bc722e_0.conda` was damaged in the cache and is downloaded again: `lib/links/libone.so.1.2.3` is missing
+    warning: `links-1.0-h4bc722e_0.conda` was damaged in the cache and is downloaded again: `lib/links/libone.so.1` is not the link that it was
+    warning: `links-1.0-h4bc722e_0.conda` was damaged in the cache and is downloaded again: `lib/links/libone.so.1.2.3` has the permissions 600
+    warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is downloaded again: `info/paths.json` has another content
+    warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is downloaded again: `info/link.json` has another content
+    warning: `greet-2.0-pyhd8ed1ab_0.conda` was damaged in the cache and is downloaded again: failed to open file `[TEMP]/home/.cache/mlconda/packages-3/[SHA256]/info/mlconda.json`: No such file or directory (os error [NUMBER])
+    warning: `python-3.11.9-h4bc722e_0_cpython.conda` was damaged in the cache and is downloaded again: `bin/python3.11` is not a file
     ");
     assert!(!install(&world, "prefix", &["--verify-cache"]).success().stderr.contains("warning"));
 }
@@ -144,7 +144,7 @@ fn a_damaged_package_that_cannot_be_fetched_again() {
     Installing 1 package into `[TEMP]/work/two`
     error: `tzdata-2024a-hd8ed1ab_0.conda` is damaged in the cache, and network access is disabled
       because: `share/zoneinfo/Etc/UTC` has another size
-    hint: install once without `--offline`: then it is fetched again
+    hint: install once without `--offline`: it is then downloaded again
     ");
     assert_eq!(tree::difference(&before, &world.tree()), "");
 }
@@ -156,7 +156,7 @@ fn what_is_missing_in_the_cache_is_fetched_again_without_being_asked() {
     fs_err::remove_file(entry(&packages, "lib/links").join("lib/links/libone.so.1.2.3")).unwrap();
     fs_err::remove_dir_all(entry(&packages, "share/zoneinfo").join("info")).unwrap();
     let outcome = install(&world, "two", &[]).success();
-    assert_eq!(outcome.stderr.matches("was damaged in the cache and is fetched again").count(), 2, "{outcome}");
+    assert_eq!(outcome.stderr.matches("was damaged in the cache and is downloaded again").count(), 2, "{outcome}");
     assert_eq!(server.count(".conda"), 4);
     assert_eq!(world.read("two/lib/links/libone.so"), "one\n");
 }
@@ -412,7 +412,7 @@ fn two_locks_for_one_prefix_are_refused() {
     exit code 2
     --- stdout
     --- stderr
-    error: several locks are for `[TEMP]/root/envs/a`: give one of them
+    error: several locks have the prefix `[TEMP]/root/envs/a`: give one of them
     ");
 }
 
@@ -439,7 +439,7 @@ fn commands_do_not_go_missing_with_a_file_of_the_cache() {
     install(&world, "one", &[]).success();
     fs_err::remove_file(entry(&packages, "site-packages/greet").join("info/link.json")).unwrap();
     let outcome = install(&world, "two", &[]).success();
-    assert_eq!(outcome.stderr.matches("was damaged in the cache and is fetched again").count(), 1, "{outcome}");
+    assert_eq!(outcome.stderr.matches("was damaged in the cache and is downloaded again").count(), 1, "{outcome}");
     assert!(world.work().join("two/bin/greet").is_file());
     assert_eq!(server.count("greet-2.0"), 2);
 }
@@ -452,7 +452,7 @@ fn what_a_script_did_to_one_environment_does_not_get_into_the_next() {
     let edits = PackageBuilder::new("edits", "1.0").executable("bin/.edits-post-link.sh", script);
     world.write("a.lock", &(world.read("a.lock") + &line(&world, &edits)));
     let outcome = world.mlconda(["install", "a.lock", "b.lock"]).success();
-    assert_eq!(outcome.stderr.matches("is fetched again: `share/where/message.txt` has another size").count(), 1);
+    assert_eq!(outcome.stderr.matches("is downloaded again: `share/where/message.txt` has another size").count(), 1);
     let messages = ["a", "b"]
         .map(|name| fs_err::read_to_string(world.named_prefix(name).join("share/where/message.txt")).unwrap());
     assert_eq!(messages, ["where 1.0\nedited\n", "where 1.0\n"]);
@@ -485,5 +485,5 @@ fn a_cache_that_cannot_be_mended_or_read_is_done_without() {
     close(&packages, 0o555);
     is_downloaded("warning: packages could not be put into the cache: ");
     close(&packages, 0o755);
-    is_downloaded("was damaged in the cache and is fetched again");
+    is_downloaded("was damaged in the cache and is downloaded again");
 }

@@ -138,14 +138,14 @@ fn packages_are_renewed_by_name_or_all() {
     exit code 1
     --- stdout
     --- stderr
-    error: `bass` is in no lock and not asked for, and cannot be updated
+    error: `bass` is in no lock and not asked for, so there is nothing to update
     hint: did you mean `base`?
     ");
     assert_snapshot!(world.lock(&["--update", "environment.yml"]).failure(2), @"
     exit code 2
     --- stdout
     --- stderr
-    error: `environment.yml` behind `--update` is taken for a package: put the file before it
+    error: `environment.yml` behind `--update` is read as a package name: put the file before `--update`
     ");
 }
 
@@ -157,7 +157,7 @@ fn what_is_no_lock_is_replaced_and_a_lock_that_cannot_be_read_is_not() {
     exit code 0
     --- stdout
     --- stderr
-    warning: `env.lock` is no lock; the new lock takes its place
+    warning: `env.lock` is not a lock; the new lock replaces it
     3 packages ([SIZE] to download) for [HOST] locked in `env.lock`, in [TIME]
     ");
     world.write("env.lock", "@EXPLICIT\nhttps://example.org/oops\n");
@@ -165,9 +165,9 @@ fn what_is_no_lock_is_replaced_and_a_lock_that_cannot_be_read_is_not() {
     exit code 1
     --- stdout
     --- stderr
-    error: the lock that is there cannot be read, so nothing of it can be kept: [TEMP]/work/env.lock:2: a package's file name ends with `.conda` or `.tar.bz2`
+    error: the existing lock cannot be read, so none of its packages can be kept: [TEMP]/work/env.lock:2: a package's file name ends with `.conda` or `.tar.bz2`
       https://example.org/oops
-    hint: mend it, or lock without it: `--update`
+    hint: repair it, or lock without it: `--update`
     ");
     world.lock(&["--update"]).success();
 }
@@ -179,9 +179,9 @@ fn a_lock_is_checked_against_what_is_asked_for() {
     exit code 1
     --- stdout
     --- stderr
-    error: `env.lock` does not answer `environment.yml`:
-      there is no such lock
-    hint: lock again, which changes no more than it must: `mlconda lock environment.yml -o env.lock`
+    error: `env.lock` does not satisfy `environment.yml`:
+      the file does not exist
+    hint: lock again, with as few changes as possible: `mlconda lock environment.yml -o env.lock`
     ");
     world.lock(&[]).success();
     world.write(
@@ -192,18 +192,18 @@ fn a_lock_is_checked_against_what_is_asked_for() {
     exit code 0
     --- stdout
     --- stderr
-    `env.lock` answers `environment.yml`.
+    `env.lock` satisfies `environment.yml`.
     ");
     ask(&world, "  - app >=2\n  - tool\nvariables:\n  A: b\n");
     assert_snapshot!(world.lock(&["--check"]).failure(1), @"
     exit code 1
     --- stdout
     --- stderr
-    error: `env.lock` does not answer `environment.yml`, for 3 reasons:
+    error: `env.lock` does not satisfy `environment.yml`, for 3 reasons:
       environment.yml:5:5: `app >=2` is asked for, and app 1.0 hd8ed1ab_0 is locked
       environment.yml:6:5: `tool` is asked for, and nothing of it is locked
       environment.yml:8:3: the variable `A` is not in the lock
-    hint: lock again, which changes no more than it must: `mlconda lock environment.yml -o env.lock`
+    hint: lock again, with as few changes as possible: `mlconda lock environment.yml -o env.lock`
     ");
     let outcome = world.lock(&["--check", "--json"]).failure(1);
     let told: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
@@ -217,9 +217,9 @@ fn a_lock_is_checked_against_what_is_asked_for() {
     exit code 1
     --- stdout
     --- stderr
-    error: `env.lock` does not answer `environment.yml`:
+    error: `env.lock` does not satisfy `environment.yml`:
       it was locked with `--channel-priority strict`, not `flexible`
-    hint: lock again, which changes no more than it must: `mlconda lock environment.yml -o env.lock`
+    hint: lock again, with as few changes as possible: `mlconda lock environment.yml -o env.lock`
     ");
 }
 
@@ -235,10 +235,10 @@ fn every_platform_of_the_environment_needs_its_lock() {
     exit code 1
     --- stdout
     --- stderr
-    `env.[HOST].lock` answers `environment.yml`.
-    error: `env.[FOREIGN].lock` does not answer `environment.yml`:
-      there is no such lock
-    hint: lock again, which changes no more than it must: `mlconda lock environment.yml -o env.lock`
+    `env.[HOST].lock` satisfies `environment.yml`.
+    error: `env.[FOREIGN].lock` does not satisfy `environment.yml`:
+      the file does not exist
+    hint: lock again, with as few changes as possible: `mlconda lock environment.yml -o env.lock`
     ");
     // One file for all, which is told by what is in it.
     world.lock(&["--format", "pixi"]).success();
@@ -248,18 +248,18 @@ fn every_platform_of_the_environment_needs_its_lock() {
     exit code 1
     --- stdout
     --- stderr
-    error: `pixi.lock` for [HOST] does not answer `environment.yml`:
+    error: `pixi.lock` for [HOST] does not satisfy `environment.yml`:
       environment.yml:5:5: `app >=2` is asked for, and app 1.0 hd8ed1ab_0 is locked
-    `pixi.lock` for [FOREIGN] does not answer `environment.yml`:
+    `pixi.lock` for [FOREIGN] does not satisfy `environment.yml`:
       environment.yml:5:5: `app >=2` is asked for, and app 1.0 hd8ed1ab_0 is locked
-    hint: lock again, which changes no more than it must: `mlconda lock environment.yml -o pixi.lock --format pixi`
+    hint: lock again, with as few changes as possible: `mlconda lock environment.yml -o pixi.lock --format pixi`
     ");
     assert_snapshot!(world.lock(&["pixi.lock", "--check"]).failure(1), @"
     exit code 1
     --- stdout
     --- stderr
-    error: `pixi.lock` is a lock, and an environment is what is locked
-    hint: name the environment.yml, and the lock with `-o pixi.lock`; `mlconda convert` converts locks
+    error: `pixi.lock` is a lock; `mlconda lock` needs an environment file
+    hint: give the environment.yml, and the lock with `-o pixi.lock`; `mlconda convert` converts locks
     ");
 }
 
@@ -282,7 +282,7 @@ fn install_locked_installs_the_lock_beside_the_environment_or_nothing() {
     exit code 1
     --- stdout
     --- stderr
-    error: `env.lock` does not answer `environment.yml`:
+    error: `env.lock` does not satisfy `environment.yml`:
       environment.yml:5:5: `app >=2` is asked for, and app 1.0 hd8ed1ab_0 is locked
     hint: lock it: `mlconda lock environment.yml -o env.lock`
     ");
@@ -347,7 +347,7 @@ fn prefixes_and_environments_are_compared_too() {
     assert_snapshot!(world.mlconda(["diff", argument(&prefix), "old.lock", "--exit-code"]).success(), @"
     exit code 0
     --- stdout
-    Nothing differs: 3 packages.
+    No differences: 3 packages.
     --- stderr
     ");
     assert_snapshot!(world.mlconda(["diff", argument(&prefix), "env.lock", "--exit-code", "--markdown"]).failure(1), @"
@@ -370,7 +370,7 @@ fn prefixes_and_environments_are_compared_too() {
     --- stdout
     environment.yml:5:5: `app >=2` is asked for, and app 1.0 hd8ed1ab_0 is locked
     environment.yml:7:3: the variable `A` is not in the lock
-    The lock does not answer the environment: 2 reasons.
+    The lock does not satisfy the environment: 2 reasons.
     --- stderr
     ");
     world.write("other.yml", "channels: [./channel]\ndependencies: [tool, 'app >=1']\n");
@@ -451,20 +451,20 @@ fn a_lock_that_two_branches_changed_becomes_one() {
     --- stdout
     --- stderr
     error: `env.lock` holds git's conflict markers
-    hint: `mlconda lock --resolve-conflict` locks anew, and keeps what both sides have where it can
+    hint: `mlconda lock --resolve-conflict` solves again, and keeps the packages of both sides where it can
     ");
     assert_snapshot!(world.lock(&["--check"]).failure(1), @"
     exit code 1
     --- stdout
     --- stderr
     error: `[TEMP]/work/env.lock` holds git's conflict markers
-    hint: `mlconda lock --resolve-conflict` locks anew, and keeps what both sides have where it can
+    hint: `mlconda lock --resolve-conflict` solves again, and keeps the packages of both sides where it can
     ");
     assert_snapshot!(world.lock(&["--resolve-conflict"]).success(), @"
     exit code 0
     --- stdout
     --- stderr
-      base  1.0 → 1.1: as the other side has it
+      base  1.0 → 1.1: taken from the other side
       spec `base`: `base` → `base >=1.1`
       spec `tool`: nothing → `tool`
     4 packages ([SIZE] to download) for [HOST] locked in `env.lock`, in [TIME]

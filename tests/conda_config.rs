@@ -71,7 +71,7 @@ fn the_last_channel_that_is_added_is_the_first() {
     config(&world, "--add channels defaults --add channels lab --add channels conda-forge").success();
     assert_eq!(condarc(&world), "channels:\n  - conda-forge\n  - lab\n  - defaults\n");
     let outcome = config(&world, "--add channels defaults").success();
-    assert_snapshot!(outcome.stderr, @"warning: `defaults` is in the list `channels` already, and moves to its top");
+    assert_snapshot!(outcome.stderr, @"warning: `defaults` is already in the list `channels`, and moves to its top");
     assert_eq!(condarc(&world), "channels:\n  - defaults\n  - conda-forge\n  - lab\n");
 }
 
@@ -134,26 +134,26 @@ fn what_makes_no_sense_is_refused_and_leaves_the_file() {
     let world = world();
     write(&world, "channels: [a]\n");
     let said = |words: &str, code: i32| config(&world, words).failure(code).stderr;
-    assert_snapshot!(said("--set channels x", 2), @"error: `channels` is a list: `config --add channels x` puts `x` into it");
+    assert_snapshot!(said("--set channels x", 2), @"error: `channels` is a list: `config --add channels x` adds `x`");
     assert_snapshot!(said("--add always_yes true", 2), @"error: `always_yes` has one value: `config --set always_yes true` sets it");
-    assert_snapshot!(said("--add chanels x", 2), @"error: `chanels` is no key of conda's; there is `channels`");
-    assert_snapshot!(said("--set channel_priority high", 2), @"error: `high` is no channel priority: there are `strict`, `flexible` and `disabled`");
+    assert_snapshot!(said("--add chanels x", 2), @"error: `chanels` is not a key of conda's; there is `channels`");
+    assert_snapshot!(said("--set channel_priority high", 2), @"error: `high` is not a channel priority: there are `strict`, `flexible` and `disabled`");
     assert_snapshot!(said("--remove channels x", 1), @r"
     error: the list `channels` does not have `x`
     hint: it has `a`
     ");
     assert_snapshot!(said("--remove-key offline", 1), @"error: the key `offline` is not set");
     assert_snapshot!(said("--describe", 1), @r"
-    error: `config --describe` is not to be had
-    hint: `config --show` tells what counts; conda's documentation describes the keys
+    error: `config --describe` is not supported
+    hint: `config --show` shows the settings; conda's documentation describes the keys
     ");
-    assert_snapshot!(said("", 2), @"error: `config` is not told what to do; `config --help` tells what it does");
+    assert_snapshot!(said("", 2), @"error: `config` needs an action; `config --help` lists them");
     assert_eq!(condarc(&world), "channels: [a]\n");
     write(&world, "channels: [\n");
     assert_eq!(config(&world, "--show").code, 1);
     assert_eq!(condarc(&world), "channels: [\n");
     let outcome = config(&world, "--file own.yml --set ssl_verify false").success();
-    assert_snapshot!(outcome.stderr, @"warning: `ssl_verify` is written, and has no effect: certificates are checked; `ssl_verify` can name a file of those to trust");
+    assert_snapshot!(outcome.stderr, @"warning: `ssl_verify` is written, but has no effect: certificates are checked; `ssl_verify` can give a file of trusted certificates");
 }
 
 #[test]

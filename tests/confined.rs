@@ -89,7 +89,7 @@ fn a_record_reaches_no_path_outside_of_the_prefix() {
         forge(real, "x", "share/empty", "share/../../outside");
         let outcome = install(world, prefix, &[&other(world)]).success();
         for path in ["../outside/m.py", absolute.to_str().unwrap(), "share/../../outside"] {
-            let told = format!("the record `x-1.0-h4bc722e_0.json` names `{path}`, which is not in the prefix");
+            let told = format!("the record `x-1.0-h4bc722e_0.json` names `{path}`, which is outside the prefix");
             assert!(outcome.stderr.contains(&told) || outcome.stderr.contains("/outside/keep"), "{told}\n{outcome}");
         }
         fs_err::remove_dir_all(real).unwrap();
@@ -209,7 +209,7 @@ fn a_path_that_no_system_takes_is_not_in_the_prefix() {
         forge(real, "x", "share/two", &"n".repeat(300));
         forge(real, "x", "share/empty", &"n".repeat(300));
         let outcome = install(world, prefix, &[&other(world)]).success();
-        assert!(outcome.stderr.contains("which is not in the prefix"), "{outcome}");
+        assert!(outcome.stderr.contains("which is outside the prefix"), "{outcome}");
         assert!(!record(real, "x").exists());
         fs_err::remove_dir_all(real).unwrap();
         fs_err::create_dir(real).unwrap();

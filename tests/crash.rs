@@ -231,10 +231,10 @@ fn what_is_installed_by_the_time_of_a_stop_is_told() {
         String::from_utf8(output.stderr).unwrap()
     };
     let alone = stopped(&["install", "b.lock"]);
-    assert!(alone.contains("error: stopped; nothing has changed\n"), "{alone}");
+    assert!(alone.contains("error: stopped; nothing was changed\n"), "{alone}");
     let second = stopped(&["install", "a.lock", "b.lock"]);
     let a = world.named_prefix("a");
-    let told = format!("error: stopped; `{}` is installed, and nothing else has changed\n", a.display());
+    let told = format!("error: stopped; `{}` is installed, and nothing else was changed\n", a.display());
     assert!(second.contains(&told), "{second}");
     assert!(a.join("conda-meta/history").is_file() && !world.named_prefix("b").exists());
 }

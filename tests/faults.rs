@@ -57,7 +57,7 @@ fn a_corrupt_package() {
     --- stderr
     Installing 2 packages into `[TEMP]/work/prefix`
     error: `where-2.0-h4bc722e_0.conda` from [SERVER]/main/[HOST]/where-2.0-h4bc722e_0.conda is not what the lock says: its sha256 is [SHA256], not [SHA256]
-    hint: nothing of it was used. If its server has replaced the package and that is as it should be, lock anew; else somebody between you and the server has changed it
+    hint: the archive was not used. If you know that the server replaced the package, lock again; otherwise somebody between you and the server has changed it
     ");
 }
 
@@ -74,7 +74,7 @@ fn a_truncated_package() {
     `large-1.0-h4bc722e_0.conda` again: the answer broke off
     error: cannot get `large-1.0-h4bc722e_0.conda` from [SERVER]/main/[HOST]/large-1.0-h4bc722e_0.conda
       because: the answer broke off
-    hint: the prefix is as it was; try again; if it breaks off again, a proxy or the server cuts the connection
+    hint: the prefix is unchanged; try again; if it happens again, a proxy or the server closes the connection
     ");
 }
 
@@ -113,7 +113,7 @@ fn a_package_that_is_not_there() {
     Installing 1 package into `[TEMP]/work/prefix`
     error: cannot get `tzdata-2024a-hd8ed1ab_0.conda` from [SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda
       because: `[SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda` answers 404 Not Found
-    hint: the prefix is as it was; the server does not have the package any more: lock anew
+    hint: the prefix is unchanged; the server does not have the package any more: lock again
     ");
     assert_eq!(server.count("tzdata"), 1, "asking again would not help");
 }
@@ -129,7 +129,7 @@ fn a_package_that_wants_a_login() {
     Installing 1 package into `[TEMP]/work/prefix`
     error: cannot get `tzdata-2024a-hd8ed1ab_0.conda` from [SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda
       because: `[SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda` answers 401 Unauthorized
-    hint: the prefix is as it was; the server wants a login: in `~/.netrc`, or with `pixi auth login`, or in the channel's URL, by a variable
+    hint: the prefix is unchanged; the server needs a login: in `~/.netrc`, from `pixi auth login`, or as a variable in the channel's URL
     ");
 }
 
@@ -144,7 +144,7 @@ fn a_server_that_cannot_be_reached() {
     Installing 1 package into `[TEMP]/work/prefix`
     error: cannot get `tzdata-2024a-hd8ed1ab_0.conda` from http://127.0.0.1:[PORT]/noarch/tzdata-2024a-hd8ed1ab_0.conda
       because: cannot reach `http://127.0.0.1:[PORT]/noarch/tzdata-2024a-hd8ed1ab_0.conda`: Connection refused (os error [NUMBER])
-    hint: the prefix is as it was; no server listens there: check the address and its port, or try again when the server is up
+    hint: the prefix is unchanged; no server listens there: check the address and its port, or try again when the server is up
     ");
 }
 
@@ -161,7 +161,7 @@ fn a_package_that_is_another_than_was_locked() {
     --- stderr
     Installing 2 packages into `[TEMP]/work/prefix`
     error: `where-2.0-h4bc722e_0.conda` from file://[CHANNELS]/main/[HOST]/where-2.0-h4bc722e_0.conda is not what the lock says: its sha256 is [SHA256], not [SHA256]
-    hint: nothing of it was used. If its server has replaced the package and that is as it should be, lock anew; else somebody between you and the server has changed it
+    hint: the archive was not used. If you know that the server replaced the package, lock again; otherwise somebody between you and the server has changed it
     ");
 }
 
@@ -180,7 +180,7 @@ fn a_file_that_is_no_package() {
     Installing 1 package into `[TEMP]/work/prefix`
     error: the package `fake-1.0-0.conda` is invalid
       because: invalid zip archive: invalid Zip archive: Could not find EOCD
-    hint: the prefix is as it was. The package is at fault: tell its maintainers
+    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
     ");
 }
 
@@ -216,7 +216,7 @@ fn a_large_package_that_is_damaged_near_its_end() {
     Installing 1 package into `[TEMP]/work/prefix`
     error: the package `large-1.0-h4bc722e_0.tar.bz2` is invalid
       because: bzip2: invalid data
-    hint: the prefix is as it was. The package is at fault: tell its maintainers
+    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
     ");
     // As an update, too; and what is whole is installed, byte for byte.
     lock(&whole);
@@ -230,7 +230,7 @@ fn a_large_package_that_is_damaged_near_its_end() {
     Installing 1 package into `[TEMP]/work/prefix`
     error: the package `large-1.0-h4bc722e_0.tar.bz2` is invalid
       because: the archive ends before its content does
-    hint: the prefix is as it was. The package is at fault: tell its maintainers
+    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
     ");
 }
 
@@ -244,7 +244,7 @@ fn a_lock_for_another_platform() {
     --- stdout
     --- stderr
     error: `env.lock` is a lock for [FOREIGN], and this is [HOST]
-    hint: make one with `mlconda lock --platform [HOST]`
+    hint: make a lock with `mlconda lock --platform [HOST]`
     ");
 }
 
@@ -268,7 +268,7 @@ fn a_file_that_is_no_lock() {
     --- stdout
     --- stderr
     error: `[TEMP]/work/env.lock` is not a lock: it has no line `@EXPLICIT`, nor the keys of a conda-lock.yml or a pixi.lock
-    hint: an environment is recognised by its file's name: `.yml` or `.yaml`; `mlconda lock` makes a lock of one
+    hint: an environment file is recognised by its name, `.yml` or `.yaml`; `mlconda lock` makes a lock from it
     ");
 }
 
@@ -334,7 +334,7 @@ fn a_disk_that_is_full() {
     --- stderr
     Installing 2 packages into `[TEMP]/work/prefix`
     error: failed to write to file `[TEMP]/work/.prefix.mlconda-new/share/large.bin`: File too large (os error [NUMBER])
-    hint: a limit of the shell or the container (`ulimit -f`) or of the file system does not allow such a file
+    hint: the file is larger than a limit of the shell or container (`ulimit -f`), or of the file system
     ");
     assert_eq!(tree::difference(&before, &world.tree()), "");
 }

@@ -72,7 +72,7 @@ fn a_history_or_state_that_is_no_file_hangs_nothing() {
         let _ = fs_err::remove_file(&place);
         fifo(&place);
         for command in readers() {
-            // What does not read it may succeed; what is no environment any more is told so.
+            // What does not read it may succeed; what is not an environment any more is told so.
             read(&world, &command);
         }
         world.mlconda(["run", "-p", "prefix", "true"]);
@@ -96,7 +96,7 @@ fn a_lock_that_names_no_file_is_an_error_at_once() {
     }
 }
 
-/// What becomes a path is plain, or is no package's.
+/// What becomes a path is plain, or is not a package's.
 #[test]
 fn names_that_lead_elsewhere_are_refused() {
     let world = world();

@@ -71,7 +71,7 @@ fn what_is_installed_becomes_a_lock() {
     let prefix = world.named_prefix("ml");
     let outcome = world.mlconda(["lock", "--from-prefix", prefix.to_str().unwrap(), "-o", "again.lock"]).success();
     assert_snapshot!(world.normal(&outcome.stderr), @"
-    warning: an explicit lock has no word for what packages depend on, for their licences and their times
+    warning: an explicit lock cannot contain dependencies, licences and times of packages
     5 packages of `[TEMP]/root/envs/ml` are locked in `again.lock`.
     ");
     let packages = |text: String| text.split_once("@EXPLICIT\n").unwrap().1.to_owned();
@@ -86,7 +86,7 @@ fn what_is_lost_and_what_is_not_there_is_said() {
     let world = locked();
     let outcome = world.mlconda(["convert", "env.linux-64.lock", "--to", "conda-lock", "-o", "out.yml"]).success();
     assert_snapshot!(world.normal(&outcome.stderr), @"
-    warning: conda-lock.yml has no word for the environment's name, variables and virtual packages: they stand in comments, which only mlconda reads
+    warning: conda-lock.yml cannot contain the environment's name, variables and virtual packages: mlconda keeps them in comments
     warning: conda-lock.yml has no word for packages' sizes, times, licences and `constrains`
     `env.[HOST].lock` is converted to `out.yml`.
     ");
@@ -95,7 +95,7 @@ fn what_is_lost_and_what_is_not_there_is_said() {
     world.write("old.lock", &world.read("env.linux-64.lock").replace("/main/", "/gone/"));
     let outcome = world.mlconda(["convert", "old.lock", "--to", "conda-lock", "--offline", "-o", "out.yml"]).success();
     assert_snapshot!(world.normal(&outcome.stderr), @"
-    warning: conda-lock.yml has no word for the environment's name, variables and virtual packages: they stand in comments, which only mlconda reads
+    warning: conda-lock.yml cannot contain the environment's name, variables and virtual packages: mlconda keeps them in comments
     warning: what packages depend on is not known for 5 of 5 packages, and left out
     warning: the md5 is not known for 5 of 5 packages: conda-lock itself wants one of each
     `old.lock` is converted to `out.yml`.
@@ -105,7 +105,7 @@ fn what_is_lost_and_what_is_not_there_is_said() {
     let outcome = world.mlconda(["install", "pixi.lock"]).failure(1);
     assert_snapshot!(world.normal(&outcome.stderr), @"
     error: `[TEMP]/work/pixi.lock` holds git's conflict markers
-    hint: `mlconda lock --format pixi --resolve-conflict` locks anew, and keeps what both sides have where it can
+    hint: `mlconda lock --format pixi --resolve-conflict` solves again, and keeps the packages of both sides where it can
     ");
     world.write("pixi.lock", &world.read("pixi.lock.bak"));
     let outcome = world.mlconda(["convert", "pixi.lock", "--to", "explicit"]).failure(1);

@@ -323,7 +323,7 @@ fn two_packages_may_claim_a_path() {
     --- stdout
     --- stderr
     Installing 2 packages into `[TEMP]/prefix`
-    warning: `clash-left-1.0-hd8ed1ab_0` and `clash-right-1.0-hd8ed1ab_0` hold `share/clash/shared.txt`; the one of `clash-right-1.0-hd8ed1ab_0` is there
+    warning: `clash-left-1.0-hd8ed1ab_0` and `clash-right-1.0-hd8ed1ab_0` hold `share/clash/shared.txt`; the file of `clash-right-1.0-hd8ed1ab_0` is there
     + clash-left 1.0
     + clash-right 1.0
     Linked 2 packages in `[TEMP]/prefix`: 4 files, [SIZE], in [TIME].
@@ -343,7 +343,7 @@ fn a_lock_with_md5_only_installs_and_says_so() {
     exit code 0
     --- stdout
     --- stderr
-    warning: `env.lock` has no sha256 for 1 package; `mlconda lock` pins all by sha256
+    warning: `env.lock` has no sha256 for 1 package; `mlconda lock` pins every package by sha256
     Installing 1 package into `[TEMP]/work/prefix`
     + tzdata 2024a
     Linked 1 package in `[TEMP]/work/prefix`: 3 files, [SIZE], in [TIME].

@@ -237,7 +237,7 @@ fn reasons_that_lack_records_say_so() {
     // What the older tool leads to was not loaded, and cannot be now.
     world.write_environment(&["tool=2", "lib=9"]);
     let outcome = world.lock(&[&channel[..], &["--offline", "-o", "new.lock"]].concat()).failure(1);
-    let warning = "warning: versions that no line allows could not be looked at: no records of `other` are cached";
+    let warning = "warning: versions outside the given ranges could not be loaded: no records of `other` are cached";
     assert!(outcome.stderr.contains(warning) && outcome.stderr.contains("lib"), "{outcome}");
 }
 

@@ -133,7 +133,7 @@ fn what_conda_has_and_pip_wants_otherwise_is_told_with_both_lines() {
     error: pip and conda contradict each other:
     `greet<2` (environment.yml:9) does not allow `greet` 2.0, which conda installs for `greet=2.0` (environment.yml:7)
     `greet @ https://example.org/greet-1.0-py3-none-any.whl` (environment.yml:10) would replace `greet` 2.0, which conda installs for `greet=2.0` (environment.yml:7)
-    hint: conda's packages are chosen first: change one of the two lines, or move pip's line up to the conda dependencies
+    hint: conda packages are solved first: change one of the two lines, or move the line of pip to the conda dependencies
     ");
     write(&world, &["needs-old"]);
     assert_snapshot!(lock(&world, &index, &[]).failure(1), @"
@@ -325,12 +325,12 @@ fn platforms_and_pythons_that_are_known_are_locked_for() {
       asked for: `b` (environment.yml:6)
       asked for: `b` (environment.yml:7)
       and 1 more
-    hint: move what pip is to install up to the conda dependencies
+    hint: move the packages of pip to the conda dependencies
     error: packages of pip can be locked for CPython 3 only, and the environment has python 3.11.9 (0_73_pypy)
       asked for: `a` (environment.yml:5)
       asked for: `b` (environment.yml:6)
       asked for: `b` (environment.yml:7)
       and 1 more
-    hint: ask for CPython: `- python=3.12=*_cpython`, or move what pip is to install up to the conda dependencies
+    hint: ask for CPython: `- python=3.12=*_cpython`, or move the packages of pip to the conda dependencies
     ");
 }

@@ -260,7 +260,7 @@ fn what_pip_did_since_is_understood() {
     tzdata  2024a    hd8ed1ab_0          file://[CHANNELS]/main
     ");
     let tree = world.mlconda(["tree", "-p", "../prefix", "--depth", "0"]).success();
-    assert!(tree.stderr.contains("pip has installed 2 packages besides"), "{tree}");
+    assert!(tree.stderr.contains("pip has installed 2 packages that no record lists"), "{tree}");
     world.mlconda(["install", "env.lock", "-p", "../prefix"]).success();
     let difference = tree::difference(&whole, &tree::tree(&prefix(&world)).unwrap());
     assert_snapshot!(difference, @"
@@ -314,24 +314,24 @@ fn verify_sees_every_file_of_a_wheel() {
     exit code 1
     --- stdout
     `bin/rich-shell` of `rich-tool-1.0-pypi_0`: it has other permissions; expected 0755, found 0644
-    `lib/python3.11/site-packages/rich_tool/__init__.py` of `rich-tool-1.0-pypi_0`: its content is another; expected sha256 [SHA256], found sha256 [SHA256]
+    `lib/python3.11/site-packages/rich_tool/__init__.py` of `rich-tool-1.0-pypi_0`: its content differs; expected sha256 [SHA256], found sha256 [SHA256]
     `share/rich/data, and more.txt` of `rich-tool-1.0-pypi_0`: it is missing
     --- stderr
-    `[TEMP]/prefix` is not as it should be: 3 findings in 3 packages, 27 files, [SIZE], in [TIME].
-    hint: `mlconda verify [TEMP]/prefix env.lock --repair` mends that
+    `[TEMP]/prefix` is not intact: 3 findings in 3 packages, 27 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix env.lock --repair` repairs it
     ");
     lock(&world, &PACKAGES, &[line(&world, &simple("other", "1.0"), "")]);
     assert_snapshot!(world.mlconda(["verify", "../prefix", "env.lock"]).failure(1), @"
     exit code 1
     --- stdout
-    `other-1.0-pypi_0`: the lock has it, the environment not
-    `rich-tool-1.0-pypi_0`: the environment has it, the lock not
+    `other-1.0-pypi_0`: it is in the lock, but not in the environment
+    `rich-tool-1.0-pypi_0`: it is in the environment, but not in the lock
     `bin/rich-shell` of `rich-tool-1.0-pypi_0`: it has other permissions; expected 0755, found 0644
-    `lib/python3.11/site-packages/rich_tool/__init__.py` of `rich-tool-1.0-pypi_0`: its content is another; expected sha256 [SHA256], found sha256 [SHA256]
+    `lib/python3.11/site-packages/rich_tool/__init__.py` of `rich-tool-1.0-pypi_0`: its content differs; expected sha256 [SHA256], found sha256 [SHA256]
     `share/rich/data, and more.txt` of `rich-tool-1.0-pypi_0`: it is missing
     --- stderr
-    `[TEMP]/prefix` is not as it should be: 5 findings in 3 packages, 27 files, [SIZE], in [TIME].
-    hint: `mlconda verify [TEMP]/prefix env.lock --repair` mends that
+    `[TEMP]/prefix` is not intact: 5 findings in 3 packages, 27 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix env.lock --repair` repairs it
     ");
 }
 
@@ -341,7 +341,9 @@ fn two_wheels_of_one_path_are_told_of() {
     let with = |name: &str| simple(name, "1.0").file("tests/__init__.py", name);
     let outcome = install(&world, &[line(&world, &with("a"), ""), line(&world, &with("b"), "")]).success();
     assert!(
-        outcome.stderr.contains("`lib/python3.11/site-packages/tests/__init__.py`; the one of `b-1.0-pypi_0` is there"),
+        outcome
+            .stderr
+            .contains("`lib/python3.11/site-packages/tests/__init__.py`; the file of `b-1.0-pypi_0` is there"),
         "{outcome}"
     );
     assert_eq!(text(&world, &format!("{SITE}/tests/__init__.py")), "b");
@@ -356,7 +358,7 @@ fn a_conda_package_gets_its_file_back_when_the_wheel_that_took_it_goes() {
     lock(&world, &packages, &[line(&world, &taker, "")]);
     let outcome = world.mlconda(["install", "env.lock", "-p", "../prefix"]).success();
     assert!(
-        outcome.stderr.contains("hold `share/where/message.txt`; the one of `taker-1.0-pypi_0` is there"),
+        outcome.stderr.contains("hold `share/where/message.txt`; the file of `taker-1.0-pypi_0` is there"),
         "{outcome}"
     );
     assert_eq!(text(&world, "share/where/message.txt"), "the wheel's\n");
@@ -397,7 +399,7 @@ fn wheels_come_over_the_network_with_a_login_that_nobody_sees() {
     Installing 3 packages into `[TEMP]/prefix`
     error: cannot get `private-1.0-py3-none-any.whl` from http://********@127.0.0.1:[PORT]/private-1.0-py3-none-any.whl
       because: `http://********@127.0.0.1:[PORT]/private-1.0-py3-none-any.whl` answers 403 Forbidden
-    hint: the prefix is as it was; the server refuses this login, or this machine: ask who keeps the server for access
+    hint: the prefix is unchanged; the server refuses this login, or this machine: ask the owner of the server for access
     ");
     server.recover();
     install().success();

@@ -37,7 +37,7 @@ fn a_server_that_goes_on_sending_is_cut_off_at_the_size_that_the_lock_knows() {
     Installing 1 package ([SIZE]) into `[TEMP]/work/prefix`
     error: cannot get `tzdata-2024a-hd8ed1ab_0.conda` from [SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda
       because: it has more than the [SIZE] that are known of it
-    hint: the prefix is as it was; the server has another file than the lock: if it was replaced and that is as it should be, lock anew
+    hint: the prefix is unchanged; the server has another file than the lock: if you know that it was replaced, lock again
     ");
     assert_eq!(server.count("tzdata-"), 1);
 }
@@ -52,8 +52,8 @@ fn a_pause_that_is_longer_than_anybody_waits_is_not_waited_for() {
     --- stderr
     Installing 1 package into `[TEMP]/work/prefix`
     error: cannot get `tzdata-2024a-hd8ed1ab_0.conda` from [SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda
-      because: `[SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda` answers 503 Service Unavailable, and asks to wait for 999999 s
-    hint: the prefix is as it was; the server has trouble: try again later, or take a mirror: `MLCONDA_MIRRORS`
+      because: `[SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda` answers 503 Service Unavailableand asks to wait 999999 s
+    hint: the prefix is unchanged; the server has an error: try again later, or use a mirror: `MLCONDA_MIRRORS`
     ");
     assert_eq!(server.count("tzdata-"), 1);
 }
@@ -69,13 +69,13 @@ fn each_status_has_its_remedy() {
     server.fail("tzdata", Fault::Redirect("file:///etc/hostname".to_owned()));
     hints += &format!("redirect {}\n", hint(&world));
     assert_snapshot!(hints, @r"
-    401 hint: the prefix is as it was; the server wants a login: in `~/.netrc`, or with `pixi auth login`, or in the channel's URL, by a variable
-    403 hint: the prefix is as it was; the server refuses this login, or this machine: ask who keeps the server for access
-    404 hint: the prefix is as it was; the server does not have the package any more: lock anew
-    407 hint: the prefix is as it was; give the proxy's login in its URL: `HTTPS_PROXY=http://USER:PASSWORD@host:port`
-    429 hint: the prefix is as it was; too many requests came from here: wait some minutes, and give fewer `--downloads`
-    501 hint: the prefix is as it was; the server has trouble: try again later, or take a mirror: `MLCONDA_MIRRORS`
-    redirect hint: the prefix is as it was; check the URL: the server sends to a place that is not followed
+    401 hint: the prefix is unchanged; the server needs a login: in `~/.netrc`, from `pixi auth login`, or as a variable in the channel's URL
+    403 hint: the prefix is unchanged; the server refuses this login, or this machine: ask the owner of the server for access
+    404 hint: the prefix is unchanged; the server does not have the package any more: lock again
+    407 hint: the prefix is unchanged; give the proxy's login in its URL: `HTTPS_PROXY=http://USER:PASSWORD@host:port`
+    429 hint: the prefix is unchanged; too many requests came from here: wait some minutes, and reduce `--downloads`
+    501 hint: the prefix is unchanged; the server has an error: try again later, or use a mirror: `MLCONDA_MIRRORS`
+    redirect hint: the prefix is unchanged; check the URL: the server redirects to a location that is not followed
     ");
 }
 
@@ -108,7 +108,7 @@ fn a_name_to_be_updated_that_is_misspelt_has_near_names() {
     exit code 1
     --- stdout
     --- stderr
-    error: `tzdat` is in no lock and not asked for, and cannot be updated
+    error: `tzdat` is in no lock and not asked for, so there is nothing to update
     hint: did you mean `tzdata`?
     ");
 }

@@ -153,8 +153,8 @@ fn the_command_that_mends_it_is_told() {
     `share/where/message.txt` of `where-2.0-h4bc722e_0`: it is missing
     --- stderr
     `[TEMP]/prefix` is up to date: 2 packages.
-    `[TEMP]/prefix` is not as it should be: 1 finding in 2 packages, 5 files, [SIZE], in [TIME].
-    hint: `mlconda verify [TEMP]/prefix env.lock --repair` mends that
+    `[TEMP]/prefix` is not intact: 1 finding in 2 packages, 5 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix env.lock --repair` repairs it
     ");
     assert_snapshot!(world.mlconda(["verify", "../prefix", "--repair"]).success(), @"
     exit code 0
@@ -162,9 +162,9 @@ fn the_command_that_mends_it_is_told() {
     --- stderr
     Found: `share/where/message.txt` of `where-2.0-h4bc722e_0`: it is missing
     Installing 1 package ([SIZE]) into `[TEMP]/prefix`
-    ~ where 2.0, linked anew
+    ~ where 2.0, linked again
     Linked 1 package in `[TEMP]/prefix`, unlinked 1, kept 1: 2 files, [SIZE], in [TIME].
-    `[TEMP]/prefix` is as it should be: 2 packages, 5 files, [SIZE], in [TIME].
+    `[TEMP]/prefix` is intact: 2 packages, 5 files, [SIZE], in [TIME].
     ");
     replace(&record(&prefix, "where-2.0"), "no record");
     assert_snapshot!(world.mlconda(["verify", "../prefix", "--repair"]).failure(1), @"
@@ -173,7 +173,7 @@ fn the_command_that_mends_it_is_told() {
     --- stderr
     Found: `conda-meta/where-2.0-h4bc722e_0.json`: the record cannot be read; found expected ident at line 1 column 2
     error: the record `conda-meta/where-2.0-h4bc722e_0.json` cannot be read
-    hint: only a lock can tell what belongs there: `mlconda verify [TEMP]/prefix LOCK --repair`
+    hint: a repair of this needs the lock: `mlconda verify [TEMP]/prefix LOCK --repair`
     ");
 }
 
@@ -328,7 +328,7 @@ fn all_packages_or_some_are_reinstalled() {
     --- stdout
     --- stderr
     Installing 1 package into `[TEMP]/prefix`
-    ~ where 2.0, linked anew
+    ~ where 2.0, linked again
     Linked 1 package in `[TEMP]/prefix`, unlinked 1, kept 1: 2 files, [SIZE], in [TIME].
     ");
     assert_eq!(tree::difference(&first, &contents(&prefix)), "");
@@ -337,8 +337,8 @@ fn all_packages_or_some_are_reinstalled() {
     --- stdout
     --- stderr
     Installing 2 packages into `[TEMP]/prefix`
-    ~ tzdata 2024a, linked anew
-    ~ where 2.0, linked anew
+    ~ tzdata 2024a, linked again
+    ~ where 2.0, linked again
     Linked 2 packages in `[TEMP]/prefix`, unlinked 2, kept 0: 5 files, [SIZE], in [TIME].
     ");
     assert_eq!(tree::difference(&first, &contents(&prefix)), "");
@@ -346,7 +346,7 @@ fn all_packages_or_some_are_reinstalled() {
     exit code 1
     --- stdout
     --- stderr
-    error: `tzdat` is not in the lock, and cannot be linked anew
+    error: `tzdat` is not in the lock, so there is nothing to link again
     hint: did you mean `tzdata`?
     ");
 }
@@ -444,7 +444,7 @@ fn damaged_variables_are_told() {
     --- stderr
     Found: `conda-meta/state`: the record cannot be read; found expected ident at line 1 column 2
     error: the record `conda-meta/state` cannot be read
-    hint: only a lock can tell what belongs there: `mlconda verify [TEMP]/prefix LOCK --repair`
+    hint: a repair of this needs the lock: `mlconda verify [TEMP]/prefix LOCK --repair`
     ");
     assert_snapshot!(world.mlconda(["install", "env.lock", "-p", "../prefix"]).failure(1), @"
     exit code 1
@@ -452,15 +452,15 @@ fn damaged_variables_are_told() {
     --- stderr
     error: cannot read the record `[TEMP]/prefix/conda-meta/state`
       because: expected ident at line 1 column 2
-    hint: the prefix is damaged: `mlconda verify PREFIX LOCK --repair` writes the record anew
+    hint: the prefix is damaged: `mlconda verify PREFIX LOCK --repair` writes the record again
     ");
     assert_snapshot!(world.mlconda(["verify", "../prefix", "env.lock", "--repair"]).success(), @"
     exit code 0
     --- stdout
     --- stderr
     Found: `conda-meta/state`: the record cannot be read; found expected ident at line 1 column 2
-    The variables of `[TEMP]/prefix` are set anew; its packages are up to date: 1 package.
-    Of no package: 1 file (`conda-meta/state.damaged`).
-    `[TEMP]/prefix` is as it should be: 1 package, 3 files, [SIZE], in [TIME].
+    The variables of `[TEMP]/prefix` are updated; its packages are up to date: 1 package.
+    Untracked: 1 file (`conda-meta/state.damaged`).
+    `[TEMP]/prefix` is intact: 1 package, 3 files, [SIZE], in [TIME].
     ");
 }

@@ -229,12 +229,12 @@ fn what_cannot_be_run_says_why() {
     insta::assert_snapshot!(world.says(["run", "jupyter-la"]), @"
     code: 127
     error: there is no command `jupyter-la` in the environment `[ROOT]/envs/ml` or around it
-    hint: there is `jupyter-lab`; looked for it in `[ROOT]/envs/ml/bin`, `/usr/bin` and `/bin`
+    hint: there is `jupyter-lab`; searched in `[ROOT]/envs/ml/bin`, `/usr/bin` and `/bin`
     ");
     insta::assert_snapshot!(world.says(["run", "jupyter-lab"]), @"
     code: 126
     error: cannot execute `[ROOT]/envs/ml/bin/jupyter-lab`: No such file or directory (os error 2)
-    hint: its interpreter is `/gone/bin/python`, which is not there
+    hint: its interpreter `/gone/bin/python` does not exist
     ");
     insta::assert_snapshot!(world.says(["run", "./conda-meta"]), @"
     code: 127
@@ -249,13 +249,13 @@ fn without_a_name_the_choice_is_told() {
     world.environment("other");
     insta::assert_snapshot!(world.says(["run", "true"]), @"
     code: 1
-    error: no environment is named, none is active, and there are several
-    hint: `[ROOT]/envs` holds `ml` and `other`: name one with `-n NAME`, or one elsewhere with `-p DIR`
+    error: no environment is given, none is active, and there are several
+    hint: `[ROOT]/envs` holds `ml` and `other`: choose one with `-n NAME`, or another directory with `-p DIR`
     ");
     insta::assert_snapshot!(world.says(["run", "-n", "mll", "true"]), @"
     code: 1
     error: there is no environment in `[ROOT]/envs/mll`
-    hint: `[ROOT]/envs` holds `ml` and `other`: name one with `-n NAME`, or one elsewhere with `-p DIR`
+    hint: `[ROOT]/envs` holds `ml` and `other`: choose one with `-n NAME`, or another directory with `-p DIR`
     ");
     let mut active = world.command(["run", "sh", "-c", "echo $CONDA_DEFAULT_ENV"]);
     assert_eq!(stdout(active.env("CONDA_PREFIX", world.root.join("envs/other"))), "other\n");
@@ -276,12 +276,12 @@ fn a_command_that_is_not_there_is_told_of_in_the_same_words_with_scripts() {
     insta::assert_snapshot!(world.says(["run", "jupyter-la"]), @"
     code: 127
     error: there is no command `jupyter-la` in the environment `[ROOT]/envs/ml` or around it
-    hint: there is `jupyter-lab`; looked for it in `[ROOT]/envs/ml/tools`, `[ROOT]/envs/ml/bin`, `/usr/bin` and `/bin`
+    hint: there is `jupyter-lab`; searched in `[ROOT]/envs/ml/tools`, `[ROOT]/envs/ml/bin`, `/usr/bin` and `/bin`
     ");
     insta::assert_snapshot!(world.says(["run", "jupyter-lab"]), @"
     code: 126
     error: cannot execute `[ROOT]/envs/ml/bin/jupyter-lab`: No such file or directory (os error 2)
-    hint: its interpreter is `/gone/bin/python`, which is not there
+    hint: its interpreter `/gone/bin/python` does not exist
     ");
     insta::assert_snapshot!(world.says(["run", "./conda-meta"]), @"
     code: 127

@@ -133,7 +133,7 @@ fn killed_while_a_script_runs() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// A directory that holds nothing but the user's files, and a name that is no text: both are there again after a script
+/// A directory that holds nothing but the user's files, and a name that is not a text: both are there again after a script
 /// has removed them and failed, before the new files come and after.
 #[test]
 fn a_script_that_removes_the_users_files_and_fails() {

@@ -150,7 +150,7 @@ fn init_writes_a_block_once_and_takes_it_out_again() {
     --- stdout
     --- stderr
     error: mlconda has no activation for `xonsh`
-    hint: bash, zsh, fish and all that read the language of sh are known; `mlconda run -n NAME COMMAND` needs no shell
+    hint: bash, zsh, fish and POSIX shells are supported; `mlconda run -n NAME COMMAND` needs no shell
     ");
 }
 
@@ -177,8 +177,8 @@ fn an_activation_that_fails_changes_nothing_and_says_so() {
     exit code 1
     --- stdout
     --- stderr
-    error: `conda activate` changes the shell that runs it, and this shell does not know how
-    hint: run `eval "$(conda shell.posix hook)"` in it first, or `conda init bash` for all new shells
+    error: `conda activate` changes the shell that runs it, and this shell has no function for it
+    hint: run `eval "$(conda shell.posix hook)"` in this shell first, or `conda init bash` for all new shells
     "#);
 }
 

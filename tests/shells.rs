@@ -133,8 +133,7 @@ fn a_shell_of_another_language_is_refused_with_the_way() {
     let world = with_environments();
     for words in [&["conda", "shell.tcsh", "hook"][..], &["conda", "init", "tcsh"], &["shell-hook", "-n", "one"]] {
         let outcome = world.mlconda_with(words, &[("SHELL", "/bin/tcsh")]).failure(1);
-        let words =
-            "error: mlconda has no activation for `tcsh`\nhint: bash, zsh, fish and all that read the language of sh";
+        let words = "error: mlconda has no activation for `tcsh`\nhint: bash, zsh, fish and POSIX shells are supported";
         assert!(outcome.stderr.starts_with(words), "{outcome}");
     }
     world.mlconda_with(["shell-hook", "-n", "one", "--shell", "posix"], &[("SHELL", "/bin/tcsh")]).success();

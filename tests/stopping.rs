@@ -46,7 +46,7 @@ fn while_a_server_is_silent() {
         let (found, said) = stop(install, signal);
         assert_eq!(found, code, "{said}");
         assert!(said.contains("stopping: removing what was written."), "{said}");
-        assert!(said.contains("error: stopped; nothing has changed"), "{said}");
+        assert!(said.contains("error: stopped; nothing was changed"), "{said}");
         assert_eq!(tree::difference(&before, &world.tree()), "");
     }
 }

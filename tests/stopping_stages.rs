@@ -128,7 +128,7 @@ fn install_while_an_activation_script_waits() {
         let (code, said) = stop(install, signal);
         assert_eq!(code, expected, "{said}");
         let prefix = world.work().join("prefix");
-        assert!(said.contains("stopping: it is too late to undo what was done."), "{said}");
+        assert!(said.contains("stopping: the change can no longer be undone."), "{said}");
         assert!(said.ends_with(&format!("error: stopped after `{}` was installed\n", prefix.display())), "{said}");
         assert!(prefix.join("conda-meta/history").is_file());
         nobody_waits(&world);
@@ -149,7 +149,7 @@ fn install_while_modules_are_compiled() {
         has_begun(&world);
         let (code, said) = stop(install, signal);
         assert_eq!(code, expected, "{said}");
-        assert!(said.ends_with("error: stopped; nothing has changed\n"), "{said}");
+        assert!(said.ends_with("error: stopped; nothing was changed\n"), "{said}");
         assert_eq!(tree::difference(&before, &world.tree()), "");
         nobody_waits(&world);
     }
@@ -170,7 +170,7 @@ fn lock_while_the_resolver_of_pip_runs() {
         let locking = command.env("MLCONDA_UV", &uv).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         has_begun(&world);
         let (code, said) = stop(locking, signal);
-        assert_eq!((code, said.as_str()), (expected, "error: stopped; nothing has changed\n"));
+        assert_eq!((code, said.as_str()), (expected, "error: stopped; nothing was changed\n"));
         nobody_waits(&world);
         assert!(!world.work().join("env.lock").exists());
     }
@@ -215,7 +215,7 @@ fn install_while_it_copies_from_another_device() {
             until_open(&mut install, "share/huge");
             let (code, said) = stop(install, signal);
             assert_eq!(code, expected, "{said}");
-            assert!(said.ends_with("error: stopped; nothing has changed\n"), "{said}");
+            assert!(said.ends_with("error: stopped; nothing was changed\n"), "{said}");
             assert_eq!(tree::difference(&before, &world.tree()), "");
         }
     }
@@ -243,7 +243,7 @@ fn install_while_it_copies_a_file_of_the_user() {
             until_open(&mut install, "mine");
             let (code, said) = stop(install, signal);
             assert_eq!(code, expected, "{said}");
-            assert!(said.ends_with("error: stopped; nothing has changed\n"), "{said}");
+            assert!(said.ends_with("error: stopped; nothing was changed\n"), "{said}");
             assert_eq!(fs_err::read_to_string(real.join("share/version")).unwrap(), "1.0");
             assert_eq!(fs_err::metadata(real.join("mine")).unwrap().len(), HUGE);
             let names = fs_err::read_dir(&real).unwrap().map(|entry| entry.unwrap().file_name());
@@ -268,7 +268,7 @@ fn install_while_it_hashes_an_archive() {
         until_open(&mut install, "huge-1.0-0.tar.bz2");
         let (code, said) = stop(install, signal);
         assert_eq!(code, expected, "{said}");
-        assert!(said.ends_with("error: stopped; nothing has changed\n"), "{said}");
+        assert!(said.ends_with("error: stopped; nothing was changed\n"), "{said}");
         assert_eq!(fs_err::metadata(world.work().join("prefix")).unwrap_err().kind(), ErrorKind::NotFound);
     }
 }
@@ -302,7 +302,7 @@ fn what_is_too_late_for_one_environment_stops_before_the_next() {
     let injected = run(Happens::Signal(counted.calls, 15)).unwrap();
     let outcome = injected.outcome.failure(143);
     assert!(injected.at.is_some_and(|at| at.ends_with("conda-meta/history")), "{outcome}");
-    assert!(outcome.stderr.contains("stopping: it is too late to undo what was done."), "{outcome}");
+    assert!(outcome.stderr.contains("stopping: the change can no longer be undone."), "{outcome}");
     let end = format!("error: stopped after `{}` was installed\n", first.display());
     assert!(outcome.stderr.ends_with(&end), "{outcome}");
     assert!(real.join("conda-meta/history").is_file() && !world.named_prefix("b").exists());

@@ -152,7 +152,7 @@ fn an_installation_names_what_came_in() {
     many.extend([("base", "1.0"), ("new", "3"), ("tool", "1.1")]);
     let short = install(&many, &["many29", "tool"], &[]);
     assert_eq!(marked(&short).first().unwrap(), "+ many29 1", "{short}");
-    assert_eq!(marked(&short).last().unwrap(), "  and 18 more; `-v` names all", "{short}");
+    assert_eq!(marked(&short).last().unwrap(), "  and 18 more; `-v` lists all", "{short}");
     fs_err::remove_dir_all(&prefix).unwrap();
     assert_eq!(marked(&install(&many, &["many29"], &["-v"])).len(), 33);
 }
@@ -165,7 +165,7 @@ fn a_lock_beside_an_environment_is_not_passed_over_in_silence() {
     assert!(outcome.stderr.contains("`mlconda install --locked environment.yml` installs the lock"), "{outcome}");
     world.write_environment(&["hollow", "tzdata"]);
     let outcome = world.mlconda(["install", "environment.yml", "-p", "prefix"]).success();
-    assert!(outcome.stderr.contains("no longer answers it"), "{outcome}");
+    assert!(outcome.stderr.contains("is out of date"), "{outcome}");
     fs_err::remove_file(world.work().join("env.lock")).unwrap();
     let outcome = world.mlconda(["install", "environment.yml", "-p", "other"]).success();
     assert!(!outcome.stderr.contains("--locked"), "{outcome}");
@@ -214,7 +214,7 @@ fn a_stop_is_told_at_once() {
     assert_eq!(output.status.code(), Some(130));
     let said = String::from_utf8(output.stderr).unwrap();
     let told = said.find("\nstopping: removing what was written").unwrap_or_else(|| panic!("{said}"));
-    assert!(said.find("\nerror: stopped; nothing has changed\n").is_some_and(|end| end > told), "{said}");
+    assert!(said.find("\nerror: stopped; nothing was changed\n").is_some_and(|end| end > told), "{said}");
 }
 
 /// Words of other tools are answered by what does the same here; of mistakes in spelling, clap tells.
@@ -229,7 +229,7 @@ fn foreign_words_get_their_hint() {
         (&["exec", "ml"], "mlconda run"),
         (&["environment.yml"], "mlconda install environment.yml"),
         (&["run", "-n", "envs/ml", "python"], "-p"),
-        (&["lock", "--yes"], "mlconda asks nothing"),
+        (&["lock", "--yes"], "mlconda never asks for confirmation"),
         (&["install", "-n", "ml"], "mlconda install env.lock"),
     ] {
         let outcome = world.mlconda(arguments).failure(2);

@@ -45,7 +45,7 @@ fn an_environment_that_equals_its_lock() {
     exit code 0
     --- stdout
     --- stderr
-    `[TEMP]/prefix` is as it should be: 9 packages, 38 files, [SIZE], in [TIME].
+    `[TEMP]/prefix` is intact: 9 packages, 38 files, [SIZE], in [TIME].
     ");
 }
 
@@ -72,11 +72,11 @@ fn a_changed_byte() {
     assert_snapshot!(outcome.failure(1), @"
     exit code 1
     --- stdout
-    `lib/pkgconfig/scripts.pc` of `scripts-1.0-h4bc722e_0`: its content is another; expected sha256 [SHA256], found sha256 [SHA256]
-    `share/zoneinfo/Europe/Paris` of `tzdata-2024a-hd8ed1ab_0`: its content is another; expected sha256 [SHA256], found sha256 [SHA256]
+    `lib/pkgconfig/scripts.pc` of `scripts-1.0-h4bc722e_0`: its content differs; expected sha256 [SHA256], found sha256 [SHA256]
+    `share/zoneinfo/Europe/Paris` of `tzdata-2024a-hd8ed1ab_0`: its content differs; expected sha256 [SHA256], found sha256 [SHA256]
     --- stderr
-    `[TEMP]/prefix` is not as it should be: 2 findings in 9 packages, 38 files, [SIZE], in [TIME].
-    hint: `mlconda verify [TEMP]/prefix env.lock --repair` mends that
+    `[TEMP]/prefix` is not intact: 2 findings in 9 packages, 38 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix env.lock --repair` repairs it
     ");
 }
 
@@ -96,8 +96,8 @@ fn missing_files_and_directories() {
     `share/where/message.txt` of `where-2.0-h4bc722e_0`: it has another size; expected [SIZE], found 0 bytes
     `var/hollow/told` of `hollow-1.0-h4bc722e_0`: it is missing
     --- stderr
-    `[TEMP]/prefix` is not as it should be: 4 findings in 9 packages, 38 files, [SIZE], in [TIME].
-    hint: `mlconda verify [TEMP]/prefix env.lock --repair` mends that
+    `[TEMP]/prefix` is not intact: 4 findings in 9 packages, 38 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix env.lock --repair` repairs it
     ");
 }
 
@@ -116,13 +116,13 @@ fn a_link_in_place_of_a_file_or_of_a_directory() {
     assert_snapshot!(outcome.failure(1), @"
     exit code 1
     --- stdout
-    `bin/python` of `python-3.11.9-h4bc722e_0_cpython`: it is something else; expected a soft link, found a file
-    `lib/links/libone.so.1.2.3` of `links-1.0-h4bc722e_0`: it is something else; expected a file, found a soft link
-    `share/zoneinfo` of `tzdata-2024a-hd8ed1ab_0`: it is something else; expected a directory, found a soft link
+    `bin/python` of `python-3.11.9-h4bc722e_0_cpython`: it has another file type; expected a symbolic link, found a file
+    `lib/links/libone.so.1.2.3` of `links-1.0-h4bc722e_0`: it has another file type; expected a file, found a symbolic link
+    `share/zoneinfo` of `tzdata-2024a-hd8ed1ab_0`: it has another file type; expected a directory, found a symbolic link
     --- stderr
-    Of no package: 4 files (`elsewhere`, `zones/Etc/UTC`, `zones/Europe/Paris` and `zones/Zulu`).
-    `[TEMP]/prefix` is not as it should be: 3 findings in 9 packages, 38 files, [SIZE], in [TIME].
-    hint: `mlconda verify [TEMP]/prefix env.lock --repair` mends that
+    Untracked: 4 files (`elsewhere`, `zones/Etc/UTC`, `zones/Europe/Paris` and `zones/Zulu`).
+    `[TEMP]/prefix` is not intact: 3 findings in 9 packages, 38 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix env.lock --repair` repairs it
     ");
 }
 
@@ -151,8 +151,8 @@ fn changed_permissions() {
     `share/where/message.txt` of `where-2.0-h4bc722e_0`: it has other permissions; expected 0644, found 0666
     `var/hollow/told` of `hollow-1.0-h4bc722e_0`: it has other permissions; expected 0755, found 1777
     --- stderr
-    `[TEMP]/prefix` is not as it should be: 8 findings in 9 packages, 38 files, [SIZE], in [TIME].
-    hint: `mlconda verify [TEMP]/prefix env.lock --repair` mends that
+    `[TEMP]/prefix` is not intact: 8 findings in 9 packages, 38 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix env.lock --repair` repairs it
     ");
 }
 
@@ -167,11 +167,11 @@ fn a_link_to_another_place() {
     assert_snapshot!(outcome.failure(1), @"
     exit code 1
     --- stdout
-    `bin/python` of `python-3.11.9-h4bc722e_0_cpython`: it points somewhere else; expected `python3.11`, found `/usr/bin/python3`
-    `lib/links/libone.so` of `links-1.0-h4bc722e_0`: it points somewhere else; expected `libone.so.1`, found `../../elsewhere`
+    `bin/python` of `python-3.11.9-h4bc722e_0_cpython`: it points to another target; expected `python3.11`, found `/usr/bin/python3`
+    `lib/links/libone.so` of `links-1.0-h4bc722e_0`: it points to another target; expected `libone.so.1`, found `../../elsewhere`
     --- stderr
-    `[TEMP]/prefix` is not as it should be: 2 findings in 9 packages, 38 files, [SIZE], in [TIME].
-    hint: `mlconda verify [TEMP]/prefix env.lock --repair` mends that
+    `[TEMP]/prefix` is not intact: 2 findings in 9 packages, 38 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix env.lock --repair` repairs it
     ");
 }
 
@@ -183,10 +183,10 @@ fn a_prefix_that_was_moved() {
     assert_snapshot!(world.mlconda(["verify", "../moved", "env.lock"]).failure(1), @"
     exit code 1
     --- stdout
-    `[TEMP]/moved`: its files name another prefix; expected `[TEMP]/prefix`, found `[TEMP]/moved`
+    `[TEMP]/moved`: its files contain the path of another prefix; expected `[TEMP]/prefix`, found `[TEMP]/moved`
     --- stderr
-    `[TEMP]/moved` is not as it should be: 1 finding in 9 packages, 38 files, [SIZE], in [TIME].
-    hint: `mlconda verify [TEMP]/moved env.lock --repair` mends that
+    `[TEMP]/moved` is not intact: 1 finding in 9 packages, 38 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/moved env.lock --repair` repairs it
     ");
     // Under another name it is the same.
     fs_err::rename(world.path().join("moved"), world.path().join("prefix")).unwrap();
@@ -205,10 +205,10 @@ fn two_records_of_a_package() {
     assert_snapshot!(outcome.failure(1), @"
     exit code 1
     --- stdout
-    `greet-2.0-pyhd8ed1ab_0`: another package of that name is recorded, too; found `greet-1.0-pyhd8ed1ab_0`
+    `greet-2.0-pyhd8ed1ab_0`: another record has the same package name; found `greet-1.0-pyhd8ed1ab_0`
     --- stderr
-    `[TEMP]/prefix` is not as it should be: 1 finding in 4 packages, 19 files, [SIZE], in [TIME].
-    hint: `mlconda verify [TEMP]/prefix env.lock --repair` mends that
+    `[TEMP]/prefix` is not intact: 1 finding in 4 packages, 19 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix env.lock --repair` repairs it
     ");
 }
 
@@ -220,12 +220,12 @@ fn a_missing_record_and_the_files_that_are_nobodys_then() {
     assert_snapshot!(outcome.failure(1), @"
     exit code 1
     --- stdout
-    `tzdata-2024a-hd8ed1ab_0`: the lock has it, the environment not
+    `tzdata-2024a-hd8ed1ab_0`: it is in the lock, but not in the environment
     `python-3.11.9-h4bc722e_0_cpython`: a dependency is not met; expected `tzdata`, found none
     --- stderr
-    Of no package: 3 files (`share/zoneinfo/Etc/UTC`, `share/zoneinfo/Europe/Paris` and `share/zoneinfo/Zulu`).
-    `[TEMP]/prefix` is not as it should be: 2 findings in 8 packages, 35 files, [SIZE], in [TIME].
-    hint: `mlconda verify [TEMP]/prefix env.lock --repair` mends that
+    Untracked: 3 files (`share/zoneinfo/Etc/UTC`, `share/zoneinfo/Europe/Paris` and `share/zoneinfo/Zulu`).
+    `[TEMP]/prefix` is not intact: 2 findings in 8 packages, 35 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix env.lock --repair` repairs it
     ");
 }
 
@@ -240,13 +240,13 @@ fn packages_that_are_not_the_locks() {
     assert_snapshot!(world.mlconda(["verify", "../prefix", "new.lock"]).failure(1), @r"
     exit code 1
     --- stdout
-    `tzdata-2024a-hd8ed1ab_0`: it is from another archive than the lock's; expected [SHA256], found [SHA256]
+    `tzdata-2024a-hd8ed1ab_0`: it comes from another archive than the one in the lock; expected [SHA256], found [SHA256]
     `where-1.0-h4bc722e_0`: the environment has another version or build; expected `where-1.0-h4bc722e_0`, found `where-2.0-h4bc722e_0`
-    `links-1.0-h4bc722e_0`: the lock has it, the environment not
-    `hollow-1.0-h4bc722e_0`: the environment has it, the lock not
+    `links-1.0-h4bc722e_0`: it is in the lock, but not in the environment
+    `hollow-1.0-h4bc722e_0`: it is in the environment, but not in the lock
     --- stderr
-    `[TEMP]/prefix` is not as it should be: 4 findings in 4 packages, 12 files, [SIZE], in [TIME].
-    hint: `mlconda verify [TEMP]/prefix new.lock --repair` mends that
+    `[TEMP]/prefix` is not intact: 4 findings in 4 packages, 12 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix new.lock --repair` repairs it
     ");
 }
 
@@ -257,10 +257,10 @@ fn dependencies_that_are_not_met() {
     exit code 1
     --- stdout
     `python-3.11.9-h4bc722e_0_cpython`: a dependency is not met; expected `tzdata`, found none
-    `python-3.11.9-h4bc722e_0_cpython`: it does not go together with a package that is there; expected `python_abi 3.11.* *_cp311`, found `python_abi-3.12-8_cp312`
-    `python_abi-3.12-8_cp312`: it does not go together with a package that is there; expected `python 3.12.*`, found `python-3.11.9-h4bc722e_0_cpython`
+    `python-3.11.9-h4bc722e_0_cpython`: it conflicts with a package of the environment; expected `python_abi 3.11.* *_cp311`, found `python_abi-3.12-8_cp312`
+    `python_abi-3.12-8_cp312`: it conflicts with a package of the environment; expected `python 3.12.*`, found `python-3.11.9-h4bc722e_0_cpython`
     --- stderr
-    `[TEMP]/prefix` is not as it should be: 3 findings in 3 packages, 16 files, [SIZE], in [TIME].
+    `[TEMP]/prefix` is not intact: 3 findings in 3 packages, 16 files, [SIZE], in [TIME].
     ");
 }
 
@@ -284,8 +284,8 @@ fn strangers_are_told_of_and_are_no_failure() {
     exit code 0
     --- stdout
     --- stderr
-    Of no package: 3 files of 1 distribution that pip installed, 1 file of byte code and 3 other files (`lib/python3.11/site-packages/greet/__pycache__/gone.cpython-311.pyc`, `notebook.ipynb` and `runs/none/`).
-    `[TEMP]/prefix` is as it should be: 9 packages, 38 files, [SIZE], in [TIME].
+    Untracked: 3 files of 1 distribution that pip installed, 1 file of byte code and 3 other files (`lib/python3.11/site-packages/greet/__pycache__/gone.cpython-311.pyc`, `notebook.ipynb` and `runs/none/`).
+    `[TEMP]/prefix` is intact: 9 packages, 38 files, [SIZE], in [TIME].
     ");
 }
 
@@ -299,14 +299,14 @@ fn an_installation_that_was_cut_off() {
     assert_snapshot!(outcome.failure(1), @"
     exit code 1
     --- stdout
-    `conda-meta/history.mlconda`: an installation was cut off, or is under way
-    `.mlconda-new`: an installation was cut off, or is under way
+    `conda-meta/history.mlconda`: an installation was interrupted, or is running
+    `.mlconda-new`: an installation was interrupted, or is running
     `conda-meta/history`: the history is missing
     `conda-meta/broken-1-0.json`: the record cannot be read; found EOF while parsing an object at line 1 column 1
     --- stderr
-    Of no package: 1 file (`.mlconda-new/`).
-    `[TEMP]/prefix` is not as it should be: 4 findings in 1 package, 3 files, [SIZE], in [TIME].
-    hint: `mlconda verify [TEMP]/prefix env.lock --repair` mends that
+    Untracked: 1 file (`.mlconda-new/`).
+    `[TEMP]/prefix` is not intact: 4 findings in 1 package, 3 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix env.lock --repair` repairs it
     ");
 }
 
@@ -322,10 +322,10 @@ fn of_several_holders_the_last_one_counts() {
     assert_snapshot!(world.mlconda(["verify", "../prefix", "clash.lock"]).failure(1), @r"
     exit code 1
     --- stdout
-    `share/clash/shared.txt`: several packages hold it, and the wrong one's is there; expected `clash-right-1.0-hd8ed1ab_0`, found `clash-left-1.0-hd8ed1ab_0`
+    `share/clash/shared.txt`: several packages contain it, and the file of the wrong one is installed; expected `clash-right-1.0-hd8ed1ab_0`, found `clash-left-1.0-hd8ed1ab_0`
     --- stderr
-    `[TEMP]/prefix` is not as it should be: 1 finding in 2 packages, 3 files, [SIZE], in [TIME].
-    hint: `mlconda verify [TEMP]/prefix clash.lock --repair` mends that
+    `[TEMP]/prefix` is not intact: 1 finding in 2 packages, 3 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix clash.lock --repair` repairs it
     ");
     fs_err::write(&shared, "of neither\n").unwrap();
     assert_snapshot!(world.mlconda(["verify", "../prefix"]).failure(1), @r"
@@ -333,8 +333,8 @@ fn of_several_holders_the_last_one_counts() {
     --- stdout
     `share/clash/shared.txt` of `clash-left-1.0-hd8ed1ab_0` and `clash-right-1.0-hd8ed1ab_0`: it has another size; expected [SIZE], found [SIZE]
     --- stderr
-    `[TEMP]/prefix` is not as it should be: 1 finding in 2 packages, 3 files, [SIZE], in [TIME].
-    hint: `mlconda verify [TEMP]/prefix --repair` mends that
+    `[TEMP]/prefix` is not intact: 1 finding in 2 packages, 3 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix --repair` repairs it
     ");
 }
 
@@ -354,7 +354,7 @@ fn what_other_tools_have_recorded() {
     --- stderr
     warning: the records have no hash to compare for `greet-2.0-pyhd8ed1ab_0`
     warning: the records have no hash for 10 files of 1 package
-    `[TEMP]/prefix` is as it should be: 3 packages, 19 files, [SIZE], in [TIME].
+    `[TEMP]/prefix` is intact: 3 packages, 19 files, [SIZE], in [TIME].
     ");
 }
 
@@ -415,7 +415,7 @@ fn install_proves_what_it_did() {
     let world = world();
     let lock = world.write_lock("env.lock", None, &PACKAGES);
     let first = world.mlconda(["install", argument(&lock), "-p", "../prefix", "--verify"]).success();
-    assert!(first.stderr.contains("Linked 9 packages") && first.stderr.contains("is as it should be"), "{first}");
+    assert!(first.stderr.contains("Linked 9 packages") && first.stderr.contains("is intact"), "{first}");
     // Nothing is to be done, as far as the records tell.
     fs_err::remove_file(world.path().join("prefix/bin/greet")).unwrap();
     let again = world.mlconda(["install", argument(&lock), "-p", "../prefix", "--verify"]).failure(1);
@@ -425,8 +425,8 @@ fn install_proves_what_it_did() {
     `bin/greet` of `greet-2.0-pyhd8ed1ab_0`: it is missing
     --- stderr
     `[TEMP]/prefix` is up to date: 9 packages.
-    `[TEMP]/prefix` is not as it should be: 1 finding in 9 packages, 38 files, [SIZE], in [TIME].
-    hint: `mlconda verify [TEMP]/prefix [TEMP]/work/env.lock --repair` mends that
+    `[TEMP]/prefix` is not intact: 1 finding in 9 packages, 38 files, [SIZE], in [TIME].
+    hint: `mlconda verify [TEMP]/prefix [TEMP]/work/env.lock --repair` repairs it
     ");
 }
 

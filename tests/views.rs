@@ -40,10 +40,10 @@ fn what_a_lock_needs_is_found_without_its_channel() {
     assert_eq!(of_prefix.stderr, "");
     fs_err::remove_dir_all(world.root_prefix()).unwrap();
     let unknown = world.mlconda(["tree", "env.lock", "--offline"]).success();
-    assert!(names(&unknown.stdout).len() == 4 && unknown.stdout.contains("needs what is not known"), "{unknown}");
+    assert!(names(&unknown.stdout).len() == 4 && unknown.stdout.contains("has unknown dependencies"), "{unknown}");
     let told = world.normal(&unknown.stderr).replace(&world.normal(&port), "[URL]");
     assert_snapshot!(told, @"
-    warning: no record is to be had of 4 packages (such as `tzdata-2024a-hd8ed1ab_0.conda`, `python-3.11.9-h4bc722e_0_cpython.conda` and `greet-1.1-pyhd8ed1ab_0.conda`): dependencies and licences are not known
+    warning: no record was found for 4 packages (such as `tzdata-2024a-hd8ed1ab_0.conda`, `python-3.11.9-h4bc722e_0_cpython.conda` and `greet-1.1-pyhd8ed1ab_0.conda`): their dependencies and licences are unknown
       because: `[URL]/[HOST]/` is not cached, and network access is disabled
       because: `[URL]/noarch/` is not cached, and network access is disabled
     ");
@@ -59,7 +59,7 @@ fn lines_are_those_of_the_environment_that_was_locked() {
     assert!(why(&[]).stdout.contains("\nframes\n"), "{}", why(&[]));
     let told = why(&["-f", "environment.yml"]);
     assert!(told.stdout.contains("\nframes >=2 (environment.yml:5)\n"), "{told}");
-    assert!(told.stderr.contains("is not made of `environment.yml`"), "{told}");
+    assert!(told.stderr.contains("was not made from `environment.yml`"), "{told}");
 }
 
 #[test]
@@ -111,7 +111,7 @@ fn bills_are_the_same_for_the_same_lock() {
     fs_err::create_dir_all(&site).unwrap();
     fs_err::write(site.join("METADATA"), "Name: torchlike\nVersion: 2.0\n").unwrap();
     let told = world.mlconda(["sbom", "-n", "small"]).success().stderr;
-    assert!(told.contains("pip has installed 1 package besides, of which no record tells: `torchlike==2.0`"), "{told}");
+    assert!(told.contains("pip has installed 1 package that no record lists: `torchlike==2.0`"), "{told}");
     assert_snapshot!(world.mlconda(["sbom", "env.lock", "-o", "no/such.json"]).failure(1), @"
     exit code 1
     --- stdout

@@ -56,7 +56,7 @@ fn an_environment_goes_back_to_a_revision() {
     --- stdout
     --- stderr
     error: `[TEMP]/root/envs/x` has no revision `9`
-    hint: `list --revisions` shows those that there are
+    hint: `list --revisions` shows the revisions
     ");
     world.run("conda install -n x --revision 0 where").failure(2);
 }
@@ -89,8 +89,8 @@ fn an_empty_list_of_channels_is_none() {
     exit code 1
     --- stdout
     --- stderr
-    error: no channel is named, and none is configured
-    hint: name one with `-c CHANNEL`, or for all commands with `config --append channels CHANNEL`
+    error: no channel is given, and none is configured
+    hint: give one with `-c CHANNEL`, or for all commands with `config --append channels CHANNEL`
     ");
     run("conda search where").failure(1);
     run("conda create -n x -c main where arrays").success();
@@ -107,7 +107,7 @@ fn an_environment_is_exported_in_each_form() {
     assert!(export("environment-json").success().stdout.starts_with("{\n  \"name\": \"x\""));
     assert!(export("explicit").success().stdout.contains("@EXPLICIT"));
     assert!(export("requirements").success().stdout.ends_with("arrays\n"));
-    assert_snapshot!(export("pdf").failure(2).stderr, @"error: `pdf` is no format of `export`: there are `yaml`, `json`, `explicit` and `requirements`");
+    assert_snapshot!(export("pdf").failure(2).stderr, @"error: `pdf` is not a format of `export`: there are `yaml`, `json`, `explicit` and `requirements`");
     world.run("conda export -n x -f out.json").success();
     let text = fs_err::read_to_string(world.context.work().join("out.json")).unwrap();
     assert!(text.starts_with('{'), "{text}");
@@ -119,7 +119,7 @@ fn files_are_not_taken_for_specs_nor_for_the_root_prefix() {
     world.context.write("requirements.txt", "where\n");
     world.run("conda create -n x").success();
     assert_snapshot!(world.run("conda install -n x requirements.txt").failure(1).stderr, @r"
-    error: `requirements.txt` is a file, and no match spec
+    error: `requirements.txt` is a file, not a match spec
     hint: name it with `--file requirements.txt`
     ");
     assert_snapshot!(world.run("conda install -n x -r requirements.txt").failure(1).stderr, @r"
@@ -127,7 +127,7 @@ fn files_are_not_taken_for_specs_nor_for_the_root_prefix() {
     hint: name a file of match specs with `--file requirements.txt`
     ");
     assert_snapshot!(world.run("conda info where").failure(1).stderr, @r"
-    error: `info` tells of no package
+    error: `info` does not show packages
     hint: `search 'where' --info` does
     ");
 }

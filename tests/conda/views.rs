@@ -122,8 +122,8 @@ fn what_cannot_be_is_refused_in_a_sentence() {
     exit code 1
     --- stdout
     --- stderr
-    error: `doctor` is not to be had
-    hint: `mlconda verify` tells whether an environment is what its records say
+    error: `doctor` is not supported
+    hint: `mlconda verify` compares an environment with its records
     ");
     insta::assert_snapshot!(world.run("conda instal numpy"), @r"
     exit code 1
@@ -136,20 +136,20 @@ fn what_cannot_be_is_refused_in_a_sentence() {
     exit code 1
     --- stdout
     --- stderr
-    error: `-n` takes a name, and `a/b` is a path
-    hint: name the directory with `-p a/b`
+    error: `-n` takes a name, but `a/b` is a path
+    hint: give the directory with `-p a/b`
     ");
     insta::assert_snapshot!(world.run("conda install -n nothing where"), @r"
     exit code 1
     --- stdout
     --- stderr
     error: there is no environment in `[TEMP]/root/envs/nothing`
-    hint: `create` makes one
+    hint: make one with `create`
     ");
     insta::assert_snapshot!(world.run("conda create -n x --frobnicate where"), @r"
     exit code 2
     --- stdout
     --- stderr
-    error: there is no option `--frobnicate`; `conda create --help` has them
+    error: there is no option `--frobnicate`; `conda create --help` lists them
     ");
 }

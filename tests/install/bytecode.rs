@@ -41,7 +41,7 @@ fn modules_are_compiled_and_recorded_and_go_with_their_package() {
     let without = world.write_lock("less.lock", None, &["tzdata", "python-3.11.9"]);
     install(&without, &[]);
     assert!(!world.work().join("prefix/lib/python3.11/site-packages/templates").exists());
-    // Into a prefix whose python is there already; and not at all.
+    // Into a prefix whose python already exists; and not at all.
     install(&lock, &["--compile-bytecode=unchecked-hash"]);
     assert!(world.read(code).starts_with("unchecked-hash"));
     fs_err::remove_dir_all(world.work().join("prefix")).unwrap();
@@ -59,7 +59,7 @@ fn a_python_that_does_not_run_here_compiles_nothing() {
     --- stdout
     --- stderr
     Installing 4 packages ([SIZE]) into `[TEMP]/root/envs/small`
-    warning: modules are not compiled, for the environment's python does not run here: there is no `bin/python3.11`
+    warning: modules are not compiled, because the environment's python does not run here: there is no `bin/python3.11`
     + templates 1.0
     + pip 24.0
     + python 3.11.9

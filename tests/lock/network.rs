@@ -16,7 +16,7 @@ fn offline_uses_what_was_loaded_and_nothing_else() {
     --- stdout
     --- stderr
     error: `[SERVER]/main/[HOST]/` is not cached, and network access is disabled
-    hint: lock once without `--offline`: what it loads is kept
+    hint: lock once without `--offline`: what it loads is then cached
     ");
     world.lock(&[&channel[..], &["-o", "online.lock"]].concat()).success();
     server.forget();
@@ -71,7 +71,7 @@ fn a_channel_that_cannot_be_reached() {
     --- stdout
     --- stderr
     error: cannot load repodata from `http://127.0.0.1:[PORT]/[HOST]/`: Connection refused (os error [NUMBER])
-    hint: no server listens there: check the address and its port, or try again when the server is up; `--offline` uses what is cached
+    hint: no server listens there: check the address and its port, or try again when the server is up; `--offline` uses cached data
     ");
     let world = world();
     let url = unreachable_url().unwrap();
@@ -84,7 +84,7 @@ fn a_channel_that_cannot_be_reached() {
       |
     3 |   - http://127.0.0.1:[PORT]
       |     ^^^^^^^^^^^^^^^^^^^^^^
-      = help: no server listens there: check the address and its port, or try again when the server is up; `--offline` uses what is cached
+      = help: no server listens there: check the address and its port, or try again when the server is up; `--offline` uses cached data
     ");
 }
 
@@ -100,21 +100,21 @@ fn a_channel_that_is_not_there() {
       |
     3 |   - ./absent
       |     ^^^^^^^^
-      = help: check the spelling; a channel that is private may say so by this answer
+      = help: check the spelling; a private channel can answer like this if there is no login
     ");
     assert_snapshot!(fails_with_channel(&world, &server.url("absent")), @r"
     exit code 1
     --- stdout
     --- stderr
     error: there is no channel at `http://127.0.0.1:[PORT]/absent/`: it has neither `[HOST]` nor `noarch`
-    hint: check the spelling; a channel that is private may say so by this answer
+    hint: check the spelling; a private channel can answer like this if there is no login
     ");
     assert_snapshot!(fails_with_channel(&world, "./absent"), @r"
     exit code 1
     --- stdout
     --- stderr
     error: there is no channel at `file://[TEMP]/work/absent/`: it has neither `[HOST]` nor `noarch`
-    hint: check the spelling; a channel that is private may say so by this answer
+    hint: check the spelling; a private channel can answer like this if there is no login
     ");
 }
 
@@ -160,7 +160,7 @@ fn a_stored_login_is_used_and_locks_know_nothing_of_it() {
     exit code 1
     --- stdout
     --- stderr
-    error: the stored logins in `[TEMP]/work/credentials.json` cannot be read: it is no JSON object of hosts
+    error: the stored logins in `[TEMP]/work/credentials.json` cannot be read: it is not a JSON object of hosts
     ");
 }
 
@@ -173,7 +173,7 @@ fn a_channel_that_wants_a_login() {
     --- stdout
     --- stderr
     error: `http://127.0.0.1:[PORT]/main/[HOST]/` answers 401: the channel asks for a login, or refuses the one it was given
-    hint: put the login into the channel's URL, by a variable: `https://host/t/$TOKEN/channel` or `https://$USER:$PASSWORD@host/channel`; or store it, in `~/.netrc` or with `pixi auth login`
+    hint: put the login into the channel's URL as a variable: `https://host/t/$TOKEN/channel` or `https://$USER:$PASSWORD@host/channel`; or store it in `~/.netrc` or with `pixi auth login`
     ");
 }
 
@@ -188,7 +188,7 @@ fn repodata_that_breaks_off() {
     --- stdout
     --- stderr
     error: cannot load repodata from `http://127.0.0.1:[PORT]/main/noarch/`: the answer broke off
-    hint: try again; if it breaks off again, a proxy or the server cuts the connection
+    hint: try again; if it happens again, a proxy or the server closes the connection
     ");
 }
 

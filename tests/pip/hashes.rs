@@ -42,7 +42,7 @@ fn every_hash_that_is_given_is_checked() {
     exit code 1
     --- stdout
     --- stderr
-    error: environment.yml:9:9: `mine` is no archive, which could have a hash
+    error: environment.yml:9:9: `mine` is not an archive, which could have a hash
       |
     9 |       - ./mine --hash=sha256:[SHA256]
       |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^

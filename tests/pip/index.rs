@@ -48,7 +48,7 @@ fn an_index_that_does_not_answer_is_named() {
       tcp connect error
       Connection refused (os error [NUMBER])
       asked for: `a` (environment.yml:9)
-    hint: check the network, the index (`PIP_INDEX_URL`, `pip.conf`, `--index-url` in the list), `HTTPS_PROXY` and `NO_PROXY`; `--offline` uses what is cached
+    hint: check the network, the index (`PIP_INDEX_URL`, `pip.conf`, `--index-url` in the list), `HTTPS_PROXY` and `NO_PROXY`; `--offline` uses cached data
     ");
 }
 
@@ -82,7 +82,7 @@ fn without_uv_it_comes_from_the_channels() {
     --- stderr
     warning: environment.yml:5:11: there is a `pip:` list, and `pip` is not among the dependencies; it is added, as conda does
     error: the `pip:` list is resolved by `uv`, which is not on this machine, nor in the environment's channels: none has `uv` for `[HOST]`
-    hint: install uv and have it on `PATH`, or name it with `MLCONDA_UV`; or add a channel that has it, as conda-forge does
+    hint: install uv so that it is on `PATH`, or set `MLCONDA_UV` to its path, or add a channel that has it, such as conda-forge
     ");
     attempt(&[python, tool, pip, uv], "with").success();
     assert!(pip_lines(&world, "env.lock").contains("# pip a @ "));

@@ -50,14 +50,14 @@ fn lists_that_cannot_be_locked_are_refused_at_their_lines() {
     error: the `pip:` list cannot be locked for [HOST]:
       Because no-such-project was not found in the package registry and you require no-such-project, we can conclude that your requirements are unsatisfiable.
       asked for: `no-such-project` (environment.yml:9)
-    hint: correct the name: a project is not always called as the module that is imported, nor as conda's package; what only conda has, belongs above `pip:`
+    hint: correct the name: a project can have another name than its module or its conda package. A package that only conda has belongs above `pip:`
 
     "pytorch"
     error: the `pip:` list cannot be locked for [HOST]:
       Because pytorch was not found in the package registry and you require pytorch, we can conclude that your requirements are unsatisfiable.
       asked for: `pytorch` (environment.yml:9)
       conda's `pytorch` is called `torch` there
-    hint: correct the name: a project is not always called as the module that is imported, nor as conda's package; what only conda has, belongs above `pip:`
+    hint: correct the name: a project can have another name than its module or its conda package. A package that only conda has belongs above `pip:`
 
     "a", "b>=2"
     error: the `pip:` list cannot be locked for [HOST]:
@@ -88,7 +88,7 @@ fn lists_that_cannot_be_locked_are_refused_at_their_lines() {
     error: `b` has no suitable file for [HOST]: none has the hash that is asked for
       asked for: `b==2.0 --hash=sha256:[SHA256]` (environment.yml:9)
       there is: b-2.0-py3-none-any.whl (sha256:[SHA256])
-    hint: if the index has replaced the file and that is as it should be, correct the hash; else somebody has changed it
+    hint: if you know that the index replaced the file, correct the hash; otherwise somebody has changed the file
 
     "b; python_versio < '3'"
     error: environment.yml:9:9: expected a quoted string or a valid marker name, found `python_versio`
@@ -105,7 +105,7 @@ fn lists_that_cannot_be_locked_are_refused_at_their_lines() {
       = help: paths are relative to the file that names them
 
     "-e ."
-    error: environment.yml:9:9: `[TEMP]/work` is no project of python: it has no `pyproject.toml` and no `setup.py`
+    error: environment.yml:9:9: `[TEMP]/work` is not a project of python: it has no `pyproject.toml` and no `setup.py`
       |
     9 |       - -e .
       |         ^^^^
@@ -153,7 +153,7 @@ fn what_is_wrong_with_places_is_told_with_their_lines() {
       Because forbidden was not found in the package registry and you require forbidden, we can conclude that your requirements are unsatisfiable.
       An index (http://127.0.0.1:[PORT]/simple/) returned a 403 Forbidden error. Check that the index URL is correct and the credentials are valid.
       asked for: `forbidden` (environment.yml:9)
-    hint: the index wants a login: in its URL, as `https://${USER}:${PASSWORD}@host/simple`, or in `~/.netrc`
+    hint: the index needs a login: in its URL, as `https://${USER}:${PASSWORD}@host/simple`, or in `~/.netrc`
 
     deep
     error: the `pip:` list cannot be locked for [HOST]:

@@ -38,31 +38,31 @@ fn what_is_not_sound_is_refused_and_leaves_the_prefix_as_it_was() {
     }
     assert_snapshot!(world.normal(&said), @r#"
     error: `wrong-1.0-py3-none-any.whl` from file://[TEMP]/wheels/wrong-1.0-py3-none-any.whl is not what the lock says: its sha256 is [SHA256], not [OTHER]
-    hint: nothing of it was used. If its server has replaced the package and that is as it should be, lock anew; else somebody between you and the server has changed it
+    hint: the archive was not used. If you know that the server replaced the package, lock again; otherwise somebody between you and the server has changed it
     error: the package `lies-1.0-py3-none-any.whl` is invalid
       because: `site-packages/lies/data.txt` is not what its `RECORD` says
-    hint: the prefix is as it was. The package is at fault: tell its maintainers
+    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
     error: the package `climbs-1.0-py3-none-any.whl` is invalid
       because: `../climbs.py` is not a path that a wheel may have
-    hint: the prefix is as it was. The package is at fault: tell its maintainers
+    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
     error: the package `breaks-1.0-py3-none-any.whl` is invalid
       because: `breaks?other.py` is not a path that a wheel may have
-    hint: the prefix is as it was. The package is at fault: tell its maintainers
+    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
     error: the package `rooted-1.0-py3-none-any.whl` is invalid
       because: `/etc/rooted` is not a path that a wheel may have
-    hint: the prefix is as it was. The package is at fault: tell its maintainers
+    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
     error: the package `meta-1.0-py3-none-any.whl` is invalid
       because: `python-data/conda-meta/history` is not a path that a package may write
-    hint: the prefix is as it was. The package is at fault: tell its maintainers
+    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
     error: the package `odd-1.0-py3-none-any.whl` is invalid
       because: `odd-1.0.data/elsewhere/file` is in a place that no wheel has
-    hint: the prefix is as it was. The package is at fault: tell its maintainers
+    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
     error: the package `twice-1.0-py3-none-any.whl` is invalid
       because: it has `twice-1.0.data/purelib/twice/__init__.py` twice
-    hint: the prefix is as it was. The package is at fault: tell its maintainers
+    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
     error: the package `command-1.0-py3-none-any.whl` is invalid
       because: the entry point `../command = command:main` makes no sense: entry point command must not contain path separators or NUL: "../command"
-    hint: the prefix is as it was. The package is at fault: tell its maintainers
+    hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
     "#);
 }
 
@@ -86,7 +86,7 @@ fn a_wheel_needs_python_and_is_no_second_copy_of_a_conda_package() {
     --- stderr
     Installing 4 packages into `[TEMP]/prefix`
     error: `greet-1.0-pyhd8ed1ab_0` is from a channel and `greet-2.0-py3-none-any.whl` is not, but both are the python distribution `greet`
-    hint: lock anew: what a channel has is not to be installed by pip as well. Or take it out of one of the two lists
+    hint: lock again: a package of a channel is not installed by pip as well. Or remove it from one of the two lists
     ");
     assert!(!prefix(&world).exists());
 }

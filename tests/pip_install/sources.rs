@@ -97,7 +97,7 @@ fn sources_are_built_by_the_environments_own_pip() {
     error: pip could not install `broken` (exit status: 1):
     no such back end
 
-    hint: the prefix is as it was. What a package needs to be built is a package of the environment: `setuptools`, say
+    hint: the prefix is unchanged. What the build needs, such as `setuptools`, must be a package of the environment
     ");
     assert_eq!(tree::difference(&fresh, &tree::archived(&prefix(&world)).unwrap()), "");
     let right = sources(&world, "built", "");
@@ -122,7 +122,7 @@ fn a_second_package_that_cannot_be_built_takes_the_first_with_it() {
     let before = tree::tree(&real).unwrap();
     lock_to_build(&world, &[sources(&world, "built", ""), sources(&world, "broken", "")]);
     let outcome = world.mlconda(["install", "env.lock", "-p", "../prefix"]).failure(1);
-    assert!(outcome.stderr.contains("Building `broken`") && outcome.stderr.contains("the prefix is as it was"));
+    assert!(outcome.stderr.contains("Building `broken`") && outcome.stderr.contains("the prefix is unchanged"));
     assert_eq!(tree::difference(&before, &tree::tree(&real).unwrap()), "");
 }
 
@@ -137,7 +137,7 @@ fn what_is_built_is_not_built_without_pip_or_against_the_users_will() {
     --- stderr
     Installing 3 packages into `[TEMP]/prefix`
     error: `built` has to be built from its sources, but the environment has no pip to do that
-    hint: add `pip` to the environment.yml, and what builds the package, and lock it again
+    hint: add `pip` and the packages that the build needs to the environment.yml, and lock it again
     ");
     lock_to_build(&world, &[line]);
     assert_snapshot!(world.mlconda(["install", "env.lock", "-p", "../prefix", "--no-scripts"]).failure(1), @"
@@ -146,7 +146,7 @@ fn what_is_built_is_not_built_without_pip_or_against_the_users_will() {
     --- stderr
     Installing 2 packages into `[TEMP]/prefix`
     error: `built` has to be built from its sources, which runs code of the package
-    hint: leave out `--no-scripts`, or take a version that has a wheel
+    hint: install without `--no-scripts`, or use a version that has a wheel
     ");
     let commit = "0123456789abcdef0123456789abcdef01234567";
     lock_to_build(&world, &[format!("# pip built @ git+https://host.example/built.git@{commit}\n")]);

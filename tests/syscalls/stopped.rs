@@ -26,7 +26,7 @@ fn stopped(way: Way, calls: Calls) {
             before = stage.all();
         } else {
             undone += 1;
-            assert!(outcome.stderr.contains("error: stopped; nothing has changed"), "{after}:\n{outcome}");
+            assert!(outcome.stderr.contains("error: stopped; nothing was changed"), "{after}:\n{outcome}");
             assert_eq!(tree::difference(&before, &stage.all()), "", "{after}:\n{outcome}");
         }
     }
@@ -46,7 +46,7 @@ fn stopped_twice(way: Way) {
         let Some(at) = at else { continue };
         let after = format!("two signals {number} of {} at {at}", counted.calls);
         assert_eq!(outcome.code, 143, "{after}:\n{outcome}");
-        let text = "error: stopped before all was undone; the next installation into this prefix does the rest";
+        let text = "error: stopped before everything was undone; the next installation into this prefix finishes it";
         assert!(outcome.stderr.contains(text), "{after}:\n{outcome}");
         left += usize::from(!tree::difference(&before, &stage.contents()).is_empty());
         stage.undone_by_an_installation_that_fails(&before, &after);

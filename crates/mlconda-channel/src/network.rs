@@ -120,10 +120,10 @@ pub enum NetworkError {
     #[error("cannot read stored logins")]
     Credentials(#[source] std::io::Error),
     /// A file with logins is invalid.
-    #[error("the stored logins in `{}` cannot be read: it is no JSON object of hosts", .0.display())]
+    #[error("the stored logins in `{}` cannot be read: it is not a JSON object of hosts", .0.display())]
     BrokenCredentials(PathBuf),
     /// The address of a proxy is invalid.
-    #[error("the address of the proxy for `{scheme}://` is none")]
+    #[error("the address of the proxy for `{scheme}://` is not a URL")]
     Proxy {
         /// The scheme that the proxy is for.
         scheme: &'static str,
@@ -138,7 +138,7 @@ pub enum NetworkError {
     #[error("cannot set up the network client")]
     Client(#[from] reqwest::Error),
     /// The server answered with an error status.
-    #[error("`{url}` answers {status}{}", wait.map_or_else(String::new, |wait| format!(", and asks to wait for {} s", wait.as_secs())))]
+    #[error("`{url}` answers {status}{}", wait.map_or_else(String::new, |wait| format!("and asks to wait {} s", wait.as_secs())))]
     Status {
         /// The requested URL, without secrets.
         url: String,

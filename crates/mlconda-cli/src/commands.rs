@@ -41,23 +41,23 @@ Make a lock on your machine, install it in a Dockerfile:
   RUN mlconda install env.lock
   ENTRYPOINT [\"mlconda\", \"run\"]
 
-Words of conda's work as they are: create, install SPEC…, update, remove, search, clean, env create, env update, \
-env remove, env list, env export; `mlconda create --help` tells more. Called as conda, mamba or micromamba (a link), \
-it understands all of their command lines.";
+conda's commands work too: create, install SPEC…, update, remove, search, clean, env …, init SHELL, activate, config. \
+`mlconda conda --help` lists them, and docs/conda.md describes them. Called as conda, mamba or micromamba (by a link), \
+mlconda reads the command lines of that tool.";
 
-/// What to do.
+/// The command.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     Init(edit::InitArgs),
     /// Add packages to an environment.yml, and lock it
     ///
-    /// The file is changed in place: its comments, order and style stay. A package that it asks for already gets the new
-    /// spec. The lock changes no more than it must. What is unknown or cannot be solved leaves both files as they were.
-    /// With -p or -n, the lock is installed too.
+    /// The file is changed in place: comments, order and style are kept. If the file lists the package already, its spec is
+    /// replaced. The lock changes as little as possible. If a package is unknown or there is no solution, both files stay
+    /// unchanged. With -p or -n, the lock is also installed.
     Add(edit::Args),
-    /// Take packages out of an environment.yml, and lock it
+    /// Remove packages from an environment.yml, and lock it
     ///
-    /// The opposite of `add`. (`mlconda remove` is what `conda remove` is: it changes an environment, and no file.)
+    /// The opposite of `add`. (`mlconda remove` works like `conda remove`: it changes an installed environment, not a file.)
     Drop(edit::Args),
     Lock(lock::Args),
     Convert(convert::Args),
@@ -90,7 +90,7 @@ fn command_line() -> clap::Command {
 
 /// Runs a command.
 pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode, CliError> {
-    // What runs in the place of this process has signals of its own.
+    // `run` replaces this process, and its command handles signals itself.
     if !matches!(command, Command::Run(_)) {
         signals::listen(&context.ui)?;
     }

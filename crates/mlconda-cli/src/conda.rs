@@ -1,6 +1,6 @@
-//! The command lines of conda, mamba and micromamba, for Dockerfiles and habits that are to work as they are: under these
-//! names (`argv[0]`), and under mlconda's own where the words do not collide. What a command does here and there stands in
-//! `docs/conda.md`.
+//! The command lines of conda, mamba and micromamba, so that existing Dockerfiles and scripts work: under these names
+//! (`argv[0]`), and under the name mlconda for commands that mlconda does not have itself. `docs/conda.md` describes what
+//! each command does.
 
 mod channels;
 mod clean;
@@ -33,12 +33,12 @@ use crate::{
     report, shells, signals,
 };
 
-/// The version of conda whose command lines these are.
+/// The version of conda whose command lines are accepted.
 const CONDA: &str = "26.1.0";
-/// And of mamba and micromamba.
+/// The version of mamba and micromamba.
 const MAMBA: &str = "2.5.0";
 
-/// What of the words of conda are mlconda's as well.
+/// The commands of conda that `mlconda` accepts as well.
 const SHARED: &[&str] = &[
     "env",
     "create",
@@ -55,7 +55,7 @@ const SHARED: &[&str] = &[
     "rename",
 ];
 
-/// Carries a command line out, if it is one of conda's.
+/// Runs a command line, if it is one of conda's.
 pub(crate) fn main(arguments: Vec<OsString>) -> Option<ExitCode> {
     let (program, arguments) = arguments.split_first()?;
     let tool = match Tool::of(program) {
@@ -74,7 +74,7 @@ pub(crate) fn main(arguments: Vec<OsString>) -> Option<ExitCode> {
     })
 }
 
-/// Carries it out, in the world that the configuration of conda describes.
+/// Runs it with the configuration of conda.
 fn configured(line: &Line, context: &mut Context) -> Result<ExitCode, CliError> {
     let solves = matches!(
         line.verb,
@@ -92,7 +92,8 @@ fn configured(line: &Line, context: &mut Context) -> Result<ExitCode, CliError> 
     Ok(code)
 }
 
-/// Whether words typed to mlconda are conda's: by the first, or an installation of what is no file and reads as a spec.
+/// Whether the arguments of mlconda are a command of conda: by the first word, or `install` with match specs instead of
+/// files.
 fn is_shared(arguments: &[OsString]) -> bool {
     let mut words = arguments.iter();
     let first = loop {
@@ -109,7 +110,7 @@ fn is_shared(arguments: &[OsString]) -> bool {
     }
 }
 
-/// Whether what `mlconda install` is told are match specs. The values of options are not looked at.
+/// Whether the operands of `mlconda install` are match specs. The values of options are ignored.
 fn asks_for_specs(words: &[OsString]) -> bool {
     let arguments: Vec<OsString> = std::iter::once(OsString::from("install")).chain(words.iter().cloned()).collect();
     let operands = match Line::parse(Tool::Mlconda, &arguments) {
@@ -120,7 +121,7 @@ fn asks_for_specs(words: &[OsString]) -> bool {
     !operands.is_empty() && operands.iter().all(is_spec)
 }
 
-/// Whether a word names a file: one that is there, or one by the way it is written.
+/// Whether a word is a file: an existing one, or one by its extension.
 fn is_file(word: &str) -> bool {
     let ends = [".yml", ".yaml", ".lock", ".txt", ".json", ".toml"];
     let is_package = word.ends_with(".conda") || word.ends_with(".tar.bz2");
@@ -134,7 +135,7 @@ fn reads_as_spec(word: &str) -> bool {
     (!is_place || is_package) && Environment::from_specs(&[word], &options).is_ok()
 }
 
-/// What of the options counts for everything.
+/// The global options of a command line.
 fn global(line: Option<&Line>) -> Global {
     let quiet = line.is_some_and(|line| line.has("--quiet"));
     let events = line.and_then(|line| line.value("--progress")) == Some("json");
@@ -193,7 +194,7 @@ fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
             context.ui.say(why);
             Ok(ExitCode::SUCCESS)
         }
-        Verb::Refused(instead) => Err(CliError::world(format!("`{}` is not to be had", line.command()), instead)),
+        Verb::Refused(instead) => Err(CliError::world(format!("`{}` is not supported", line.command()), instead)),
     }
 }
 

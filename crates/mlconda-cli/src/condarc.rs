@@ -1,8 +1,8 @@
-//! The configuration of conda and mamba: `.condarc` files and variables that begin with `CONDA_`. It counts for the command
-//! lines of conda only; `mlconda lock` and `mlconda install` do not depend on it.
+//! The configuration of conda and mamba: `.condarc` files and variables that begin with `CONDA_`. It is used by the
+//! command lines of conda only; `mlconda lock` and `mlconda install` do not read it.
 //!
-//! Files are searched where conda searches them, and merged as by conda: of values the last file's counts, lists are joined
-//! with the last file's items first, mappings are joined by key. Keys that nothing here asks for are kept and mean nothing.
+//! Files are searched where conda searches them, and merged as conda does: the last value counts, lists are joined with the
+//! items of the last file first, mappings are joined by key. Unknown keys are kept and ignored.
 
 mod config;
 mod output;
@@ -15,7 +15,7 @@ use serde_json::{Map, Value as Json};
 pub(crate) use self::config::run as config;
 use crate::{context::Context, error::CliError, settings::Settings};
 
-/// The name under which variables are told as a source.
+/// The name of the variables in the list of sources.
 const VARIABLES: &str = "envvars";
 
 /// Keys that hold lists.
@@ -45,7 +45,7 @@ const MAPPINGS: &[&str] = &[
     "proxy_servers",
 ];
 
-/// Keys of one value that are asked for here, or set often.
+/// Keys with one value that are used here, or set often.
 const VALUES: &[&str] = &[
     "add_pip_as_python_dependency",
     "always_yes",
@@ -64,15 +64,15 @@ const VALUES: &[&str] = &[
     "subdir",
 ];
 
-/// What is configured.
+/// The merged configuration.
 #[derive(Debug, Default)]
 pub(crate) struct Condarc {
-    /// Each source with what it says; the last one counts most.
+    /// The keys of each source; the last source has the highest priority.
     sources: Vec<(String, Map<String, Json>)>,
 }
 
 impl Condarc {
-    /// Reads all there is.
+    /// Reads all sources.
     pub(crate) fn read(settings: &Settings) -> Result<Self, CliError> {
         let mut condarc = Self::default();
         for file in files(settings) {
@@ -92,7 +92,7 @@ impl Condarc {
         Ok(condarc)
     }
 
-    /// Reads one file, or nothing if it is not there.
+    /// Reads one file; a missing file is empty.
     pub(crate) fn read_only(file: &Path) -> Result<Self, CliError> {
         let mut condarc = Self::default();
         if let Some(text) = read(file)? {
@@ -107,7 +107,7 @@ impl Condarc {
         }
     }
 
-    /// What a key means, from all sources.
+    /// The merged value of a key.
     fn get(&self, key: &str) -> Option<Json> {
         let mut told =
             self.sources.iter().rev().filter_map(|(_, values)| values.get(key)).filter(|value| !value.is_null());
@@ -140,7 +140,7 @@ impl Condarc {
         keys
     }
 
-    /// Whether anything says what a key means, be it nothing.
+    /// Whether any source has the key, even without a value.
     pub(crate) fn names(&self, key: &str) -> bool {
         self.sources.iter().any(|(_, values)| values.contains_key(key))
     }
@@ -155,7 +155,7 @@ impl Condarc {
         self.get(key).and_then(|value| text(&value))
     }
 
-    /// Whether a key is on or off; `None` if nothing says so.
+    /// Whether a key is on or off; `None` if it is not set.
     pub(crate) fn flag(&self, key: &str) -> Option<bool> {
         match self.text(key)?.to_lowercase().as_str() {
             "true" | "yes" | "on" | "y" | "1" => Some(true),
@@ -164,7 +164,7 @@ impl Condarc {
         }
     }
 
-    /// Names of channels and what they stand for.
+    /// Names of channels, and the channels behind them.
     fn custom_channels(&self) -> Vec<(String, Vec<String>)> {
         let object = |key: &str| self.get(key).and_then(|value| value.as_object().cloned()).unwrap_or_default();
         let under = |(name, base): (String, Json)| {
@@ -182,7 +182,7 @@ impl Condarc {
         all
     }
 
-    /// Makes the settings what is configured, as far as nothing else says so: certificates, proxies, names of channels.
+    /// Sets certificates, proxies and channel names in the settings, where no variable sets them.
     pub(crate) fn apply(&self, context: &mut Context) {
         let settings = &mut context.settings;
         settings.custom_channels = self.custom_channels();
@@ -199,7 +199,7 @@ impl Condarc {
         unless_set("SSL_CERT_FILE", certificates.filter(|path| path != "truststore"));
         if self.flag("ssl_verify") == Some(false) {
             context.ui.warn(
-                "`ssl_verify: false` has no effect: certificates are checked; `ssl_verify: FILE` names those to trust",
+                "`ssl_verify: false` has no effect: certificates are checked; `ssl_verify: FILE` adds trusted certificates",
             );
         }
     }
@@ -228,7 +228,7 @@ fn read(file: &Path) -> Result<Option<YamlEditor>, CliError> {
     }
 }
 
-/// The files that are searched, whether they are there or not; what stands later counts more.
+/// The files that are searched, also missing ones; later files have priority.
 fn files(settings: &Settings) -> Vec<PathBuf> {
     let mut directories = vec![PathBuf::from("/etc/conda"), PathBuf::from("/var/lib/conda")];
     directories.extend(settings.root_prefixes());
@@ -243,7 +243,7 @@ fn files(settings: &Settings) -> Vec<PathBuf> {
     }
     let named = ["CONDARC", "MAMBARC"].into_iter().filter_map(|name| settings.variable(name));
     files.extend(named.map(|path| settings.absolute(Path::new(path))));
-    // A file that two names lead to counts once, at its last place.
+    // A file with two names counts once, at its last position.
     let mut seen = std::collections::HashSet::new();
     files.reverse();
     files.retain(|file| seen.insert(file.clone()));

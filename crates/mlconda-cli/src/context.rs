@@ -13,7 +13,7 @@ use crate::{
     ui::Ui,
 };
 
-/// What every command gets.
+/// The settings and the printer, which every command gets.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) ui: Ui,
@@ -44,20 +44,19 @@ impl Context {
         Ok(runtime.block_on(future))
     }
 
-    /// Runs a future until its end, or until the user or the engine wants us to stop: then it is dropped, and so
-    /// cleans up after itself.
+    /// Runs a future to its end, or until a signal: then it is dropped, which cleans up.
     pub(crate) fn block_on_or_signal<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
         let mut waiting = Waiting::begin(&self.ui, Undo::Written)?;
         self.block_on(or_stopped(future, &mut waiting))?
     }
 
-    /// The same for an installation; `stop` is what tells it where it does not wait.
+    /// The same for an installation; `stop` stops the parts of it that do not wait.
     pub(crate) fn install_or_signal<F: Future>(&self, stop: &Stop, installing: F) -> Result<F::Output, CliError> {
         let mut waiting = Waiting::begin_to_install(&self.ui, stop)?;
         self.block_on(or_stopped(installing, &mut waiting))?
     }
 
-    /// The same for a future that only reads, and keeps what it has read: it is not waited for threads that read on.
+    /// The same for a future that only reads. It does not wait for threads that still read.
     pub(crate) fn block_on_or_end<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
         let mut waiting = Waiting::begin(&self.ui, Undo::Nothing)?;
         let runtime = runtime()?;
@@ -71,7 +70,7 @@ impl Context {
     }
 }
 
-/// How long it is waited for threads that notice that nobody wants what they read.
+/// How long to wait for reading threads to stop.
 const READERS: Duration = Duration::from_millis(500);
 
 async fn or_stopped<F: Future>(future: F, waiting: &mut Waiting) -> Result<F::Output, CliError> {
@@ -82,11 +81,11 @@ async fn or_stopped<F: Future>(future: F, waiting: &mut Waiting) -> Result<F::Ou
     }
 }
 
-/// Makes an error of a file that grows beyond the shell's limit (`ulimit -f`): the signal that comes with it would end the
-/// process. Programs that are started do not inherit this.
+/// Catches the signal for a file beyond the limit of the shell (`ulimit -f`), so that it becomes an error. Started programs
+/// do not inherit this.
 fn survive_limit_of_files(runtime: &Runtime) {
     use tokio::signal::unix::{SignalKind, signal};
     let _context = runtime.enter();
-    // Where it cannot be caught, the limit ends the process, as it ends any.
+    // If it cannot be caught, the limit ends the process.
     let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
 }

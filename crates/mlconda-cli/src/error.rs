@@ -10,17 +10,17 @@ use crate::hints::{MANY_OPEN, MORE_OPEN};
 /// What a command can fail with.
 #[derive(Debug)]
 pub(crate) enum CliError {
-    /// The library said so.
+    /// An error of the library.
     Library(mlconda::Error),
-    /// The command line asks for something that makes no sense here.
+    /// Wrong usage of the command line.
     Usage(String),
-    /// The world is not as the command needs it: what happened, and what to do.
+    /// Wrong input, or a problem of the machine: what happened, and what to do.
     World { message: String, hint: Option<String> },
-    /// A command could not be run; the exit code is the one that shells give for it.
+    /// A command could not be run; the exit code is that of shells.
     Command { message: String, hint: Option<String>, code: u8 },
-    /// A signal asked us to stop, and nothing has changed.
+    /// Stopped by a signal; nothing has changed.
     Stopped(u8),
-    /// A signal asked us to stop, and this has changed.
+    /// Stopped by a signal; the message says what has changed.
     StoppedHalfway { signal: u8, message: String, hint: Option<String> },
 }
 
@@ -32,7 +32,7 @@ impl From<std::io::Error> for CliError {
     }
 }
 
-/// Every stage's error is the library's error.
+/// Converts errors of the library's stages.
 macro_rules! from_stages {
     ($($stage:path),*) => {
         $(impl From<$stage> for CliError {

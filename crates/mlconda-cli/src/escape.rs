@@ -1,10 +1,10 @@
-//! Text of strangers, as it may be shown: names, paths, lines of files and the output of scripts can hold control characters,
-//! which a terminal would obey, and marks that turn the direction of writing. All of them are shown as their numbers, so
-//! that nobody's package can hide or forge a line. What is shown passes here once, in [`super::Ui`].
+//! Escapes text from outside before it is printed. Names, paths, lines of files and output of scripts can contain control
+//! characters, which a terminal obeys, and marks that change the direction of writing. They are printed as numbers, so that
+//! no package can hide or forge a line. [`crate::ui::Ui`] escapes everything once.
 
 use std::borrow::Cow;
 
-/// Whether a character steers a terminal or the direction of writing, or is not to be seen at all.
+/// Whether a character controls a terminal or the direction of writing, or is invisible.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
@@ -23,17 +23,17 @@ fn escaped(text: &str, is_kept: fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(plain)
 }
 
-/// A text of lines: its ends of lines and its tabs stay.
+/// A text with lines: line breaks and tabs stay.
 pub(crate) fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c == '\n' || c == '\t')
 }
 
-/// A text that is promised to be one line: a name, a path, a row of a table.
+/// A text that must be one line: a name, a path, a row of a table.
 pub(crate) fn line(text: &str) -> Cow<'_, str> {
     escaped(text, |_| false)
 }
 
-/// JSON with the same values: characters stand as JSON writes them by their numbers.
+/// JSON with the same values, and characters escaped as JSON does.
 pub(crate) fn json(text: &str) -> Cow<'_, str> {
     let is_bad = |c: char| is_hidden(c) && c != '\n';
     if !text.contains(is_bad) {
@@ -50,12 +50,12 @@ pub(crate) fn json(text: &str) -> Cow<'_, str> {
     Cow::Owned(plain)
 }
 
-/// Words of ours: only their first line begins at the margin, so that nothing that is quoted in them looks like a line of its own.
+/// A message: further lines are indented, so that quoted text cannot look like another message.
 pub(crate) fn words(text: &str) -> String {
     moved_in(text, |line| !line.starts_with([' ', '\t']))
 }
 
-/// An error, a warning or a hint, which may draw lines of a file: of its further lines, none looks like a message of its own.
+/// An error, a warning or a hint, which can quote lines of a file: no further line looks like another message.
 pub(crate) fn message(text: &str) -> String {
     moved_in(text, |line| ["error:", "warning:", "hint:"].iter().any(|title| line.starts_with(title)))
 }

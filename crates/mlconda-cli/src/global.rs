@@ -4,24 +4,24 @@
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Say nothing but errors
+    /// Print errors only
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// Say more: every package that comes in or goes, and what is loaded
+    /// Print more: every package that is linked or unlinked, and the repodata that is loaded
     #[arg(short, long, global = true, conflicts_with = "quiet")]
     pub(crate) verbose: bool,
-    /// When to use colours; NO_COLOR and CLICOLOR_FORCE count where this is `auto`
+    /// When to use colours; `auto` follows NO_COLOR, CLICOLOR_FORCE and the terminal
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_short_help = true)]
     pub(crate) color: Color,
-    /// How stderr tells what is done: in words, or as JSON, an event a line
+    /// The format of stderr: `words` for people, or `json`, one event per line
     #[arg(long, global = true, value_name = "FORM", default_value = "words", conflicts_with = "quiet")]
     #[arg(hide_short_help = true)]
     pub(crate) progress: ProgressForm,
-    /// The directory whose `envs/` holds environments by name [default: $MLCONDA_ROOT, else /opt/conda for
+    /// The directory whose `envs/` holds the named environments [default: $MLCONDA_ROOT, else /opt/conda for
     /// root, else mlconda in the user's data directory]
     #[arg(long, global = true, value_name = "DIR", hide_short_help = true)]
     pub(crate) root_prefix: Option<std::path::PathBuf>,
-    /// Whether mamba's variables count: the program was called by its name.
+    /// Whether the program was called as mamba or micromamba, so that mamba's variables are read.
     #[arg(skip)]
     pub(crate) is_mamba: bool,
 }
@@ -35,11 +35,11 @@ pub(crate) enum Color {
     Never,
 }
 
-/// What stderr is for.
+/// The format of stderr.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(crate) enum ProgressForm {
-    /// For people: sentences, and on a terminal a bar.
+    /// For people: sentences, and a progress bar on a terminal.
     Words,
-    /// For programs: an object a line, typed by its field `event`; `mlconda install --help` lists them.
+    /// For programs: one object per line, with its type in `event`; `mlconda install --help` lists the types.
     Json,
 }

@@ -18,9 +18,9 @@ use mlconda::{
 
 use self::network::Transfer;
 
-/// What the system says of too many open files, for which the standard library has no kind, and what to do about it.
+/// A part of the system's message for too many open files, which has no `ErrorKind`, and its hint.
 pub(crate) const MANY_OPEN: &str = "oo many open files";
-pub(crate) const MORE_OPEN: &str = "raise the limit with `ulimit -n`, or give fewer `--threads` and `--downloads`";
+pub(crate) const MORE_OPEN: &str = "raise the limit with `ulimit -n`, or reduce `--threads` and `--downloads`";
 
 /// What to do about an error, where that is known.
 pub(crate) fn hint(error: &mlconda::Error) -> Option<String> {
@@ -41,7 +41,7 @@ fn prefix_hint(error: &PrefixError) -> Option<String> {
     match error {
         PrefixError::Read(error) => io_hint(error),
         PrefixError::Record { .. } => {
-            Some("the prefix is damaged: `mlconda verify PREFIX LOCK --repair` writes the record anew".to_owned())
+            Some("the prefix is damaged: `mlconda verify PREFIX LOCK --repair` writes the record again".to_owned())
         }
         _ => None,
     }
@@ -55,7 +55,7 @@ fn lock_hint(error: &LockError) -> Option<String> {
         LockError::File(error) => return reading_hint(error),
         LockError::Prefix(error) => return prefix_hint(error),
         LockError::NotALock { .. } => {
-            "an environment is recognised by its file's name: `.yml` or `.yaml`; `mlconda lock` makes a lock of one"
+            "an environment file is recognised by its name, `.yml` or `.yaml`; `mlconda lock` makes a lock from it"
         }
         LockError::Conflict { file } => {
             let format = match file.extension() {
@@ -64,7 +64,7 @@ fn lock_hint(error: &LockError) -> Option<String> {
                 _ => "",
             };
             return Some(format!(
-                "`mlconda lock{format} --resolve-conflict` locks anew, and keeps what both sides have where it can"
+                "`mlconda lock{format} --resolve-conflict` solves again, and keeps the packages of both sides where it can"
             ));
         }
         LockError::Selection { help, .. } => help,
@@ -79,19 +79,21 @@ fn pip_hint(error: &PipError) -> Option<String> {
     let hint = match error {
         PipError::NoPython { .. } => "add `python` to the dependencies, with its version: `- python=3.12`",
         PipError::Conflict(_) => {
-            "conda's packages are chosen first: change one of the two lines, or move pip's line up to the conda dependencies"
+            "conda packages are solved first: change one of the two lines, or move the line of pip to the conda dependencies"
         }
         PipError::NoUv { .. } => {
-            "install uv and have it on `PATH`, or name it with `MLCONDA_UV`; or add a channel that has it, as conda-forge does"
+            "install uv so that it is on `PATH`, or set `MLCONDA_UV` to its path, or add a channel that has it, such as conda-forge"
         }
         PipError::NoInterpreter => "install a python, or add a channel that has `uv` and `python` for this machine",
-        PipError::OldUv { .. } => "name a newer one with `MLCONDA_UV`; without any, mlconda takes uv from the channels",
+        PipError::OldUv { .. } => {
+            "set `MLCONDA_UV` to the path of a newer uv; if there is no uv on `PATH`, mlconda installs it from the channels"
+        }
         PipError::Tools(error) => return hint(error.downcast_ref()?),
         PipError::Unsolvable { message, .. } if message.contains("404 Not Found") => {
             "correct the URL: its server has no such file"
         }
         PipError::Unsolvable { message, .. } if ["401 Un", "403 Forb"].iter().any(|code| message.contains(code)) => {
-            "the index wants a login: in its URL, as `https://${USER}:${PASSWORD}@host/simple`, or in `~/.netrc`"
+            "the index needs a login: in its URL, as `https://${USER}:${PASSWORD}@host/simple`, or in `~/.netrc`"
         }
         PipError::Unsolvable { message, .. } if message.contains("UnknownIssuer") => {
             network::of(Cause::UnknownIssuer, Transfer::Package)
@@ -104,28 +106,28 @@ fn pip_hint(error: &PipError) -> Option<String> {
         }
         PipError::Unsolvable { message, .. } if message.contains("Failed to fetch") || message.contains("Connect") => {
             "check the network, the index (`PIP_INDEX_URL`, `pip.conf`, `--index-url` in the list), `HTTPS_PROXY` and \
-             `NO_PROXY`; `--offline` uses what is cached"
+             `NO_PROXY`; `--offline` uses cached data"
         }
         PipError::Unsolvable { message, lines, .. } if names_unknown_project(message, lines) => {
-            "correct the name: a project is not always called as the module that is imported, nor as conda's package; what only conda has, belongs above `pip:`"
+            "correct the name: a project can have another name than its module or its conda package. A package that only conda has belongs above `pip:`"
         }
         PipError::UntrustedLocation { .. } => {
-            "an index leads to its own scheme or to https, and not to files of this machine. If you trust the place, name it: \
+            "an index can refer to its own scheme or to https, never to files of this machine. If you trust the location, name it: \
              `NAME @ URL` in the list, or its directory with `--find-links`"
         }
         PipError::Python { .. } => {
-            "ask for CPython: `- python=3.12=*_cpython`, or move what pip is to install up to the conda dependencies"
+            "ask for CPython: `- python=3.12=*_cpython`, or move the packages of pip to the conda dependencies"
         }
-        PipError::Platform { .. } => "move what pip is to install up to the conda dependencies",
+        PipError::Platform { .. } => "move the packages of pip to the conda dependencies",
         PipError::NoFittingFile { why, .. } if why.contains("hash") => {
-            "if the index has replaced the file and that is as it should be, correct the hash; else somebody has changed it"
+            "if you know that the index replaced the file, correct the hash; otherwise somebody has changed the file"
         }
         _ => return None,
     };
     Some(hint.to_owned())
 }
 
-/// Whether a line asks for a project that is not there itself, and not something else that needs it.
+/// Whether the unknown project is itself in the list, and not only a dependency.
 fn names_unknown_project(message: &str, lines: &str) -> bool {
     let before: Vec<&str> = message.split(" was not found in the").collect();
     let names = before.iter().rev().skip(1).filter_map(|text| text.rsplit(' ').next());
@@ -138,56 +140,56 @@ fn install_hint(error: &InstallError) -> Option<String> {
     let hint = match error {
         InstallError::File(error) => return io_hint(error),
         InstallError::Parent { source, .. } => return io_hint(source),
-        InstallError::Changed { .. } => "run the command again: it will see what is there now",
-        InstallError::PartlyChanged { .. } => {
-            "once the cause is gone, run the command again: it makes the prefix whole"
-        }
+        InstallError::Changed { .. } => "run the command again: it reads the prefix as it is now",
+        InstallError::PartlyChanged { .. } => "remove the cause, and run the command again: it completes the prefix",
         InstallError::Busy { .. } => "wait until it has finished, and try again",
         InstallError::Occupied { .. } => "choose a directory that does not exist yet, or an empty one",
         InstallError::Download { source, .. } => {
             let error = source.downcast_ref::<NetworkError>();
             let help = network::of(error.map_or(Cause::Other, NetworkError::cause), Transfer::Package);
-            return Some(format!("the prefix is as it was; {help}"));
+            return Some(format!("the prefix is unchanged; {help}"));
         }
         InstallError::Digest { .. } => {
-            "nothing of it was used. If its server has replaced the package and that is as it should be, lock anew; \
-             else somebody between you and the server has changed it"
+            "the archive was not used. If you know that the server replaced the package, lock again; \
+             otherwise somebody between you and the server has changed it"
         }
-        InstallError::Damaged { .. } => "install once without `--offline`: then it is fetched again",
+        InstallError::Damaged { .. } => "install once without `--offline`: it is then downloaded again",
         InstallError::Unusable { .. } => "choose another directory, with `-p DIR`",
         InstallError::Package { source, .. } if source.kind() == ErrorKind::InvalidFilename => {
-            "the prefix is as it was. Choose a shorter prefix; if that does not help, the package is at fault: tell its maintainers"
+            "the prefix is unchanged. Choose a shorter prefix; if that does not help, report it to the maintainers of the package"
         }
         InstallError::Expired { .. } => {
-            "the prefix is as it was. `--script-timeout SECONDS` waits longer (0: for ever); `--no-scripts` installs \
+            "the prefix is unchanged. `--script-timeout SECONDS` waits longer (0: without a limit); `--no-scripts` installs \
              without running packages' scripts"
         }
-        InstallError::Package { .. } => "the prefix is as it was. The package is at fault: tell its maintainers",
+        InstallError::Package { .. } => {
+            "the prefix is unchanged. This is an error of the package: report it to its maintainers"
+        }
         InstallError::ForeignLink { .. } => {
-            "what is behind the link is yours: put a directory in its place, or move the link away, and run the command again"
+            "the files behind the link do not belong to the prefix: replace the link with a directory, or move it away, and run the command again"
         }
         InstallError::Untrusted { .. } => {
-            "if you do not know who wrote it, look at the prefix before you use it; once it is removed (a journal with its \
-             directory `.mlconda-old`), the next installation goes on, and links every package anew"
+            "if you do not know who wrote it, check the prefix before you use it. Remove it (a journal with its directory \
+             `.mlconda-old`): the next installation then links every package again"
         }
         InstallError::RecordName { .. } => {
-            "no tool has written such a record: look at the prefix before you use it, and remove the record"
+            "no tool writes such a record: check the prefix before you use it, and remove the record"
         }
         InstallError::DirectoryInTheWay { .. } => "move your files out of the directory, and run the command again",
-        InstallError::PathTypeClash { .. } => "the packages, or your own files in the prefix, do not go together",
-        InstallError::OutwardLink { .. } => "if you trust the package, `--allow-outward-links` makes the link",
+        InstallError::PathTypeClash { .. } => "remove one of the packages, or your own file at that path",
+        InstallError::OutwardLink { .. } => "if you trust the package, allow the link with `--allow-outward-links`",
         InstallError::PrefixTooLong { .. } => "choose a shorter prefix",
         InstallError::SameDistribution { .. } => {
-            "lock anew: what a channel has is not to be installed by pip as well. Or take it out of one of the two lists"
+            "lock again: a package of a channel is not installed by pip as well. Or remove it from one of the two lists"
         }
-        InstallError::WrongTags { .. } => "lock anew, for this python and platform",
+        InstallError::WrongTags { .. } => "lock again, for this python and platform",
         InstallError::NoPip { .. } => {
-            "add `pip` to the environment.yml, and what builds the package, and lock it again"
+            "add `pip` and the packages that the build needs to the environment.yml, and lock it again"
         }
-        InstallError::BuildSkipped { .. } => "leave out `--no-scripts`, or take a version that has a wheel",
+        InstallError::BuildSkipped { .. } => "install without `--no-scripts`, or use a version that has a wheel",
         InstallError::GitOffline { .. } => "install without `--offline`",
         InstallError::Build { .. } => {
-            "the prefix is as it was. What a package needs to be built is a package of the environment: `setuptools`, say"
+            "the prefix is unchanged. What the build needs, such as `setuptools`, must be a package of the environment"
         }
         InstallError::NoPython { .. } => "add `python` to the environment.yml and lock it again",
         InstallError::Script { .. } | InstallError::NoShell { .. } => {
@@ -198,12 +200,12 @@ fn install_hint(error: &InstallError) -> Option<String> {
     Some(hint.to_owned())
 }
 
-/// What to do about a file that was named and cannot be read.
+/// What to do about a given file that cannot be read.
 fn reading_hint(error: &std::io::Error) -> Option<String> {
     let hint = match error.kind() {
         ErrorKind::NotFound => "check the path, and the directory in which the command runs",
         ErrorKind::InvalidFilename => "the name is longer than the file system allows: give the file a shorter one",
-        ErrorKind::PermissionDenied => "you may not read the file: `chmod` or `chown` changes that",
+        ErrorKind::PermissionDenied => "you have no permission to read the file: change that with `chmod` or `chown`",
         _ if error.to_string().to_lowercase().contains("is a directory") => {
             "name the file in it, as in `DIR/environment.yml`; a prefix is locked with `mlconda lock --from-prefix DIR`"
         }
@@ -217,14 +219,14 @@ fn io_hint(error: &std::io::Error) -> Option<String> {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "the disk is full: nothing has changed; make room",
         ErrorKind::InvalidFilename => "choose a shorter name: file systems allow 255 bytes, and 4,095 for a whole path",
         ErrorKind::FileTooLarge if error.raw_os_error().is_some() || error.to_string().contains("os error") => {
-            "a limit of the shell or the container (`ulimit -f`) or of the file system does not allow such a file"
+            "the file is larger than a limit of the shell or container (`ulimit -f`), or of the file system"
         }
-        ErrorKind::PermissionDenied => "choose a prefix that you may write to, with `-p DIR`",
-        ErrorKind::ReadOnlyFilesystem => "the file system can only be read; choose another prefix, with `-p DIR`",
+        ErrorKind::PermissionDenied => "choose a prefix that you can write to, with `-p DIR`",
+        ErrorKind::ReadOnlyFilesystem => "the file system is read-only; choose another prefix, with `-p DIR`",
         _ if error.to_string().contains(MANY_OPEN) => MORE_OPEN,
-        // The standard library has no kind for this one either.
+        // This error has no `ErrorKind` either.
         _ if error.to_string().contains("nput/output error") => {
-            "the disk or its file system is at fault, and the system's log may tell more"
+            "the disk or its file system has an error; the system log may say more"
         }
         _ => return None,
     };
@@ -239,20 +241,20 @@ pub(crate) fn repodata_hint(error: &RepodataError) -> Option<String> {
             return Some(format!("did you mean {}?", near.join(" or ")));
         }
         RepodataError::NoSuchChannel { .. } => {
-            "check the spelling; a channel that is private may say so by this answer"
+            "check the spelling; a private channel can answer like this if there is no login"
         }
         RepodataError::NoPlatform { .. } => {
             "lock for a platform that the channel has (`--platform`), or add a channel that has packages for this one"
         }
         RepodataError::Denied { .. } => {
-            "put the login into the channel's URL, by a variable: `https://host/t/$TOKEN/channel` or \
-             `https://$USER:$PASSWORD@host/channel`; or store it, in `~/.netrc` or with `pixi auth login`"
+            "put the login into the channel's URL as a variable: `https://host/t/$TOKEN/channel` or \
+             `https://$USER:$PASSWORD@host/channel`; or store it in `~/.netrc` or with `pixi auth login`"
         }
         RepodataError::Unreachable { cause, .. } => {
             let help = network::of(*cause, Transfer::Repodata);
             let no_answer =
                 [Cause::NoHost, Cause::NameServer, Cause::Refused, Cause::NoRoute, Cause::TimedOut].contains(cause);
-            let offline = if no_answer { "; `--offline` uses what is cached" } else { "" };
+            let offline = if no_answer { "; `--offline` uses cached data" } else { "" };
             return Some(format!("{help}{offline}"));
         }
         RepodataError::Package { cause: Some(cause), .. } => network::of(*cause, Transfer::Package),
@@ -260,9 +262,9 @@ pub(crate) fn repodata_hint(error: &RepodataError) -> Option<String> {
             "the channel may be in the middle of an update: try again with `--refresh`, or index it again"
         }
         RepodataError::NotCached { .. } | RepodataError::PackageNotCached { .. } => {
-            "lock once without `--offline`: what it loads is kept"
+            "lock once without `--offline`: what it loads is then cached"
         }
-        RepodataError::Cache { .. } => "name another directory with `MLCONDA_CACHE_DIR`",
+        RepodataError::Cache { .. } => "set `MLCONDA_CACHE_DIR` to another directory",
         _ => return None,
     };
     Some(hint.to_owned())
@@ -279,7 +281,7 @@ fn solve_hint(error: &SolveError) -> Option<String> {
     }
 }
 
-/// What to do about a virtual package. One of another system cannot be had by declaring it.
+/// What to do about a virtual package. One of another system cannot be declared.
 fn demand_hint(demand: &VirtualDemand, platform: &str) -> Option<String> {
     let VirtualDemand { name, wanted, assumed } = demand;
     let version = wanted.trim_start_matches(|first: char| !first.is_ascii_digit());
@@ -290,8 +292,8 @@ fn demand_hint(demand: &VirtualDemand, platform: &str) -> Option<String> {
         (version, _) => version,
     };
     let what = match assumed {
-        Some(assumed) => format!("the lock assumes `{name}={assumed}` of {platform}; if the machine has more"),
-        None => format!("`{name}` is not assumed of {platform}; if the machine has it"),
+        Some(assumed) => format!("the lock assumes `{name}={assumed}` for {platform}; if the machine has a newer one"),
+        None => format!("the lock assumes no `{name}` for {platform}; if the machine has it"),
     };
-    Some(format!("{what}, say so: `--virtual-package {name}={version}`"))
+    Some(format!("{what}, declare it: `--virtual-package {name}={version}`"))
 }

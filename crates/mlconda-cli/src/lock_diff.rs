@@ -1,4 +1,4 @@
-//! What differs between two locks, in words, for programs and for pull requests: `lock` and `diff` say it alike.
+//! Differences between two locks as lines, JSON and Markdown, for `lock` and `diff`.
 
 use std::collections::BTreeMap;
 
@@ -19,13 +19,12 @@ use crate::{
 /// Why each package changed, by name.
 pub(crate) type Reasons = BTreeMap<String, String>;
 
-/// What differs from the locks that were there, the best first; nothing, if there were none. Of two sides of a merge, the
-/// first is compared with.
+/// The differences from the previous lock, with reasons; `None` without one. In a merge, the first side is compared.
 pub(crate) fn since(before: &[Lock], lock: &Lock, why: &BTreeMap<String, ChangeReason>) -> Option<(Diff, Reasons)> {
     let mut reasons: Reasons = why.iter().map(|(name, why)| (name.clone(), why.to_string())).collect();
     if let [_, ours, theirs] = before {
         for package in lock.packages.iter().filter(|package| theirs.packages.iter().any(|it| it.url == package.url)) {
-            reasons.insert(package.name.clone(), "as the other side has it".to_owned());
+            reasons.insert(package.name.clone(), "taken from the other side".to_owned());
         }
         return Some((Diff::between(ours, lock), reasons));
     }
@@ -51,7 +50,7 @@ pub(crate) fn lines(diff: &Diff, reasons: &Reasons) -> Vec<String> {
     packages.chain(diff.settings.iter().map(|setting| format!("  {}", escape::line(&in_words(setting))))).collect()
 }
 
-/// What a package was and is: `1.26.4 → 2.0.1`.
+/// The old and the new state of a package: `1.26.4 → 2.0.1`.
 fn between(change: &PackageChange) -> String {
     let (old, new) = match (&change.old, &change.new) {
         (Some(old), Some(new)) => (old, new),
@@ -74,7 +73,7 @@ fn build(pinned: &PinnedPackage) -> &str {
     pinned.build.as_deref().unwrap_or_default()
 }
 
-/// A channel as people call it.
+/// The short name of a channel.
 fn channel(pinned: &PinnedPackage) -> &str {
     pinned.channel.strip_prefix("https://conda.anaconda.org/").unwrap_or(&pinned.channel)
 }
@@ -85,10 +84,10 @@ fn in_words(SettingChange { kind, name, old, new }: &SettingChange) -> String {
     format!("{what}: {} → {}", shown(old), shown(new))
 }
 
-/// All of it in a sentence.
+/// A summary in one sentence.
 pub(crate) fn summary(diff: &Diff) -> String {
     if diff.is_empty() {
-        return format!("Nothing differs: {}.", count(diff.unchanged, "package"));
+        return format!("No differences: {}.", count(diff.unchanged, "package"));
     }
     let kinds: [(&str, &[ChangeKind]); 6] = [
         ("added", &[ChangeKind::Added]),

@@ -1,4 +1,5 @@
-//! What is looked at by `tree`, `why` and `sbom`: a lock or a prefix, made complete, and the lines that asked for it.
+//! The input of `tree`, `why` and `sbom`: a lock or a prefix, with the records of its packages and the environment.yml that
+//! asked for them.
 
 use std::{
     path::{Path, PathBuf},
@@ -27,22 +28,22 @@ use crate::{
     text::{count, list},
 };
 
-/// What is looked at
+/// The lock or prefix to read
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct LockOrPrefixArgs {
     #[command(flatten)]
     prefix: PrefixArgs,
-    /// Of a file with locks for several platforms: the one for this platform [default: this machine's]
+    /// The platform, for a file with locks for several [default: this machine's]
     #[arg(long, value_name = "PLATFORM", value_parser = lock_selection::platform)]
     platform: Option<Subdir>,
     #[command(flatten)]
     selection: SelectionArgs,
-    /// Do not ask the network for what a lock does not say of its packages: use what is cached, and what is in files
+    /// Look for missing records in the cache and in local channels only, not on the network
     #[arg(long)]
     offline: bool,
 }
 
-/// A lock, with what is known of its packages.
+/// A lock, with the records of its packages.
 pub(crate) struct LockOrPrefix {
     /// The file of the lock, or the prefix.
     pub(crate) place: PathBuf,
@@ -52,7 +53,7 @@ pub(crate) struct LockOrPrefix {
 }
 
 impl LockOrPrefix {
-    /// Reads what was typed: a lock's file, or a prefix; else the `env.lock` that is here, else an environment.
+    /// Reads the given lock or prefix; else `env.lock` in this directory, else an environment.
     pub(crate) fn read(
         typed: Option<&Path>,
         args: &LockOrPrefixArgs,
@@ -69,7 +70,7 @@ impl LockOrPrefix {
             None => args.prefix.existing(settings)?.path().to_owned(),
         };
         if typed.is_some() && (args.prefix.prefix.is_some() || args.prefix.name.is_some()) {
-            return Err(CliError::Usage("one lock or one prefix can be looked at, not several".to_owned()));
+            return Err(CliError::Usage("give one lock or one prefix, not several".to_owned()));
         }
         let file = lock_selection::read(&path, context)?;
         let several = file.platforms().len() > 1;
@@ -84,7 +85,7 @@ impl LockOrPrefix {
             let mut read = prefix.records()?;
             lock.specs = requested_specs(&prefix, &read)?;
             read.extend(prefix.distributions()?);
-            warn_of_strangers(&prefix, read.clone(), context)?;
+            warn_of_untracked(&prefix, read.clone(), context)?;
             records = Some(read);
             opened = Some(prefix);
         }
@@ -104,14 +105,14 @@ impl LockOrPrefix {
         self.place.parent().filter(|_| is_meta).unwrap_or(&self.place)
     }
 
-    /// The environment's name, or the last part of the place.
+    /// The environment's name, or the last component of the path.
     pub(crate) fn name(&self) -> String {
         let place = || self.place.file_name().map(|name| name.to_string_lossy().into_owned());
         self.lock.name.clone().or_else(place).unwrap_or_else(|| self.place.display().to_string())
     }
 
-    /// What depends on what. `files` are the environment.yml that asked for it, if they were typed; else it is the one
-    /// beside the lock, if the lock is made of it.
+    /// The dependency graph. `files` are the given environment files; without them, it is the one beside the lock, if the
+    /// lock was made from it.
     pub(crate) fn graph(&self, files: &[PathBuf], context: &Context) -> Result<Graph, CliError> {
         let mut graph = Graph::new(&self.lock);
         if let Some(records) = &self.records {
@@ -128,14 +129,14 @@ impl LockOrPrefix {
             return Ok(graph.with_requests(&environment));
         }
         context.ui.warn(&format!(
-            "`{}` is not made of `{}`, or of another state of it: lines and specs may not fit",
+            "`{}` was not made from `{}`, or from another version of it: lines and specs may be wrong",
             self.place.display(),
             environment.file.display()
         ));
         Ok(graph.with_requests(&environment))
     }
 
-    /// The environment.yml beside a lock that was made of it. One that cannot be read is nothing to this.
+    /// The environment.yml beside the lock, if the lock was made from it. One that cannot be read is ignored.
     fn environment_beside(&self, context: &Context) -> Option<Environment> {
         if self.is_prefix() {
             return None;
@@ -143,13 +144,13 @@ impl LockOrPrefix {
         let options = locking::read_options(&LockingArgs::default(), context);
         let files = ["environment.yml", "environment.yaml"].map(|name| self.place.with_file_name(name));
         let file = files.iter().find(|file| file.is_file())?;
-        // As people would type it.
+        // Relative to the current directory, as a user would type it.
         let shown = file.strip_prefix(&context.settings.directory).unwrap_or(file);
         let environment = Environment::read(shown, &options).ok()?;
         self.is_of(&environment.for_platform(self.lock.platform)).then_some(environment)
     }
 
-    /// Whether the lock is made of this environment, perhaps with other channels.
+    /// Whether the lock was made from this environment, perhaps with other channels.
     fn is_of(&self, environment: &Environment) -> bool {
         let is = |show: fn(&Requirement) -> String| {
             let mut specs: Vec<String> = environment.requirements.iter().map(show).collect();
@@ -157,19 +158,19 @@ impl LockOrPrefix {
             specs.dedup();
             self.lock.specs == specs
         };
-        // Older locks have what the specs mean.
+        // Older locks have the parsed specs.
         let same_specs = || is(|each| each.text.clone()) || is(|each| each.spec.to_string());
         self.lock.input.as_ref().is_some_and(|input| *input == environment.digest() || same_specs())
     }
 }
 
-/// What somebody has installed with pip stands in no record; whoever reads a bill of materials should know.
-fn warn_of_strangers(prefix: &Prefix, mut records: Vec<PrefixRecord>, context: &Context) -> Result<(), CliError> {
+/// Warns about packages that pip installed, which have no record: an SBOM does not contain them.
+fn warn_of_untracked(prefix: &Prefix, mut records: Vec<PrefixRecord>, context: &Context) -> Result<(), CliError> {
     let untracked = prefix.untracked(&mut records)?;
     if !untracked.is_empty() {
         let names: Vec<String> = untracked.iter().map(|each| format!("{}=={}", each.name, each.version)).collect();
         let packages = count(names.len(), "package");
-        context.ui.warn(&format!("pip has installed {packages} besides, of which no record tells: {}", list(&names)));
+        context.ui.warn(&format!("pip has installed {packages} that no record lists: {}", list(&names)));
     }
     Ok(())
 }
@@ -205,7 +206,7 @@ pub(crate) fn complete(
     context.block_on_or_end(records::complete(lock, &client, &sources, &display))
 }
 
-/// Says of which packages nothing is known, and why.
+/// Warns about packages without a record, with the reasons.
 fn warn(missing: &Missing, context: &Context) {
     let packages = &missing.packages;
     if packages.is_empty() {
@@ -215,7 +216,7 @@ fn warn(missing: &Missing, context: &Context) {
     let which = if named.len() < packages.len() { "such as " } else { "" };
     let because: String = missing.reasons.iter().map(|reason| format!("\n  because: {reason}")).collect();
     context.ui.warn(&format!(
-        "no record is to be had of {} ({which}{}): dependencies and licences are not known{because}",
+        "no record was found for {} ({which}{}): their dependencies and licences are unknown{because}",
         count(packages.len(), "package"),
         list(&named)
     ));

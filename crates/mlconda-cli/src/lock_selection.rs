@@ -1,4 +1,4 @@
-//! Which lock of a file is meant, where one file holds several: what `install`, `convert` and their like have in common.
+//! Selects one lock of a file with several, for `install`, `convert` and other commands.
 
 use std::{path::Path, str::FromStr};
 
@@ -10,14 +10,14 @@ use mlconda::{
 
 use crate::{context::Context, error::CliError, text::list};
 
-/// Which lock of a file is meant
+/// The lock to use of a file with several
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Options for locks of other tools")]
 pub(crate) struct SelectionArgs {
-    /// Of a pixi.lock, take this environment [default: `default`, or the only one]
+    /// The environment of a pixi.lock [default: `default`, or the only one]
     #[arg(long, value_name = "NAME", hide_short_help = true)]
     pub(crate) environment: Option<String>,
-    /// Of a conda-lock.yml, take the packages of this category besides those of `main` (repeatable)
+    /// Add the packages of this category of a conda-lock.yml to those of `main` (repeatable)
     #[arg(long = "with-category", visible_alias = "category", value_name = "NAME")]
     #[arg(hide_short_help = true)]
     pub(crate) categories: Vec<String>,
@@ -27,7 +27,7 @@ pub(crate) struct SelectionArgs {
 }
 
 impl SelectionArgs {
-    /// What is meant, on a platform or on the only one there is.
+    /// The selection for a platform, or for the only one.
     pub(crate) fn selection(&self, platform: Option<Subdir>, sources: SourcePackages) -> Selection {
         let mut categories = self.categories.clone();
         if self.dev && !categories.iter().any(|name| name == "dev") {
@@ -36,7 +36,7 @@ impl SelectionArgs {
         Selection { platform, environment: self.environment.clone(), categories, sources }
     }
 
-    /// The lock of a file that has one only, or that for this machine.
+    /// The only lock of a file, or the one for this machine.
     pub(crate) fn of_this_machine(&self, file: &Path, context: &Context) -> Result<Lock, CliError> {
         let found = read(file, context)?;
         let platform = match found.platforms().as_slice() {
@@ -54,21 +54,20 @@ pub(crate) fn read(file: &Path, context: &Context) -> Result<LockFile, CliError>
     Ok(LockFile::read(&settings.absolute(file), &expansion)?)
 }
 
-/// Whether a file is an environment.yml: by its name, unless what is in it says otherwise.
+/// Whether a file is an environment.yml: by its extension, unless its content is a lock.
 pub(crate) fn is_environment(file: &Path, context: &Context) -> bool {
     let named = file.extension().is_some_and(|kind| kind == "yml" || kind == "yaml");
     let path = context.settings.absolute(file);
     named && !path.is_dir() && kind_of_file(&path).is_none()
 }
 
-/// What kind of lock a file is, if it is one. A pipe is not looked into: what is read out of it is gone for whoever means to
-/// read it.
+/// The kind of a lock file; `None` for other files. A pipe is not read, because it can be read only once.
 pub(crate) fn kind_of_file(path: &Path) -> Option<LockKind> {
     let bytes = mlconda::files::read(path, mlconda::files::LARGEST_LOCK).ok()?;
     kind_of(&String::from_utf8_lossy(&bytes))
 }
 
-/// conda-lock installs some categories unasked; whoever is used to that should hear that they were not chosen.
+/// Prints which categories were not selected: conda-lock installs some by default.
 pub(crate) fn tell_of_categories(file: &LockFile, selection: &Selection, context: &Context) {
     let is_left_out = |name: &&str| *name != "main" && !selection.categories.iter().any(|chosen| chosen == name);
     let left_out: Vec<&str> = file.categories().into_iter().filter(is_left_out).collect();

@@ -1,4 +1,4 @@
-//! From an environment.yml to locks in memory: what `lock` writes to files, and `install` installs at once.
+//! Locks an environment.yml in memory: `lock` writes the result, and `install` installs it.
 
 mod pip;
 
@@ -25,46 +25,46 @@ use mlconda::{
 
 use crate::{context::Context, error::CliError, progress::Display, report, signals::Temporary, text::list};
 
-/// What decides on a lock besides the file
+/// The options of a solve
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Options of solving")]
 pub(crate) struct LockingArgs {
     /// An environment.yml (repeatable): several are merged into one environment
     #[arg(short, long = "file", value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-    /// Look for packages in this channel before those of the file (repeatable)
+    /// Search this channel before those of the file (repeatable)
     #[arg(short, long = "channel", value_name = "CHANNEL")]
     pub(crate) channels: Vec<String>,
-    /// Ignore the channels of the file: only those of `-c` count
+    /// Ignore the channels of the file; use only those of `-c`
     #[arg(long, requires = "channels", hide_short_help = true)]
     pub(crate) override_channels: bool,
-    /// Find channels that are named without a URL under this one [default: $MLCONDA_CHANNEL_ALIAS, else
+    /// The URL of channels that are given by name [default: $MLCONDA_CHANNEL_ALIAS, else
     /// conda.anaconda.org]
     #[arg(long, value_name = "URL", hide_short_help = true)]
     pub(crate) channel_alias: Option<String>,
-    /// What the channel `defaults` stands for (repeatable, in order) [default: $MLCONDA_DEFAULT_CHANNELS, by commas,
-    /// else pkgs/main and pkgs/r of repo.anaconda.com]
+    /// A channel of `defaults` (repeatable, in order) [default: $MLCONDA_DEFAULT_CHANNELS, separated by commas, else
+    /// pkgs/main and pkgs/r of repo.anaconda.com]
     #[arg(long = "default-channel", value_name = "CHANNEL", hide_short_help = true)]
     pub(crate) default_channels: Vec<String>,
-    /// Assume this virtual package of the machine that the lock is for, as in `__cuda=12.4`; an empty version
-    /// assumes its absence (repeatable)
+    /// Assume this virtual package on the target machine, as in `__cuda=12.4`; an empty version assumes that it is
+    /// missing (repeatable)
     #[arg(long = "virtual-package", value_name = "NAME=VERSION")]
     pub(crate) virtual_packages: Vec<Override>,
-    /// What the order of channels means. strict: a package comes from the first channel that has any of its name;
-    /// flexible: from the first that has one that will do; disabled: the newest version counts [default: strict]
+    /// The channel priority. strict: a package comes from the first channel that has its name; flexible: from the first
+    /// channel with a suitable version; disabled: the newest version of all channels [default: strict]
     #[arg(long, value_name = "MODE", hide_short_help = true)]
     pub(crate) channel_priority: Option<ChannelPriority>,
-    /// Do not add pip to every python, as conda does unless `add_pip_as_python_dependency` is off
+    /// Do not add pip as a dependency of python, which conda does by default (`add_pip_as_python_dependency`)
     #[arg(long, hide_short_help = true)]
     pub(crate) no_pip: bool,
-    /// As if it were that day, or that moment: leave out packages that are newer, as in `2024-05-31` (its end, in UTC)
-    /// or `2024-05-31T12:00:00Z`; those that do not tell their age stay
+    /// Leave out packages newer than this date or time, as in `2024-05-31` (the end of that day, in UTC) or
+    /// `2024-05-31T12:00:00Z`; packages without a build time stay
     #[arg(long, value_name = "DATE", hide_short_help = true)]
     pub(crate) exclude_newer: Option<Cutoff>,
-    /// Do not ask the network: use what is cached, however old, and what is in files
+    /// Do not use the network: use the cache, however old, and local channels
     #[arg(long)]
     pub(crate) offline: bool,
-    /// Ask the channels, even if they have said that what is cached is good for a while yet
+    /// Ask the channels for changes, even if the cached repodata is still fresh
     #[arg(long, conflicts_with = "offline", hide_short_help = true)]
     pub(crate) refresh: bool,
 }
@@ -78,7 +78,7 @@ impl LockingArgs {
         }
     }
 
-    /// How a lock was made otherwise than is asked for. What is not asked for may be as it is.
+    /// The given options with which the lock was not made. Options that are not given may differ.
     pub(crate) fn unlike(&self, lock: &Lock) -> Vec<String> {
         let SolveOptions { channel_priority, pip, exclude_newer } = lock.options;
         let mut unlike = Vec::new();
@@ -97,7 +97,7 @@ impl LockingArgs {
         unlike
     }
 
-    /// Whether the network may be asked.
+    /// Whether the network is used.
     pub(crate) fn access(&self) -> Access {
         match (self.offline, self.refresh) {
             (true, _) => Access::Offline,
@@ -107,40 +107,40 @@ impl LockingArgs {
     }
 }
 
-/// Whether the cache directory is made.
+/// Whether the cache directory is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cache {
-    /// It is made if missing: on a developer's machine.
+    /// It is created if missing: on a developer's machine.
     Make,
-    /// It is used if it is there: what is left over in an image should be the prefix only.
+    /// It is used only if it exists: an image should contain the prefix only.
     IfPresent,
 }
 
-/// Whether it is explained why there is no solution, which takes a while.
+/// Whether to explain why there is no solution, which takes time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Explain {
     #[default]
     Fully,
-    /// Somebody has another question to ask if there is none.
+    /// The caller tries another solve.
     Not,
 }
 
-/// What was locked before.
+/// The previous locks and packages.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Before {
+pub(crate) struct PreviousLocks {
     /// For each platform, in the order of the platforms, locks whose packages are preferred, the best first.
     pub(crate) locks: Vec<Vec<Lock>>,
-    /// What is to be renewed all the same.
+    /// The packages to update.
     pub(crate) renew: Upgrade,
-    /// What is installed: it counts where no channel has it.
+    /// Installed packages, which can be used if no channel has them.
     pub(crate) installed: Vec<RepoDataRecord>,
     pub(crate) explain: Explain,
     /// The directory for repodata, where several solves share one.
     pub(crate) directory: Option<PathBuf>,
 }
 
-impl Before {
-    /// The locks of a platform, by its place in the list.
+impl PreviousLocks {
+    /// The locks of a platform, by its index.
     pub(crate) fn of(&self, index: usize) -> &[Lock] {
         self.locks.get(index).map_or(&[], Vec::as_slice)
     }
@@ -150,18 +150,18 @@ impl Before {
 #[derive(Debug)]
 pub(crate) struct Locked {
     pub(crate) lock: Lock,
-    /// Why each of its packages changed that is not as it was before.
+    /// Why each changed package changed.
     pub(crate) why: BTreeMap<String, ChangeReason>,
 }
 
-/// Reads an environment, merged from these files, and says what deserves a word about it.
+/// Reads an environment, merged from these files, and prints its warnings.
 pub(crate) fn read(files: &[PathBuf], args: &LockingArgs, context: &Context) -> Result<Environment, CliError> {
     let environment = Environment::read_all(files, &read_options(args, context))?;
     environment.warnings.iter().for_each(|warning| context.ui.warn(&warning.to_string()));
     Ok(environment)
 }
 
-/// What reading an environment depends on besides its file.
+/// The options for reading an environment.
 pub(crate) fn read_options(args: &LockingArgs, context: &Context) -> ReadOptions {
     let settings = &context.settings;
     let default_channels = match args.default_channels.as_slice() {
@@ -181,7 +181,7 @@ pub(crate) fn read_options(args: &LockingArgs, context: &Context) -> ReadOptions
     }
 }
 
-/// Passes events on, but no warning twice.
+/// Passes events on, each warning only once.
 struct Once<'a> {
     progress: &'a dyn Progress,
     told: Mutex<HashSet<String>>,
@@ -199,17 +199,16 @@ impl Progress for Once<'_> {
     }
 }
 
-/// Locks an environment for each of these platforms; the locks come in the same order. Platforms are solved side by
-/// side.
+/// Locks an environment for each platform, in the same order. Platforms are solved in parallel.
 pub(crate) fn lock(
     environment: &Environment,
     platforms: &[Subdir],
-    before: &Before,
+    before: &PreviousLocks,
     args: &LockingArgs,
     cache: Cache,
     context: &Context,
 ) -> Result<Vec<Locked>, CliError> {
-    // Whoever solves several times has told it.
+    // A caller that solves several times has printed them already.
     let told = before.directory.is_some();
     for warning in platforms.iter().filter(|_| !told).flat_map(|platform| environment.platform_warnings(*platform)) {
         context.ui.warn(&warning.to_string());
@@ -230,7 +229,7 @@ pub(crate) fn lock(
     };
     let progress = Display::new(&context.ui);
     let client = Client::new(&context.settings.network_options()?)?;
-    // One after the other: what the platforms have in common, `noarch`, is in the cache for all but the first.
+    // One after the other, so that `noarch` is in the cache after the first.
     let loading = async {
         let told = Once { progress: &progress, told: Mutex::default() };
         let mut loaded = Vec::with_capacity(targets.len());
@@ -270,13 +269,13 @@ pub(crate) fn lock(
     Ok(locks)
 }
 
-/// Solves for each of the targets, side by side.
+/// Solves for all targets, in parallel.
 fn pin_all(
     targets: &[(Environment, Host)],
     loaded: &[Repodata],
     overrides: &[Override],
     options: &SolveOptions,
-    before: &Before,
+    before: &PreviousLocks,
     progress: &Display<'_>,
 ) -> Vec<Result<Locked, CliError>> {
     std::thread::scope(|scope| {
@@ -296,25 +295,25 @@ fn pin_all(
     })
 }
 
-/// Drops what was loaded, while the program goes on or ends: with tens of thousands of records it takes a while.
+/// Drops repodata on another thread: with tens of thousands of records, this takes time.
 fn give_back(loaded: Vec<Repodata>) {
-    // Without another thread it is done here.
+    // If no thread starts, it is dropped here.
     _ = std::thread::Builder::new().spawn(move || drop(loaded));
 }
 
-/// What a solve that fails is explained with.
+/// The input for explaining a failed solve.
 struct Failing<'a> {
     client: &'a Client,
     overrides: &'a [Override],
     solve_options: &'a SolveOptions,
-    before: &'a Before,
+    before: &'a PreviousLocks,
     progress: &'a Display<'a>,
     context: &'a Context,
 }
 
 impl Failing<'_> {
-    /// Why there is no solution for one of the platforms: the lines that conflict, where they are found. Where they are
-    /// not, all there is is solved for, which takes long: its reasons are the error then, or its answer counts after all.
+    /// Why there is no solution for a platform: the conflicting lines, if they are found. Otherwise all records are solved,
+    /// which takes long: its error is reported, or its solution is used.
     fn explained(
         &self,
         index: usize,
@@ -328,7 +327,7 @@ impl Failing<'_> {
             Ok(()) => solve::explain(environment, &repodata, host, overrides, options, ExplainEffort::default()),
             Err(error) => {
                 let reason = report::chain(&error);
-                self.context.ui.warn(&format!("versions that no line allows could not be looked at: {reason}"));
+                self.context.ui.warn(&format!("versions outside the given ranges could not be loaded: {reason}"));
                 None
             }
         };
@@ -342,7 +341,7 @@ impl Failing<'_> {
     }
 }
 
-/// What to do about packages that another of the platforms has, and this one, by its place in the list, has not.
+/// A hint about packages that another platform has, and this one has not.
 fn elsewhere(
     unknown: &SolveError,
     index: usize,
@@ -393,7 +392,7 @@ fn pin(
     pinned(environment, host, repodata, (&solution, &target), previous, progress)
 }
 
-/// Pins a solution and the machine that it is for.
+/// Makes a lock of a solution and its target.
 fn pinned(
     environment: &Environment,
     host: &Host,
@@ -407,7 +406,7 @@ fn pinned(
         if package != baseline {
             let (name, needed, usual) = (package.name.as_normalized(), &package.version, &baseline.version);
             progress.event(Event::Warning(format!(
-                "the packages need `{name}` {needed} or newer, and so does the lock; the baseline of {} is {usual}",
+                "the packages, and so the lock, need `{name}` {needed} or newer; the baseline of {} is {usual}",
                 host.platform
             )));
         }
@@ -418,14 +417,14 @@ fn pinned(
             count => ("do", format!(" and {count} more")),
         };
         progress.event(Event::Warning(format!(
-            "`{first}`{more} {what} not tell when built, and may be newer than `--exclude-newer` says"
+            "`{first}`{more} {what} no build time, and may be newer than `--exclude-newer` allows"
         )));
     }
     let lock = Lock::new(environment, target, solution)?;
     Ok(Locked { lock, why: solve::change_reasons(environment, repodata, target, solution, previous) })
 }
 
-/// `CONDA_OVERRIDE_…` first, so that what was typed counts more.
+/// The overrides of virtual packages: `CONDA_OVERRIDE_…` first, so that options have priority.
 pub(crate) fn overrides(args: &LockingArgs, context: &Context) -> Result<Vec<Override>, CliError> {
     let variables = context.settings.variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let mut overrides =
@@ -439,7 +438,7 @@ const OVERRIDE_HINT: &str = "correct or unset the `CONDA_OVERRIDE_…` variable"
 /// A directory for repodata.
 pub(crate) enum CacheDirectory {
     Kept(PathBuf),
-    /// Gone with the value.
+    /// Removed when the value is dropped.
     Temporary(Temporary),
 }
 
@@ -452,7 +451,7 @@ impl CacheDirectory {
     }
 }
 
-/// Where repodata is kept.
+/// The directory for repodata.
 pub(crate) fn cache_directory(cache: Cache, context: &Context) -> Result<CacheDirectory, CliError> {
     let settings = &context.settings;
     match &settings.cache_directory {
@@ -464,7 +463,7 @@ pub(crate) fn cache_directory(cache: Cache, context: &Context) -> Result<CacheDi
             .map_err(|error| {
                 CliError::world(
                     format!("cannot make a directory for repodata: {error}"),
-                    "name one that can be written to with `MLCONDA_CACHE_DIR`",
+                    "set `MLCONDA_CACHE_DIR` to a directory that can be written to",
                 )
             }),
     }

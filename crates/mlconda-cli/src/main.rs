@@ -28,18 +28,18 @@ mod usage;
 
 use std::process::ExitCode;
 
-/// How much room all that runs here has for its calls, in bytes, whatever the shell's limit (`ulimit -s`) is.
+/// The stack of the main thread, in bytes, independent of the limit of the shell (`ulimit -s`).
 const STACK: usize = 16 << 20;
 
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(report::bug));
     let thread = std::thread::Builder::new().name("mlconda".to_owned()).stack_size(STACK).spawn(work);
-    // Whoever has no room for a thread may have enough here. A panic has ended the process already.
+    // If no thread can be started, this one does the work. A panic has ended the process already.
     thread.map_or_else(|_| work(), |thread| thread.join().unwrap_or(ExitCode::from(255)))
 }
 
 fn work() -> ExitCode {
-    let words = conda::shell::strip_prefix_word(std::env::args_os().collect());
+    let words = conda::shell::without_own_name(std::env::args_os().collect());
     if let Some(code) = conda::shell::main(&words).or_else(|| conda::main(words)) {
         return code;
     }

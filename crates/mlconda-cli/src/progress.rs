@@ -1,5 +1,4 @@
-//! Events to indicatif's bars where stderr is a terminal, to single sober lines where it is not, and to a JSON object
-//! a line for programs.
+//! Shows events: as progress bars if stderr is a terminal, else as single lines; for programs as one JSON object per line.
 
 use std::{
     fmt,
@@ -22,10 +21,10 @@ use crate::{
     ui::Ui,
 };
 
-/// Programs hear of downloaded bytes at most so often.
+/// The shortest time between two `downloaded` events.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Shows events, or passes them on to a program.
+/// Shows events to people, or writes them for programs.
 #[derive(Debug)]
 pub(crate) enum Display<'a> {
     People(People<'a>),
@@ -63,19 +62,19 @@ impl<'a> People<'a> {
         Self { ui, packages: AtomicU64::new(0), linked: AtomicU64::new(0) }
     }
 
-    /// Says a line above the bar.
+    /// Prints a line above the bar.
     fn say(&self, text: &str) {
         self.ui.say(text);
     }
 
-    /// Says a line above the bar, if all is to be told.
+    /// Prints a line above the bar, with `--verbose` only.
     fn detail(&self, text: &str) {
         if self.ui.is_verbose() {
             self.ui.say(text);
         }
     }
 
-    /// What stands on the bar.
+    /// The message of the bar.
     fn message(&self, text: &str) {
         self.ui.bar().set_message(escape::line(text).into_owned());
     }
@@ -96,7 +95,7 @@ impl<'a> People<'a> {
             Some(size) => self.ui.bar().set_length(size),
             None => self.ui.bar().unset_length(),
         }
-        // The name of a package stands last: it is what a narrow terminal cuts off.
+        // The name of a package comes last: a narrow terminal cuts it off.
         let template = match size {
             Some(_) => "{bar:16} {done}, {rate}{left}{wide_msg}",
             None => "{spinner} {done}, {rate}{wide_msg}",
@@ -123,7 +122,7 @@ impl<'a> People<'a> {
     }
 }
 
-/// How many bytes there are, and are to be.
+/// The bytes so far, and the total.
 fn done(state: &ProgressState, words: &mut dyn fmt::Write) {
     let _ = match state.len() {
         Some(size) => write!(words, "{} of {}", bytes(state.pos()), bytes(size)),
@@ -131,14 +130,14 @@ fn done(state: &ProgressState, words: &mut dyn fmt::Write) {
     };
 }
 
-/// How many bytes come in a second, once that can be told.
+/// The bytes per second, once they are known.
 fn rate(state: &ProgressState, words: &mut dyn fmt::Write) {
     if state.pos() > 0 && state.per_sec().is_finite() && state.per_sec() >= 1.0 {
         let _ = write!(words, "{}/s, ", bytes(state.per_sec() as u64));
     }
 }
 
-/// How long it will take, once that can be told.
+/// The remaining time, once it is known.
 fn left(state: &ProgressState, words: &mut dyn fmt::Write) {
     let seconds = state.eta().as_secs();
     if state.pos() > 0 && seconds > 0 {
@@ -166,7 +165,7 @@ impl People<'_> {
             Event::RepodataFromCache { subdir, age } => {
                 self.say(&format!("Offline: `{}` as of {}", short(&subdir), ago(age)));
             }
-            // Nothing is left to be chosen from; what is wrong comes at once.
+            // Nothing follows that takes time.
             Event::SolveStarted { records: 0 } => self.ui.bar().finish_and_clear(),
             Event::SolveStarted { records } => self.spin(format!("Solving with {}", count(records, "record"))),
             Event::PipStarted { requirements } => {
@@ -212,7 +211,7 @@ impl People<'_> {
 impl People<'_> {
     fn still(&self, task: Task, package: &str, elapsed: Duration, limit: Option<Duration>) {
         let (name, seconds) = (task.name(), elapsed.as_secs());
-        let end = limit.map_or_else(String::new, |limit| format!("; it is stopped after {} s", limit.as_secs()));
+        let end = limit.map_or_else(String::new, |limit| format!("; it will be stopped after {} s", limit.as_secs()));
         let what = match task {
             Task::Bytecode => format!("{name} has not answered for {seconds} s"),
             _ => format!("{name} of `{package}` has been running for {seconds} s"),
@@ -223,7 +222,7 @@ impl People<'_> {
     fn of_the_cache(&self, event: Event) {
         let text = match event {
             Event::CacheDamaged { package, reason } => {
-                format!("`{package}` was damaged in the cache and is fetched again: {reason}")
+                format!("`{package}` was damaged in the cache and is downloaded again: {reason}")
             }
             Event::CacheNotWritten { reason } => format!("packages could not be put into the cache: {reason}"),
             _ => return,
@@ -241,19 +240,19 @@ fn title(file: &str) -> String {
     }
 }
 
-/// A subdir as people call it: without the host that channels are looked for at by default.
+/// The short name of a subdir, without the default host of channels.
 fn short(subdir: &str) -> &str {
     subdir.strip_prefix("https://conda.anaconda.org/").unwrap_or(subdir).trim_end_matches('/')
 }
 
-/// Passes events on to a program.
+/// Writes events for programs.
 #[derive(Debug)]
 pub(crate) struct Program<'a> {
     ui: &'a Ui,
     downloads: Mutex<Downloads>,
 }
 
-/// What has arrived.
+/// The downloaded bytes.
 #[derive(Debug)]
 struct Downloads {
     bytes: u64,
@@ -318,7 +317,7 @@ impl<'a> Program<'a> {
         json!({"event": "install-started", "prefix": path_text(&prefix), "packages": packages, "bytes": bytes})
     }
 
-    /// Counts bytes, and now and then tells of them.
+    /// Counts bytes, and writes a `downloaded` event from time to time.
     fn count(&self, change: impl FnOnce(u64) -> u64) {
         let mut downloads = self.downloads.lock().unwrap_or_else(PoisonError::into_inner);
         downloads.bytes = change(downloads.bytes);

@@ -13,8 +13,7 @@ use crate::{
     ui::Ui,
 };
 
-/// Says that we are at fault, and ends the process with 255. What an installation had put together aside, the next
-/// one removes.
+/// Reports a bug, and ends the process with 255. The next installation removes temporary directories of this one.
 pub(crate) fn bug(panic: &std::panic::PanicHookInfo<'_>) {
     let text = format!("this is a bug in mlconda: {panic}");
     Ui::of_words().error(&text, Some("please report it with the command that you ran"));
@@ -36,7 +35,7 @@ pub(crate) fn report_as_json(error: &CliError, context: &Context) -> ExitCode {
     let value = json!({ "success": false, "error": message, "message": message, "exception_name": "CondaError" });
     match context.ui.json(&value) {
         Ok(()) => report(error, context),
-        // Both are told on stderr.
+        // Both errors are printed on stderr.
         Err(other) => {
             report(error, context);
             report(&other, context)
@@ -50,14 +49,14 @@ fn parts(error: &CliError) -> (String, Option<String>, u8) {
         CliError::Library(error) => (chain(error), hint(error), 1),
         CliError::Usage(message) => (message.clone(), None, 2),
         CliError::World { message, hint } => (message.clone(), hint.clone(), 1),
-        // As a shell reports a program that a signal ended.
-        CliError::Stopped(signal) => ("stopped; nothing has changed".to_owned(), None, 128 + signal),
+        // The exit code of shells for a program that a signal ended.
+        CliError::Stopped(signal) => ("stopped; nothing was changed".to_owned(), None, 128 + signal),
         CliError::StoppedHalfway { signal, message, hint } => (message.clone(), hint.clone(), 128 + signal),
         CliError::Command { message, hint, code } => (message.clone(), hint.clone(), *code),
     }
 }
 
-/// An error and its causes, one a line; a cause that the line above already tells is left out.
+/// An error and its causes, one per line. A cause that the line above contains is left out.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut last = text.clone();
@@ -73,7 +72,7 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// The error with the line of the environment that it comes from: that of the channel.
+/// The error with the line of the environment that names the channel.
 pub(crate) fn at_its_line(error: RepodataError, environment: &Environment) -> CliError {
     let channel = match &error {
         RepodataError::NoSuchChannel { channel, .. } => channel,

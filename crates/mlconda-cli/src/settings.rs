@@ -1,5 +1,4 @@
-//! What the command line means here: the only reader of environment variables, the home directory and the
-//! current directory.
+//! The only module that reads environment variables, the home directory and the current directory.
 
 #![allow(clippy::disallowed_methods, reason = "this is the module that reads the environment")]
 
@@ -18,20 +17,20 @@ use mlconda::{
 
 use crate::{error::CliError, global::Global};
 
-/// The world around the process, read once.
+/// The environment of the process, read once.
 #[derive(Debug)]
 pub(crate) struct Settings {
     /// The current directory.
     pub(crate) directory: PathBuf,
-    /// This program's file, where the system tells it.
+    /// The file of this program, if the system knows it.
     pub(crate) program: Option<PathBuf>,
     /// The home directory.
     pub(crate) home: Option<PathBuf>,
     /// The root prefix; its `envs/` holds environments by name.
     pub(crate) root_prefix: PathBuf,
-    /// Where root installs, if no root prefix was told.
+    /// The root prefix of root, if none is given.
     shared_root: Option<PathBuf>,
-    /// Channels that stand for others: those of a `.condarc`, for command lines of conda.
+    /// Names for channels: from a `.condarc`, for command lines of conda.
     pub(crate) custom_channels: Vec<(String, Vec<String>)>,
     /// The cache directory; `lock` makes it, `install` uses it only if it exists.
     pub(crate) cache_directory: Option<PathBuf>,
@@ -82,13 +81,13 @@ impl Settings {
         self.variables.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
     }
 
-    /// The parts of an environment variable that holds a list: commas stand between them, as in conda's.
+    /// The items of an environment variable with a list, separated by commas.
     pub(crate) fn list(&self, name: &str) -> Vec<String> {
         let parts = self.variable(name).unwrap_or_default().split(',').map(str::trim);
         parts.filter(|part| !part.is_empty()).map(str::to_owned).collect()
     }
 
-    /// What packages' scripts may know of the environment: the way to the network, the language, where temporary files go.
+    /// The variables that scripts of packages get: network, language, temporary directory.
     pub(crate) fn script_variables(&self) -> Vec<(String, String)> {
         let told = |name: &str| {
             ["SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR", "LANG", "TERM"].contains(&name)
@@ -98,39 +97,41 @@ impl Settings {
         self.variables.iter().filter(|(name, _)| told(name)).cloned().collect()
     }
 
-    /// The time that all that is made should have (`SOURCE_DATE_EPOCH`), in seconds since 1970.
+    /// The time of all created files (`SOURCE_DATE_EPOCH`), in seconds since 1970.
     pub(crate) fn source_date_epoch(&self) -> Result<Option<i64>, CliError> {
         let Some(text) = self.variable("SOURCE_DATE_EPOCH") else { return Ok(None) };
-        let message = || format!("`SOURCE_DATE_EPOCH` is `{text}`, which is no number of seconds since 1970");
-        text.parse().map(Some).map_err(|_| CliError::world(message(), "unset it, or set it as in `date +%s`"))
+        let message = || format!("`SOURCE_DATE_EPOCH` is `{text}`, which is not a number of seconds since 1970");
+        text.parse()
+            .map(Some)
+            .map_err(|_| CliError::world(message(), "unset it, or set it to a number such as that of `date +%s`"))
     }
 
-    /// The same, whatever its bytes.
+    /// An environment variable that is set and not empty, also if it is not UTF-8.
     pub(crate) fn raw_variable(&self, name: &str) -> Option<&OsStr> {
         let set = |(key, value): &&(OsString, OsString)| key == name && !value.is_empty();
         self.raw_variables.iter().find(set).map(|(_, value)| value.as_os_str())
     }
 
-    /// The cache directory, if there is one: `install` never makes it.
+    /// The cache directory, if it exists: `install` never creates it.
     pub(crate) fn package_cache(&self) -> Option<PathBuf> {
         self.cache_directory.clone().filter(|directory| directory.is_dir())
     }
 
-    /// How to talk to servers: with the certificates of the system and of `SSL_CERT_FILE` and `SSL_CERT_DIR`
-    /// besides the built-in ones, and through the proxies that the variables of curl name.
+    /// The network options: the certificates of the system, of `SSL_CERT_FILE` and `SSL_CERT_DIR` in addition to the
+    /// built-in ones, and the proxies of curl's variables.
     pub(crate) fn network_options(&self) -> Result<NetworkOptions, CliError> {
         let system = SYSTEM_CERTIFICATES.iter().map(PathBuf::from).find(|path| path.is_file());
         let named = self.variable("SSL_CERT_FILE").map(|path| self.absolute(Path::new(path)));
-        // As with the directories below: the variable may name a file of an environment yet to be installed.
+        // The variable can name a file of an environment that is not installed yet.
         let named = named.filter(|path| path.is_file());
-        // What cannot be read cannot be trusted; TLS says so if it was needed.
+        // Unreadable files are left out; TLS reports an error if one was needed.
         let readable = |path: &PathBuf| fs_err::File::open(path).is_ok();
         let directories = self.variable("SSL_CERT_DIR").unwrap_or_default().split(':').filter(|path| !path.is_empty());
         let either = |name: &str| self.variable(name).or_else(|| self.variable(&name.to_uppercase()));
         let proxy = |name: &str| either(name).or_else(|| either("all_proxy")).map(str::to_owned);
         Ok(NetworkOptions {
             certificate_files: system.into_iter().chain(named).filter(readable).collect(),
-            // Images set this variable to directories that they do not have.
+            // Images set this variable to directories that do not exist.
             certificate_directories: directories
                 .map(|path| self.absolute(Path::new(path)))
                 .filter(|path| path.is_dir())
@@ -146,7 +147,7 @@ impl Settings {
         })
     }
 
-    /// Where other tools keep logins: pixi and rattler, mamba, curl.
+    /// The files with logins of other tools: pixi and rattler, mamba, curl.
     fn credential_files(&self) -> Vec<CredentialFile> {
         let told = |variable: &str| self.variable(variable).map(|path| self.absolute(Path::new(path)));
         let home = |place: &str| self.home.as_ref().map(|home| home.join(place));
@@ -161,7 +162,7 @@ impl Settings {
         .collect()
     }
 
-    /// `MLCONDA_MIRRORS`: `URL=URL`, several apart by white space.
+    /// `MLCONDA_MIRRORS`: `URL=URL`, separated by white space.
     fn mirrors(&self) -> Result<Vec<Mirror>, CliError> {
         let parse = |text: &str| {
             let wrong =
@@ -171,7 +172,7 @@ impl Settings {
         self.variable("MLCONDA_MIRRORS").unwrap_or_default().split_whitespace().map(parse).collect()
     }
 
-    /// A path as typed, made absolute, without `.` and `..`: it is written into files of a prefix.
+    /// A given path as absolute, without `.` and `..`, because it is written into files of a prefix.
     pub(crate) fn absolute(&self, path: &Path) -> PathBuf {
         plain(&self.directory.join(path))
     }
@@ -186,13 +187,13 @@ impl Settings {
         if name == "base" { self.root_prefix.clone() } else { self.root_prefix.join("envs").join(name) }
     }
 
-    /// The root prefixes, the one that counts last.
+    /// The root prefixes; the last one has priority.
     pub(crate) fn root_prefixes(&self) -> Vec<PathBuf> {
         self.shared_root.iter().chain([&self.root_prefix]).cloned().collect()
     }
 
-    /// The directory in which environments are found by name: the root prefix's `envs/`. For a user who has none, it is
-    /// root's: in an image, root installs, and any user, known to the image or not, runs.
+    /// The directory of named environments: `envs/` of the root prefix. A user without one gets root's: in an image, root
+    /// installs, and other users run.
     pub(crate) fn environments_directory(&self) -> PathBuf {
         let own = self.root_prefix.join("envs");
         match &self.shared_root {
@@ -201,7 +202,7 @@ impl Settings {
         }
     }
 
-    /// The prefix of an environment that is there already, by name.
+    /// The prefix of an existing environment, by name.
     fn existing_prefix(&self, name: &str) -> Result<PathBuf, CliError> {
         let name = checked_name(name)?;
         let shared = self.shared_root.as_ref().filter(|_| !self.root_prefix.join("envs").is_dir());
@@ -211,7 +212,7 @@ impl Settings {
         })
     }
 
-    /// What an activation takes place in.
+    /// The environment of an activation.
     pub(crate) fn surroundings(&self) -> CallerEnvironment<'_> {
         CallerEnvironment { variables: &self.raw_variables, root_prefix: &self.root_prefix }
     }
@@ -222,7 +223,7 @@ impl Settings {
         let mut names: Vec<String> = entries
             .filter(|entry| Prefix::open(entry.path()).is_ok_and(|prefix| prefix.is_environment()))
             .filter_map(|entry| entry.file_name().into_string().ok())
-            // What an installation puts together aside is none yet.
+            // Temporary directories of an installation are not environments.
             .filter(|name| !(name.starts_with('.') && name.contains(".mlconda-")))
             .collect();
         names.sort();
@@ -230,17 +231,17 @@ impl Settings {
     }
 }
 
-/// Where systems keep the certificates they trust, in one file.
+/// The files with trusted certificates of different systems.
 const SYSTEM_CERTIFICATES: [&str; 6] = [
     "/etc/ssl/certs/ca-certificates.crt",                // Debian, Ubuntu, Alpine, Arch
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // Fedora, RHEL and their kin
-    "/etc/pki/tls/certs/ca-bundle.crt",                  // older ones of these
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // Fedora, RHEL and similar
+    "/etc/pki/tls/certs/ca-bundle.crt",                  // older versions of these
     "/etc/ssl/ca-bundle.pem",                            // openSUSE
     "/etc/ssl/cert.pem",                                 // macOS, Alpine
     "/usr/local/share/certs/ca-root-nss.crt",            // FreeBSD
 ];
 
-/// A path without `.` and `..`, as conda's `abspath` has it: by its text, since it need not exist yet.
+/// A path without `.` and `..`, by its text, like Python's `abspath`: it need not exist.
 pub(crate) fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for component in path.components() {
@@ -271,12 +272,10 @@ fn default_cache(home: &Path) -> PathBuf {
     if cfg!(target_os = "macos") { home.join("Library/Caches") } else { home.join(".cache") }
 }
 
-/// A name as typed, if an environment can have it.
+/// A valid name of an environment, or an error.
 pub(crate) fn checked_name(name: &str) -> Result<&str, CliError> {
     let message = || {
-        format!(
-            "`{name}` cannot be the name of an environment: it becomes a directory's name. A directory is given with `-p`"
-        )
+        format!("`{name}` is not a valid environment name: the name becomes a directory. Give a directory with `-p`")
     };
     if mlconda::environment::is_name(name) { Ok(name) } else { Err(CliError::Usage(message())) }
 }
@@ -293,7 +292,7 @@ pub(crate) struct PrefixArgs {
 }
 
 impl PrefixArgs {
-    /// The prefix that was typed, if one was: where to install.
+    /// The given prefix, if any, to install into.
     pub(crate) fn typed(&self, settings: &Settings) -> Result<Option<Prefix>, CliError> {
         let path = match (&self.prefix, &self.name) {
             (Some(path), _) => Some(settings.absolute(path)),
@@ -303,7 +302,7 @@ impl PrefixArgs {
         Ok(path.map(Prefix::open).transpose()?)
     }
 
-    /// The environment to work with: the one typed, else the active one, else the only one under the root prefix.
+    /// The environment to use: the given one, else the active one, else the only one under the root prefix.
     pub(crate) fn existing(&self, settings: &Settings) -> Result<Prefix, CliError> {
         let (prefix, named_by) = if let Some(path) = &self.prefix {
             (Prefix::open(settings.absolute(path))?, "")
@@ -325,24 +324,24 @@ impl PrefixArgs {
 /// The only environment under the root prefix.
 fn only_environment(settings: &Settings) -> Result<Prefix, CliError> {
     match settings.environments().as_slice() {
-        [] => {
-            Err(CliError::world("no environment is named, none is active, and there is none to find", choice(settings)))
-        }
+        [] => Err(CliError::world("no environment is given, none is active, and none was found", choice(settings))),
         [name] => Ok(Prefix::open(settings.environments_directory().join(name))?),
-        _ => Err(CliError::world("no environment is named, none is active, and there are several", choice(settings))),
+        _ => Err(CliError::world("no environment is given, none is active, and there are several", choice(settings))),
     }
 }
 
-/// What there is to choose from.
+/// A hint with the environments to choose from.
 fn choice(settings: &Settings) -> String {
     let directory = settings.environments_directory();
     let directory = directory.display();
     match settings.environments().as_slice() {
-        [] => format!("`{directory}` holds no environment; name one elsewhere with `-p DIR`"),
-        [name] => format!("`{directory}` holds `{name}`: name it with `-n {name}`, or one elsewhere with `-p DIR`"),
+        [] => format!("`{directory}` holds no environment; give another directory with `-p DIR`"),
+        [name] => {
+            format!("`{directory}` holds `{name}`: choose it with `-n {name}`, or another directory with `-p DIR`")
+        }
         names => {
             let names = crate::text::list(names);
-            format!("`{directory}` holds {names}: name one with `-n NAME`, or one elsewhere with `-p DIR`")
+            format!("`{directory}` holds {names}: choose one with `-n NAME`, or another directory with `-p DIR`")
         }
     }
 }

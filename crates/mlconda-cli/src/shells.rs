@@ -1,5 +1,5 @@
-//! Shells that know `conda activate`: the functions, the files that define them, and what they evaluate. The functions are
-//! small; what activation means is computed by the library, the same way as for `run` and `shell-hook`.
+//! `conda activate` in shells: the shell functions, the files that define them, and the statements that they evaluate. The
+//! functions are small; the library computes the activation, as for `run` and `shell-hook`.
 
 mod files;
 
@@ -17,7 +17,7 @@ use mlconda::{
 pub(crate) use self::files::{first_shell, no_shell, speaks_another_language, write_all};
 use crate::{condarc::Condarc, context::Context, error::CliError, settings::PrefixArgs};
 
-/// What was typed behind the word.
+/// The arguments after the command.
 struct Line {
     operands: Vec<OsString>,
     shell: Option<String>,
@@ -25,7 +25,7 @@ struct Line {
     is_stacked: bool,
 }
 
-/// Carries out one of the words: `init`, `activate`, `deactivate`, `shell` or `shell.SHELL`.
+/// Runs `init`, `activate`, `deactivate`, `shell` or `shell.SHELL`.
 pub(crate) fn run(
     tool: &str,
     verb: &str,
@@ -39,8 +39,10 @@ pub(crate) fn run(
     let mut line = Line::parse(arguments)?;
     if verb == "activate" || verb == "deactivate" {
         return Err(CliError::world(
-            format!("`{tool} {verb}` changes the shell that runs it, and this shell does not know how"),
-            format!("run `eval \"$({tool} shell.posix hook)\"` in it first, or `{tool} init bash` for all new shells"),
+            format!("`{tool} {verb}` changes the shell that runs it, and this shell has no function for it"),
+            format!(
+                "run `eval \"$({tool} shell.posix hook)\"` in this shell first, or `{tool} init bash` for all new shells"
+            ),
         ));
     }
     let shell = verb.strip_prefix("shell.").map(str::to_owned).or(line.shell.take());
@@ -71,8 +73,8 @@ pub(crate) fn run(
         },
         _ => {
             return Err(CliError::world(
-                format!("`{}` is not to be had", format!("{tool} {verb} {action}").trim_end()),
-                "there is `hook`, `activate`, `deactivate`, `reactivate` and `init`; `mlconda run -n NAME bash` runs a shell",
+                format!("`{}` is not supported", format!("{tool} {verb} {action}").trim_end()),
+                "use `hook`, `activate`, `deactivate`, `reactivate` or `init`; `mlconda run -n NAME bash` runs a shell",
             ));
         }
     };
@@ -89,7 +91,7 @@ impl Line {
                 Some((name, value)) if name.starts_with("--") => (name, Some(OsString::from(value))),
                 _ => (word.to_str().unwrap_or_default(), None),
             };
-            let missing = || CliError::Usage(format!("a value is missing behind `{name}`"));
+            let missing = || CliError::Usage(format!("a value is missing after `{name}`"));
             let mut value = || joined.clone().or_else(|| words.next().cloned()).ok_or_else(missing);
             match name {
                 "-s" | "--shell" => shell = Some(value()?.to_string_lossy().into_owned()),
@@ -107,7 +109,7 @@ impl Line {
         Ok(Self { operands, shell, prefix, is_stacked })
     }
 
-    /// The environment that is meant: named by option or word, else `base`.
+    /// The environment: given by option or operand, else `base`.
     fn environment(&self, context: &Context) -> Result<Prefix, CliError> {
         let mut named = self.prefix.clone();
         if named.prefix.is_none() && named.name.is_none() {
@@ -133,7 +135,7 @@ fn activated(line: &Line, dialect: Dialect, condarc: &Condarc, context: &Context
         };
     }
     for name in &activation.ignored {
-        context.ui.warn(&format!("the environment's variable `{name}` is left out: activation sets it itself"));
+        context.ui.warn(&format!("the environment's variable `{name}` is ignored: activation sets it"));
     }
     let modifier = activation.variables.iter().find(|(name, _)| name == "CONDA_PROMPT_MODIFIER");
     let modifier = modifier.map(|(_, value)| value.clone()).unwrap_or_default();
@@ -147,8 +149,7 @@ fn deactivated(dialect: Dialect, condarc: &Condarc, context: &Context) -> Result
     Ok([prompt(&modifier, dialect, condarc, context), activation.statements(dialect)].concat())
 }
 
-/// The prompt with the environment's name before it, in the place of the name of the one active until now. A shell without
-/// a prompt gets none.
+/// The prompt with the environment's name instead of the previous one. A shell without a prompt gets none.
 fn prompt(modifier: &OsStr, dialect: Dialect, condarc: &Condarc, context: &Context) -> Vec<u8> {
     let Some(old) = context.settings.variable("PS1").filter(|_| dialect == Dialect::Posix) else { return Vec::new() };
     let known = context.settings.variable("CONDA_PROMPT_MODIFIER").unwrap_or_default();

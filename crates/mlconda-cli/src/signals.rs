@@ -1,7 +1,7 @@
-//! SIGINT and SIGTERM. The first one ends the future that is waited for, which cleans up after itself. Where none is waited
-//! for, there is nothing to undo: the process ends at once, whatever it computes or reads; temporary directories go, and a
-//! file that is being written is finished first. A second signal ends the process in any case: the next run does the rest.
-//! A thread of its own listens, so no work that takes long is in the way.
+//! SIGINT and SIGTERM. The first signal drops the running future, which cleans up. Without such a future there is nothing to
+//! undo, and the process ends at once: temporary directories are removed, and a file that is being written is finished
+//! first. A second signal always ends the process; the next run cleans up. A thread of its own waits for signals, so that
+//! long work does not delay them.
 
 use std::{
     path::{Path, PathBuf},
@@ -18,16 +18,16 @@ use tokio::{
 
 use crate::ui::Ui;
 
-/// Whatever is done at the end is not waited for longer than this.
+/// The longest time for each step at the end.
 const BRIEFLY: Duration = Duration::from_millis(500);
 
-/// What the thread and the rest share.
+/// The state that the thread and the program share.
 struct State {
-    /// Whether the thread is there.
+    /// Whether the thread runs.
     listens: bool,
-    /// Who is to be told of the first signal, and what is to be said then.
+    /// The receiver of the first signal, and what it will undo.
     waiting: Option<(oneshot::Sender<u8>, Undo)>,
-    /// What tells the installation that is under way.
+    /// Stops the running installation.
     stop: Option<Stop>,
     phase: Phase,
     /// The temporary directories.
@@ -38,16 +38,16 @@ struct State {
 enum Phase {
     /// There was no signal.
     Working,
-    /// Somebody was told of the one of this number, and undoes this.
+    /// The signal of this number was passed on, and the receiver undoes this.
     Undoing(Undo, u8),
     /// The process is about to end.
     Ending,
 }
 
-/// What is to be undone when a signal comes.
+/// What is undone after a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Undo {
-    /// What has been written.
+    /// Written files.
     Written,
     /// Nothing that takes time.
     Nothing,
@@ -56,20 +56,20 @@ pub(crate) enum Undo {
 static STATE: Mutex<State> =
     Mutex::new(State { listens: false, waiting: None, stop: None, phase: Phase::Working, temporary: Vec::new() });
 
-/// Held while a file is written, so that the process does not end in the middle.
+/// Locked while a file is written, so that the process does not end in the middle.
 static WHOLE: Mutex<()> = Mutex::new(());
 
 fn held<T>(mutex: &'static Mutex<T>) -> MutexGuard<'static, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Does work that the first signal does not interrupt: it is short.
+/// Does short work that the first signal does not interrupt.
 pub(crate) fn whole<T>(work: impl FnOnce() -> T) -> T {
     let _whole = held(&WHOLE);
     work()
 }
 
-/// From now on, a signal for which nobody waits ends the process in order.
+/// Starts to handle signals: a signal without a receiver ends the process in order.
 ///
 /// # Errors
 /// If no thread can be started to listen.
@@ -82,7 +82,7 @@ pub(crate) fn listen(ui: &Ui) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Waits for ever if a signal is about to end the process: an error may come of what it took away.
+/// Waits for ever if a signal is about to end the process: an error can be a result of its cleanup.
 pub(crate) fn give_way() {
     if held(&STATE).phase == Phase::Ending {
         loop {
@@ -91,11 +91,11 @@ pub(crate) fn give_way() {
     }
 }
 
-/// Somebody who waits for the first signal, until it is dropped.
+/// The receiver of the first signal, until it is dropped.
 pub(crate) struct Waiting(oneshot::Receiver<u8>);
 
 impl Waiting {
-    /// From now on, a signal is told here.
+    /// Receives the next signal.
     ///
     /// # Errors
     /// If no thread can be started to listen.
@@ -104,22 +104,22 @@ impl Waiting {
         let (sender, receiver) = oneshot::channel();
         let mut state = held(&STATE);
         match state.phase {
-            // Whoever was told has finished all the same; what comes after it does not begin.
+            // The earlier receiver finished anyway; the next step must not begin.
             Phase::Undoing(_, number) => _ = sender.send(number),
             _ => state.waiting = Some((sender, undo)),
         }
         Ok(Self(receiver))
     }
 
-    /// The same for an installation, which is told by this as well, where it does not wait.
+    /// The same for an installation, which `stop` stops where it does not wait.
     pub(crate) fn begin_to_install(ui: &Ui, stop: &Stop) -> std::io::Result<Self> {
         held(&STATE).stop = Some(stop.clone());
         Self::begin(ui, Undo::Written)
     }
 
-    /// Waits no longer. Gives the number of a signal that has come and has not been noticed.
+    /// Stops waiting. Gives the number of a signal that was not received yet.
     pub(crate) fn end(mut self) -> Option<u8> {
-        // None comes any more: they are told under this lock.
+        // No other signal is passed on: that needs this lock.
         held(&STATE).waiting = None;
         self.0.try_recv().ok()
     }
@@ -128,7 +128,7 @@ impl Waiting {
     pub(crate) async fn signal(&mut self) -> u8 {
         match (&mut self.0).await {
             Ok(number) => number,
-            // Nobody will tell any more.
+            // No signal will come.
             Err(_) => std::future::pending().await,
         }
     }
@@ -141,7 +141,7 @@ impl Drop for Waiting {
     }
 }
 
-/// The number of a signal that has come and has been told to somebody.
+/// The number of a signal that was passed to a receiver.
 pub(crate) fn told() -> Option<u8> {
     match held(&STATE).phase {
         Phase::Undoing(_, number) => Some(number),
@@ -149,7 +149,7 @@ pub(crate) fn told() -> Option<u8> {
     }
 }
 
-/// A temporary directory. It goes with the value, and when a signal ends the process.
+/// A temporary directory. It is removed with the value, and when a signal ends the process.
 #[derive(Debug)]
 pub(crate) struct Temporary(tempfile::TempDir);
 
@@ -170,9 +170,9 @@ impl Drop for Temporary {
     }
 }
 
-/// What runs futures on this thread.
+/// A runtime for futures on this thread.
 pub(crate) fn runtime() -> std::io::Result<Runtime> {
-    // What listens to signals panics where it cannot open what it needs: at most so many files.
+    // tokio's signal handling panics if it cannot open these files, so that is checked first.
     let room: std::io::Result<Vec<_>> = (0..4).map(|_| std::os::unix::net::UnixStream::pair()).collect();
     drop(room?);
     tokio::runtime::Builder::new_current_thread().enable_all().build()
@@ -197,18 +197,18 @@ fn begin(ui: Ui) -> std::io::Result<()> {
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(work)).map(drop)
 }
 
-/// Takes a signal. It does not wait for anybody, so that the next one can be taken.
+/// Handles a signal. It does not wait for anything, so that the next signal can be handled.
 fn take(number: u8, ui: &Ui) {
     let (ui, mut state) = (ui.clone(), held(&STATE));
     let temporary = state.temporary.clone();
-    // What is left of them lies where the system looks for what is left over.
+    // Directories that stay are in the system's temporary directory.
     let tidy = move || temporary.iter().for_each(|directory| _ = fs_err::remove_dir_all(directory));
     if state.phase != Phase::Working {
         let is_left = matches!(state.phase, Phase::Undoing(Undo::Written, _));
         drop(state);
         briefly(tidy);
         if is_left {
-            let text = "stopped before all was undone; the next installation into this prefix does the rest";
+            let text = "stopped before everything was undone; the next installation into this prefix finishes it";
             briefly(move || ui.error(text, None));
         }
         end(number);
@@ -216,7 +216,7 @@ fn take(number: u8, ui: &Ui) {
     if let Some((waiting, undo)) = state.waiting.take()
         && !waiting.is_closed()
     {
-        // Before it is told that there is something to be heard.
+        // PreviousLocks the receiver learns of the signal.
         let is_late = state.stop.take().is_some_and(|stop| !stop.request());
         _ = waiting.send(number);
         state.phase = Phase::Undoing(undo, number);
@@ -225,7 +225,9 @@ fn take(number: u8, ui: &Ui) {
             briefly(move || {
                 ui.take_bar_away();
                 ui.say(match is_late {
-                    true => "stopping: it is too late to undo what was done. A second signal leaves the rest to the next run",
+                    true => {
+                        "stopping: the change can no longer be undone. A second signal leaves the rest to the next run"
+                    }
                     false => "stopping: removing what was written. A second signal leaves that to the next run",
                 });
             });
@@ -235,7 +237,7 @@ fn take(number: u8, ui: &Ui) {
     state.phase = Phase::Ending;
     drop(state);
     let ending = move || {
-        // For good, so that nothing is begun any more.
+        // Locked for good, so that no other file is begun.
         briefly(|| std::mem::forget(held(&WHOLE)));
         briefly(tidy);
         briefly(move || {
@@ -249,7 +251,7 @@ fn take(number: u8, ui: &Ui) {
     }
 }
 
-/// Does something, and does not wait long for its end: nobody may read what is said.
+/// Does something, and waits for its end only for a short time: stderr can be blocked.
 fn briefly(work: impl FnOnce() + Send + 'static) {
     let (done, wait) = mpsc::channel::<()>();
     let doing = move || {

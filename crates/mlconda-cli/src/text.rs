@@ -1,4 +1,4 @@
-//! Numbers in prose.
+//! Counts, sizes, ages, lists and paths in messages.
 
 use std::{
     path::{Path, PathBuf},
@@ -15,7 +15,7 @@ pub(crate) fn count(number: usize, noun: &str) -> String {
     format!("{} {noun}{plural}", grouped(number))
 }
 
-/// A number with its thousands apart.
+/// A number with separators of thousands.
 pub(crate) fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -28,8 +28,8 @@ pub(crate) fn grouped(number: usize) -> String {
     text
 }
 
-/// Text in lines of at most `width` characters, as far as its words allow. The first line stands behind as many characters
-/// as the others are indented by.
+/// Text in lines of at most `width` characters, broken between words. Further lines are indented by `indent`; the caller
+/// prints as many characters before the first line.
 pub(crate) fn wrapped(text: &str, indent: usize, width: usize) -> String {
     let (mut lines, mut used) = (String::new(), indent);
     for word in text.split(' ') {
@@ -48,7 +48,7 @@ pub(crate) fn wrapped(text: &str, indent: usize, width: usize) -> String {
     lines
 }
 
-/// A size in the unit that fits.
+/// A size in the largest fitting unit.
 pub(crate) fn bytes(size: u64) -> String {
     let units = [("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
     match units.into_iter().find(|(_, unit)| size >= *unit) {
@@ -64,10 +64,10 @@ pub(crate) fn bytes(size: u64) -> String {
     }
 }
 
-/// How long ago something was, in the largest unit of which there is one; `None` is a time to come.
+/// An age in the largest fitting unit; `None` is a time in the future.
 pub(crate) fn ago(age: Option<Duration>) -> String {
     const UNITS: [(u64, &str); 4] = [(86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second")];
-    let Some(age) = age else { return "a time to come, by this machine's clock".to_owned() };
+    let Some(age) = age else { return "a time in the future, by this machine's clock".to_owned() };
     let seconds = age.as_secs();
     match UNITS.into_iter().find(|(unit, _)| seconds >= *unit) {
         Some((unit, name)) => format!("{} ago", count(usize::try_from(seconds / unit).unwrap_or(usize::MAX), name)),
@@ -75,17 +75,17 @@ pub(crate) fn ago(age: Option<Duration>) -> String {
     }
 }
 
-/// A path in JSON, which is text: what is no UTF-8 in it is replaced by a sign for that.
+/// A path as text for JSON; bytes that are not UTF-8 are replaced.
 pub(crate) fn path_text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// The same, for fields.
+/// The same, for a field.
 pub(crate) fn path_field<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&path.to_string_lossy())
 }
 
-/// The same, for fields that may be empty.
+/// The same, for an optional field.
 pub(crate) fn optional_path_field<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
     match path {
         Some(path) => path_field(path, serializer),
@@ -93,12 +93,12 @@ pub(crate) fn optional_path_field<S: Serializer>(path: &Option<PathBuf>, seriali
     }
 }
 
-/// Names in backticks, with commas and an "and".
+/// Names in backticks: `a`, `b` and `c`.
 pub(crate) fn list<T: AsRef<str>>(names: &[T]) -> String {
     enumerate(&names.iter().map(|name| format!("`{}`", escape::line(name.as_ref()))).collect::<Vec<_>>())
 }
 
-/// Phrases as prose: `a`, `a and b`, `a, b and c`.
+/// Phrases in a list: `a`, `a and b`, `a, b and c`.
 pub(crate) fn enumerate(phrases: &[String]) -> String {
     match phrases {
         [] => String::new(),
@@ -127,7 +127,7 @@ mod tests {
                 "59 minutes ago",
                 "2 hours ago",
                 "3 days ago",
-                "a time to come, by this machine's clock"
+                "a time in the future, by this machine's clock"
             ]
         );
         assert_eq!([list(&["a"]), list(&["a", "b", "c"])], ["`a`", "`a`, `b` and `c`"]);

@@ -1,31 +1,31 @@
-//! A graph drawn as a tree, as people know it from `tree` and `cargo tree`: what was drawn once with all below it has
-//! `(*)` the next time, so that the drawing is no longer than the graph.
+//! Draws a graph as a tree, as `cargo tree` does. A package is drawn with its dependencies once, and then with `(*)`, so that
+//! the drawing is not longer than the graph.
 
 use mlconda::graph::{Graph, GraphRoot, PackageKind, Request, Weight};
 
 use crate::{escape, text::bytes};
 
-/// How to draw.
+/// A tree in the making.
 pub(crate) struct TreeDrawing<'a> {
     graph: &'a Graph,
     weights: Vec<Weight>,
-    /// How many levels below the first.
+    /// The number of levels below the roots.
     depth: usize,
-    /// Where each package leads: what it needs, or who needs it; with the spec, where that is drawn.
+    /// The edges of each package: its dependencies, or the packages that need it with their specs.
     ways: Vec<Vec<(usize, Option<&'a str>)>>,
-    /// What has been drawn with all below it.
+    /// The packages that were drawn with their edges.
     drawn: Vec<bool>,
     text: String,
 }
 
 impl<'a> TreeDrawing<'a> {
-    /// What each package needs.
+    /// A tree of dependencies.
     pub(crate) fn needs(graph: &'a Graph, depth: usize) -> Self {
         let ways = graph.packages.iter().map(|package| package.needs.iter().map(|need| (need.package, None)).collect());
         Self::new(graph, depth, ways.collect())
     }
 
-    /// Who needs each package, and which of it.
+    /// A tree of the packages that need others, with their specs.
     pub(crate) fn needed_by(graph: &'a Graph, depth: usize) -> Self {
         let needed = graph.needed_by().into_iter();
         let ways = needed.map(|all| all.into_iter().map(|(package, spec)| (package, Some(spec))).collect());
@@ -37,7 +37,7 @@ impl<'a> TreeDrawing<'a> {
         Self { graph, weights: graph.weights(), depth, ways, drawn, text: String::new() }
     }
 
-    /// Draws from these packages on.
+    /// Draws with these packages as roots.
     pub(crate) fn draw(mut self, from: &[usize]) -> String {
         let ways: Vec<(usize, Option<&str>)> = from.iter().map(|package| (*package, None)).collect();
         self.branches(&ways, "", 0);
@@ -71,10 +71,10 @@ impl<'a> TreeDrawing<'a> {
             label.push_str(&sized(node.size, self.weights[package]));
         }
         if !is_repeated && !node.is_known {
-            label.push_str(" needs what is not known");
+            label.push_str(" has unknown dependencies");
         }
         let root = self.graph.roots.iter().find(|root| root.package == package);
-        // Of what others need, only the first line says who asked for it.
+        // In a tree of dependencies, only roots show who asked for them.
         if let Some(root) = root.filter(|_| level == 0 || spec.is_some()) {
             label.push_str(&reasons(self.graph, root));
         }
@@ -82,7 +82,7 @@ impl<'a> TreeDrawing<'a> {
     }
 }
 
-/// A package with its version, and a word on who installs it, if that is not conda.
+/// A package with its version, and `[pip]` if pip installs it.
 pub(crate) fn titled(graph: &Graph, package: usize) -> String {
     let node = &graph.packages[package];
     let version = node.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
@@ -90,7 +90,7 @@ pub(crate) fn titled(graph: &Graph, package: usize) -> String {
     escape::line(&format!("{}{version}{kind}", node.name)).into_owned()
 }
 
-/// A package's size, and that with all that only it needs.
+/// The size of a package, and its size with the packages that only it needs.
 pub(crate) fn sized(size: Option<u64>, weight: Weight) -> String {
     match (size, weight.packages, weight.bytes) {
         (None, _, _) => String::new(),
@@ -101,7 +101,7 @@ pub(crate) fn sized(size: Option<u64>, weight: Weight) -> String {
     }
 }
 
-/// Why a package is at the top.
+/// Why a package is a root.
 fn reasons(graph: &Graph, root: &GraphRoot) -> String {
     if root.asked.is_empty() {
         return unasked(graph, root.package).map(|words| format!(" ← {words}")).unwrap_or_default();
@@ -109,7 +109,7 @@ fn reasons(graph: &Graph, root: &GraphRoot) -> String {
     format!(" ← {}", root.asked.iter().map(line).collect::<Vec<_>>().join("; "))
 }
 
-/// The line that asks for a package.
+/// The spec that asks for a package, with its line.
 pub(crate) fn line(asked: &Request) -> String {
     let line = match &asked.place {
         Some(place) => format!("{} ({}:{})", asked.spec, place.file.display(), place.line),
@@ -118,12 +118,12 @@ pub(crate) fn line(asked: &Request) -> String {
     escape::line(&line).into_owned()
 }
 
-/// A word on what nobody is known to have asked for; none, where nobody is known to have asked for anything.
+/// The reason for a root that no spec asks for; `None` if the graph has no specs at all.
 pub(crate) fn unasked(graph: &Graph, package: usize) -> Option<&'static str> {
     let node = &graph.packages[package];
     match node.name.as_str() {
         _ if graph.roots.iter().all(|root| root.asked.is_empty()) => None,
         "pip" if node.kind == PackageKind::Conda && graph.find("python").is_some() => Some("comes with python"),
-        _ => Some("nothing here needs it"),
+        _ => Some("nothing needs it"),
     }
 }

@@ -1,4 +1,4 @@
-//! The only printer: data on stdout, talk on stderr. What strangers wrote gets out in [`plain`] text only.
+//! The only module that prints: data on stdout, messages on stderr. Text from outside passes [`escape`].
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the module that prints")]
 
@@ -15,37 +15,37 @@ use crate::{
     settings::Settings,
 };
 
-/// Where words go.
+/// The printer.
 #[derive(Clone, Debug)]
 pub(crate) struct Ui {
     talk: Talk,
-    /// Whether all is to be told that is known.
+    /// Whether `--verbose` is given.
     verbose: bool,
     stdout: Paint,
     stderr: Paint,
-    /// The bar below which nothing is written: lines go above it.
+    /// The progress bar; lines are printed above it.
     bar: ProgressBar,
 }
 
-/// What stderr is for.
+/// The form of stderr.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Talk {
-    /// Words for people.
+    /// Messages for people.
     Words,
     /// Errors only.
     Silence,
-    /// Events for programs, words among them: one JSON object a line, and nothing else.
+    /// Events for programs, messages included: one JSON object per line.
     Events,
 }
 
-/// Whether a stream gets colours. They repeat what the words say, and never say more.
+/// Whether a stream gets colours. They never carry information that the text does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Paint {
     Plain,
     Colors,
 }
 
-/// A colour, as the number of ECMA-48.
+/// A colour, with its number in ECMA-48.
 #[derive(Clone, Copy, Debug)]
 enum Ink {
     Red = 31,
@@ -55,7 +55,7 @@ enum Ink {
 }
 
 impl Paint {
-    /// As `--color` has it, else as NO_COLOR, CLICOLOR_FORCE, CLICOLOR and TERM have it, else by the stream.
+    /// By `--color`, else by NO_COLOR, CLICOLOR_FORCE, CLICOLOR and TERM, else by the stream.
     fn new(choice: Color, settings: &Settings, is_terminal: bool) -> Self {
         let set = |name: &str| settings.variable(name);
         let colors = match choice {
@@ -75,7 +75,7 @@ impl Paint {
         }
     }
 
-    /// A line about a change, whose mark gets a colour.
+    /// A line about a change, with a coloured mark.
     fn change(self, line: &str) -> String {
         let ink = match line.as_bytes() {
             [b'+', b' ', ..] => Ink::Green,
@@ -100,29 +100,29 @@ impl Ui {
         Self { talk, verbose: global.verbose, stdout, stderr, bar: hidden_bar() }
     }
 
-    /// For one who does not know what was typed.
+    /// A printer for errors before the command line is parsed.
     pub(crate) fn of_words() -> Self {
         let (stdout, stderr) = (Paint::Plain, Paint::Plain);
         Self { talk: Talk::Words, verbose: false, stdout, stderr, bar: hidden_bar() }
     }
 
-    /// How many characters a line of help may have: those of the terminal, and never more than 100.
+    /// The width of help texts: that of the terminal, at most 100.
     pub(crate) fn width(&self) -> usize {
         let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| usize::from(size.ws_col));
         if columns == 0 { 100 } else { columns.min(100) }
     }
 
-    /// Whether a program listens.
+    /// Whether stderr has events for programs.
     pub(crate) fn wants_events(&self) -> bool {
         self.talk == Talk::Events
     }
 
-    /// Whether all is to be told, however long it is.
+    /// Whether long lists are printed in full.
     pub(crate) fn is_verbose(&self) -> bool {
         self.verbose
     }
 
-    /// An event on stderr, if a program listens. A line is written in one piece.
+    /// An event on stderr, for programs. A line is written with one call.
     pub(crate) fn event(&self, event: &serde_json::Value) {
         if self.wants_events() {
             let line = format!("{}\n", escape::json(&event.to_string()));
@@ -130,23 +130,23 @@ impl Ui {
         }
     }
 
-    /// Whether moving pictures are welcome: stderr is a terminal, and nobody asked for silence.
+    /// Whether to show a progress bar: stderr is a terminal, and not quiet.
     pub(crate) fn animated(&self) -> bool {
         self.talk == Talk::Words && std::io::stderr().is_terminal()
     }
 
-    /// The bar at the foot of a terminal. It is hidden, until somebody gives it a target.
+    /// The progress bar. It is hidden until it gets a draw target.
     pub(crate) fn bar(&self) -> &ProgressBar {
         &self.bar
     }
 
-    /// Takes the bar away for good.
+    /// Removes the bar for good.
     pub(crate) fn take_bar_away(&self) {
         self.bar.finish_and_clear();
         self.bar.set_draw_target(ProgressDrawTarget::hidden());
     }
 
-    /// Data on stdout for another program, byte by byte. A terminal gets it in plain text.
+    /// Data on stdout for programs, unchanged. On a terminal, control characters are escaped.
     pub(crate) fn data(&self, data: impl AsRef<[u8]>) -> Result<(), CliError> {
         let data = data.as_ref();
         if std::io::stdout().is_terminal() {
@@ -155,7 +155,7 @@ impl Ui {
         self.write(data)
     }
 
-    /// Lines on stdout for people, whoever reads them.
+    /// Lines on stdout for people, escaped.
     pub(crate) fn text(&self, text: &str) -> Result<(), CliError> {
         self.write(escape::lines(text).as_bytes())
     }
@@ -167,7 +167,7 @@ impl Ui {
         self.write(painted.as_bytes())
     }
 
-    /// A closed pipe is no error: the reader has had enough.
+    /// A closed pipe is not an error: the reader has stopped reading.
     fn write(&self, data: &[u8]) -> Result<(), CliError> {
         let mut stdout = std::io::stdout().lock();
         match stdout.write_all(data).and_then(|()| stdout.flush()) {
@@ -183,12 +183,12 @@ impl Ui {
         self.json_text(&text)
     }
 
-    /// JSON that is written already, on stdout.
+    /// JSON text on stdout.
     pub(crate) fn json_text(&self, text: &str) -> Result<(), CliError> {
         self.write(escape::json(text).as_bytes())
     }
 
-    /// A line of talk on stderr.
+    /// A message on stderr.
     pub(crate) fn say(&self, text: &str) {
         match self.talk {
             Talk::Words => self.line(&escape::words(text)),
@@ -197,7 +197,7 @@ impl Ui {
         }
     }
 
-    /// A line of talk about a change: with `+`, `-` or `~` before it.
+    /// A message about a change, which begins with `+`, `-` or `~`.
     pub(crate) fn say_change(&self, text: &str) {
         match self.talk {
             Talk::Words => self.line(&self.stderr.change(&escape::line(text))),
@@ -214,7 +214,7 @@ impl Ui {
         }
     }
 
-    /// An error on stderr, even when quiet, and what to do about it.
+    /// An error on stderr, also with `--quiet`, and its hint.
     pub(crate) fn error(&self, text: &str, hint: Option<&str>) {
         if self.wants_events() {
             return self.event(&json!({"event": "error", "text": text, "hint": hint}));
@@ -225,12 +225,12 @@ impl Ui {
         }
     }
 
-    /// What is wrong with the command line, in the words of whoever read it.
+    /// An error of the command line, in clap's text.
     pub(crate) fn usage(&self, text: &str) {
         self.line(escape::lines(text).trim_end());
     }
 
-    /// What to do, on stderr.
+    /// A hint on stderr.
     pub(crate) fn hint(&self, text: &str) {
         match self.talk {
             Talk::Events => self.event(&json!({"event": "message", "text": text})),

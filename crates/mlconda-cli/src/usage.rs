@@ -1,4 +1,4 @@
-//! What was meant by words that are no commands or options here, and are ones of conda, mamba, pixi, uv or pip.
+//! Errors of the command line, with hints for commands and options of conda, mamba, pixi, uv and pip.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
@@ -18,18 +18,18 @@ pub(crate) fn report(error: &clap::Error, program: &clap::Command) -> ! {
     std::process::exit(2);
 }
 
-/// Words that are no commands, and what does what they mean.
+/// Words that are not commands, and what to use instead.
 const COMMANDS: &[(&[&str], &str)] = &[
     (
         &["uninstall", "remove", "rm", "delete"],
-        "take its line out of the environment.yml, then `mlconda lock` and `mlconda install env.lock`: what the lock lacks goes",
+        "take its line out of the environment.yml, then `mlconda lock` and `mlconda install env.lock`: packages that are not in the lock are removed",
     ),
     (
         &["upgrade", "update", "up"],
-        "`mlconda lock --update NAME` renews packages in the lock; `mlconda install env.lock` installs it",
+        "`mlconda lock --update NAME` updates packages in the lock; `mlconda install env.lock` installs it",
     ),
     (&["outdated"], "`mlconda lock --update --dry-run` shows what is newer"),
-    (&["sync", "restore", "apply"], "`mlconda install env.lock` makes an environment what its lock says"),
+    (&["sync", "restore", "apply"], "`mlconda install env.lock` makes an environment match its lock"),
     (
         &["create", "env"],
         "`mlconda install environment.yml -n NAME` makes an environment; `mlconda lock` and `mlconda install env.lock` pin it",
@@ -53,7 +53,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (&["ls", "show"], "`mlconda list` names what is installed; `mlconda why NAME` tells why"),
     (
         &["check", "doctor"],
-        "`mlconda verify` proves what is installed; `mlconda lock --check` tells whether the lock is up to date",
+        "`mlconda verify` checks what is installed; `mlconda lock --check` tells whether the lock is up to date",
     ),
     (
         &["repoquery", "depends", "graph"],
@@ -63,33 +63,33 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (&["audit", "licenses"], "`mlconda sbom` makes a bill of materials, which auditing programs read"),
     (
         &["clean", "cache"],
-        "there is nothing to clean: an installation leaves nothing but the prefix; `mlconda info` names the cache of `lock`",
+        "there is nothing to clean: an installation leaves only the prefix; `mlconda info` shows the cache of `lock`",
     ),
     (&["login", "auth"], "logins are read from `~/.netrc`, and from where pixi and mamba keep them"),
     (&["version"], "`mlconda --version` tells it"),
     (&["build"], "mlconda installs packages; rattler-build and conda-build make them"),
 ];
 
-/// Options that are none, and what is to be done instead.
+/// Options that do not exist, and what to do instead.
 const OPTIONS: &[(&[&str], &str)] = &[
-    (&["-y", "--yes", "--assume-yes", "--non-interactive"], "leave it out: mlconda asks nothing"),
-    (&["--prune"], "leave it out: an installation always removes what the lock lacks"),
+    (&["-y", "--yes", "--assume-yes", "--non-interactive"], "leave it out: mlconda never asks for confirmation"),
+    (&["--prune"], "leave it out: an installation always removes packages that are not in the lock"),
     (
         &["--frozen", "--frozen-lockfile", "--immutable", "--no-update"],
         "`mlconda install --locked environment.yml` installs the lock, and only if it is up to date",
     ),
-    (&["-U", "--upgrade"], "`mlconda lock --update NAME` renews packages in the lock"),
+    (&["-U", "--upgrade"], "`mlconda lock --update NAME` updates packages in the lock"),
     (
         &["--lockfile", "--lock-file"],
         "a lock is named as it is: `mlconda install env.lock`; `mlconda lock -o env.lock` writes one",
     ),
-    (&["--copy", "--always-copy"], "leave it out: files are made anew where there is no cache"),
+    (&["--copy", "--always-copy"], "leave it out: without a cache, no file is shared"),
     (&["--solver", "--experimental-solver"], "leave it out: there is one solver"),
     (&["-m", "--md5"], "leave it out: locks have sha256 sums"),
     (&["--micromamba", "--mamba", "--conda"], "leave it out: there is one solver, and it is built in"),
 ];
 
-/// What was typed wrong, and what was meant, where that is known.
+/// The error, and a hint if the meaning is known.
 fn hint(error: &clap::Error, program: &clap::Command) -> Option<(String, String)> {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
@@ -99,21 +99,21 @@ fn hint(error: &clap::Error, program: &clap::Command) -> Option<(String, String)
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let word = context(ContextKind::InvalidSubcommand)?;
-            let message = format!("`{word}` is no command of mlconda");
+            let message = format!("`{word}` is not a command of mlconda");
             if let Some(meant) = find(COMMANDS, word, program) {
                 return Some((message, meant));
             }
             let is_file = [".yml", ".yaml", ".lock", ".txt"].iter().any(|end| word.ends_with(end));
-            is_file.then(|| (message, format!("a file stands behind a command: `mlconda install {word}`")))
+            is_file.then(|| (message, format!("a file comes after a command: `mlconda install {word}`")))
         }
         ErrorKind::UnknownArgument => {
             let word = context(ContextKind::InvalidArg)?;
             let name = word.split('=').next().unwrap_or(word);
-            Some((format!("there is no option `{name}` here"), find(OPTIONS, name, program)?))
+            Some((format!("there is no option `{name}` for this command"), find(OPTIONS, name, program)?))
         }
         ErrorKind::MissingRequiredArgument => {
             let is_of_install = context(ContextKind::InvalidArg)?.contains("LOCK");
-            let message = "no lock and no environment.yml is named".to_owned();
+            let message = "no lock or environment.yml is given".to_owned();
             is_of_install
                 .then(|| (message, "`mlconda install env.lock`, or `mlconda install environment.yml`".to_owned()))
         }
@@ -121,11 +121,11 @@ fn hint(error: &clap::Error, program: &clap::Command) -> Option<(String, String)
     }
 }
 
-/// What a word means, unless it is a command.
+/// The hint for a word.
 fn find(words: &[(&[&str], &str)], word: &str, program: &clap::Command) -> Option<String> {
     let is_command = |name: &str| program.get_subcommands().any(|command| command.get_name() == name);
     let (names, meant) = words.iter().find(|(names, _)| names.contains(&word))?;
-    // A command of another name for the same is the shortest answer.
+    // If a command of mlconda has the same meaning, the hint names it first.
     Some(
         names
             .iter()

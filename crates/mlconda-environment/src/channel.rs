@@ -140,7 +140,7 @@ impl<'a> ChannelResolver<'a> {
 
     fn channel(&self, written: &str) -> Result<Channel, SpecError> {
         let text = self.expand(written)?;
-        let invalid = |reason: String| SpecError::new(format!("`{written}` is no channel: {reason}"), CHANNEL_HELP);
+        let invalid = |reason: String| SpecError::new(format!("`{written}` is not a channel: {reason}"), CHANNEL_HELP);
         if let Some(path) = local_path(&text) {
             let path = self.path(path)?;
             let url = Url::from_directory_path(&path).map_err(|()| invalid("its path has no URL".into()))?;
@@ -156,11 +156,11 @@ impl<'a> ChannelResolver<'a> {
             // The parser's message would show the values of the variables, which are mostly tokens.
             _ => Channel::from_str(text, &self.config).map_err(|error| match error {
                 ParseChannelError::ParseUrlError(url::ParseError::IdnaError) => SpecError::new(
-                    format!("`{written}` is no channel: its host has letters in it beyond ASCII"),
+                    format!("`{written}` is not a channel: its host has letters in it beyond ASCII"),
                     "write the host as DNS has it: `xn--…`",
                 ),
                 ParseChannelError::ParseUrlError(error) => invalid(error.to_string()),
-                ParseChannelError::ParseSubdirError(_) => invalid("what stands in brackets is no platform".into()),
+                ParseChannelError::ParseSubdirError(_) => invalid("what stands in brackets is not a platform".into()),
                 _ => invalid("a name has no `:`, `\\` or brackets in it".into()),
             }),
         }
@@ -169,7 +169,7 @@ impl<'a> ChannelResolver<'a> {
     fn repo(&self, name: &str) -> Result<Channel, SpecError> {
         let url = format!("{REPO}/{name}");
         Channel::from_str(&url, &self.config)
-            .map_err(|error| SpecError::new(format!("`{url}` is no channel: {error}"), CHANNEL_HELP))
+            .map_err(|error| SpecError::new(format!("`{url}` is not a channel: {error}"), CHANNEL_HELP))
     }
 
     /// Expands `~`, `$NAME` and `${NAME}`.

@@ -215,7 +215,7 @@ fn named(text: &str, start: usize) -> Result<NamedRequirement> {
     let (name, mut rest) = (&text[..end], text[end..].trim_start());
     if !is_name(name) {
         let help = "a requirement begins with a project's name, a URL or a path";
-        return line_error(start..start + text.len(), format!("`{text}` is no requirement"), help);
+        return line_error(start..start + text.len(), format!("`{text}` is not a requirement"), help);
     }
     let location = |rest: &str| start + text.len() - rest.len();
     let mut named = NamedRequirement {

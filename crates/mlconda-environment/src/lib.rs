@@ -213,7 +213,7 @@ impl Environment {
             // Opening a pipe could block forever.
             let metadata = fs_err::metadata(path)?;
             if !metadata.is_file() {
-                let what = if metadata.is_dir() { "it is a directory" } else { "it is no regular file" };
+                let what = if metadata.is_dir() { "it is a directory" } else { "it is not a regular file" };
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
             }
             let text = decode::decode(&read_bounded(path)?, path)

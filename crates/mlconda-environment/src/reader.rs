@@ -127,7 +127,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Refuses what is no environment by its text or its name, before it is parsed.
+    /// Refuses what is not an environment by its text or its name, before it is parsed.
     fn check_kind(&self) -> Result<()> {
         if self.source.text.lines().any(|line| line.trim() == "@EXPLICIT") {
             let line = 1 + self.source.text.lines().take_while(|line| line.trim() != "@EXPLICIT").count();
@@ -340,7 +340,7 @@ impl Reader<'_> {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "use a platform such as `linux-64`, `linux-aarch64` or `osx-arm64`".to_owned(),
             };
-            return Err(self.wrong_node(item, format!("`{text}` is no platform"), help));
+            return Err(self.wrong_node(item, format!("`{text}` is not a platform"), help));
         };
         if !self.environment.platforms.contains(&platform) {
             self.environment.platforms.push(platform);

@@ -72,7 +72,7 @@ fn read(text: &str, resolver: &ChannelResolver<'_>) -> Result<Parsed, SpecError>
     if let (Some((name, version)), None) = (positional.split_once(':'), channel)
         && rest.starts_with(|c: char| c.is_ascii_digit())
     {
-        let message = format!("`{text}` is no match spec: a `:` stands behind a channel, not behind a package");
+        let message = format!("`{text}` is not a match spec: a `:` stands behind a channel, not behind a package");
         return Err(SpecError::new(message, format!("write `{name}={version}`")));
     }
     let end = rest.find(|c: char| c.is_whitespace() || "=<>!~".contains(c)).unwrap_or(rest.len());
@@ -107,7 +107,7 @@ fn foreign(text: &str) -> Result<(), SpecError> {
     } else if text.contains(';') && !text.contains('[') {
         pip("has an environment marker (`;`), which only pip knows")
     } else if text.contains("{{") || text.contains("{%") {
-        Err(SpecError::new(format!("`{text}` is no match spec"), TEMPLATE_HELP))
+        Err(SpecError::new(format!("`{text}` is not a match spec"), TEMPLATE_HELP))
     } else {
         Ok(())
     }
@@ -162,7 +162,7 @@ fn package(text: &str, resolver: &ChannelResolver<'_>) -> Result<Option<MatchSpe
     }
     let no_package = |reason: &str| {
         let help = "a package's archive is named `NAME-VERSION-BUILD.conda` or `NAME-VERSION-BUILD.tar.bz2`";
-        SpecError::new(format!("`{place}` is no package: {reason}"), help)
+        SpecError::new(format!("`{place}` is not a package: {reason}"), help)
     };
     let url = if is_url {
         Url::parse(place).map_err(|error| no_package(&error.to_string()))?
@@ -242,7 +242,7 @@ fn split_channel(text: &str) -> (Option<&str>, &str) {
 }
 
 fn named(name: &str, bracket: Option<&str>, text: &str) -> Result<MatchSpec, SpecError> {
-    let invalid = |reason: String| SpecError::new(format!("`{text}` is no match spec: {reason}"), SPEC_HELP);
+    let invalid = |reason: String| SpecError::new(format!("`{text}` is not a match spec: {reason}"), SPEC_HELP);
     if name.is_empty() {
         return Err(invalid("it names no package".into()));
     }
@@ -271,17 +271,17 @@ fn bracketed(name: &str, inner: &str, text: &str) -> Result<MatchSpec, SpecError
                 (None, reason) if reason.starts_with("invalid bracket key: ") => {
                     let key = reason.trim_start_matches("invalid bracket key: ");
                     SpecError::new(
-                        format!("`{text}` is no match spec: packages have no `{key}` to be chosen by"),
+                        format!("`{text}` is not a match spec: packages have no `{key}` to be chosen by"),
                         KEYS_HELP,
                     )
                 }
-                (None, "Eof") => SpecError::new(format!("`{text}` is no match spec: its version is none"), SPEC_HELP),
-                (None, reason) => SpecError::new(format!("`{text}` is no match spec: {reason}"), SPEC_HELP),
+                (None, "Eof") => SpecError::new(format!("`{text}` is not a match spec: it has no version"), SPEC_HELP),
+                (None, reason) => SpecError::new(format!("`{text}` is not a match spec: {reason}"), SPEC_HELP),
             }
         })?;
     match &spec.build {
         Some(StringMatcher::Exact(build)) if build.starts_with(['<', '>', '=', '!', '~']) => {
-            Err(SpecError::new(format!("`{text}` is no match spec: `{build}` is no build string"), SPEC_HELP))
+            Err(SpecError::new(format!("`{text}` is not a match spec: `{build}` is not a build string"), SPEC_HELP))
         }
         _ => Ok(spec),
     }
@@ -300,7 +300,7 @@ struct Constraint {
 
 /// Parses what follows the name: a version, and perhaps a build string.
 fn constraint(text: &str, tail: &str) -> Result<Constraint, SpecError> {
-    let invalid = |reason: String| SpecError::new(format!("`{text}` is no match spec: {reason}"), SPEC_HELP);
+    let invalid = |reason: String| SpecError::new(format!("`{text}` is not a match spec: {reason}"), SPEC_HELP);
     // conda reads `numpy=` as `numpy`.
     if tail.is_empty() || tail == "=" {
         return Ok(Constraint::default());
@@ -318,13 +318,13 @@ fn constraint(text: &str, tail: &str) -> Result<Constraint, SpecError> {
         VersionSpec::from_str(&without_stars(&legacy(&compact, build)), ParseStrictness::Lenient).map_err(|error| {
             match error.to_string().as_str() {
                 // The parser has no message for this case.
-                "Eof" | "" => invalid(format!("`{}` is no version", written.trim())),
-                reason => invalid(format!("`{}` is no version: {reason}", written.trim())),
+                "Eof" | "" => invalid(format!("`{}` is not a version", written.trim())),
+                reason => invalid(format!("`{}` is not a version: {reason}", written.trim())),
             }
         })?;
     let build = match build {
         Some(build) if build.contains(char::is_whitespace) => {
-            return Err(invalid(format!("`{build}` is no build string: it has a space in it")));
+            return Err(invalid(format!("`{build}` is not a build string: it has a space in it")));
         }
         Some(build) => Some(StringMatcher::from_str(build).map_err(|error| invalid(error.to_string()))?),
         None => None,

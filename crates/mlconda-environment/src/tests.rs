@@ -1,5 +1,5 @@
-//! What is accepted, by the tables of `docs/environment.md`: every row is read here, so that the page cannot promise
-//! what the code does not do. Then how mistakes look, and what the tables have no room for.
+//! What is accepted, by the lists of `docs/environment.md`: every item is tested here, so that the page is always true. Then
+//! how errors look, and what the lists do not contain.
 
 mod channels;
 mod merge;
@@ -32,25 +32,25 @@ fn error_found(text: &str) -> String {
     read(text).unwrap_err().to_string()
 }
 
-/// The cells of the table below a heading: what is written, and what is said of it.
-pub(crate) fn rows(heading: &str) -> Vec<(String, String)> {
-    let cell = |cell: &str| cell.trim().trim_matches('`').replace("\\|", "|").replace('⏎', "\n").replace('⇥', "\t");
+/// The items of the list below a heading: what is written, and what is said of it. An item continues in indented lines.
+pub(crate) fn items(heading: &str) -> Vec<(String, String)> {
     let section = PAGE.split(&format!("\n## {heading}\n")).nth(1).unwrap();
     let section = section.split("\n## ").next().unwrap();
-    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |")?.split_once("` | "));
-    rows.map(|(left, right)| (cell(left), right.to_owned())).collect()
+    let joined = section.replace("\n  ", " ");
+    let items = joined.lines().filter_map(|line| line.strip_prefix("- `")?.split_once("` → "));
+    items.map(|(left, right)| (left.replace('⏎', "\n").replace('⇥', "\t"), right.to_owned())).collect()
 }
 
-/// Compares every row with what the code says of its left cell.
+/// Compares every item with what the code says of its left side.
 fn check(heading: &str, say: impl Fn(&str) -> String) {
-    let rows = rows(heading);
-    assert!(rows.len() > 10, "the table under `{heading}` was not found");
-    let wrong: Vec<String> = rows
+    let items = items(heading);
+    assert!(items.len() > 10, "the list under `{heading}` was not found");
+    let wrong: Vec<String> = items
         .iter()
-        .filter(|(written, expected)| say(written).replace('|', "\\|") != *expected)
+        .filter(|(written, expected)| say(written) != *expected)
         .map(|(written, expected)| format!("{written:?}\n  page: {expected}\n  code: {}", say(written)))
         .collect();
-    assert!(wrong.is_empty(), "{} rows differ:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(wrong.is_empty(), "{} items differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 fn refused(error: &EnvironmentError) -> String {

@@ -133,7 +133,7 @@ impl Walk<'_> {
                 self.entries.push((place, path));
             } else {
                 let kind = metadata.mode() & 0o170_000;
-                let reason = format!("it is no file, directory or link (its type is {kind:o})");
+                let reason = format!("it is not a file, directory or link (its type is {kind:o})");
                 return Err(ImageError::Copy { path, reason });
             }
         }

@@ -108,7 +108,7 @@ impl Workspace {
     }
 
     /// Keeps a finished layer under a key, where there is a cache, and returns its new place. A cache that cannot be written
-    /// to is no error.
+    /// to is not an error.
     pub(crate) fn keep(&self, key: &str, stored: Stored) -> io::Result<Stored> {
         let Some(layers) = &self.layers else { return self.set_aside(stored) };
         let path = layers.join(key);

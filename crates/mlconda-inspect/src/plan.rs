@@ -106,7 +106,7 @@ impl Plan {
     ///
     /// # Errors
     /// If the prefix cannot be read.
-    pub fn between(lock: &Lock, prefix: &Prefix) -> Result<Self, PrefixError> {
+    pub fn new(lock: &Lock, prefix: &Prefix) -> Result<Self, PrefixError> {
         Self::reinstalling(lock, prefix, &Reinstall::Nothing)
     }
 

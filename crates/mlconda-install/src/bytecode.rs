@@ -120,7 +120,7 @@ enum CompileOutcome {
     /// Of a module, by its number.
     Compiled(usize, Box<PathsEntry>),
     /// The package brings byte code of its own for the module.
-    Brought,
+    InstalledTools,
     /// The module cannot be compiled.
     Failed(usize, String),
     /// Python cannot run.
@@ -283,7 +283,7 @@ async fn run(
                 compiled.bytes += entry.size_in_bytes.unwrap_or(0);
                 entries.entry(shared.modules[number].package).or_default().push(*entry);
             }
-            CompileOutcome::Brought => brought += 1,
+            CompileOutcome::InstalledTools => brought += 1,
             CompileOutcome::Failed(number, reason) => {
                 compiled.failed.push((shared.modules[number].path.clone(), reason))
             }
@@ -391,7 +391,7 @@ impl CompileState {
         };
         let target = of(path);
         if self.stage.owner(&target).is_some() {
-            return Ok(CompileOutcome::Brought);
+            return Ok(CompileOutcome::InstalledTools);
         }
         let place = self.stage.root().join(self.stage.claim(&target, *package)?);
         let mut file = self.stage.create(&place, 0o644)?;

@@ -18,7 +18,7 @@ pub enum InstallError {
         prefix: PathBuf,
     },
     /// Another process has changed the prefix since the plan was made.
-    #[error("`{}` has changed meanwhile", .prefix.display())]
+    #[error("`{}` was changed by somebody else in the meantime", .prefix.display())]
     Changed {
         /// The prefix.
         prefix: PathBuf,
@@ -27,7 +27,7 @@ pub enum InstallError {
     #[error("the installation was stopped")]
     Stopped,
     /// It failed, and the changes could not be rolled back.
-    #[error("`{}` has changed in part and could not be changed back ({back}); the next installation makes it whole", .prefix.display())]
+    #[error("`{}` has changed in part and could not be restored ({back}); the next installation completes it", .prefix.display())]
     PartlyChanged {
         /// The prefix.
         prefix: PathBuf,

@@ -26,7 +26,7 @@ use super::{
 /// To stop the installation, drop the future, or call [`Stop::request`](super::Stop::request) on [`Options::stop`], which also
 /// works while the installation does not wait. Both kill a script that runs and restore the prefix. Where restoring fails
 /// or is not possible (on an overlay file system, once old files are removed), a dropped future reports nothing: the
-/// prefix then has records but is no environment ([`Prefix::is_environment`]), and the next installation repairs it.
+/// prefix then has records but is not an environment ([`Prefix::is_environment`]), and the next installation repairs it.
 ///
 /// # Errors
 /// If any step fails. The prefix is then as it was before, except after [`InstallError::PartlyChanged`].

@@ -98,7 +98,7 @@ async fn link(
 ) -> Result<Staging, InstallError> {
     installation::check_prefix(target)?;
     let absent = Prefix::open(directory.join(".absent")).map_err(std::io::Error::other)?;
-    let plan = Plan::between(lock, &absent).map_err(std::io::Error::other)?;
+    let plan = Plan::new(lock, &absent).map_err(std::io::Error::other)?;
     pip::check_tags(&plan)?;
     record_paths::check_record_names(&plan, &absent)?;
     let (packages, bytes) = (plan.link.len() + plan.pip.link.len(), plan.download_size());
@@ -181,7 +181,7 @@ impl Staging {
     /// result does not depend on which others are compiled.
     ///
     /// # Errors
-    /// If a file cannot be read or written. A python that cannot run is no error but [`Compiled::unable`].
+    /// If a file cannot be read or written. A python that cannot run is not an error but [`Compiled::unable`].
     pub async fn compile(
         &mut self,
         wanted: &HashSet<String>,

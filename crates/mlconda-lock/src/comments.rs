@@ -150,5 +150,6 @@ impl LockComments {
 pub(super) fn virtual_package(text: &str) -> Result<GenericVirtualPackage, String> {
     let whole = if text.matches('=').count() == 1 { format!("{text}=0") } else { text.to_owned() };
     // Serde is the one parser that the type has.
-    serde_json::from_value(whole.into()).map_err(|_| format!("`{text}` is no virtual package: NAME=VERSION=BUILD is"))
+    serde_json::from_value(whole.into())
+        .map_err(|_| format!("`{text}` is not a virtual package: NAME=VERSION=BUILD is"))
 }

@@ -33,7 +33,7 @@ pub(super) fn read(document: &Document<'_>, root: &YamlNode) -> Result<LockFile,
     if let Some(node) = root.get("version") {
         let text = document.text(node)?;
         if !text.parse().is_ok_and(|version| VERSIONS.contains(&version)) {
-            let message = format!("`{text}` is no version of this format that is known here");
+            let message = format!("`{text}` is not a version of this format that is known here");
             return Err(document.fail(node, message, "use a newer mlconda, or lock again with this one"));
         }
     }

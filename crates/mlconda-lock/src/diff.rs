@@ -71,7 +71,7 @@ pub enum ChangeKind {
     Upgraded,
     /// Its version is lower.
     Downgraded,
-    /// Its version is another, and one of the two is no number: a commit, or a spec.
+    /// Its version is another, and one of the two is not a number: a commit, or a spec.
     Changed,
     /// Its version is the same, its build is not.
     Build,

@@ -94,7 +94,7 @@ impl<'a> Document<'a> {
     pub(super) fn fields<'n>(&self, node: &'n YamlNode) -> Result<Mapping<'n>, LockError> {
         match &node.value {
             Value::Mapping(entries) => Ok(Mapping { node, entries }),
-            _ => Err(self.fail(node, "this is no mapping", "write `key: value`, or lock again")),
+            _ => Err(self.fail(node, "this is not a mapping", "write `key: value`, or lock again")),
         }
     }
 
@@ -103,12 +103,12 @@ impl<'a> Document<'a> {
         match node.map(|node| (node, &node.value)) {
             None => Ok(&[]),
             Some((_, Value::Sequence(items))) => Ok(items),
-            Some((node, _)) => Err(self.fail(node, "this is no list", "write its items as `- item`, or lock again")),
+            Some((node, _)) => Err(self.fail(node, "this is not a list", "write its items as `- item`, or lock again")),
         }
     }
 
     pub(super) fn text<'n>(&self, node: &'n YamlNode) -> Result<&'n str, LockError> {
-        node.text().ok_or_else(|| self.fail(node, "this is no text", "write one value, or lock again"))
+        node.text().ok_or_else(|| self.fail(node, "this is not a text", "write one value, or lock again"))
     }
 
     /// The text of a field, if it is there.
@@ -119,7 +119,7 @@ impl<'a> Document<'a> {
     /// The text of a field that must be there.
     pub(super) fn required<'n>(&self, fields: Mapping<'n>, key: &str) -> Result<&'n str, LockError> {
         let missing =
-            || self.fail(fields.node, format!("`{key}:` is missing here"), "lock again: the file is not whole");
+            || self.fail(fields.node, format!("`{key}:` is missing here"), "lock again: the file is incomplete");
         self.text(fields.get(key).ok_or_else(missing)?)
     }
 
@@ -131,7 +131,7 @@ impl<'a> Document<'a> {
 
     pub(super) fn subdir(&self, node: &YamlNode, text: &str) -> Result<Subdir, LockError> {
         let help = "platforms are named as in `linux-64`, `osx-arm64`, `win-64`";
-        text.parse().map_err(|_| self.fail(node, format!("`{text}` is no platform"), help))
+        text.parse().map_err(|_| self.fail(node, format!("`{text}` is not a platform"), help))
     }
 
     /// The package of a URL or a path. Its name must be that of the file, which becomes a path.
@@ -206,7 +206,7 @@ impl<'a> Document<'a> {
                 object.insert(key.to_owned(), words(node));
             } else if NUMBERS.contains(&key) {
                 let number: i64 =
-                    self.text(node)?.parse().map_err(|_| self.fail(node, "this is no number", "lock again"))?;
+                    self.text(node)?.parse().map_err(|_| self.fail(node, "this is not a number", "lock again"))?;
                 object.insert(key.to_owned(), number.into());
             }
         }

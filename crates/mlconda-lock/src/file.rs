@@ -80,8 +80,8 @@ pub enum SourcePackages {
 }
 
 impl Part {
-    /// The one environment of a file that knows no more.
-    pub fn of(lock: Lock) -> Self {
+    /// A part with the default environment and category.
+    pub fn new(lock: Lock) -> Self {
         Self {
             environment: DEFAULT_ENVIRONMENT.to_owned(),
             category: MAIN_CATEGORY.to_owned(),
@@ -93,9 +93,9 @@ impl Part {
 }
 
 impl LockFile {
-    /// A file of one lock.
-    pub fn of(lock: Lock, file: &Path, kind: LockKind) -> Self {
-        Self { file: file.to_owned(), kind, parts: vec![Part::of(lock)] }
+    /// A file with one lock.
+    pub fn new(lock: Lock, file: &Path, kind: LockKind) -> Self {
+        Self { file: file.to_owned(), kind, parts: vec![Part::new(lock)] }
     }
 
     /// The platforms that there are locks for, in the order of the file; [`Subdir::NoArch`] stands for all.

@@ -24,7 +24,7 @@ pub enum LockFormat {
 
 /// A name that is not a format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no format of locks: `explicit`, `conda-lock` and `pixi` are")]
+#[error("`{0}` is not a format of locks: `explicit`, `conda-lock` and `pixi` are")]
 pub struct LockFormatError(String);
 
 impl fmt::Display for LockFormat {
@@ -134,7 +134,7 @@ impl LockFile {
         let mut others = self.platforms();
         others.retain(|platform| *platform != lock.0.platform);
         left_out(losses, "platform", others.iter().map(|platform| platform.as_str()));
-        Ok(Part { sources: lock.1, ..Part::of(lock.0) })
+        Ok(Part { sources: lock.1, ..Part::new(lock.0) })
     }
 
     /// The parts of one environment, for the selected platform or all.
@@ -208,8 +208,6 @@ fn left_out<'a>(losses: &mut Vec<String>, what: &str, names: impl Iterator<Item 
 fn explicit_losses(parts: &[Part], losses: &mut Vec<String>) {
     let knows = |package: &&LockedPackage| package.record.as_ref().is_some_and(|record| !record.depends.is_empty());
     if parts.iter().flat_map(|part| &part.lock.packages).filter(knows).count() > 0 {
-        losses.push(
-            "an explicit lock has no word for what packages depend on, for their licences and their times".to_owned(),
-        );
+        losses.push("an explicit lock cannot contain dependencies, licences and times of packages".to_owned());
     }
 }

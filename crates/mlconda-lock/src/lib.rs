@@ -315,7 +315,7 @@ impl Lock {
     /// [`LockFile::read`] returns all.
     ///
     /// # Errors
-    /// If the file cannot be read or is no lock, or if there is more than one to choose from.
+    /// If the file cannot be read or is not a lock, or if there is more than one to choose from.
     pub fn read(path: &Path, expansion: &Expansion) -> Result<Self, LockError> {
         LockFile::read(path, expansion)?.select(&Selection::default())
     }
@@ -363,7 +363,7 @@ impl Lock {
 
 /// Puts a text in the place of a file, which stays whole until then.
 fn replace(path: &Path, text: &str) -> Result<Written, LockError> {
-    // A link stays a link, and what is no file (`/dev/stdout`) is written to as it is.
+    // A link stays a link, and what is not a file (`/dev/stdout`) is written to as it is.
     let target = fs_err::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if fs_err::metadata(&target).is_ok_and(|metadata| !metadata.is_file()) {
         fs_err::write(&target, text)?;

@@ -55,7 +55,7 @@ pub(super) fn read(document: &Document<'_>, root: &YamlNode) -> Result<LockFile,
     let root = document.fields(root)?;
     let version = document.required(root, "version")?;
     if !version.parse().is_ok_and(|version| VERSIONS.contains(&version)) {
-        let message = format!("`{version}` is no version of pixi.lock that is known here");
+        let message = format!("`{version}` is not a version of pixi.lock that is known here");
         let node = root.get("version").unwrap_or(root.node);
         return Err(document.fail(node, message, "use a newer mlconda, or lock again with an older pixi"));
     }
@@ -63,7 +63,7 @@ pub(super) fn read(document: &Document<'_>, root: &YamlNode) -> Result<LockFile,
     let mut packages = Packages::of(document, root)?;
     let mut parts = Vec::new();
     let Some(environments) = root.get("environments") else {
-        return Err(document.fail(root.node, "`environments:` is missing here", "lock again: the file is not whole"));
+        return Err(document.fail(root.node, "`environments:` is missing here", "lock again: the file is incomplete"));
     };
     for (environment, node) in document.fields(environments)?.iter() {
         let fields = document.fields(node)?;
@@ -188,7 +188,7 @@ impl<'d, 'n> Packages<'d, 'n> {
         let found = candidates.iter().find(here).or_else(|| candidates.iter().find(fits)).or(candidates.first());
         let Some(&index) = found else {
             let message = format!("`{}` is not under `packages:`", document.text(place)?);
-            return Err(document.fail(place, message, "lock again: the file is not whole"));
+            return Err(document.fail(place, message, "lock again: the file is incomplete"));
         };
         let (fields, read) = &mut self.items[index];
         if let Some(known) = read {
@@ -211,7 +211,7 @@ fn package(document: &Document<'_>, fields: Mapping<'_>) -> Result<PixiPackage, 
         return pypi(document, node, fields).map(PixiPackage::Pip);
     }
     let Some(node) = fields.get("conda").or_else(|| place(fields)) else {
-        return Err(document.fail(fields.node, "this package has no place", "lock again: the file is not whole"));
+        return Err(document.fail(fields.node, "this package has no place", "lock again: the file is incomplete"));
     };
     let text = document.text(node)?;
     if !text.ends_with(".conda") && !text.ends_with(".tar.bz2") {

@@ -28,7 +28,7 @@ impl LockFile {
     /// in the file are relative to its directory.
     ///
     /// # Errors
-    /// If the file cannot be read or is no lock.
+    /// If the file cannot be read or is not a lock.
     pub fn read(path: &Path, expansion: &Expansion) -> Result<Self, LockError> {
         if path.is_dir() {
             return Self::of_prefix(path);
@@ -41,7 +41,7 @@ impl LockFile {
     /// Reads a file of locks from its text; `file` names it, and its directory is what paths are relative to.
     ///
     /// # Errors
-    /// If the text is no lock.
+    /// If the text is not a lock.
     pub fn parse(text: &str, file: &Path, expansion: &Expansion) -> Result<Self, LockError> {
         if memchr::memchr2_iter(b'\n', b'\r', text.as_bytes()).count() > MOST_LINES {
             let reason = format!("it has more than {MOST_LINES} lines");
@@ -53,7 +53,7 @@ impl LockFile {
         let text = decode::normalize(text);
         let kind = match kind_of(&text) {
             Some(LockKind::Explicit) => {
-                return Ok(Self::of(explicit::parse(&text, file, expansion)?, file, LockKind::Explicit));
+                return Ok(Self::new(explicit::parse(&text, file, expansion)?, file, LockKind::Explicit));
             }
             Some(kind) => kind,
             None => return Err(LockError::NotALock { file: file.to_owned(), reason: strange(&text) }),
@@ -108,7 +108,7 @@ impl LockFile {
         let mut subdirs = records.iter().filter_map(|record| record.package_record.subdir.parse().ok());
         let platform = subdirs.find(|subdir| *subdir != Subdir::NoArch).unwrap_or(Subdir::NoArch);
         let lock = Lock::of_records(platform, &records)?.with_distributions(&prefix.distributions()?);
-        Ok(Self::of(Lock { variables: prefix.variables()?, ..lock }, path, LockKind::Prefix))
+        Ok(Self::new(Lock { variables: prefix.variables()?, ..lock }, path, LockKind::Prefix))
     }
 }
 
@@ -160,7 +160,7 @@ fn strange(text: &str) -> String {
     found.to_owned()
 }
 
-/// What is no text says so with its place.
+/// What is not a text says so with its place.
 fn place(error: EnvironmentError, file: &Path) -> LockError {
     match error {
         EnvironmentError::Encoding(diagnostic) => LockError::Place(diagnostic),

@@ -35,10 +35,7 @@ pub(super) fn comment_losses(parts: &[Part], file: &str, losses: &mut Vec<String
     let found: Vec<&str> = found.into_iter().filter_map(|(what, found)| found.then_some(what)).collect();
     if let [others @ .., last] = found.as_slice() {
         let and = if others.is_empty() { "" } else { " and " };
-        losses.push(format!(
-            "{file} has no word for {}{and}{last}: they stand in comments, which only mlconda reads",
-            others.join(", ")
-        ));
+        losses.push(format!("{file} cannot contain {}{and}{last}: mlconda keeps them in comments", others.join(", ")));
     }
 }
 

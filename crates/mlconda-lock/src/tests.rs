@@ -75,7 +75,7 @@ fn made(platform: Subdir) -> Lock {
 }
 
 fn file_of(locks: &[Lock]) -> LockFile {
-    let parts = locks.iter().cloned().map(Part::of).collect();
+    let parts = locks.iter().cloned().map(Part::new).collect();
     LockFile { file: "/project/env.lock".into(), kind: LockKind::Explicit, parts }
 }
 
@@ -240,14 +240,14 @@ fn pixi_locks_of_every_version_are_read() {
 #[test]
 fn what_is_wrong_has_its_place_and_its_remedy() {
     assert_snapshot!(complaint(&pixi(9)), @"
-    /project/some.file:1:10: `9` is no version of pixi.lock that is known here
+    /project/some.file:1:10: `9` is not a version of pixi.lock that is known here
       |
     1 | version: 9
       |          ^
       = help: use a newer mlconda, or lock again with an older pixi
     ");
     assert_snapshot!(complaint(&pixi(6).replace("  sha256: e3b0", "  sha256: x3b0")), @"
-    /project/some.file:20:11: `x3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855` is no sha256
+    /project/some.file:20:11: `x3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855` is not a sha256
        |
     20 |   sha256: x3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
        |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
@@ -258,7 +258,7 @@ fn what_is_wrong_has_its_place_and_its_remedy() {
       |
     9 |       - conda: https://conda.example.org/lab/linux-64/a-1.10-h1_0.conda
       |                ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-      = help: lock again: the file is not whole
+      = help: lock again: the file is incomplete
     ");
     assert_snapshot!(complaint(&CONDA_LOCK.replace("name: lib\n", "name: libz\n")), @"
     /project/some.file:15:8: `lib-1.0-pyh1_0.tar.bz2` is not an archive of `libz`
@@ -323,8 +323,7 @@ fn records_survive_pixi() {
     assert_eq!(
         there.losses,
         [
-            "pixi.lock has no word for the environment's name, variables and virtual packages: they stand in comments, which \
-          only mlconda reads"
+            "pixi.lock cannot contain the environment's name, variables and virtual packages: mlconda keeps them in comments"
         ]
     );
 }
@@ -367,7 +366,7 @@ fn what_a_format_cannot_hold_is_said() {
     assert_snapshot!(rendered(&file, LockFormat::CondaLock).losses.join("\n"), @"
     what packages depend on is not known for 2 of 2 packages, and left out
     the md5 is not known for 1 of 1 packages: conda-lock itself wants one of each
-    `mine` comes from the directory `/project/mine`, which conda-lock.yml has no word for: it is left out
+    `mine` comes from the directory `/project/mine`, which a conda-lock.yml cannot contain: it is left out
     ");
     let pixi = rendered(&file, LockFormat::Pixi);
     assert_snapshot!(pixi.losses.join("\n"), @"
@@ -399,7 +398,7 @@ fn what_a_format_cannot_hold_is_said() {
     assert_snapshot!(explicit.losses.join("\n"), @"
     the category `dev` is left out
     the platform `osx-arm64` is left out
-    an explicit lock has no word for what packages depend on, for their licences and their times
+    an explicit lock cannot contain dependencies, licences and times of packages
     ");
     let dev = rendered(&file, LockFormat::CondaLock);
     assert!(dev.text.contains("  category: dev\n  optional: true\n"), "{}", dev.text);

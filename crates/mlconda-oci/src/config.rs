@@ -41,7 +41,7 @@ impl Config {
     /// Reads a config. `what` names it in messages.
     ///
     /// # Errors
-    /// If it is no JSON object with a platform and diff ids.
+    /// If it is not a JSON object with a platform and diff ids.
     pub fn parse(bytes: &[u8], what: &str) -> Result<Self, OciError> {
         let config = Self(json::parse_object(bytes, what)?);
         let named = |error: OciError| match error {
@@ -69,7 +69,7 @@ impl Config {
     /// The digests of the layers' tars without compression, the lowest first.
     ///
     /// # Errors
-    /// If there are none, or one is no digest.
+    /// If there are none, or one is not a digest.
     pub fn diff_ids(&self) -> Result<Vec<Digest>, OciError> {
         let rootfs = self.0.get("rootfs").and_then(Value::as_object);
         let Some(Value::Array(ids)) = rootfs.and_then(|rootfs| rootfs.get("diff_ids")) else {
@@ -234,7 +234,7 @@ mod tests {
     #[test]
     fn a_config_that_is_none_is_refused() {
         for (text, reason) in [
-            ("[]", "it is invalid: it is no JSON object"),
+            ("[]", "it is invalid: it is not a JSON object"),
             (r#"{"os":"linux"}"#, "it is invalid: it names no platform"),
             (r#"{"os":"linux","architecture":"amd64"}"#, "it is invalid: it has no `rootfs`"),
             (r#"{"os":"linux","architecture":"amd64","rootfs":{"diff_ids":3}}"#, "it is invalid: it has no `rootfs`"),

@@ -157,7 +157,7 @@ impl Descriptor {
     /// If a field is missing or wrong, or the blob lies at other URLs (`urls`), which are not asked.
     pub fn from_json(value: &Value, what: &str) -> Result<Self, OciError> {
         let invalid = |reason: &str| OciError::invalid(what, reason);
-        let object = value.as_object().ok_or_else(|| invalid("a descriptor is no object"))?;
+        let object = value.as_object().ok_or_else(|| invalid("a descriptor is not an object"))?;
         let media_type = json::text(object, "mediaType").ok_or_else(|| invalid("a descriptor has no `mediaType`"))?;
         let digest = json::text(object, "digest").ok_or_else(|| invalid("a descriptor has no `digest`"))?.parse()?;
         let size = object.get("size").and_then(Value::as_u64).ok_or_else(|| invalid("a descriptor has no `size`"))?;

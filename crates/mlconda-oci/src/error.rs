@@ -11,7 +11,7 @@ use crate::Platform;
 #[non_exhaustive]
 pub enum OciError {
     /// A digest is not written `sha256:` and 64 hexadecimal digits.
-    #[error("`{0}` is no digest that is known here: one is `sha256:` and 64 hexadecimal digits")]
+    #[error("`{0}` is not a digest that is known here: one is `sha256:` and 64 hexadecimal digits")]
     Digest(String),
     /// A text is no reference to an image.
     #[error("`{text}` names no image: {reason}")]

@@ -21,7 +21,7 @@ pub(crate) fn parse_object(bytes: &[u8], what: &str) -> Result<Map<String, Value
     }
     match serde_json::from_slice(bytes) {
         Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err(OciError::invalid(what, "it is no JSON object")),
+        Ok(_) => Err(OciError::invalid(what, "it is not a JSON object")),
         Err(error) => Err(OciError::invalid(what, format!("it is no JSON ({error})"))),
     }
 }
@@ -31,7 +31,7 @@ pub(crate) fn text(object: &Map<String, Value>, key: &str) -> Option<String> {
     object.get(key)?.as_str().map(str::to_owned)
 }
 
-/// The texts of an object of texts. What is no text is left out.
+/// The texts of an object of texts. What is not a text is left out.
 pub(crate) fn texts(object: &Map<String, Value>, key: &str) -> BTreeMap<String, String> {
     let Some(Value::Object(inside)) = object.get(key) else { return BTreeMap::new() };
     inside.iter().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()

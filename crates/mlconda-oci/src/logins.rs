@@ -77,7 +77,7 @@ impl LoginOptions {
                 continue;
             }
             let Ok(Value::Object(file)) = serde_json::from_slice(&text) else {
-                let reason = "it is no JSON object".to_owned();
+                let reason = "it is not a JSON object".to_owned();
                 return Err(OciError::Logins { path: path.display().to_string(), reason });
             };
             self.find_in(&file, reference, &mut found).await;
@@ -285,7 +285,7 @@ mod tests {
         assert_eq!(world.login("broken.io/x"), "");
         let broken = World::new(&["{\"auths\": {\"secret"]);
         let error = broken.login("quay.io/x");
-        assert!(error.ends_with("0.json` cannot be read: it is no JSON object"), "{error}");
+        assert!(error.ends_with("0.json` cannot be read: it is not a JSON object"), "{error}");
     }
 
     #[test]

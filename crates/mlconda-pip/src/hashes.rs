@@ -33,7 +33,7 @@ pub(super) async fn check(
             |message: String, help: &str| -> PipError { EnvironmentError::Pip(first.diagnostic(message, help)).into() };
         let name = &package.name;
         let PipSource::Archive { url, sha256, .. } = &mut package.source else {
-            let message = format!("`{name}` is no archive, which could have a hash");
+            let message = format!("`{name}` is not an archive, which could have a hash");
             return Err(refuse(
                 message,
                 "remove the hash: a repository is locked by its commit, a directory by its path",
@@ -57,7 +57,7 @@ pub(super) async fn check(
                     redact::url(url),
                     hex::encode(hashes.sha256)
                 );
-                return Err(refuse(message, "the index or the archive is damaged; whoever keeps them can tell"));
+                return Err(refuse(message, "the index or the archive is damaged; report it to their maintainers"));
             }
             if hashes.all.iter().any(is_asked) {
                 *sha256 = Some(hashes.sha256);
@@ -114,7 +114,7 @@ impl Hasher {
 async fn read(url: &Url, options: &Options<'_>) -> Result<Hashes, String> {
     let mut hasher = Hasher::default();
     if url.scheme() == "file" {
-        let path = files::of_url(url).ok_or("it is no path")?;
+        let path = files::of_url(url).ok_or("it is not a path")?;
         let words = |error: io::Error| error.kind().to_string();
         let (mut file, mut buffer) = (files::open(&path).map_err(words)?, vec![0; 1 << 20]);
         loop {

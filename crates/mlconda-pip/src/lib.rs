@@ -239,7 +239,7 @@ fn requirements(environment: &Environment) -> Result<Requirements, PipError> {
             return Some(*entry.diagnostic(message, "paths are relative to the file that names them"));
         }
         let message =
-            || format!("`{}` is no project of python: it has no `pyproject.toml` and no `setup.py`", path.display());
+            || format!("`{}` is not a project of python: it has no `pyproject.toml` and no `setup.py`", path.display());
         let help = "name the directory that has it; paths are relative to the file that names them";
         (is_installed && path.is_dir() && !is_project()).then(|| *entry.diagnostic(message(), help))
     });

@@ -232,7 +232,7 @@ impl Resolution<'_> {
         }
         if let Some(entry) = unparsed(&text, places) {
             let cause = text.lines().nth(1).map(str::trim).filter(|cause| !cause.is_empty());
-            let mut cause = cause.unwrap_or("it is no requirement").to_owned();
+            let mut cause = cause.unwrap_or("it is not a requirement").to_owned();
             // The words are uv's: no more of them is taken for granted than that they are there.
             if let Some(first) = cause.get_mut(..1) {
                 first.make_ascii_lowercase();

@@ -167,7 +167,7 @@ fn minimal_record(name: &str, version: &str) -> Result<PrefixRecord, PrefixError
         format!("{name}-0-{BUILD}.whl").parse().map_err(|_| invalid(format!("`{name}` is not a name")))?;
     let name = PackageName::try_from(name).map_err(|error| invalid(error.to_string()))?;
     let version: Version = version.replace('-', "_").parse().unwrap_or_else(|_| Version::major(0));
-    let build = BUILD.parse().map_err(|_| invalid(format!("`{BUILD}` is no build")))?;
+    let build = BUILD.parse().map_err(|_| invalid(format!("`{BUILD}` is not a build")))?;
     let mut record = PackageRecord::new(name, version, build);
     record.subdir = CHANNEL.to_owned();
     let url = Url::parse("https://example.invalid").map_err(|error| invalid(error.to_string()))?;

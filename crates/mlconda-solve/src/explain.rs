@@ -391,7 +391,7 @@ impl fmt::Display for Explanation {
                 format!("{lines}{together}")
             });
             let texts = texts.join(", ");
-            write!(formatter, "\nand so it is with {texts}")?;
+            write!(formatter, "\nand the same is true for {texts}")?;
         }
         match self.remedies.as_slice() {
             [] => {}

@@ -6,6 +6,7 @@
 
 pub mod channel;
 pub mod context;
+pub mod docs;
 pub mod index;
 #[cfg(target_os = "linux")]
 pub mod inject;

@@ -113,7 +113,7 @@ impl FromStr for Cutoff {
 
 /// The text is not a channel priority.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no channel priority: `strict`, `flexible` and `disabled` are")]
+#[error("`{0}` is not a channel priority: `strict`, `flexible` and `disabled` are")]
 pub struct ChannelPriorityError(String);
 
 impl FromStr for ChannelPriority {

@@ -28,7 +28,7 @@ pub enum Error {
     /// A prefix could not be opened.
     #[error(transparent)]
     Prefix(#[from] mlconda_prefix::PrefixError),
-    /// An installation failed; the prefix is as it was.
+    /// An installation failed; the prefix is unchanged.
     #[error(transparent)]
     Install(#[from] mlconda_install::InstallError),
     /// An image could not be made.

@@ -9,7 +9,7 @@
 //! | [`repodata::Repodata`] | [`repodata::load`] | the channels, over a network or from a directory |
 //! | [`solve::Solution`] | [`solve::solve`] | the three above, and nothing else |
 //! | [`lock::Lock`] | [`Lock::new`](lock::Lock::new), [`Lock::read`](lock::Lock::read) | a solution, or an @EXPLICIT file (CEP-23) |
-//! | [`plan::Plan`] | [`Plan::between`](plan::Plan::between) | a lock and a [`prefix::Prefix`] |
+//! | [`plan::Plan`] | [`Plan::new`](plan::Plan::new) | a lock and a [`prefix::Prefix`] |
 //! | [`install::Report`] | [`install::install`] | a plan, carried out |
 //! | [`verify::Verification`] | [`verify::verify`] | a prefix, its records and, if there is one, its lock |
 //!
@@ -60,14 +60,14 @@
 //!
 //!     // What is to be done is a value, to be looked at or to be carried out.
 //!     let prefix = Prefix::open(here.join("envs/hello"))?;
-//!     let plan = Plan::between(&lock, &prefix)?;
+//!     let plan = Plan::new(&lock, &prefix)?;
 //!     assert_eq!(plan.link.len(), 2);
 //!     let how = Options { bytecode: Bytecode::Skip, ..Options::default() };
 //!     let report = install(&plan, &client, &prefix, &how, &()).await?;
 //!     assert_eq!((report.linked, report.files), (2, 1));
 //!
 //!     // Now the prefix is what the lock says, and there is nothing more to do.
-//!     assert!(Plan::between(&lock, &prefix)?.is_empty());
+//!     assert!(Plan::new(&lock, &prefix)?.is_empty());
 //!     Ok(prefix)
 //! }
 //! #

@@ -110,7 +110,7 @@ async fn conda(lock: &mut Lock, client: &Client, sources: &Sources, progress: &d
     }
     let packages: Vec<PinnedPackage<'_>> = open.iter().map(|place| pinned(&lock.packages[*place])).collect();
     let (found, reasons) = repodata::pinned_records(client, &packages, &sources.repodata, progress).await;
-    // A prefix that cannot be read is no prefix of use here.
+    // A prefix that cannot be read is not a prefix of use here.
     let installed = match (&sources.prefix, found.iter().any(Option::is_none)) {
         (Some(prefix), true) => prefix.records().unwrap_or_default(),
         _ => Vec::new(),

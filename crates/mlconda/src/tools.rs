@@ -33,9 +33,9 @@ pub struct Tools<'a> {
     pub install: &'a install::Options,
 }
 
-/// What was brought in.
+/// The installed tools.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Brought {
+pub struct InstalledTools {
     /// The program `uv`.
     pub uv: PathBuf,
     /// A python that can run it, and build with it.
@@ -46,11 +46,11 @@ pub struct Brought {
 ///
 /// # Errors
 /// If the channels have none for this machine, or cannot be reached, or the prefix cannot be written.
-pub async fn bring_in(
+pub async fn install_tools(
     environment: &Environment,
     tools: &Tools<'_>,
     progress: &dyn Progress,
-) -> Result<Brought, PipError> {
+) -> Result<InstalledTools, PipError> {
     let wanted = Environment::parse("dependencies: [uv, python]", &environment.file, &ReadOptions::default());
     let mut wanted = wanted.map_err(tools_error)?;
     wanted.channels.clone_from(&environment.channels);
@@ -69,11 +69,11 @@ pub async fn bring_in(
     let path = tools.directory.join(prefix_name(&lock.to_text()));
     let prefix = Prefix::open(path).map_err(tools_error)?;
     if !prefix.is_environment() {
-        let plan = Plan::between(&lock, &prefix).map_err(tools_error)?;
+        let plan = Plan::new(&lock, &prefix).map_err(tools_error)?;
         install::install(&plan, tools.client, &prefix, tools.install, progress).await.map_err(tools_error)?;
     }
     let program = |name: &str| prefix.path().join("bin").join(name);
-    Ok(Brought { uv: program("uv"), python: program("python") })
+    Ok(InstalledTools { uv: program("uv"), python: program("python") })
 }
 
 /// The error of any stage, as one of what brings in the tools.

@@ -62,7 +62,7 @@ pub fn reason(error: &(dyn Error + 'static)) -> String {
     match last.downcast_ref::<reqwest::Error>() {
         // The text of this error contains its URL.
         Some(error) if error.is_timeout() => "no answer in time".to_owned(),
-        Some(error) if error.is_redirect() => "it redirects to where there is no server".to_owned(),
+        Some(error) if error.is_redirect() => "it redirects to a URL without a server".to_owned(),
         Some(error) => error.status().map_or_else(|| "the request failed".to_owned(), |status| status.to_string()),
         None => match last.to_string().as_str() {
             "operation timed out" => "no answer in time".to_owned(),

@@ -216,6 +216,6 @@ mod tests {
         assert_eq!(of("https://other.example/lab"), "Basic YW55Ong=");
         let broken = [CredentialFile::Rattler(file("broken", "no json"))];
         let error = Credentials::read(&broken).err().unwrap().to_string();
-        assert!(error.ends_with("broken` cannot be read: it is no JSON object of hosts"), "{error}");
+        assert!(error.ends_with("broken` cannot be read: it is not a JSON object of hosts"), "{error}");
     }
 }

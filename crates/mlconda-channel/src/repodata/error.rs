@@ -53,7 +53,7 @@ pub enum RepodataError {
         cause: Cause,
     },
     /// The answer is not repodata.
-    #[error("what `{subdir}` has is not repodata: {reason}")]
+    #[error("`{subdir}` does not contain valid repodata: {reason}")]
     Broken {
         /// The subdir.
         subdir: String,

@@ -49,7 +49,7 @@ pub(super) fn scan_within(limit: u64, reader: impl Read, copy: impl Write) -> Re
     scanner.object("no JSON object begins", |scanner, key, _| match key {
         b"packages" => scanner.records(Section::TarBz2, &mut index),
         b"packages.conda" => scanner.records(Section::Conda, &mut index),
-        b"v3" => scanner.object("`v3` is no object", |scanner, key, _| match key {
+        b"v3" => scanner.object("`v3` is not an object", |scanner, key, _| match key {
             b"conda" => scanner.records(Section::V3Conda, &mut index),
             b"tar.bz2" => scanner.records(Section::V3TarBz2, &mut index),
             _ => scanner.skip_value(),
@@ -210,7 +210,7 @@ impl<R: Read, W: Write> Scanner<R, W> {
 
     fn records(&mut self, section: Section, index: &mut IndexBuilder) -> Result<(), ScanError> {
         index.open = false;
-        self.object("a list of records is no object", |scanner, key, start| {
+        self.object("a list of records is not an object", |scanner, key, start| {
             scanner.skip_value()?;
             index.add(section, key, start, scanner.offset());
             if index.spans.len() > COUNT_LIMIT { scanner.syntax_error("there are too many records") } else { Ok(()) }
@@ -219,7 +219,7 @@ impl<R: Read, W: Write> Scanner<R, W> {
 
     /// Reads a list of names.
     fn names(&mut self, names: &mut Vec<String>) -> Result<(), ScanError> {
-        self.expect(b'[', "`removed` is no list")?;
+        self.expect(b'[', "`removed` is not a list")?;
         let mut name = Vec::new();
         loop {
             match self.peek()? {

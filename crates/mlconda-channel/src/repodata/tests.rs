@@ -237,7 +237,7 @@ async fn what_is_no_channel_is_told_from_what_is_a_broken_one() {
     insta::assert_snapshot!(world.load_from_disk().await, @"error: there is no channel at `CHANNEL/`: it has neither `linux-64` nor `noarch`");
     for (text, message) in [
         ("{\"packages\": {", "the text ends in the middle at byte 14"),
-        ("{\"packages\": []}", "a list of records is no object at byte 13"),
+        ("{\"packages\": []}", "a list of records is not an object at byte 13"),
         ("<html>Please log in</html>", "no JSON object begins at byte 0"),
         ("", "the text ends in the middle at byte 0"),
         ("{} {}", "something follows the JSON object at byte 2"),

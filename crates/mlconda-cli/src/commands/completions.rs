@@ -1,4 +1,4 @@
-//! `mlconda completions`: what a shell needs to know to complete a command line.
+//! `mlconda completions`: prints completion scripts for shells.
 
 use std::process::ExitCode;
 
@@ -16,7 +16,7 @@ pub(crate) struct Args {
 }
 
 const AFTER_HELP: &str = "\
-For this user, from the next shell on:
+For this user, in new shells:
   mlconda completions bash > ~/.local/share/bash-completion/completions/mlconda
   mlconda completions fish > ~/.config/fish/completions/mlconda.fish
   mlconda completions zsh > DIR/_mlconda      with DIR one of $fpath";

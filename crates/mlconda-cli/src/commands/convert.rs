@@ -19,15 +19,15 @@ use crate::{
 
 /// Write a lock in another format
 ///
-/// Reads a lock of any kind, told by what is in it: @EXPLICIT (of mlconda, conda, mamba, conda-lock or pixi), a
-/// conda-lock.yml, a pixi.lock, or the packages of a prefix. Every package stays pinned as it is: nothing is solved. What
-/// the other format has no word for is said.
+/// Reads a lock of any kind, which is detected by its content: @EXPLICIT (of mlconda, conda, mamba, conda-lock or pixi),
+/// conda-lock.yml, pixi.lock, or the packages of a prefix. Every package stays pinned; nothing is solved. A warning lists
+/// what the other format cannot contain.
 ///
-/// An explicit lock does not say what its packages depend on, and the other formats do: its channels are asked, then the
-/// environment of the lock's name and the package cache. What is not to be had is left out, and that is said.
+/// An explicit lock has no dependencies, and the other formats need them. They are read from the channels of the lock,
+/// then from the environment with the lock's name and the package cache. A warning names packages that were not found.
 ///
 /// An explicit lock is for one platform and environment. A conda-lock.yml gets all platforms and categories, a pixi.lock
-/// all platforms and environments, unless the options choose.
+/// all platforms and environments, unless options select some.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -42,7 +42,7 @@ pub(crate) struct Args {
     platform: Option<mlconda::Subdir>,
     #[command(flatten)]
     selection: SelectionArgs,
-    /// Do not ask the network for what a lock does not say of its packages: use what is cached, and what is in files
+    /// Look for missing records in the cache and in local channels only, not on the network
     #[arg(long)]
     offline: bool,
     /// Write to this file instead of stdout
@@ -57,26 +57,25 @@ Examples:
   mlconda convert conda-lock.yml --to pixi -o pixi.lock
   mlconda convert conda-lock.yml --to explicit --platform osx-arm64 --dev
   mlconda convert env.lock --to conda-lock -o conda-lock.yml
-  mlconda convert /opt/conda/envs/ml --to pixi      what is installed there";
+  mlconda convert /opt/conda/envs/ml --to pixi      the packages that are installed";
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let mut file = lock_selection::read(&args.input, context)?;
     let chosen = args.selection.selection(args.platform, SourcePackages::LeaveOut);
     if file.kind == LockKind::Explicit && args.to == LockFormat::Explicit {
-        context.ui.say(&format!(
-            "`{}` is an explicit lock already; it is written as mlconda writes it",
-            args.input.display()
-        ));
+        context
+            .ui
+            .say(&format!("`{}` is already an explicit lock; it is written in mlconda's form", args.input.display()));
     }
     if args.to != LockFormat::Explicit {
         let access = if args.offline { Access::Offline } else { Access::Online };
         for part in &mut file.parts {
             let missing = lock_or_prefix::complete(&mut part.lock, None, Wanted::Dependencies, access, context)?;
-            // What is missing is told with what else gets lost.
+            // The writer lists missing packages with its other losses.
             missing.reasons.iter().for_each(|reason| context.ui.warn(&reason.to_string()));
         }
     }
-    // pixi's format leaves logins out.
+    // A pixi.lock contains no logins.
     if args.to != LockFormat::Pixi {
         file.parts.iter().take(1).for_each(|part| warn_of_logins(&part.lock, context));
     }
@@ -98,7 +97,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let (from, to) = (args.input.display(), output.display());
     context.ui.say(&match written {
         Written::Changed => format!("`{from}` is converted to `{to}`."),
-        Written::UpToDate => format!("`{to}` says the same as `{from}` already."),
+        Written::UpToDate => format!("`{to}` has the same content as `{from}` already."),
     });
     Ok(ExitCode::SUCCESS)
 }

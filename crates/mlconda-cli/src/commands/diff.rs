@@ -1,4 +1,4 @@
-//! `mlconda diff`: what differs between two of lock, prefix and environment.
+//! `mlconda diff`: compares locks, prefixes and environments.
 
 use std::{
     path::{Path, PathBuf},
@@ -23,34 +23,33 @@ use crate::{
 
 /// Show what differs between two locks, prefixes or environments
 ///
-/// Each of the two may be a lock of any kind, a prefix (its directory), or an environment.yml; which it is, its content
-/// tells. Two locks or prefixes are compared package by package, two environments by what they ask for. Between a lock
-/// and an environment, what the lock does not answer is told, as by `lock --check`. Nothing is solved, and no network
-/// is asked.
+/// Each side is a lock of any kind, a prefix (its directory), or an environment.yml; the content of the file decides. Two
+/// locks or prefixes are compared package by package, two environments by their specs. For a lock and an environment, the
+/// unmet specs are listed, as with `lock --check`. Nothing is solved, and the network is not used.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// What was
+    /// The old lock, prefix or environment
     #[arg(value_name = "OLD")]
     old: PathBuf,
-    /// What is
+    /// The new lock, prefix or environment
     #[arg(value_name = "NEW", required_unless_present = "textconv")]
     new: Option<PathBuf>,
-    /// Of locks for several platforms, compare those for this one [default: all that both have]
+    /// Compare the locks for this platform only [default: all platforms that both sides have]
     #[arg(long, value_name = "PLATFORM", value_parser = lock_selection::platform)]
     platform: Option<Subdir>,
     #[command(flatten)]
     selection: SelectionArgs,
-    /// Print what differs as JSON
+    /// Print the differences as JSON
     #[arg(long, conflicts_with = "markdown")]
     json: bool,
-    /// Print what differs as a table in Markdown, for a comment on a pull request
+    /// Print the differences as a Markdown table, for a comment on a pull request
     #[arg(long)]
     markdown: bool,
     /// Exit with 1 if anything differs
     #[arg(long)]
     exit_code: bool,
-    /// Print one lock, a package a line, for `git` to compare
+    /// Print one lock with one package per line, for `git diff`
     #[arg(long, conflicts_with_all = ["new", "json", "markdown", "exit_code"])]
     textconv: bool,
 }
@@ -59,9 +58,9 @@ const AFTER_HELP: &str = "\
 Examples:
   mlconda diff old.lock env.lock
   mlconda diff <(git show main:env.lock) env.lock --markdown     for a pull request
-  mlconda diff env.lock /opt/conda/envs/ml                       what is installed, and should not be
-  mlconda diff environment.yml env.lock --exit-code              1 if the lock does not answer
-To have `git diff` and `git log -p` show locks that way:
+  mlconda diff env.lock /opt/conda/envs/ml                       compares the prefix with the lock
+  mlconda diff environment.yml env.lock --exit-code              1 if the lock is out of date
+To show locks like this in `git diff` and `git log -p`:
   git config diff.mlconda.textconv 'mlconda diff --textconv'
   echo '*.lock diff=mlconda' >> .gitattributes
 
@@ -70,15 +69,15 @@ With --json, stdout is one object: `old` and `new` as typed, `differs`, and eith
 `unmet`, a list of texts. A change has `name`, `manager` (conda, pip), `kind` (added, removed, upgraded, downgraded,
 changed, build, channel, hash), and `old` and `new`, each null or with `version`, `build`, `channel`, `hash`, `size`.";
 
-/// What was typed.
+/// One side of the comparison.
 enum Side {
     Locks(LockFile),
     Environment(Box<Environment>),
 }
 
-/// What came of it.
+/// The result of the comparison.
 enum Outcome {
-    /// By platform, if there is one.
+    /// One diff per platform; `None` is the only platform of each side.
     Diffs(Vec<(Option<Subdir>, Diff)>),
     Mismatch(Vec<Mismatch>),
 }
@@ -111,7 +110,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     Ok(if args.exit_code && differs { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
-/// Reads what was typed: an environment if it is no lock and is named like one.
+/// Reads a side: an environment if its content is not a lock and its name ends as that of an environment.
 fn read(path: &Path, context: &Context) -> Result<Side, CliError> {
     let settings = &context.settings;
     let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
@@ -119,7 +118,7 @@ fn read(path: &Path, context: &Context) -> Result<Side, CliError> {
     if absolute.is_dir() {
         return Ok(Side::Locks(LockFile::read(&absolute, &expansion)?));
     }
-    // A pipe can be read once only.
+    // A pipe can be read only once.
     let bytes = mlconda::files::read_any(&absolute, mlconda::files::LARGEST_LOCK)?;
     let text = String::from_utf8_lossy(&bytes);
     let is_environment = path.extension().is_some_and(|kind| kind == "yml" || kind == "yaml");
@@ -134,7 +133,7 @@ fn select(locks: &LockFile, platform: Option<Subdir>, args: &Args) -> Result<Loc
     Ok(locks.select(&args.selection.selection(platform, SourcePackages::LeaveOut))?)
 }
 
-/// The platforms that all of these have; `None` stands for the only one of each.
+/// The platforms that all files have; `None` is the only platform of each.
 fn platforms(files: &[&LockFile], args: &Args, context: &Context) -> Vec<Option<Subdir>> {
     if args.platform.is_some() || files.iter().all(|file| file.platforms().len() < 2) {
         return vec![args.platform];
@@ -175,8 +174,8 @@ fn words(outcome: &Outcome, args: &Args) -> String {
             let mark = if args.markdown { "- " } else { "" };
             unmet.iter().for_each(|unmet| text.push_str(&format!("{mark}{unmet}\n")));
             let summary = match unmet.len() {
-                0 => "The lock answers the environment.".to_owned(),
-                number => format!("The lock does not answer the environment: {}.", count(number, "reason")),
+                0 => "The lock satisfies the environment.".to_owned(),
+                number => format!("The lock does not satisfy the environment: {}.", count(number, "reason")),
             };
             text.push_str(&format!("{}{summary}\n", if args.markdown && !unmet.is_empty() { "\n" } else { "" }));
         }
@@ -215,7 +214,7 @@ fn to_json(outcome: &Outcome, differs: bool, old: &Path, new: &Path) -> Value {
     value
 }
 
-/// A lock as lines that `git` can compare: what it is for, then its packages by name.
+/// A lock as lines for `git diff`: its settings, then its packages by name.
 fn textconv(side: &Side, args: &Args, context: &Context) -> Result<ExitCode, CliError> {
     let Side::Locks(file) = side else {
         return Err(CliError::Usage("`--textconv` is for locks: git shows an environment.yml as it is".to_owned()));

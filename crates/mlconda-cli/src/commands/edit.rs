@@ -1,5 +1,5 @@
-//! `mlconda add`, `drop` and `init`: an environment.yml is begun and changed in place, and locked with the least change.
-//! The file and its lock change together: what cannot be locked leaves both as they were.
+//! `mlconda add`, `drop` and `init`: create or change an environment.yml in place, and lock it with as few changes as
+//! possible. The file and its lock change together: if there is no solution, both stay unchanged.
 
 use std::{
     path::{Path, PathBuf},
@@ -25,10 +25,10 @@ use crate::{
 const CONDA: &[&str] = &["dependencies"];
 const PIP: &[&str] = &["dependencies", "pip"];
 
-/// The file without a name.
+/// The default file.
 const USUAL: &str = "environment.yml";
 
-/// What `add` and `drop` are told.
+/// The arguments of `add` and `drop`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Match specs, as in `numpy` or `'pandas>=2'`; to drop a package, its name
@@ -44,26 +44,26 @@ pub(crate) struct Args {
     prefix: PrefixArgs,
     #[command(flatten)]
     locking: LockingArgs,
-    /// Print the file as it would be, and say how the lock would change
+    /// Print the new file and the changes of the lock, and write nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Begin an environment.yml
+/// Create an environment.yml
 ///
-/// With a shell (`mlconda init bash`), it is what `conda init` is: the shell learns `conda activate`.
+/// With a shell (`mlconda init bash`), it works like `conda init`: it sets up `conda activate` in the shell.
 #[derive(Debug, clap::Args)]
 pub(crate) struct InitArgs {
-    /// What it asks for [default: python]
+    /// The match specs [default: python]
     #[arg(value_name = "SPEC")]
     specs: Vec<String>,
     /// The file to write
     #[arg(short, long, value_name = "FILE", default_value = USUAL)]
     file: PathBuf,
-    /// Its channels, in order (repeatable) [default: conda-forge]
+    /// The channels, in order (repeatable) [default: conda-forge]
     #[arg(short, long = "channel", value_name = "CHANNEL")]
     channels: Vec<String>,
-    /// Its name [default: that of the directory]
+    /// The name [default: the name of the directory]
     #[arg(short, long)]
     name: Option<String>,
 }
@@ -95,7 +95,7 @@ pub(crate) fn drop(args: Args, context: &Context) -> Result<ExitCode, CliError> 
     })
 }
 
-/// Changes the file in memory, locks what it means then, and writes both.
+/// Changes the file in memory, locks it, and writes both.
 fn change(
     args: Args,
     context: &Context,
@@ -118,7 +118,7 @@ fn change(
     let write = || if new.as_bytes() == bytes { Ok(()) } else { context.write(&path, &new) };
     let outputs = lock::of_edited(&environment, &output, args.locking.clone(), args.dry_run, &write, context);
     let outputs = outputs.inspect_err(|_| {
-        // The lock could not be written; whoever reads the file next to it must not find another one.
+        // The lock could not be written, so the file is written back: both must fit together.
         if mlconda::files::read(&path, mlconda::files::LARGEST_TEXT).is_ok_and(|now| now != bytes) {
             let _ = fs_err::write(&path, &bytes);
         }
@@ -130,7 +130,7 @@ fn change(
     super::run(install.command, context)
 }
 
-/// The file that is meant: one, that is there.
+/// The file to change, which must exist.
 fn file(args: &Args, context: &Context) -> Result<PathBuf, CliError> {
     match args.locking.files.as_slice() {
         [file] => Ok(file.clone()),
@@ -139,11 +139,11 @@ fn file(args: &Args, context: &Context) -> Result<PathBuf, CliError> {
             let here = usual.into_iter().find(|file| context.settings.absolute(file).is_file());
             here.ok_or_else(|| {
                 let directory = context.settings.directory.display();
-                let hint = "name the file with `-f FILE`, or begin one: `mlconda init`";
+                let hint = "give the file with `-f FILE`, or create one: `mlconda init`";
                 CliError::world(format!("there is no `{USUAL}` in `{directory}`"), hint)
             })
         }
-        _ => Err(CliError::Usage("one file is changed at a time: give `-f` once".to_owned())),
+        _ => Err(CliError::Usage("only one file can be changed at a time: give `-f` once".to_owned())),
     }
 }
 
@@ -171,7 +171,7 @@ fn pip_name(line: &str) -> Option<String> {
     is_name.then(|| normalize(&line[..end]))
 }
 
-/// The lines of a list that are for a package, by their places.
+/// The lines of a list that are for a package, by their indices.
 fn lines(
     text: &YamlEditor,
     path: &[&str],
@@ -188,7 +188,7 @@ fn lines(
     Ok(lines.filter(|(_, line)| line == name || of(line).is_some_and(|known| known == *name)).collect())
 }
 
-/// Puts a line into a list, in the place of the one that is for the same package.
+/// Adds a line to a list, or replaces the line for the same package.
 fn put(
     text: &mut YamlEditor,
     path: &[&str],
@@ -200,7 +200,7 @@ fn put(
     match lines(text, path, name, of)?.as_slice() {
         [] => text.insert(path, line, InsertPosition::Last)?,
         [(_, old), ..] if line.eq_ignore_ascii_case(name) || old == line => {
-            context.ui.say(&format!("`{old}` is there already"));
+            context.ui.say(&format!("`{old}` is already in the file"));
         }
         [(index, _)] => text.replace(path, *index, line)?,
         _ => {
@@ -211,7 +211,7 @@ fn put(
     Ok(())
 }
 
-/// Takes all lines for a package out of a list.
+/// Removes all lines for a package from a list.
 fn take(text: &mut YamlEditor, path: &[&str], name: &str, of: impl Fn(&str) -> Option<String>) -> Result<(), CliError> {
     let found = lines(text, path, name, of)?;
     if found.is_empty() {
@@ -219,7 +219,7 @@ fn take(text: &mut YamlEditor, path: &[&str], name: &str, of: impl Fn(&str) -> O
         let message = format!("the list `{list}` does not ask for `{name}`");
         return Err(CliError::world(
             message,
-            "packages that others need come and go with these; `mlconda why` tells which",
+            "a dependency of another package is removed together with that package; `mlconda why` shows which",
         ));
     }
     for (index, _) in found.into_iter().rev() {
@@ -228,14 +228,14 @@ fn take(text: &mut YamlEditor, path: &[&str], name: &str, of: impl Fn(&str) -> O
     Ok(())
 }
 
-/// Begins an environment.yml.
+/// Creates an environment.yml.
 pub(crate) fn init(args: InitArgs, context: &Context) -> Result<ExitCode, CliError> {
     let path = context.settings.absolute(&args.file);
     let name = args.file.display();
     if path.exists() {
         return Err(CliError::world(
-            format!("there is a `{name}` already"),
-            "`mlconda add SPEC` adds to it; for `conda activate` in new shells, name the shell: `mlconda init bash`",
+            format!("`{name}` already exists"),
+            "add packages with `mlconda add SPEC`; to set up `conda activate`, give the shell: `mlconda init bash`",
         ));
     }
     let directory = path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
@@ -251,6 +251,8 @@ pub(crate) fn init(args: InitArgs, context: &Context) -> Result<ExitCode, CliErr
         text.insert(CONDA, &spec, InsertPosition::Last)?;
     }
     context.write(&path, &text.to_text())?;
-    context.ui.say(&format!("`{name}` is written; `mlconda add SPEC` adds to it, and `mlconda lock` locks it"));
+    context
+        .ui
+        .say(&format!("`{name}` is created; add packages with `mlconda add SPEC`, and lock it with `mlconda lock`"));
     Ok(ExitCode::SUCCESS)
 }

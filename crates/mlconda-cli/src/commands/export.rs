@@ -13,13 +13,12 @@ use crate::{context::Context, error::CliError, settings::PrefixArgs, text::count
 
 /// Write an environment.yml of what is installed
 ///
-/// What pip has installed is listed under `pip:`, as `name==version` or with the URL that it came from. Without a
-/// prefix, the active environment is taken ($CONDA_PREFIX), else the only one under the root prefix.
+/// Packages that pip installed are listed under `pip:`, as `name==version` or with their URL. Without a prefix, it exports
+/// the active environment ($CONDA_PREFIX), else the only one under the root prefix.
 ///
-/// Three degrees, from the exact to the portable: every package with its version and build, which exists for one
-/// platform only; with `--no-builds` every version; with `--from-history` the match specs that were asked for, and
-/// nothing that came for their sake. An environment that has to be the same everywhere and for ever wants a lock
-/// instead: `mlconda lock`, or `--explicit`.
+/// By default, every package has its version and build, which exist for one platform only. `--no-builds` leaves out the
+/// builds. `--from-history` lists only the match specs that were asked for, without their dependencies. For an
+/// environment that must stay the same, write a lock instead: `mlconda lock`, or `--explicit`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -28,10 +27,10 @@ pub(crate) struct Args {
     place: Option<PathBuf>,
     #[command(flatten)]
     prefix: PrefixArgs,
-    /// Only what was asked for, as it was asked for
+    /// Only the match specs that were asked for, as they were given
     #[arg(long, conflicts_with_all = ["no_builds", "explicit"])]
     from_history: bool,
-    /// Versions without builds
+    /// Leave out the builds
     #[arg(long, conflicts_with = "explicit")]
     no_builds: bool,
     /// An @EXPLICIT lock instead: each package's URL and hash, dependencies first
@@ -62,7 +61,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is exported, as the text of its file.
+/// The text of the exported file.
 fn text(args: &Args, prefix: &Prefix, context: &Context) -> Result<String, CliError> {
     let detail = match () {
         () if args.from_history => Detail::History,
@@ -75,21 +74,21 @@ fn text(args: &Args, prefix: &Prefix, context: &Context) -> Result<String, CliEr
         let besides = export.pip.len().saturating_sub(lock.pip.len());
         if besides > 0 {
             let packages = count(besides, "package");
-            context.ui.warn(&format!("pip has installed {packages}, for which an @EXPLICIT lock has no words"));
+            context.ui.warn(&format!("pip has installed {packages}, which an @EXPLICIT lock cannot contain"));
         }
         warn_of_logins(&lock, context);
         return Ok(lock.to_text());
     }
     if export.is_masked() {
         context.ui.warn(
-            "a channel has a login in its URL, in the place of which `********` stands: put an environment variable \
+            "the URL of a channel contains a login, which is written as `********`: put an environment variable \
              there, as in `https://host/t/$TOKEN/channel`",
         );
     }
     Ok(export.to_yaml())
 }
 
-/// The packages as a lock, for the platform that they name or, where all are noarch, for this one.
+/// The packages as a lock for their platform; if all are noarch, for this machine's.
 fn explicit(prefix: &Prefix, name: Option<String>) -> Result<Lock, CliError> {
     let records: Vec<_> = prefix.records()?.into_iter().map(|record| record.repodata_record).collect();
     let subdirs = records.iter().filter_map(|record| record.package_record.subdir.parse::<Subdir>().ok());
@@ -99,8 +98,8 @@ fn explicit(prefix: &Prefix, name: Option<String>) -> Result<Lock, CliError> {
     Ok(Lock { name, variables: prefix.variables()?, ..lock })
 }
 
-/// mlconda's own records have a mask in the place of a login, with which nothing can be downloaded; those of other tools
-/// may have the login itself.
+/// mlconda's records have a mask instead of a login, so they cannot be downloaded from. Records of other tools can contain
+/// the login.
 pub(super) fn warn_of_logins(lock: &Lock, context: &Context) {
     let (masked, exposed) = (lock.masked(), lock.exposed());
     let exposed: Vec<&str> = exposed.into_iter().filter(|package| !masked.contains(package)).collect();
@@ -110,7 +109,7 @@ pub(super) fn warn_of_logins(lock: &Lock, context: &Context) {
     };
     if !masked.is_empty() {
         context.ui.warn(&format!(
-            "the lock cannot be installed as it is: `********` stands in the place of a login in the URL of {}; put an \
+            "the lock cannot be installed as it is: `********` replaces a login in the URL of {}; put an \
              environment variable there, as in `https://host/t/${{TOKEN}}/channel`",
             of(&masked)
         ));

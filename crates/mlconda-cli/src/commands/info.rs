@@ -1,4 +1,4 @@
-//! `mlconda info`: what mlconda sees of the machine, and what it was built with.
+//! `mlconda info`: the machine as mlconda detects it, the directories, and the build.
 
 use std::{
     path::{Path, PathBuf},
@@ -25,7 +25,7 @@ pub(crate) struct Args {
 }
 
 const AFTER_HELP: &str = "\
-What an environment may depend on here, in an image for example:
+To see what an environment can depend on, for example in an image:
   mlconda info
   mlconda info --json | jq -r '.virtual_packages[]'";
 
@@ -47,9 +47,9 @@ struct Info {
 struct Cache {
     #[serde(serialize_with = "path_field")]
     path: PathBuf,
-    /// `install` uses a cache only where it exists.
+    /// `install` uses a cache only if it exists.
     exists: bool,
-    /// How many packages are in it.
+    /// The number of packages in it.
     packages: usize,
     /// The size of their files.
     bytes: u64,
@@ -62,7 +62,7 @@ impl Cache {
     }
 }
 
-/// What the program was built with.
+/// How the program was built.
 #[derive(Serialize)]
 struct Build {
     target: String,
@@ -116,7 +116,7 @@ fn text(info: &Info) -> String {
         || "none: there is no home directory".to_owned(),
         |cache| match cache.exists {
             true => format!("{} ({}, {})", cache.path.display(), count(cache.packages, "package"), bytes(cache.bytes)),
-            false => format!("{} (does not exist, so `install` uses none)", cache.path.display()),
+            false => format!("{} (does not exist; `install` works without it)", cache.path.display()),
         },
     );
     let active = info.active_prefix.as_ref().map_or("none".to_owned(), |path| path.display().to_string());

@@ -1,4 +1,4 @@
-//! `mlconda install`: from locks to prefixes.
+//! `mlconda install`: installs locks into prefixes.
 
 mod args;
 pub(crate) mod arrivals;
@@ -60,7 +60,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     Ok(code)
 }
 
-/// What several environments have in common.
+/// What the environments of one command share.
 fn sharing(targets: &[Target], reinstall: &Reinstall, context: &Context) -> Result<Option<Arc<Sharing>>, CliError> {
     if targets.len() < 2 {
         return Ok(None);
@@ -96,7 +96,7 @@ fn install_one(
     Ok(event)
 }
 
-/// Carries a plan out, if there is anything to do.
+/// Runs a plan, if it changes anything.
 pub(crate) fn carry_out(
     plan: &Plan,
     prefix: &Prefix,
@@ -110,7 +110,7 @@ pub(crate) fn carry_out(
     let client = Client::new(&context.settings.network_options()?)?;
     let installing = mlconda::install::install(plan, &client, prefix, options, &display);
     match context.install_or_signal(&options.stop, installing) {
-        // What is in place stays, whatever was to come after it.
+        // The new environment stays, although the signal came before the last messages.
         Err(CliError::Stopped(signal)) if options.stop.is_too_late() && prefix.is_environment() => {
             Err(summary::stopped_late(signal, prefix))
         }

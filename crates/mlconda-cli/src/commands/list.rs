@@ -1,4 +1,4 @@
-//! `mlconda list`: what an environment holds.
+//! `mlconda list`: the packages of an environment.
 
 use std::{borrow::Cow, process::ExitCode};
 
@@ -9,7 +9,7 @@ use crate::{context::Context, error::CliError, escape, settings::PrefixArgs};
 
 /// List the packages of an environment
 ///
-/// Without -p or -n, the active environment is taken ($CONDA_PREFIX), else the only one under the
+/// Without -p or -n, it lists the active environment ($CONDA_PREFIX), else the only one under the
 /// root prefix.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP, verbatim_doc_comment)]
@@ -28,11 +28,11 @@ pub(crate) struct Args {
 }
 
 const AFTER_HELP: &str = "\
-What is in the environment `ml`, and the same as a lock that installs elsewhere:
+The packages of the environment `ml`, and the same as a lock:
   mlconda list -n ml numpy
   mlconda list -n ml --explicit > env.lock";
 
-/// What stands for the channel of what is from none, as with conda.
+/// The channel name of packages without a channel, as with conda.
 const PYPI: &str = "pypi";
 
 /// A package, in the shape of `conda list --json`.
@@ -49,7 +49,7 @@ pub(crate) struct Package<'a> {
 }
 
 impl<'a> Package<'a> {
-    /// What no record knows: somebody has installed it with pip.
+    /// A distribution without a record: pip installed it.
     fn of_untracked(distribution: &'a UntrackedDistribution) -> Self {
         let UntrackedDistribution { name, version } = distribution;
         Self {
@@ -86,7 +86,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let prefix = args.prefix.existing(&context.settings)?;
     let mut records = prefix.records()?;
     records.extend(prefix.distributions()?);
-    // An explicit lock has no words for what nobody knows the place of.
+    // An explicit lock needs a URL, which a distribution of pip does not have.
     let mut untracked = if args.explicit { Vec::new() } else { prefix.untracked(&mut records)? };
     if let Some(filter) = &args.filter {
         records.retain(|record| record.repodata_record.package_record.name.as_normalized().contains(filter.as_str()));
@@ -105,7 +105,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is installed, by name.
+/// The installed packages, by name.
 pub(crate) fn packages<'a>(records: &'a [PrefixRecord], untracked: &'a [UntrackedDistribution]) -> Vec<Package<'a>> {
     let untracked = untracked.iter().map(Package::of_untracked);
     let mut packages: Vec<Package<'_>> = records.iter().map(Package::new).chain(untracked).collect();
@@ -125,7 +125,7 @@ fn table(packages: &[Package<'_>]) -> String {
     rows.iter().map(|[a, b, c, d]| format!("{a:name$}  {b:version$}  {c:build$}  {d}\n")).collect()
 }
 
-/// The packages as a lock, for the platform that they name or, where all are noarch, for this one.
+/// The packages as a lock for their platform; if all are noarch, for this machine's.
 fn explicit(records: Vec<PrefixRecord>) -> Result<String, CliError> {
     let is_from_channel = |record: &PrefixRecord| record.repodata_record.channel.as_deref() != Some(PYPI);
     let (records, distributions): (Vec<_>, Vec<_>) = records.into_iter().partition(is_from_channel);
@@ -142,7 +142,7 @@ fn base_url(record: &PrefixRecord) -> String {
     url.rsplitn(3, '/').nth(2).unwrap_or(url).to_owned()
 }
 
-/// The name by which the channel is known: the path on the hosts where conda finds a channel by its name, else the URL.
+/// The name of a channel: its path on the hosts where conda looks for named channels, else its URL.
 pub(crate) fn channel_name(base_url: &str) -> &str {
     ["https://conda.anaconda.org/", "https://repo.anaconda.com/"]
         .iter()

@@ -1,4 +1,4 @@
-//! `mlconda lock`: what an environment.yml means today, pinned in a file.
+//! `mlconda lock`: solves an environment.yml, and writes the lock.
 
 pub(crate) mod check;
 mod formats;
@@ -29,56 +29,55 @@ use crate::{
     text::{bytes, count, list, path_text},
 };
 
-/// The largest file that is looked at for dependencies, in bytes, how many files are looked at, and how many are named.
+/// For the hint about similar files: the largest file that is read, in bytes, how many are read, and how many are named.
 const LARGEST_LOOKED_AT: u64 = 1 << 20;
 const LOOKED_AT: usize = 100;
 const SHOWN: usize = 3;
 
 /// Solve an environment.yml and pin the answer
 ///
-/// Reads the environment, loads the repodata of its channels, solves, and writes a lock: every package by
-/// its URL and sha256, dependencies first, for one platform. The same input and the same channels give the
-/// same bytes. The lock is an @EXPLICIT file: mlconda, conda and mamba install it without solving.
+/// Reads the environment, loads the repodata of its channels, solves, and writes a lock: every package with its URL and
+/// sha256, dependencies first, for one platform. The same input and the same channels give the same bytes. The lock is an
+/// @EXPLICIT file: mlconda, conda and mamba install it without solving.
 ///
-/// Where there is a lock already, as little of it changes as must: a package stays as it was locked for as long as that
-/// answers the environment. `--update` renews packages, or all of them.
+/// An existing lock changes as little as possible: a locked package stays as long as it satisfies the environment.
+/// `--update` updates some packages, or all.
 ///
-/// The answer depends on the platform, never on the machine that locks: what is assumed of the target (its
-/// glibc, kernel, macOS, processor) is declared, and written in the lock. A GPU is never assumed; declare it
-/// with `--virtual-package`.
+/// The result depends on the platform, not on the machine that locks. The assumed virtual packages of the target (glibc,
+/// kernel, macOS, processor) are written into the lock. A GPU is never assumed; declare it with `--virtual-package`.
 ///
-/// A `pip:` list is locked with it, for the same platform and the python that was solved for. uv resolves it: the one that
-/// `MLCONDA_UV` names or `PATH` has, else the package `uv` of the channels, which is put into the cache. Indexes are
-/// those of the list, of uv's and pip's variables, and of `pip.conf`.
+/// A `pip:` list is locked too, for the same platform and the solved python. uv resolves it: the program of `MLCONDA_UV` or
+/// `PATH`, else the package `uv` of the channels, which is installed into the cache. Indexes come from the list, from the
+/// variables of uv and pip, and from `pip.conf`.
 #[derive(Debug, Default, clap::Args)]
 #[command(after_help = SHORT, after_long_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The environment [default: environment.yml or environment.yaml here]; several files are merged into one
+    /// The environment file; several are merged [default: environment.yml or environment.yaml in this directory]
     #[arg(value_name = "FILE")]
     inputs: Vec<PathBuf>,
-    /// The lock to write; with several platforms, `env.lock` stands for `env.linux-64.lock` and so on. conda-lock and pixi
-    /// have one file for all, `conda-lock.yml` and `pixi.lock` if none is named
+    /// The lock to write. With several platforms, `env.lock` becomes `env.linux-64.lock` and so on. For the formats
+    /// conda-lock and pixi, the default is `conda-lock.yml` and `pixi.lock`, one file for all platforms
     #[arg(short, long, value_name = "FILE", default_value = "env.lock")]
     #[arg(default_value_ifs = [("format", "conda-lock", "conda-lock.yml"), ("format", "pixi", "pixi.lock")])]
     output: PathBuf,
-    /// The format of the lock: `explicit`, `conda-lock` or `pixi`; what it cannot hold is said [default: that of the lock
-    /// that is there, else explicit]
+    /// The format of the lock: `explicit`, `conda-lock` or `pixi` [default: the format of the existing lock, else
+    /// explicit]
     #[arg(long, value_name = "FORMAT", hide_short_help = true)]
     format: Option<LockFormat>,
-    /// Lock what is installed in this directory, instead of solving
+    /// Lock the packages that are installed in this prefix, without a solve
     #[arg(long, value_name = "PREFIX", conflicts_with_all = ["inputs", "files", "platforms"], hide_short_help = true)]
     from_prefix: Option<PathBuf>,
-    /// Lock for this platform (repeatable) [default: the `platforms:` of the file, else this machine's]
+    /// Lock for this platform (repeatable) [default: the `platforms:` of the file, else this machine's platform]
     #[arg(long = "platform", value_name = "PLATFORM", value_parser = lock_selection::platform)]
     platforms: Vec<Subdir>,
-    /// Renew these packages, and what they force to change; without a name, everything. FILE stands before it
+    /// Update these packages, and others only where needed; without a name, update all. Give FILE before this option
     #[arg(short, long, value_name = "NAME", num_args = 0.., conflicts_with = "from_prefix")]
     update: Option<Vec<String>>,
-    /// Lock nothing: say whether the lock still answers the file, with exit code 0, or 1 and the reasons. No network is
-    /// asked
+    /// Write nothing: check whether the lock satisfies the file. The exit code is 0, or 1 with the reasons. The network is
+    /// not used
     #[arg(long, conflicts_with_all = ["update", "dry_run", "resolve_conflict", "from_prefix"])]
     check: bool,
-    /// The lock holds git's conflict markers: lock anew, and keep what both sides have, or else the newer, where it can
+    /// Solve again for a lock with git's conflict markers: keep the packages that both sides have, else the newer ones
     #[arg(long, hide_short_help = true)]
     resolve_conflict: bool,
     #[command(flatten)]
@@ -91,7 +90,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// What `-h` ends with.
+/// The end of `-h`.
 const SHORT: &str = "\
 Examples:
   mlconda lock                                     environment.yml to env.lock
@@ -128,15 +127,15 @@ pub(crate) fn run(mut args: Args, context: &Context) -> Result<ExitCode, CliErro
         return check::run(&args, &files, &environment, context);
     }
     make(&args, &environment, start, None, context)?;
-    // Whoever locks on another system than Linux mostly does so for a container.
+    // A lock made on another system than Linux is usually for a container.
     if args.platforms.is_empty() && environment.platforms.is_empty() && !cfg!(target_os = "linux") {
-        context.ui.hint("this is a lock for the machine at hand; for a container, add `--platform linux-64`");
+        context.ui.hint("this lock is for this machine; for a container, add `--platform linux-64`");
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Locks an environment whose file is being changed, for the platforms that it names, else those of the lock that is there.
-/// `write` writes the file, when all is solved and before any lock is written. The locks' files are told.
+/// Locks an environment whose file is being changed, for its platforms, else for those of the existing lock. `write` writes
+/// the file, after the solve and before any lock is written. Gives the files of the locks.
 pub(super) fn of_edited(
     environment: &Environment,
     output: &Path,
@@ -154,7 +153,7 @@ pub(super) fn of_edited(
     make(&args, environment, Instant::now(), Some(write), context)
 }
 
-/// Solves, writes the locks and tells of them; their files are the value.
+/// Solves, writes the locks and prints a summary. Gives the files of the locks.
 fn make(
     args: &Args,
     environment: &Environment,
@@ -197,20 +196,20 @@ impl Args {
         self.format.unwrap_or(LockFormat::Explicit)
     }
 
-    /// The lock's file of each platform: where the format holds one lock, one each.
+    /// The lock file of each platform: the same for all, or one each, depending on the format.
     fn outputs(&self, platforms: &[Subdir]) -> Vec<PathBuf> {
         let count = if formats::is_one_each(self.format()) { platforms.len() } else { 1 };
         platforms.iter().map(|platform| output(&self.output, *platform, count)).collect()
     }
 
-    /// What is to be renewed.
+    /// What `--update` updates.
     fn renew(&self) -> Result<Upgrade, CliError> {
         match &self.update {
             None => Ok(Upgrade::AsNeeded),
             Some(names) if names.is_empty() => Ok(Upgrade::All),
             Some(names) => match names.iter().find(|name| name.ends_with(".yml") || name.ends_with(".yaml")) {
                 Some(file) => Err(CliError::Usage(format!(
-                    "`{file}` behind `--update` is taken for a package: put the file before it"
+                    "`{file}` behind `--update` is read as a package name: put the file before `--update`"
                 ))),
                 None => Ok(Upgrade::Packages(names.iter().map(|name| name.to_lowercase()).collect())),
             },
@@ -220,7 +219,7 @@ impl Args {
 
 fn write(lock: &Lock, output: &Path, context: &Context) -> Result<Written, CliError> {
     signals::whole(|| lock.write(&context.settings.absolute(output))).map_err(|error| match error {
-        // It names a temporary file, which says nothing to anyone.
+        // The error names a temporary file, so only its kind is shown.
         LockError::File(error) => CliError::world(
             format!("cannot write the lock `{}`: {}", output.display(), error.kind()),
             "name a file in a directory that can be written to, with `-o`",
@@ -229,16 +228,16 @@ fn write(lock: &Lock, output: &Path, context: &Context) -> Result<Written, CliEr
     })
 }
 
-/// The files that were typed, else the one that is here.
+/// The given files, else the environment file of the current directory.
 fn input(args: &Args, context: &Context) -> Result<Vec<PathBuf>, CliError> {
     let typed: Vec<PathBuf> = args.inputs.iter().chain(&args.locking.files).cloned().collect();
-    // The name tells nothing: the usual name of one kind of lock ends as that of an environment does.
+    // The content decides: `conda-lock.yml` ends like the name of an environment file.
     let is_lock = |file: &&PathBuf| lock_selection::kind_of_file(&context.settings.absolute(file)).is_some();
     if let Some(lock) = typed.iter().find(is_lock) {
         let name = lock.display();
         return Err(CliError::world(
-            format!("`{name}` is a lock, and an environment is what is locked"),
-            format!("name the environment.yml, and the lock with `-o {name}`; `mlconda convert` converts locks"),
+            format!("`{name}` is a lock; `mlconda lock` needs an environment file"),
+            format!("give the environment.yml, and the lock with `-o {name}`; `mlconda convert` converts locks"),
         ));
     }
     if !typed.is_empty() {
@@ -261,8 +260,8 @@ fn input(args: &Args, context: &Context) -> Result<Vec<PathBuf>, CliError> {
     })
 }
 
-/// The YAML files of a directory that list dependencies, by their names. Those that no shell takes as they stand are left
-/// out: the names become part of a command.
+/// The YAML files of a directory that list dependencies. Names that a shell would have to quote are left out, because the
+/// hint shows them in a command.
 fn environments_in(directory: &Path) -> Vec<String> {
     let is_word = |name: &str| {
         let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | '@' | ',');
@@ -297,7 +296,7 @@ fn platforms(typed: &[Subdir], environment: &Environment) -> Result<Vec<Subdir>,
     }
     if platforms.is_empty() {
         return Err(CliError::Usage(
-            "conda has no name for this machine: say which `--platform` to lock for".to_owned(),
+            "conda has no name for this machine's platform: give one with `--platform`".to_owned(),
         ));
     }
     Ok(platforms)
@@ -319,12 +318,12 @@ fn summary(lock: &Lock, output: &Path, written: Option<Written>, start: Instant)
     let outcome = match written {
         Some(Written::Changed) => format!("locked in `{}`", output.display()),
         Some(Written::UpToDate) => format!("locked; `{}` is up to date", output.display()),
-        None => "solved; nothing is written".to_owned(),
+        None => "solved; nothing written".to_owned(),
     };
     format!("{packages}{size} for {} {outcome}, in {:.1} s", lock.platform, start.elapsed().as_secs_f64())
 }
 
-/// How many packages a lock has.
+/// The number of packages of a lock.
 fn packages(lock: &Lock) -> String {
     let packages = count(lock.packages.len(), "package");
     if lock.pip.is_empty() { packages } else { format!("{packages} and {} of pip", lock.pip.len()) }

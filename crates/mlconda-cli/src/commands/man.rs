@@ -1,4 +1,4 @@
-//! `mlconda man`: the manual, made of the words of `--help`, so that a static program brings its own.
+//! `mlconda man`: the manual, generated from the texts of `--help`, so that a static program brings its own.
 //!
 //! The pages are written here and not by `clap_mangen`, which would cost the program more bytes than the manual has.
 
@@ -58,7 +58,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A page, in the macros of man(7).
+/// A page, with the macros of man(7).
 fn page(command: &Command, title: &str) -> String {
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     let usage = command.clone().render_usage().to_string();
@@ -66,7 +66,7 @@ fn page(command: &Command, title: &str) -> String {
     // Writing to a string cannot fail.
     let _ = write!(page, ".SH NAME\n{} \\- {}\n", plain(title), plain(&about));
     let _ = write!(page, ".SH SYNOPSIS\n{}\n", plain(usage.trim_start_matches("Usage: ")));
-    // It begins with the short one, which stands above.
+    // The long text begins with the short one, which is printed above.
     let long = command.get_long_about().map(ToString::to_string).unwrap_or_default();
     let more = long.strip_prefix(&about).map(str::trim_start).filter(|more| !more.is_empty());
     let _ = write!(page, ".SH DESCRIPTION\n{}\n", plain(more.unwrap_or(&about)).replace("\n\n", "\n.PP\n"));
@@ -92,7 +92,7 @@ fn page(command: &Command, title: &str) -> String {
     page
 }
 
-/// An argument, with what it can be.
+/// An argument, with its possible values.
 fn entry(argument: &Arg) -> String {
     let help = argument.get_long_help().or(argument.get_help()).map(ToString::to_string).unwrap_or_default();
     let mut text = format!(".TP\n.B {}\n{}\n", plain(&argument.to_string()), plain(&help).replace("\n\n", "\n.sp\n"));
@@ -110,7 +110,7 @@ fn entry(argument: &Arg) -> String {
     text
 }
 
-/// A text in which nothing is a command to troff.
+/// A text without troff commands.
 fn plain(text: &str) -> String {
     let escaped = text.replace('\\', "\\e").replace('-', "\\-");
     let line = |line: &str| if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line.to_owned() };

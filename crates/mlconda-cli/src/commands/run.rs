@@ -1,7 +1,7 @@
 //! `mlconda run`: activates an environment and becomes a command.
 //!
-//! Nothing stands between the command and whoever started it: same process, so same pid, signals, exit code and
-//! streams. A shell is needed only where packages bring activation scripts; then the shell becomes the command in turn.
+//! The command replaces this process, so it has its pid, signals, exit code and streams. A shell is needed only if packages
+//! have activation scripts; the shell is then replaced by the command.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -18,15 +18,15 @@ use mlconda::{
 
 use crate::{context::Context, error::CliError, settings::PrefixArgs, text};
 
-/// Shells give this code when a command was found and could not be executed …
+/// The exit code of shells for a command that was found and cannot be executed.
 const NOT_EXECUTABLE: u8 = 126;
-/// … and this one when it was not found.
+/// The exit code of shells for a command that was not found.
 const NOT_FOUND: u8 = 127;
 
 /// Run a command in an environment
 ///
-/// The process turns into the command: its pid, its signals, its exit code, its streams.
-/// Without -p or -n, the active environment is taken ($CONDA_PREFIX), else the only one under the
+/// The command replaces the process: it has the same pid, signals, exit code and streams.
+/// Without -p or -n, it takes the active environment ($CONDA_PREFIX), else the only one under the
 /// root prefix.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP, verbatim_doc_comment)]
@@ -36,16 +36,16 @@ pub(crate) struct Args {
     /// Change to this directory first
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,
-    /// Leave out the activation scripts of packages: set variables only, which needs no shell
+    /// Do not run the activation scripts of packages: only set variables, which needs no shell
     #[arg(long)]
     pub(crate) no_scripts: bool,
-    /// Accepted for those who come from `conda run`; nothing is ever captured
+    /// Accepted because `conda run` has it; output is never captured
     #[arg(long, alias = "live-stream", hide = true)]
     pub(crate) no_capture_output: bool,
-    /// The environment is active already: what a shell asks for that has sourced the scripts
+    /// The environment is already active: used by the shell that ran the activation scripts
     #[arg(long, hide = true)]
     pub(crate) activated: bool,
-    /// Variables for the command besides those of the environment.
+    /// Additional variables for the command.
     #[arg(skip)]
     pub(crate) variables: Vec<(String, String)>,
     /// The command and its arguments
@@ -69,7 +69,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     }
     let mut activation = activate(&prefix, context.settings.surroundings(), Dialect::Posix)?;
     for name in &activation.ignored {
-        context.ui.warn(&format!("the environment's variable `{name}` is left out: activation sets it itself"));
+        context.ui.warn(&format!("the environment's variable `{name}` is ignored: activation sets it"));
     }
     if args.no_scripts {
         activation.activate_scripts.clear();
@@ -105,7 +105,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     Err(not_executed(Path::new(command.get_program()), &error))
 }
 
-/// Becomes a command of an environment that is active.
+/// Replaces the process with a command of the active environment.
 fn become_command(prefix: &Prefix, words: &[OsString], context: &Context) -> Result<ExitCode, CliError> {
     let Some((name, arguments)) = words.split_first() else {
         return Err(CliError::Usage("no command is given".to_owned()));
@@ -118,7 +118,7 @@ fn become_command(prefix: &Prefix, words: &[OsString], context: &Context) -> Res
     Err(not_executed(Path::new(command.get_program()), &error))
 }
 
-/// A shell that sources the scripts and becomes the command.
+/// A shell that runs the scripts and is then replaced by the command.
 fn through_shell(
     shell: &Path,
     prefix: &Prefix,
@@ -127,8 +127,8 @@ fn through_shell(
     context: &Context,
 ) -> Command {
     let mut command = Command::new(shell);
-    // This program finds the command afterwards, in what `PATH` the scripts leave, and can say why it does not.
-    // Under another tool's name it would read that tool's command line.
+    // The shell calls this program again, which finds the command with the `PATH` of the scripts and reports errors. It is
+    // called `mlconda`, because under another name it would read that tool's command line.
     let program =
         context.settings.program.as_deref().filter(|program| program.ends_with("mlconda")).map(Path::as_os_str);
     let own =
@@ -139,7 +139,7 @@ fn through_shell(
     command
 }
 
-/// A shell that can source the scripts, if there is one.
+/// A shell that can run the scripts, if there is one.
 fn shell(prefix: &Prefix, activation: &Activation) -> Option<PathBuf> {
     let own = prefix.path().join("bin/bash");
     let known = ["/bin/bash", "/usr/bin/bash", "/bin/sh", "/usr/bin/sh"].map(PathBuf::from);
@@ -162,8 +162,8 @@ fn no_shell(prefix: &Prefix, activation: &Activation) -> CliError {
         })
         .collect();
     CliError::world(
-        format!("no shell is here to run the activation scripts {}", text::enumerate(&scripts)),
-        "what they set is known only where the environment was installed with a shell at hand, has not changed since, and they do \
+        format!("there is no shell to run the activation scripts {}", text::enumerate(&scripts)),
+        "their variables are recorded only if the environment was installed with a shell and has not changed since, and the scripts do \
          not depend on who runs them. Add `bash` to the environment, or go without: `mlconda run --no-scripts …` leaves out what \
          the scripts set",
     )
@@ -175,7 +175,7 @@ fn not_found(error: &CommandError, prefix: &Prefix) -> CliError {
         CommandError::NotFound { searched, near, .. } => {
             let places: Vec<String> = searched.iter().map(|place| place.display().to_string()).collect();
             let near = if near.is_empty() { String::new() } else { format!("there is {}; ", text::list(near)) };
-            let hint = Some(format!("{near}looked for it in {}", text::list(&places)));
+            let hint = Some(format!("{near}searched in {}", text::list(&places)));
             let message = format!("{message} in the environment `{}` or around it", prefix.path().display());
             CliError::Command { message, hint, code: NOT_FOUND }
         }
@@ -184,14 +184,14 @@ fn not_found(error: &CommandError, prefix: &Prefix) -> CliError {
     }
 }
 
-/// What was found could not be executed: its interpreter may be missing, which the system reports as if the file were.
+/// The error for a command that cannot be executed. If its interpreter is missing, the system reports the file as missing.
 fn not_executed(file: &Path, error: &std::io::Error) -> CliError {
     let hint = match (error.kind(), interpreter(file)) {
         (ErrorKind::NotFound, Some(interpreter)) => {
-            Some(format!("its interpreter is `{}`, which is not there", interpreter.display()))
+            Some(format!("its interpreter `{}` does not exist", interpreter.display()))
         }
         (ErrorKind::NotFound, None) => {
-            Some("the dynamic loader that it was built for is not in this system".to_owned())
+            Some("the dynamic loader that it needs does not exist on this system".to_owned())
         }
         _ => None,
     };

@@ -16,17 +16,17 @@ use crate::{
 
 /// Write a software bill of materials (SBOM)
 ///
-/// It tells of each package its name, as a package URL, its version, licence, hashes, where it comes from and what it
-/// depends on. The same lock gives the same bytes: the time is that of the newest package, or SOURCE_DATE_EPOCH, and the
-/// serial number is made of the content.
+/// For each package it lists the package URL, version, licence, hashes, download location and dependencies. The same lock
+/// gives the same bytes: the time is the build time of the newest package, or SOURCE_DATE_EPOCH, and the serial number is
+/// computed from the content.
 ///
-/// An @EXPLICIT lock does not say what its packages depend on, nor their licences: their channels are asked, then the
-/// environment of the lock's name and the package cache. Those of packages of pip stand in their metadata.
+/// An @EXPLICIT lock has no dependencies and licences. They are read from the channels of the lock, then from the
+/// environment with the lock's name and the package cache. Those of pip packages are read from their metadata.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// A lock, or the prefix of an environment; without one, `env.lock` if it is here, else the active environment, else
-    /// the only one under the root prefix
+    /// A lock, or the prefix of an environment [default: `env.lock` in this directory, else the active environment, else
+    /// the only one under the root prefix]
     #[arg(value_name = "LOCK|PREFIX")]
     place: Option<PathBuf>,
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub(crate) struct Args {
     output: Option<PathBuf>,
 }
 
-/// The format of a bill.
+/// The format of an SBOM.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(crate) enum Format {
     #[value(name = "cyclonedx")]
@@ -58,7 +58,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         Format::CycloneDx => sbom::Format::CycloneDx,
         Format::Spdx => sbom::Format::Spdx,
     };
-    // A lock's file may be anywhere; a prefix is called by its last part.
+    // A lock's file can be anywhere; a prefix is named by its last component.
     let name = view.is_prefix().then(|| view.name());
     let text = sbom::sbom(&view.lock, format, &Subject { name, time: context.settings.source_date_epoch()? });
     let Some(output) = &args.output else {
@@ -67,6 +67,6 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     };
     context.write(output, &text)?;
     let packages = count(view.lock.packages.len() + view.lock.pip.len(), "package");
-    context.ui.say(&format!("`{}` tells of {packages}.", output.display()));
+    context.ui.say(&format!("`{}` lists {packages}.", output.display()));
     Ok(ExitCode::SUCCESS)
 }

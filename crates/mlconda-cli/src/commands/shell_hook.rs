@@ -1,4 +1,4 @@
-//! `mlconda shell-hook`: an activation as text, to be evaluated by a shell or written into an image.
+//! `mlconda shell-hook`: an activation as statements of a shell.
 
 use std::{
     collections::BTreeMap,
@@ -11,16 +11,16 @@ use serde::Serialize;
 
 use crate::{context::Context, error::CliError, settings::PrefixArgs, shells};
 
-/// Print what activates an environment in a shell
+/// Print the statements that activate an environment in a shell
 ///
-/// Without -p or -n, the active environment is taken ($CONDA_PREFIX), else the only one under the
+/// Without -p or -n, it takes the active environment ($CONDA_PREFIX), else the only one under the
 /// root prefix.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP, verbatim_doc_comment)]
 pub(crate) struct Args {
     #[command(flatten)]
     prefix: PrefixArgs,
-    /// The shell [default: the one that $SHELL names, else posix]
+    /// The shell [default: the one of $SHELL, else posix]
     #[arg(long, value_enum)]
     shell: Option<Shell>,
     /// Print the variables and the scripts as JSON; nothing is run
@@ -29,7 +29,7 @@ pub(crate) struct Args {
 }
 
 const AFTER_HELP: &str = "\
-In a shell, and baked into an image for every login shell:
+In a shell, and in an image for every login shell:
   eval \"$(mlconda shell-hook -n ml)\"
   mlconda shell-hook -n ml --shell fish | source
   RUN mlconda shell-hook -n ml --shell posix > /etc/profile.d/ml.sh";
@@ -43,8 +43,7 @@ enum Shell {
 }
 
 impl Shell {
-    /// The shell whose path `$SHELL` holds; one that is not known may understand the standard's language, but for those of
-    /// which it is known that they do not.
+    /// The shell of `$SHELL`. An unknown shell is treated as a POSIX shell, unless it is known not to be one.
     fn of(path: &str) -> Result<Self, CliError> {
         let name = Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or_default();
         match name {
@@ -64,7 +63,7 @@ impl Shell {
     }
 }
 
-/// The activation for other tools. What is not text is shown as near as text can.
+/// The activation as JSON for other tools. Bytes that are not UTF-8 are replaced.
 #[derive(Serialize)]
 struct Hook {
     environment_variables: BTreeMap<String, String>,
@@ -82,7 +81,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     };
     let activation = activate(&prefix, settings.surroundings(), shell.dialect())?;
     for name in &activation.ignored {
-        context.ui.warn(&format!("the environment's variable `{name}` is left out: activation sets it itself"));
+        context.ui.warn(&format!("the environment's variable `{name}` is ignored: activation sets it"));
     }
     if args.json {
         let text = |path: &PathBuf| path.display().to_string();

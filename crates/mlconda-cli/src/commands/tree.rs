@@ -1,4 +1,4 @@
-//! `mlconda tree`: what depends on what.
+//! `mlconda tree`: the dependency tree of a lock or an environment.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -17,37 +17,36 @@ use crate::{
     tree_drawing::TreeDrawing,
 };
 
-/// Show what depends on what in a lock or an environment
+/// Show the dependency tree of a lock or an environment
 ///
-/// On top is what was asked for, each with the line of the environment.yml that asks for it, where that is at hand: it is
-/// looked for beside the lock. A size is that of the archive, or, in a prefix, of the installed files; `80 MB with 12 of
-/// its own` counts in the 12 packages that only this one needs, and that would go with it. `(*)` stands for what is drawn
-/// above already.
+/// The roots are the packages that were asked for, each with its line of the environment.yml, if that file is beside the
+/// lock. A size is that of the archive, or, in a prefix, of the installed files. `80 MB with 12 of its own` includes the
+/// 12 packages that only this package needs. `(*)` marks a package whose dependencies are shown above.
 ///
-/// An @EXPLICIT lock does not say what its packages depend on: their channels are asked for it, then the environment of
-/// the lock's name and the package cache; of packages of pip, the metadata of their wheels.
+/// An @EXPLICIT lock has no dependencies. They are read from the channels of the lock, then from the environment with the
+/// lock's name and the package cache; those of pip packages from the metadata of their wheels.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// A lock, or the prefix of an environment; without one, `env.lock` if it is here, else the active environment, else
-    /// the only one under the root prefix
+    /// A lock, or the prefix of an environment [default: `env.lock` in this directory, else the active environment, else
+    /// the only one under the root prefix]
     #[arg(value_name = "LOCK|PREFIX")]
     place: Option<PathBuf>,
     #[command(flatten)]
     view: LockOrPrefixArgs,
-    /// Begin with this package (repeatable)
+    /// Show the tree of this package (repeatable)
     #[arg(long = "package", value_name = "NAME")]
     packages: Vec<String>,
-    /// Upside down: who needs this package (repeatable)
+    /// Show the packages that need this package (repeatable)
     #[arg(short, long, value_name = "NAME", conflicts_with = "packages")]
     invert: Vec<String>,
-    /// How many levels to show below the first
+    /// The number of levels to show below the roots
     #[arg(short, long, value_name = "N")]
     depth: Option<usize>,
-    /// The environment.yml that the lines are looked up in (repeatable)
+    /// The environment.yml whose lines are shown (repeatable)
     #[arg(short, long = "file", value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Print all packages as JSON, with what they need
+    /// Print all packages and their dependencies as JSON
     #[arg(long, conflicts_with_all = ["invert", "depth", "packages"])]
     json: bool,
 }
@@ -87,7 +86,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The first line: what it is, and how large.
+/// The first line: name, platform, number of packages and size.
 fn head(view: &LockOrPrefix, graph: &Graph) -> String {
     let size: Option<u64> = graph.packages.iter().map(|package| package.size).sum();
     let what = if view.is_prefix() { "installed" } else { "to download" };
@@ -120,7 +119,7 @@ fn to_json(view: &LockOrPrefix, graph: &Graph) -> Value {
     json!({"name": view.name(), "platform": view.lock.platform.as_str(), "packages": packages.collect::<Vec<_>>()})
 }
 
-/// What asked for a package.
+/// The specs that asked for a package.
 pub(super) fn asked(root: &mlconda::graph::GraphRoot) -> Value {
     let asked = root.asked.iter().map(|asked| {
         let place = asked.place.as_ref();

@@ -1,4 +1,4 @@
-//! `mlconda verify`: whether an environment is what its lock says.
+//! `mlconda verify`: compares an environment with its lock.
 
 mod finding_row;
 mod repair;
@@ -28,27 +28,27 @@ use crate::{
     text::{bytes, count, enumerate, list, path_text},
 };
 
-/// Prove that an environment is what its lock says
+/// Check every file of an environment against its lock
 ///
-/// Every package must be recorded, every file there with its hash, its kind and its permissions, and every
-/// dependency met. The exit code is 0 if all of this holds, and 1 with a list on stdout if not. Files that belong
-/// to no package are told of, and are no failure. Without a lock, the environment's own records are the measure.
-/// `--repair` links the packages anew that something was found of.
+/// Every package must be recorded, every file must exist with its hash, type and permissions, and every dependency must
+/// be met. The exit code is 0 if all of this is true; otherwise it is 1, and stdout lists the findings. Untracked files,
+/// which belong to no package, are reported and are not a failure. Without a lock, the environment is compared with its
+/// own records. `--repair` links the packages with findings again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
-    /// The environment's prefix, the lock, or both; without a prefix, it is where `install` puts the lock, else the
-    /// active environment, else the only one under the root prefix
+    /// The prefix of the environment, the lock, or both [default prefix: the one that `install` gives the lock, else the
+    /// active environment, else the only one under the root prefix]
     #[arg(value_name = "PREFIX|LOCK", num_args = 0..=2)]
     places: Vec<PathBuf>,
     #[command(flatten)]
     prefix: PrefixArgs,
     #[command(flatten)]
     selection: SelectionArgs,
-    /// Tell what was found as JSON on stdout
+    /// Print the findings as JSON on stdout
     #[arg(long)]
     json: bool,
-    /// How many threads read [default: one a core]
+    /// The number of threads that read [default: one per core]
     #[arg(long, value_name = "N")]
     threads: Option<NonZero<usize>>,
     #[command(flatten)]
@@ -56,28 +56,28 @@ pub(crate) struct Args {
 }
 
 const AFTER_HELP: &str = "\
-Is the environment of this image the one of the lock?
+Does the environment of this image match the lock?
   mlconda verify /opt/conda/envs/ml env.lock
-Is all there that was installed?
+Are all installed files unchanged?
   mlconda verify -n ml
-Make it so:
+Repair it:
   mlconda verify -n ml --repair
 
 With --json, stdout is one object:
   prefix, holds (true or false), packages, files, bytes (read), seconds
-  findings                 objects with `kind` and, as far as they apply, `path` (in the prefix), `packages`,
-                           `variable`, `expected` and `found`, all of them text, `packages` a list of it
-  strangers                what belongs to no package: `files`, a list (directories if empty); `bytecode`, how many files python wrote;
-                           `pip`, how many `distributions` and `files`
-  files_without_hash       how many files of which package can only be seen to be there
+  findings                 objects with `kind` and, as far as they apply, `path` (in the prefix), `packages` (a
+                           list), `variable`, `expected` and `found`
+  strangers                untracked files: `files`, a list (also empty directories); `bytecode`, the number of
+                           files that python wrote; `pip`, the numbers of `distributions` and `files`
+  files_without_hash       by package, the number of files whose content cannot be checked
   packages_without_digest  packages whose record cannot be compared with the lock's hash
-  repaired                 with --repair, if something was found: what `install --json` tells; the rest is what was
-                           found afterwards
-The kinds: interrupted, no-history, record, moved, twice, not-installed, not-locked, other-package, other-archive,
-variable, dependency, constraint, missing, other-kind, unreadable, mode, target, size, content, other-holder. There
-may be more in time.";
+  repaired                 with --repair, if there were findings: the fields of `install --json`; the other fields
+                           are those after the repair
+The values of `kind`: interrupted, no-history, record, moved, twice, not-installed, not-locked, other-package, other-archive,
+variable, dependency, constraint, missing, other-kind, unreadable, mode, target, size, content, other-holder. Later
+versions can have more.";
 
-/// How many files that belong to no package are named.
+/// How many untracked files are named.
 const NAMED: usize = 10;
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
@@ -110,7 +110,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     Ok(if proof.report.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// What was typed: a directory is a prefix, a file is a lock.
+/// The prefix and the lock that were given: a directory is a prefix, a file is a lock.
 fn places(args: &Args, context: &Context) -> Result<(Prefix, Option<Lock>), CliError> {
     let settings = &context.settings;
     let paths: Vec<PathBuf> = args.places.iter().map(|path| settings.absolute(path)).collect();
@@ -127,7 +127,7 @@ fn places(args: &Args, context: &Context) -> Result<(Prefix, Option<Lock>), CliE
     let named = lock.as_ref().and_then(|lock| lock.name.as_deref()).map(|name| settings.named_prefix(name));
     let prefix = match (prefixes.first(), typed, named.filter(|path| path.is_dir())) {
         (Some(path), _, _) => Prefix::open(*path)?,
-        // An environment by name may be root's, while what is damaged is to be found where it should be.
+        // `existing` can find root's environment of this name, and refuses a damaged one: the one given goes first.
         (None, Some(prefix), _) if prefix.path().join("conda-meta").is_dir() => prefix,
         (None, None, Some(path)) => Prefix::open(path)?,
         (None, _, _) => args.prefix.existing(settings)?,
@@ -139,7 +139,7 @@ fn places(args: &Args, context: &Context) -> Result<(Prefix, Option<Lock>), CliE
     Err(CliError::world(message, "install one there with `mlconda install`"))
 }
 
-/// What was found, and how long it took.
+/// The result of a verification, and how long it took.
 pub(crate) struct Proof<'a> {
     prefix: &'a Path,
     pub(crate) report: Verification,
@@ -147,7 +147,7 @@ pub(crate) struct Proof<'a> {
 }
 
 impl<'a> Proof<'a> {
-    /// Looks at a prefix.
+    /// Verifies a prefix.
     pub(crate) fn of(
         prefix: &'a Prefix,
         lock: Option<&Lock>,
@@ -161,12 +161,12 @@ impl<'a> Proof<'a> {
         Ok(Self { prefix: prefix.path(), report, seconds: start.elapsed().as_secs_f64() })
     }
 
-    /// What is not as it should be, one a line.
+    /// The findings, one per line.
     pub(crate) fn lines(&self) -> String {
         self.report.findings.iter().map(|finding| FindingRow::new(finding).line()).collect()
     }
 
-    /// All of it, for programs.
+    /// The result for programs.
     pub(crate) fn json(&self) -> serde_json::Value {
         let Verification { packages, files, bytes, findings, untracked, without_hash, without_digest, .. } =
             &self.report;
@@ -190,10 +190,10 @@ impl<'a> Proof<'a> {
         })
     }
 
-    /// Says which command mends what was found, with the lock that it was compared with.
+    /// Prints the command that repairs the findings.
     pub(crate) fn tell_remedy(&self, lock: Option<&Path>, context: &Context) {
         let findings = &self.report.findings;
-        // Packages that are as they should be and do not go together are a matter of the lock.
+        // A repair cannot change which packages the lock has.
         let is_open = |finding: &Finding| matches!(finding, Finding::Dependency { .. } | Finding::Constraint { .. });
         if findings.iter().all(is_open) {
             return;
@@ -206,10 +206,10 @@ impl<'a> Proof<'a> {
             None => String::new(),
         };
         let place = self.prefix.display();
-        context.ui.hint(&format!("`mlconda verify {place}{lock} --repair` mends that"));
+        context.ui.hint(&format!("`mlconda verify {place}{lock} --repair` repairs it"));
     }
 
-    /// Says what it came to.
+    /// Prints the summary.
     pub(crate) fn tell(&self, context: &Context) {
         let (ui, report) = (&context.ui, &self.report);
         if !report.without_digest.is_empty() {
@@ -236,7 +236,7 @@ impl<'a> Proof<'a> {
             untracked_text.push(format!("{} ({which}{})", count(untracked.others.len(), noun), list(&named)));
         }
         if !untracked_text.is_empty() {
-            ui.say(&format!("Of no package: {}.", enumerate(&untracked_text)));
+            ui.say(&format!("Untracked: {}.", enumerate(&untracked_text)));
         }
         let looked = format!(
             "{}, {}, {}, in {:.1} s",
@@ -247,8 +247,8 @@ impl<'a> Proof<'a> {
         );
         let place = self.prefix.display();
         ui.say(&match report.findings.len() {
-            0 => format!("`{place}` is as it should be: {looked}."),
-            wrong => format!("`{place}` is not as it should be: {} in {looked}.", count(wrong, "finding")),
+            0 => format!("`{place}` is intact: {looked}."),
+            wrong => format!("`{place}` is not intact: {} in {looked}.", count(wrong, "finding")),
         });
     }
 }

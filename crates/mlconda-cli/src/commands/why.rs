@@ -1,4 +1,4 @@
-//! `mlconda why`: what a package is there for.
+//! `mlconda why`: the reason why a package is in a lock or an environment.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -20,25 +20,25 @@ use crate::{
 
 /// Show why a package is in a lock or an environment
 ///
-/// From each spec that was asked for, the shortest way to the package: who needs whom, and by which spec. Ways that lead
-/// through another package that was asked for are only named. The specs come with their lines if the environment.yml that
-/// the lock is made of is beside it.
+/// For each spec that was asked for, it prints the shortest path to the package, with the spec of each dependency. A path
+/// through another package that was asked for is only named. Lines of the environment.yml are shown if that file is beside
+/// the lock.
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
     /// The package
     #[arg(value_name = "PACKAGE")]
     package: String,
-    /// A lock, or the prefix of an environment; without one, `env.lock` if it is here, else the active environment, else
-    /// the only one under the root prefix
+    /// A lock, or the prefix of an environment [default: `env.lock` in this directory, else the active environment, else
+    /// the only one under the root prefix]
     #[arg(value_name = "LOCK|PREFIX")]
     place: Option<PathBuf>,
     #[command(flatten)]
     view: LockOrPrefixArgs,
-    /// Show all ways, not the shortest only (the first 100)
+    /// Show all paths, not only the shortest (at most 100)
     #[arg(long)]
     all: bool,
-    /// The environment.yml that the lines are looked up in (repeatable)
+    /// The environment.yml whose lines are shown (repeatable)
     #[arg(short, long = "file", value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Print JSON
@@ -58,7 +58,7 @@ With --json, stdout is one object:
            `needs`, the spec for the next one
   more     whether there are more ways than these";
 
-/// How many ways `--all` shows: there may be thousands.
+/// The largest number of paths that `--all` shows: there can be thousands.
 const LIMIT: usize = 100;
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
@@ -81,13 +81,13 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     }
     context.ui.text(&text)?;
     if found.is_cut {
-        context.ui.say(&format!("There are more ways than these {LIMIT}."));
+        context.ui.say(&format!("There are more paths than these {LIMIT}."));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The ways in words. One that leads through another package that was asked for says nothing that the way from there does
-/// not say, so it is only named.
+/// The paths as text. A path through another package that was asked for repeats the path of that package, so it is only
+/// named.
 fn in_words(graph: &Graph, chains: &[Chain]) -> String {
     let is_asked = |package: &usize| graph.roots.iter().any(|root| root.package == *package && !root.asked.is_empty());
     let leads_through = |chain: &&Chain| match chain.packages.as_slice() {
@@ -104,14 +104,14 @@ fn in_words(graph: &Graph, chains: &[Chain]) -> String {
     text
 }
 
-/// A way, a line a package.
+/// A path, one line per package.
 fn way(graph: &Graph, chain: &Chain) -> String {
     let root = &graph.roots[chain.root];
     let mut text = match root.asked.as_slice() {
         [] => unasked(graph, root.package).map(|words| format!("{}: {words}\n", titled(graph, root.package))),
         asked => Some(asked.iter().map(|asked| format!("{}\n", line(asked))).collect()),
     }
-    .unwrap_or_else(|| format!("{}: what asked for it is not known\n", titled(graph, root.package)));
+    .unwrap_or_else(|| format!("{}: the reason is unknown\n", titled(graph, root.package)));
     for pair in chain.packages.windows(2) {
         let needs = spec(graph, pair[0], pair[1]).unwrap_or_default();
         text.push_str(&format!("  {} needs {}\n", titled(graph, pair[0]), escape::line(needs)));

@@ -1,5 +1,5 @@
-//! Which channels count, and how: conda's rules, from the command line, conda's variables and its own defaults. They count
-//! for conda's command lines only: `mlconda lock` does not depend on the machine.
+//! The channels of a command line of conda, by conda's rules: from the command line, the configuration and the defaults.
+//! `mlconda lock` does not use them: its result does not depend on the machine.
 
 use std::str::FromStr;
 
@@ -13,10 +13,10 @@ use mlconda::{
 use super::{line::Line, tool::Tool};
 use crate::{condarc::Condarc, context::Context, error::CliError, locking::LockingArgs};
 
-/// What was configured, and not typed.
+/// The configured settings, without the command line.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Configured {
-    /// The channels to search besides those of `-c`.
+    /// The channels to search after those of `-c`.
     pub(crate) channels: Vec<String>,
     pub(crate) channel_alias: Option<String>,
     pub(crate) default_channels: Vec<String>,
@@ -27,12 +27,12 @@ pub(crate) struct Configured {
 }
 
 impl Configured {
-    /// What `.condarc` files and conda's variables say.
+    /// Reads `.condarc` files and conda's variables.
     pub(crate) fn of(line: &Line, context: &Context) -> Result<Self, CliError> {
         let (settings, condarc) = (&context.settings, condarc(line, context)?);
         let variable = |name: &str| settings.variable(name).map(str::to_owned);
         let mut channels = condarc.list("channels");
-        // As with conda, an empty list leaves no channel; without any, what conda's installers write counts.
+        // As with conda, an empty list means no channel. Without a list, the default of conda's installers is used.
         if !condarc.names("channels") {
             channels.push(if line.tool == Tool::Micromamba { "conda-forge" } else { "defaults" }.to_owned());
         }
@@ -49,19 +49,19 @@ impl Configured {
     }
 }
 
-/// The files and variables of conda, unless the command line does without.
+/// The files and variables of conda, unless the command line turns them off.
 pub(crate) fn condarc(line: &Line, context: &Context) -> Result<Condarc, CliError> {
     if line.has("--no-config") { Ok(Condarc::default()) } else { Condarc::read(&context.settings) }
 }
 
-/// Which channels count, and how.
+/// The channels to search, and the options of a solve.
 #[derive(Clone, Debug)]
 pub(crate) struct Channels {
-    /// Those of `-c`, first.
+    /// The channels of `-c`, which come first.
     pub(crate) typed: Vec<String>,
-    /// Those that were configured. With `--override-channels` there are none.
+    /// The configured channels; none with `--override-channels`.
     pub(crate) configured: Vec<String>,
-    /// All that locking depends on besides.
+    /// The other options of a solve.
     pub(crate) args: LockingArgs,
 }
 
@@ -72,7 +72,7 @@ impl Channels {
             line.values("--channel").flat_map(|value| value.split(',')).map(str::to_owned).collect();
         let overrides = line.has("--override-channels");
         if overrides && typed.is_empty() {
-            return Err(CliError::Usage("`--override-channels` leaves no channel: name one with `-c`".to_owned()));
+            return Err(CliError::Usage("`--override-channels` needs at least one `-c CHANNEL`".to_owned()));
         }
         let exclude_newer =
             line.value("--exclude-newer").map(|date| date.parse().map_err(|error: CutoffError| error.to_string()));
@@ -88,8 +88,8 @@ impl Channels {
         Ok(Self { typed, configured: if overrides { Vec::new() } else { configured.channels }, args })
     }
 
-    /// The channels in which specs are read that name none: the configured ones, or those of `-c` if there are no others.
-    /// Where there are none at all, what was asked for before is read all the same.
+    /// The channels for reading specs without a channel: the configured ones, else those of `-c`, else `defaults`, so that
+    /// the history can always be read.
     pub(crate) fn known(&self) -> Vec<String> {
         match (self.configured.is_empty(), self.typed.is_empty()) {
             (false, _) => self.configured.clone(),
@@ -98,14 +98,14 @@ impl Channels {
         }
     }
 
-    /// How an environment is read with these channels alone.
+    /// The options for reading an environment with these channels only.
     pub(crate) fn options(&self, channels: &[String], rule: ChannelRule, context: &Context) -> ReadOptions {
         let options = crate::locking::read_options(&self.args, context);
         ReadOptions { extra_channels: channels.to_vec(), channel_rule: rule, ..options }
     }
 }
 
-/// conda's default is flexible, and so is that of its command lines here.
+/// The channel priority; the default is conda's, flexible.
 fn priority(line: &Line, configured: Option<&str>) -> Result<ChannelPriority, CliError> {
     let typed = line.options.iter().rev().find_map(|(key, value)| match *key {
         "--strict-channel-priority" => Some("strict"),
@@ -121,9 +121,11 @@ fn priority(line: &Line, configured: Option<&str>) -> Result<ChannelPriority, Cl
     }
 }
 
-/// The platform that was asked for, if one was.
+/// The platform of the command line or the configuration, if there is one.
 pub(crate) fn platform(line: &Line, context: &Context) -> Result<Option<Subdir>, CliError> {
     let told = line.value("--platform").map(str::to_owned).or(Configured::of(line, context)?.subdir);
-    let wrong = |text: &str| CliError::Usage(format!("`{text}` is no platform: `linux-64` and `linux-aarch64` are"));
+    let wrong = |text: &str| {
+        CliError::Usage(format!("`{text}` is not a platform: `linux-64` and `linux-aarch64` are examples"))
+    };
     told.map(|text| Subdir::from_str(&text).map_err(|_| wrong(&text))).transpose()
 }

@@ -1,5 +1,4 @@
-//! `clean`: installations leave nothing behind, so that there is nothing to clean but the cache of mlconda itself, where
-//! there is one.
+//! `clean`: empties the cache of mlconda, if there is one. Installations leave no other files.
 
 use std::{fs::FileType, path::Path, process::ExitCode};
 
@@ -35,17 +34,15 @@ pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> 
                 fs_err::remove_file(entry.path())?;
             }
         }
-        // A volume stays, and so does what is not empty.
+        // The directory stays if it is a mount or not empty.
         let _ = fs_err::remove_dir(cache);
     }
     context.ui.say(&match &cache {
         Some(cache) if line.has("--dry-run") => {
             format!("Would empty the cache `{}`: {}.", cache.display(), bytes(removed))
         }
-        Some(cache) => format!("The cache `{}` is empty: {} are removed.", cache.display(), bytes(removed)),
-        None => {
-            "There is nothing to clean: mlconda has no cache here, and installations leave nothing behind.".to_owned()
-        }
+        Some(cache) => format!("The cache `{}` is empty: {} were removed.", cache.display(), bytes(removed)),
+        None => "There is nothing to clean: there is no cache, and installations leave no other files.".to_owned(),
     });
     if line.has("--json") {
         context.ui.json(&json!({ "success": true, "removed_bytes": removed }))?;

@@ -1,9 +1,8 @@
-//! What `create`, `install`, `update`, `env create` and `env update` have in common: what is asked for and what is there become
-//! a lock, and the lock a prefix.
+//! `create`, `install`, `update`, `env create` and `env update`: the specs and the installed packages are solved into a lock,
+//! and the lock is installed.
 //!
-//! What was asked for before is kept (`conda-meta/history`), and of what is installed no more changes than has to. Channels
-//! are asked one after the other: conda's own only where those that were named do not suffice, which under its flexible
-//! order gives the same answer as to ask all.
+//! Specs of earlier commands stay (`conda-meta/history`), and installed packages change as little as possible. The configured
+//! channels are loaded only if the given ones do not suffice, which gives the same result under flexible priority.
 
 mod apply;
 pub(super) mod solve;
@@ -22,7 +21,7 @@ pub(super) use self::apply::{Change, apply, check_frozen, remove_prefix};
 use super::{
     channels::{self, Channels},
     environments::{self, Wanted},
-    goal::{Goal, Inputs, There, record_name},
+    goal::{Goal, Inputs, InstalledState, record_name},
     line::Line,
     options::Verb,
     shown,
@@ -53,14 +52,14 @@ pub(super) fn run(line: &Line, verb: Verb, context: &Context) -> Result<ExitCode
         }
     }
     if verb == Verb::Install && !line.has("--update-all") && inputs.specs.is_empty() && inputs.environments.is_empty() {
-        return Err(CliError::Usage("no package is named: `install SPEC…`, or `--file FILE`".to_owned()));
+        return Err(CliError::Usage("no package is given: `install SPEC…`, or `--file FILE`".to_owned()));
     }
-    let there = if replaces { None } else { Some(There::read(prefix.clone(), &channels, context)?) };
-    let there = there.filter(|there| !there.records.is_empty());
+    let state = if replaces { None } else { Some(InstalledState::read(prefix.clone(), &channels, context)?) };
+    let state = state.filter(|state| !state.records.is_empty());
     if verb == Verb::Update {
-        check_update(line, &goal, there.as_ref(), &prefix)?;
+        check_update(line, &goal, state.as_ref(), &prefix)?;
     }
-    let solved = solve::solve(line, verb, &goal, there.as_ref(), &channels, platform, context)?;
+    let solved = solve::solve(line, verb, &goal, state.as_ref(), &channels, platform, context)?;
     let change = Change {
         lock: solved.lock,
         prefix,
@@ -74,12 +73,12 @@ pub(super) fn run(line: &Line, verb: Verb, context: &Context) -> Result<ExitCode
     apply(change, line, &host, context)
 }
 
-/// Whether whoever typed the line agrees to everything, here or once for all.
+/// Whether `--yes` or `always_yes` is set.
 fn says_yes(line: &Line, context: &Context) -> Result<bool, CliError> {
     Ok(line.has("--yes") || channels::condarc(line, context)?.flag("always_yes") == Some(true))
 }
 
-/// Where to install, and whether what is there goes.
+/// The prefix to install into, and whether an existing environment is replaced.
 pub(super) fn place(
     line: &Line,
     verb: Verb,
@@ -95,39 +94,39 @@ pub(super) fn place(
     let (path, is_root) = (prefix.path().display(), prefix.path() == context.settings.root_prefix);
     match (prefix.is_environment(), makes) {
         (true, true) if is_root => {
-            Err(CliError::world(format!("the root prefix `{path}` is there already"), "`install -n base` adds to it"))
+            Err(CliError::world(format!("the root prefix `{path}` already exists"), "`install -n base` adds to it"))
         }
         (true, true) if line.has("--force-remove") || says_yes(line, context)? => Ok((prefix, true)),
         (true, true) => Err(CliError::world(
             format!("there is an environment in `{path}` already"),
-            "`-y` replaces it; `install` and `env update` change it",
+            "replace it with `-y`, or change it with `install` or `env update`",
         )),
         (false, false) if !is_root && verb != Verb::EnvUpdate && !line.has("--mkdir") => {
-            Err(CliError::world(format!("there is no environment in `{path}`"), "`create` makes one"))
+            Err(CliError::world(format!("there is no environment in `{path}`"), "make one with `create`"))
         }
         _ => Ok((prefix, false)),
     }
 }
 
-/// What is to be updated has to be there.
-fn check_update(line: &Line, goal: &Goal, there: Option<&There>, prefix: &Prefix) -> Result<(), CliError> {
+/// An error if a package to update is not installed.
+fn check_update(line: &Line, goal: &Goal, state: Option<&InstalledState>, prefix: &Prefix) -> Result<(), CliError> {
     let path = prefix.path().display();
-    let installed = there.map(There::names).unwrap_or_default();
+    let installed = state.map(InstalledState::names).unwrap_or_default();
     let missing: Vec<String> = goal.names().into_iter().filter(|name| !installed.contains(name.as_str())).collect();
     if !missing.is_empty() {
         let verb = if missing.len() == 1 { "is" } else { "are" };
         return Err(CliError::world(
             format!("{} {verb} not installed in `{path}`", list(&missing)),
-            "`install` installs",
+            "install it with `install`",
         ));
     }
     if goal.environment.requirements.is_empty() && !line.has("--update-all") {
-        return Err(CliError::Usage("no package is named: `update NAME…`, or `update --all`".to_owned()));
+        return Err(CliError::Usage("no package is given: `update NAME…`, or `update --all`".to_owned()));
     }
     Ok(())
 }
 
-/// Installs a lock: in a new prefix as all there is, in one that is there besides the others, as conda does.
+/// Installs a lock: a new prefix gets its packages only; in an existing prefix the other packages stay, as with conda.
 fn of_lock(file: &Path, line: &Line, verb: Verb, platform: Subdir, context: &Context) -> Result<ExitCode, CliError> {
     let categories = line.values("--category").map(str::to_owned).collect();
     let chosen = Selection { platform: Some(platform), categories, ..Selection::default() };
@@ -158,7 +157,7 @@ fn of_lock(file: &Path, line: &Line, verb: Verb, platform: Subdir, context: &Con
     apply(change, line, &Host::detect(Path::new("/")), context)
 }
 
-/// What is installed, with these in the place of those of the same names.
+/// The installed packages, with these in place of those with the same names.
 pub(super) fn overlaid(
     records: &[mlconda::PrefixRecord],
     packages: Vec<LockedPackage>,
@@ -173,7 +172,7 @@ pub(super) fn overlaid(
     Ok(lock)
 }
 
-/// Makes an environment with the packages of another one.
+/// Creates an environment with the packages of another one.
 fn clone(source: &str, line: &Line, platform: Subdir, context: &Context) -> Result<ExitCode, CliError> {
     let (prefix, replaces) = place(line, Verb::Create, None, context)?;
     let source = environments::by_name_or_path(source, context)?;
@@ -187,9 +186,10 @@ fn clone(source: &str, line: &Line, platform: Subdir, context: &Context) -> Resu
     let untracked = source.untracked(&mut records)?;
     if !untracked.is_empty() {
         let names: Vec<String> = untracked.into_iter().map(|distribution| distribution.name).collect();
-        context
-            .ui
-            .warn(&format!("{} came by pip, and pip has to install it again: `--clone` copies packages", list(&names)));
+        context.ui.warn(&format!(
+            "{} was installed by pip and is not copied: `--clone` copies conda packages only",
+            list(&names)
+        ));
     }
     let lock = Lock::of_records(platform, &packages)?.with_distributions(&source.distributions()?);
     let lock = Lock { specs: specs.clone(), variables: source.variables()?, ..lock };
@@ -206,7 +206,7 @@ fn clone(source: &str, line: &Line, platform: Subdir, context: &Context) -> Resu
     apply(change, line, &Host::detect(Path::new("/")), context)
 }
 
-/// `env config vars`: what an environment sets when it is active.
+/// `env config vars`: the variables that an environment sets when it is active.
 pub(super) fn variables(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
     let prefix = environments::existing(line, context)?.existing(&context.settings)?;
     let (words, mut variables) = (line.words()?, prefix.variables()?);
@@ -247,7 +247,7 @@ pub(super) fn variables(line: &Line, context: &Context) -> Result<ExitCode, CliE
     apply(change, line, &host, context)
 }
 
-/// What was typed, as a history has it.
+/// The given specs, as the history lists them.
 fn texts(goal: &Goal) -> Vec<String> {
     goal.environment.requirements.iter().map(shown).collect()
 }

@@ -1,4 +1,4 @@
-//! Which environment is meant, and which there are: `env list`, `info`.
+//! The environment of a command, and the list of environments: `env list`, `info`.
 
 use std::{
     path::{Path, PathBuf},
@@ -16,20 +16,20 @@ use crate::{
     text::path_text,
 };
 
-/// What is meant where no environment is named.
+/// The environment if none is given.
 pub(super) enum Wanted<'a> {
-    /// One has to be named, by the file if not by the command line.
+    /// An error, unless the file names one.
     Named(Option<&'a str>),
-    /// The active one, else the root prefix.
+    /// The active environment, else the root prefix.
     OrActive,
 }
 
-/// The environment that a command is to change.
+/// The environment that a command changes.
 pub(super) fn target(line: &Line, wanted: Wanted<'_>, context: &Context) -> Result<Prefix, CliError> {
     let settings = &context.settings;
     let path = match (line.value("--prefix"), line.value("--name"), wanted) {
         (Some(_), Some(_), _) => {
-            return Err(CliError::Usage("`-p` and `-n` both name an environment: give one".to_owned()));
+            return Err(CliError::Usage("give `-p` or `-n`, not both".to_owned()));
         }
         (Some(path), None, _) => settings.absolute(Path::new(path)),
         (None, Some(name), _) => settings.named_prefix(named(name)?),
@@ -49,16 +49,16 @@ fn active(context: &Context) -> Option<PathBuf> {
     settings.raw_variable("CONDA_PREFIX").map(|path| settings.absolute(Path::new(path)))
 }
 
-/// A name, unless it is a path.
+/// A name; a path is an error.
 fn named(name: &str) -> Result<&str, CliError> {
     if name.contains('/') {
-        let message = format!("`-n` takes a name, and `{name}` is a path");
-        return Err(CliError::world(message, format!("name the directory with `-p {name}`")));
+        let message = format!("`-n` takes a name, but `{name}` is a path");
+        return Err(CliError::world(message, format!("give the directory with `-p {name}`")));
     }
     checked_name(name)
 }
 
-/// The prefix of an environment that is named in either way.
+/// The prefix of an environment that is given by name or path.
 pub(super) fn by_name_or_path(text: &str, context: &Context) -> Result<Prefix, CliError> {
     let settings = &context.settings;
     let path = if text.contains('/') {
@@ -69,7 +69,7 @@ pub(super) fn by_name_or_path(text: &str, context: &Context) -> Result<Prefix, C
     Ok(Prefix::open(path)?)
 }
 
-/// The options of mlconda's own commands that read one environment. The root prefix goes before the only other one.
+/// The environment as options of mlconda's commands. The default is the root prefix if it is an environment.
 pub(super) fn existing(line: &Line, context: &Context) -> Result<PrefixArgs, CliError> {
     let name = line.value("--name").map(named).transpose()?.map(str::to_owned);
     let mut prefix = line.value("--prefix").map(PathBuf::from);
@@ -107,7 +107,7 @@ pub(super) fn list(line: &Line, context: &Context) -> Result<ExitCode, CliError>
     Ok(ExitCode::SUCCESS)
 }
 
-/// `info`, in the words that scripts look for.
+/// `info`, with the labels that scripts search for.
 pub(super) fn info(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
     let settings = &context.settings;
     let root = path_text(&settings.root_prefix);
@@ -122,7 +122,7 @@ pub(super) fn info(line: &Line, context: &Context) -> Result<ExitCode, CliError>
         return list(line, context);
     }
     if let Some(word) = line.words()?.first() {
-        return Err(CliError::world("`info` tells of no package", format!("`search '{word}' --info` does")));
+        return Err(CliError::world("`info` does not show packages", format!("`search '{word}' --info` does")));
     }
     let host = Host::detect(Path::new("/"));
     let active = active(context).map(|path| path_text(&path));

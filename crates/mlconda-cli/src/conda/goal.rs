@@ -1,4 +1,4 @@
-//! What is asked for: by what was typed, by files, and by what was asked for before.
+//! The specs of a command: from the command line, from files, and from earlier commands.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +15,7 @@ use mlconda::{
 use super::{channels::Channels, is_own, line::Line, options::Verb, tool::Tool};
 use crate::{context::Context, error::CliError, lock_selection, text::list};
 
-/// What was typed.
+/// The input of the command line.
 #[derive(Debug, Default)]
 pub(super) struct Inputs {
     pub(super) specs: Vec<String>,
@@ -30,10 +30,10 @@ impl Inputs {
         let mut files: Vec<String> = line.values("--file").map(str::to_owned).collect();
         for word in line.words()? {
             let is_file = context.settings.absolute(Path::new(&word)).is_file();
-            // `env create` of mamba and micromamba is `create`.
+            // With mamba and micromamba, `env create` is `create`.
             let takes_specs = !is_env || matches!(line.tool, Tool::Mamba | Tool::Micromamba);
             if takes_specs && !is_env && is_file && super::is_file(&word) {
-                let message = format!("`{word}` is a file, and no match spec");
+                let message = format!("`{word}` is a file, not a match spec");
                 return Err(CliError::world(message, format!("name it with `--file {word}`")));
             } else if takes_specs && !(is_env && is_file) {
                 inputs.specs.push(word);
@@ -42,7 +42,7 @@ impl Inputs {
             } else {
                 return Err(CliError::world(
                     format!("there is no file `{word}`"),
-                    "environments are not looked for on anaconda.org: download the file, and name it with `-f`",
+                    "mlconda does not search anaconda.org for environments: download the file, and give it with `-f`",
                 ));
             }
         }
@@ -51,7 +51,7 @@ impl Inputs {
             let here = usual.into_iter().find(|file| context.settings.absolute(Path::new(file)).is_file());
             let missing = || {
                 let here = context.settings.directory.display();
-                CliError::world(format!("there is no `environment.yml` in `{here}`"), "name the file with `-f FILE`")
+                CliError::world(format!("there is no `environment.yml` in `{here}`"), "give the file with `-f FILE`")
             };
             files.push(here.ok_or_else(missing)?.to_owned());
         }
@@ -61,19 +61,19 @@ impl Inputs {
         if !inputs.locks.is_empty()
             && (inputs.locks.len() > 1 || !(inputs.specs.is_empty() && inputs.environments.is_empty()))
         {
-            let message = "a lock is installed as it is: give one of them, and neither specs nor other files with it";
+            let message = "a lock is installed as it is: give one lock, without specs and other files";
             return Err(CliError::Usage(message.to_owned()));
         }
         Ok(inputs)
     }
 
-    /// Sorts a file in, by what is in it.
+    /// Adds a file, by its content.
     fn add(&mut self, file: &str, is_env: bool, context: &Context) -> Result<(), CliError> {
         if file.contains("://") && !file.starts_with("file://") {
             let message = format!("`{file}` is not downloaded");
             return Err(CliError::world(
                 message,
-                "download it first, in a Dockerfile by `ADD URL .`, and name the file",
+                "download it first (in a Dockerfile with `ADD URL .`), and give the file",
             ));
         }
         let file = file.strip_prefix("file://").unwrap_or(file);
@@ -93,7 +93,7 @@ impl Inputs {
                 )
             })?;
             let lines = text.lines().map(|line| line.split_once('#').map_or(line, |(spec, _)| spec).trim());
-            // In an archive's URL, a `#` begins its hash.
+            // In the URL of an archive, `#` starts the hash.
             let lines =
                 lines.zip(text.lines()).map(|(spec, line)| if spec.contains("://") { line.trim() } else { spec });
             self.specs.extend(lines.filter(|spec| !spec.is_empty()).map(str::to_owned));
@@ -102,17 +102,17 @@ impl Inputs {
     }
 }
 
-/// What is in a prefix before.
+/// The state of a prefix before the command.
 #[derive(Debug)]
-pub(super) struct There {
+pub(super) struct InstalledState {
     pub(super) prefix: Prefix,
     pub(super) records: Vec<PrefixRecord>,
-    /// What was asked for, by the package that it asks for.
+    /// The specs of earlier commands, by package.
     pub(super) asked: BTreeMap<String, Requirement>,
 }
 
-impl There {
-    /// Reads a prefix. Records without a history are of an installation that was cut off, and count for nothing.
+impl InstalledState {
+    /// Reads a prefix. Records without a history come from an interrupted installation, and are ignored.
     pub(super) fn read(prefix: Prefix, channels: &Channels, context: &Context) -> Result<Self, CliError> {
         let records = if prefix.is_environment() { prefix.records()? } else { Vec::new() };
         let options = channels.options(&channels.known(), ChannelRule::ExtraOnly, context);
@@ -121,15 +121,15 @@ impl There {
             let Ok(parsed) = Environment::from_specs(&[&spec], &options) else { continue };
             for mut requirement in parsed.requirements {
                 let Some(name) = name_of(&requirement) else { continue };
-                let there = records.iter().find(|record| record_name(record) == name);
-                let package = there.map(|record| &record.repodata_record.package_record);
+                let state = records.iter().find(|record| record_name(record) == name);
+                let package = state.map(|record| &record.repodata_record.package_record);
                 let is_kept = package
                     .is_none_or(|package| is_answered(&requirement, &package.version.as_str(), package.build.as_ref()));
                 if !is_kept {
-                    // An update of everything has gone beyond it.
+                    // `update --all` has replaced it.
                     requirement = bare(&name, &options)?;
                 } else if requirement.spec.url.is_some() {
-                    // The archive may be gone; what was made of it is there.
+                    // The archive may not exist any more; the installed package does.
                     requirement = Requirement { text: requirement.text, ..bare(&name, &options)? };
                 }
                 asked.insert(name, requirement);
@@ -146,13 +146,13 @@ impl There {
         self.records.iter().find(|record| record_name(record) == name)
     }
 
-    /// What an installed package needs.
+    /// The dependencies of an installed package.
     pub(super) fn needs(&self, name: &str) -> BTreeSet<&str> {
         let records = self.record(name).into_iter();
         records.flat_map(|record| &record.repodata_record.package_record.depends).map(|need| dependency(need)).collect()
     }
 
-    /// All that these packages need, of what is installed, and these.
+    /// These packages and all their installed dependencies.
     pub(super) fn closure<'a>(&'a self, names: impl IntoIterator<Item = &'a str>) -> BTreeSet<&'a str> {
         let mut open: Vec<&str> = names.into_iter().collect();
         let mut closure = BTreeSet::new();
@@ -164,19 +164,19 @@ impl There {
         closure
     }
 
-    /// What nobody asked for and nothing that was asked for needs: it stays all the same, for somebody has put it there.
+    /// Installed packages without a spec that no package with a spec needs. They stay.
     pub(super) fn unasked(&self) -> Vec<&str> {
         let needed = self.closure(self.asked.keys().map(String::as_str));
         self.names().into_iter().filter(|name| !needed.contains(name)).collect()
     }
 }
 
-/// What is to be there.
+/// The goal: the specs and channels of a solve.
 #[derive(Debug)]
 pub(super) struct Goal {
-    /// What was typed and what files ask for; its channels are those to be searched first.
+    /// The specs of the command line and of files, with the channels to search first.
     pub(super) environment: Environment,
-    /// The channels to search if these do not suffice.
+    /// The channels to search if those do not suffice.
     pub(super) more: Vec<Channel>,
 }
 
@@ -192,7 +192,7 @@ impl Goal {
         if first.is_empty() && inputs.environments.is_empty() && !inputs.specs.iter().all(is_archive) {
             return Err(no_channel());
         }
-        // An archive needs no channel, but the reader of specs does.
+        // An archive needs no channel, but the reader of specs wants one.
         let known = channels.known();
         let typed = read(&inputs.specs, if first.is_empty() { &known } else { first })?;
         if inputs.environments.is_empty() {
@@ -209,19 +209,19 @@ impl Goal {
         Ok(Self { environment, more: if says_none { Vec::new() } else { configured } })
     }
 
-    /// The names of the packages that are asked for.
+    /// The package names of the specs.
     pub(super) fn names(&self) -> BTreeSet<String> {
         self.environment.requirements.iter().filter_map(name_of).collect()
     }
 
-    /// Leaves out the programs that mlconda stands for, and says so.
+    /// Leaves out conda, mamba and micromamba, which mlconda replaces, and reports that.
     pub(super) fn leave_out_own(&mut self, line: &Line, context: &Context) {
         let is_own = |requirement: &Requirement| name_of(requirement).is_some_and(|name| is_own(&name));
         let own: Vec<String> =
             self.environment.requirements.iter().filter(|each| is_own(each)).filter_map(name_of).collect();
         if !own.is_empty() && line.tool != Tool::Mlconda {
             context.ui.say(&format!(
-                "{} {} mlconda here, and nothing is to be done for it.",
+                "{} {} provided by mlconda here; nothing is installed for it.",
                 list(&own),
                 if own.len() == 1 { "is" } else { "are" }
             ));
@@ -230,15 +230,15 @@ impl Goal {
     }
 }
 
-/// Why nothing can be looked for.
+/// The error that there is no channel.
 pub(super) fn no_channel() -> CliError {
     CliError::world(
-        "no channel is named, and none is configured",
-        "name one with `-c CHANNEL`, or for all commands with `config --append channels CHANNEL`",
+        "no channel is given, and none is configured",
+        "give one with `-c CHANNEL`, or for all commands with `config --append channels CHANNEL`",
     )
 }
 
-/// Whether an environment.yml says `nodefaults`, after which conda adds no channels of its own.
+/// Whether an environment.yml contains `nodefaults`, so that conda adds no channels.
 fn names_no_defaults(file: &Path, context: &Context) -> bool {
     let path = context.settings.absolute(file);
     let text = mlconda::files::read_to_string(&path, mlconda::files::LARGEST_TEXT).unwrap_or_default();
@@ -249,7 +249,7 @@ fn names_no_defaults(file: &Path, context: &Context) -> bool {
     })
 }
 
-/// Whether a version and a build are what is asked for.
+/// Whether a spec matches a version and a build.
 pub(super) fn is_answered(asked: &Requirement, version: &str, build: &str) -> bool {
     let is_version =
         |spec: &mlconda::VersionSpec| version.parse::<Version>().is_ok_and(|version| spec.matches(&version));
@@ -257,7 +257,7 @@ pub(super) fn is_answered(asked: &Requirement, version: &str, build: &str) -> bo
         && asked.spec.build.as_ref().is_none_or(|spec| spec.matches(build))
 }
 
-/// The package that is asked for.
+/// The package name of a spec.
 pub(super) fn name_of(requirement: &Requirement) -> Option<String> {
     requirement.spec.name.as_exact().map(|name| name.as_normalized().to_owned())
 }
@@ -275,5 +275,5 @@ fn dependency(text: &str) -> &str {
 /// Any version of a package.
 pub(super) fn bare(name: &str, options: &mlconda::environment::ReadOptions) -> Result<Requirement, CliError> {
     let parsed = Environment::from_specs(&[name], options)?;
-    parsed.requirements.into_iter().next().ok_or_else(|| CliError::Usage(format!("`{name}` is no package")))
+    parsed.requirements.into_iter().next().ok_or_else(|| CliError::Usage(format!("`{name}` is not a package")))
 }

@@ -1,6 +1,6 @@
-//! A command line of conda, mamba or micromamba, as a value: the command, its options by their names, and the rest. Parsed
-//! as argparse does: options stand anywhere, `--name=x` and `--name x` and `-nx` are the same, letters can be joined
-//! (`-afy`), and a long name may be cut short where it stays the only one.
+//! A parsed command line of conda, mamba or micromamba: command, options and operands. The rules are those of argparse:
+//! options can be anywhere, `--name=x`, `--name x` and `-nx` are the same, letters can be joined (`-afy`), and a long name
+//! can be abbreviated if it stays unique.
 
 use std::ffi::{OsStr, OsString};
 
@@ -14,18 +14,18 @@ use crate::error::CliError;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
     pub(crate) tool: Tool,
-    /// `None` where nothing but `--help` or `--version` was asked for.
+    /// `None` if there is only `--help` or `--version`.
     pub(crate) verb: Option<Verb>,
-    /// The options that count, by the last of their names, and their values; in order.
+    /// The options that have an effect, in order: the last of their names, and their values.
     pub(crate) options: Vec<(&'static str, String)>,
-    /// What is no option.
+    /// The arguments that are not options.
     pub(crate) operands: Vec<OsString>,
-    /// What was passed over and is worth a word.
+    /// Warnings about ignored options.
     pub(crate) remarks: Vec<String>,
 }
 
 impl Line {
-    /// Whether an option is there.
+    /// Whether an option is given.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.options.iter().any(|(known, _)| *known == key)
     }
@@ -35,7 +35,7 @@ impl Line {
         self.options.iter().filter(move |(known, _)| *known == key).map(|(_, value)| value.as_str())
     }
 
-    /// The value of an option: the last counts.
+    /// The value of an option; the last one counts.
     pub(crate) fn value<'a>(&'a self, key: &'a str) -> Option<&'a str> {
         self.values(key).last()
     }
@@ -53,7 +53,7 @@ impl Line {
     /// Reads a command line, without the program.
     pub(crate) fn parse(tool: Tool, arguments: &[OsString]) -> Result<Self, CliError> {
         let mut line = Self { tool, verb: None, options: Vec::new(), operands: Vec::new(), remarks: Vec::new() };
-        // Options may stand before the command's words; which these are is known without them.
+        // Options can come before the command, so the command is found first.
         let (verb, places) = verb(arguments)?;
         line.verb = verb;
         if places.first().is_some_and(|place| arguments[*place] == "help") {
@@ -81,7 +81,7 @@ impl Line {
         Ok(line)
     }
 
-    /// Takes an option, or several letters of options, with the values behind them.
+    /// Parses an option, or several joined letters, with their values.
     fn option<'a>(&mut self, option: &str, rest: &mut impl Iterator<Item = &'a OsString>) -> Result<(), CliError> {
         if option.starts_with("--") {
             let (name, value) = option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
@@ -100,7 +100,10 @@ impl Line {
             letters = &letters[letter.len_utf8()..];
             let row = self.row(&name).map_err(|error| match option.chars().count() {
                 2 => error,
-                _ => CliError::Usage(format!("`{option}` means the options {}: there is no `{name}`", each(option))),
+                _ => CliError::Usage(format!(
+                    "`{option}` stands for the options {}, and there is no `{name}`",
+                    each(option)
+                )),
             })?;
             let value = match row.2 {
                 "" => String::new(),
@@ -112,19 +115,18 @@ impl Line {
         Ok(())
     }
 
-    /// The value that stands behind an option.
+    /// The value after an option.
     fn behind<'a>(
         &self,
         name: &str,
         what: &str,
         rest: &mut impl Iterator<Item = &'a OsString>,
     ) -> Result<String, CliError> {
-        let value =
-            rest.next().ok_or_else(|| CliError::Usage(format!("a value is missing behind `{name}`: {what}")))?;
+        let value = rest.next().ok_or_else(|| CliError::Usage(format!("a value is missing after `{name}`: {what}")))?;
         text(value)
     }
 
-    /// The row of a name, or of the beginning of one.
+    /// The table row of a name or an abbreviation.
     fn row(&self, name: &str) -> Result<&'static Row, CliError> {
         let is_of = |row: &&Row| self.verb.is_none_or(|verb| row.is_of(verb));
         if let Some(row) = ROWS.iter().filter(is_of).find(|row| row.names().any(|known| known == name)) {
@@ -137,8 +139,8 @@ impl Line {
         }
         let command = format!("{} {}", self.tool.name(), self.command());
         let message = match ROWS.iter().any(|row| row.names().any(|known| known == name)) {
-            true => format!("`{name}` is no option of `{command}`; `{command} --help` has them"),
-            false => format!("there is no option `{name}`; `{command} --help` has them"),
+            true => format!("`{name}` is not an option of `{command}`; `{command} --help` lists them"),
+            false => format!("there is no option `{name}`; `{command} --help` lists them"),
         };
         Err(CliError::Usage(message))
     }
@@ -148,13 +150,13 @@ impl Line {
             Effect::Counts => self.options.push((row.key(), value)),
             Effect::Already => {}
             Effect::Word(word) => self.remarks.push(format!("`{name}` changes nothing: {word}")),
-            Effect::Not(instead) => return Err(CliError::world(format!("`{name}` is not to be had"), instead)),
+            Effect::Not(instead) => return Err(CliError::world(format!("`{name}` is not supported"), instead)),
         }
         Ok(())
     }
 }
 
-/// The letters of options that were joined.
+/// The joined letters of options, for a message.
 fn each(option: &str) -> String {
     option[1..].chars().map(|letter| format!("`-{letter}`")).collect::<Vec<_>>().join(", ")
 }
@@ -164,7 +166,7 @@ fn text(word: &OsStr) -> Result<String, CliError> {
     word.to_str().map(str::to_owned).ok_or_else(|| CliError::Usage(message()))
 }
 
-/// The command, and the places of its words.
+/// The command, and the indices of its words.
 fn verb(arguments: &[OsString]) -> Result<(Option<Verb>, Vec<usize>), CliError> {
     let mut places = Vec::new();
     let mut value = false;
@@ -206,7 +208,7 @@ fn verb(arguments: &[OsString]) -> Result<(Option<Verb>, Vec<usize>), CliError> 
     }
 }
 
-/// What is said of a command that is none.
+/// The error for an unknown command.
 fn unknown(words: &[&str]) -> CliError {
     let group =
         VERBS.iter().any(|(known, ..)| known.split(' ').next() == words.first().copied() && known.contains(' '));
@@ -228,7 +230,7 @@ fn unknown(words: &[&str]) -> CliError {
     CliError::world(format!("there is no command `{typed}`"), hint)
 }
 
-/// Whether a word is a known one with a slip in it: a letter more, less, another, or two that changed places.
+/// Whether a word is a known one with one typing error: a letter added, missing, replaced, or two swapped.
 fn near(known: &str, typed: &str) -> bool {
     let (known, typed): (Vec<char>, Vec<char>) = (known.chars().collect(), typed.to_lowercase().chars().collect());
     let start = known.iter().zip(&typed).take_while(|(one, other)| one == other).count();

@@ -1,12 +1,12 @@
-//! Every command and every option of conda, mamba and micromamba that is known, in two tables: what is parsed, what is told
-//! by `--help` and what is refused all come from them. An option that is not here is refused, never passed over.
+//! The tables of all known commands and options of conda, mamba and micromamba. Parsing, `--help` and refusals use them. An
+//! unknown option is an error, and is never ignored.
 
 use std::fmt::Write as _;
 
 use super::tool::Tool;
 use crate::text::wrapped;
 
-/// A command, whatever it is called.
+/// A command, under all its names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
     Create,
@@ -30,9 +30,9 @@ pub(crate) enum Verb {
     Activate,
     Deactivate,
     Shell,
-    /// What another tool than an installer does, or nothing here: the words say what to do instead.
+    /// A command that is not supported; the text says what to do instead.
     Refused(&'static str),
-    /// What has nothing to do here, and succeeds.
+    /// A command that does nothing here, and succeeds.
     Nothing(&'static str),
 }
 
@@ -41,27 +41,23 @@ use Verb::{
     List, Nothing, Refused, Remove, Run, Search, Shell, Update, Variables,
 };
 
-/// The words of each command, and what it does. The longer stand before the shorter.
+/// The words of each command, the command, and its help. Longer ones come first.
 pub(super) const VERBS: &[(&str, Verb, &str)] = &[
-    ("create", Create, "make an environment of match specs or files"),
+    ("create", Create, "create an environment from match specs or files"),
     ("install", Install, "add packages to an environment"),
-    ("update", Update, "renew packages of an environment, or all of them with --all"),
+    ("update", Update, "update packages of an environment, or all with --all"),
     ("upgrade", Update, ""),
     ("remove", Remove, "remove packages, or a whole environment with --all"),
     ("uninstall", Remove, ""),
-    ("env create", EnvCreate, "make the environment of an environment.yml"),
-    ("env update", EnvUpdate, "add to an environment what an environment.yml asks for"),
+    ("env create", EnvCreate, "create the environment of an environment.yml"),
+    ("env update", EnvUpdate, "install what an environment.yml asks for into an environment"),
     ("env remove", EnvRemove, "remove an environment"),
     ("env list", EnvList, "list the environments"),
-    ("env export", Export, "print the environment.yml of what is installed"),
-    (
-        "env config",
-        Variables,
-        "`vars set NAME=VALUE`, `vars unset NAME`, `vars list`: what an environment sets when active",
-    ),
+    ("env export", Export, "print an environment.yml of the installed packages"),
+    ("env config", Variables, "`vars set NAME=VALUE`, `vars unset NAME`, `vars list`: variables of an environment"),
     ("export", Export, ""),
     ("list", List, "list the packages of an environment"),
-    ("search", Search, "list what the channels have of a package"),
+    ("search", Search, "list the versions of a package in the channels"),
     ("repoquery search", Search, ""),
     ("repoquery", Refused("`mlconda tree` shows what needs what, `mlconda why` why a package is there"), ""),
     ("info", Info, "show directories, platform and environments"),
@@ -70,16 +66,16 @@ pub(super) const VERBS: &[(&str, Verb, &str)] = &[
     ("config", Config, "read and write .condarc"),
     ("init", Init, "prepare shells for `conda activate`"),
     ("activate", Activate, "activate an environment in this shell"),
-    ("deactivate", Deactivate, "leave it"),
+    ("deactivate", Deactivate, "deactivate the active environment"),
     ("shell", Shell, "micromamba's shell hook and init"),
     ("commands", Nothing("`--help` lists the commands"), ""),
     ("plugins", Nothing("mlconda has no plugins"), ""),
-    ("notices", Nothing("channels' notices are not read"), ""),
+    ("notices", Nothing("notices of channels are not read"), ""),
     ("build purge-all", Nothing("nothing was built here"), ""),
     ("build purge", Nothing("nothing was built here"), ""),
     ("tos", Nothing(TERMS), ""),
     ("develop", Refused("`pip install -e DIR` does the same"), ""),
-    ("self-update", Nothing("mlconda is as new as the image that it was copied from"), ""),
+    ("self-update", Nothing("mlconda is updated by copying a newer program"), ""),
     ("tos accept", Nothing(TERMS), ""),
     ("build", Refused(BUILDS), ""),
     ("mambabuild", Refused(BUILDS), ""),
@@ -87,26 +83,24 @@ pub(super) const VERBS: &[(&str, Verb, &str)] = &[
     ("render", Refused(BUILDS), ""),
     ("debug", Refused(BUILDS), ""),
     ("convert", Refused(BUILDS), ""),
-    ("skeleton", Refused("`grayskull` makes recipes, and `rattler-build` packages of them"), ""),
+    ("skeleton", Refused("`grayskull` makes recipes, and `rattler-build` makes packages from them"), ""),
     ("smithy", Refused("`conda-smithy` is a program of its own"), ""),
     ("pack", Refused("copy the prefix as it is, `COPY --from=builder /opt/conda/envs/NAME /opt/conda/envs/NAME`"), ""),
     ("compare", Refused("`mlconda diff` compares locks and prefixes"), ""),
-    ("sync", Refused("`mlconda install env.lock` makes an environment what its lock says"), ""),
+    ("sync", Refused("`mlconda install env.lock` makes an environment match its lock"), ""),
     ("doctor", Refused(VERIFY), ""),
     ("check", Refused(VERIFY), ""),
     ("verify", Refused(VERIFY), ""),
     ("inspect", Refused(VERIFY), ""),
     (
         "rename",
-        Refused("a prefix is written into its files: make the environment anew with `conda create --clone OLD -n NEW`"),
+        Refused(
+            "the path of a prefix is written into its files: create a new environment with `conda create --clone OLD -n NEW`",
+        ),
         "",
     ),
     ("index", Refused("mlconda makes no channels: `rattler-index` and `conda-index` do"), ""),
-    (
-        "package",
-        Refused("`mlconda verify` tells which files are no package's; `rattler-build` makes and unpacks packages"),
-        "",
-    ),
+    ("package", Refused("`mlconda verify` lists untracked files; `rattler-build` makes and unpacks packages"), ""),
     ("auth", Refused(LOGINS), ""),
     ("token", Refused(LOGINS), ""),
     ("server", Refused(LOGINS), ""),
@@ -116,26 +110,26 @@ pub(super) const VERBS: &[(&str, Verb, &str)] = &[
 ];
 
 const BUILDS: &str = "mlconda builds no packages: `rattler-build` and `conda-build` do";
-const VERIFY: &str = "`mlconda verify` tells whether an environment is what its records say";
-const LOGINS: &str = "logins stand in `~/.netrc`, or in the channel's URL by a variable";
-const TERMS: &str = "mlconda keeps no record of accepted terms: those of the channels hold for you all the same";
+const VERIFY: &str = "`mlconda verify` compares an environment with its records";
+const LOGINS: &str = "logins are read from `~/.netrc`, or from a variable in the channel's URL";
+const TERMS: &str = "mlconda does not record accepted terms; the terms of the channels still apply";
 
 /// What an option does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// It counts.
+    /// It has an effect.
     Counts,
-    /// Nothing, for what it asks for is so already.
+    /// It is accepted: mlconda already does what it asks for.
     Already,
-    /// Nothing, and that is worth a word.
+    /// It is accepted without effect, with a warning.
     Word(&'static str),
-    /// It cannot be: what to do instead.
+    /// It is refused; the text says what to do instead.
     Not(&'static str),
 }
 
 use Effect::{Already, Counts, Not, Word};
 
-/// An option: of which commands, its names, the name of its value if it has one, what it does, and its help.
+/// An option: its commands, its names, the name of its value, its effect, and its help.
 pub(super) struct Row(
     pub(super) u32,
     pub(super) &'static str,
@@ -170,26 +164,26 @@ const fn of(verb: Verb) -> u32 {
     }
 }
 
-/// What solves for specs.
+/// Commands that solve specs.
 const SPECS: u32 = of(Create) | of(Install) | of(Update);
-/// What solves.
+/// Commands that solve.
 const SOLVE: u32 = SPECS | of(EnvCreate) | of(EnvUpdate);
-/// What changes an environment.
+/// Commands that change an environment.
 const CHANGE: u32 = SOLVE | of(Remove) | of(EnvRemove);
-/// What names one environment.
+/// Commands with one environment.
 const ONE: u32 = CHANGE | of(Export) | of(List) | of(Run) | of(Activate) | of(Variables);
 const ALL: u32 = u32::MAX;
-/// What asks channels.
+/// Commands that load channels.
 const CHANNELS: u32 = SOLVE | of(Search) | of(Remove);
 
-/// The options. Names of one letter come first; the last name is the one by which the program asks for it.
+/// The options. One-letter names come first; the program uses the last name.
 pub(super) const ROWS: &[Row] = &[
     Row(
         ONE | of(Shell),
         "-n --name",
         "NAME",
         Counts,
-        "the environment's name: its prefix is `envs/NAME` under the root prefix; `base` is that itself",
+        "the environment's name: its prefix is `envs/NAME` under the root prefix; `base` is the root prefix",
     ),
     Row(ONE | of(Shell), "-p --prefix", "DIR", Counts, "the environment's directory"),
     Row(
@@ -197,9 +191,9 @@ pub(super) const ROWS: &[Row] = &[
         "-c --channel",
         "CHANNEL",
         Counts,
-        "look for packages here before the configured channels (repeatable)",
+        "search this channel before the configured ones (repeatable)",
     ),
-    Row(CHANNELS | of(Export), "-O --override-channels", "", Counts, "only the channels of `-c` count"),
+    Row(CHANNELS | of(Export), "-O --override-channels", "", Counts, "use only the channels of `-c`"),
     Row(
         CHANNELS,
         "--strict-channel-priority",
@@ -212,7 +206,7 @@ pub(super) const ROWS: &[Row] = &[
         "--no-channel-priority --disable-channel-priority",
         "",
         Counts,
-        "the newest version counts, whatever its channel",
+        "the newest version of all channels is used",
     ),
     Row(CHANNELS, "--no-strict-channel-priority --flexible-channel-priority", "", Counts, ""),
     Row(CHANNELS, "--channel-priority", "MODE", Counts, "strict, flexible or disabled [default: flexible, as conda]"),
@@ -225,7 +219,7 @@ pub(super) const ROWS: &[Row] = &[
         "match specs, an environment.yml, an @EXPLICIT list, a conda-lock.yml or a pixi.lock (repeatable)",
     ),
     Row(of(Export) | of(Config), "-f --file", "FILE", Counts, "the file to write"),
-    Row(of(Create), "--clone", "ENV", Counts, "copy this environment, a name or a directory"),
+    Row(of(Create), "--clone", "ENV", Counts, "copy this environment, given by name or directory"),
     Row(of(Create), "--no-default-packages", "", Already, ""),
     Row(of(EnvCreate), "--no-default-packages", "", Already, ""),
     Row(
@@ -233,60 +227,60 @@ pub(super) const ROWS: &[Row] = &[
         "--force --force-remove",
         "",
         Counts,
-        "replace an environment that is there; with `remove`, keep what needs the packages",
+        "replace an existing environment; with `remove`, keep packages that need the removed ones",
     ),
     Row(
         of(Install) | of(Update),
         "--force-reinstall",
         "",
         Counts,
-        "link the named packages anew, even if they are there",
+        "link the given packages again, even if they are installed",
     ),
     Row(of(Create), "--force-reinstall", "", Already, ""),
-    Row(of(EnvUpdate), "--prune --remove-old", "", Counts, "remove what the file does not ask for"),
+    Row(of(EnvUpdate), "--prune --remove-old", "", Counts, "remove packages that the file does not ask for"),
     Row(SPECS, "--prune", "", Already, ""),
-    Row(SPECS, "--no-deps", "", Counts, "the named packages only"),
-    Row(SPECS, "-o --deps-only --only-deps", "", Counts, "what the named packages need, and not these"),
+    Row(SPECS, "--no-deps", "", Counts, "install the given packages without dependencies"),
+    Row(SPECS, "-o --deps-only --only-deps", "", Counts, "install the dependencies of the given packages only"),
     Row(
         SPECS,
         "--no-update-dependencies --no-update-deps --freeze-installed",
         "",
         Counts,
-        "nothing that is installed may change",
+        "do not change installed packages",
     ),
-    Row(SPECS, "--update-dependencies --update-deps", "", Counts, "renew what the named packages need, too"),
-    Row(of(Install) | of(Update), "-a --all --update-all", "", Counts, "renew everything"),
+    Row(SPECS, "--update-dependencies --update-deps", "", Counts, "update the dependencies of the given packages too"),
+    Row(of(Install) | of(Update), "-a --all --update-all", "", Counts, "update all packages"),
     Row(SPECS, "-S --satisfied-skip-solve --update-specs", "", Already, ""),
-    Row(SPECS, "--no-pin", "", Counts, "do not look at conda-meta/pinned"),
-    Row(SPECS, "--no-py-pin", "", Counts, "python may become another minor version"),
+    Row(SPECS, "--no-pin", "", Counts, "ignore conda-meta/pinned"),
+    Row(SPECS, "--no-py-pin", "", Counts, "allow another minor version of python"),
     Row(SPECS, "--py-pin", "", Already, ""),
     Row(of(Install), "--revision", "N", Counts, "go back to this revision: `list --revisions` shows them"),
     Row(CHANGE, "--override-frozen", "", Counts, "change an environment even if it is marked as frozen"),
     Row(SOLVE, "--exclude-newer", "DATE", Counts, "leave out packages that are newer, as in 2024-05-31"),
-    Row(SOLVE, "--clobber", "", Word("a path that two packages have is told, and kept from one of them only"), ""),
+    Row(SOLVE, "--clobber", "", Word("a path that two packages have is reported, and comes from one of them"), ""),
     Row(SOLVE, "--environment-specifier --env-spec --format", "FORMAT", Already, ""),
-    Row(of(Remove), "-a --all", "", Counts, "remove the environment as a whole"),
-    Row(of(Remove), "--no-prune --no-prune-deps --keep-env", "", Counts, "keep what nothing needs any more"),
+    Row(of(Remove), "-a --all", "", Counts, "remove the whole environment"),
+    Row(of(Remove), "--no-prune --no-prune-deps --keep-env", "", Counts, "keep packages that are no longer needed"),
     Row(of(Remove), "--prune --no-pin --prune-deps", "", Already, ""),
-    Row(of(Remove), "--features", "", Not("conda gave features up: name the packages"), ""),
-    Row(CHANGE | of(Clean), "-d --dry-run", "", Counts, "say what would be done, and do nothing"),
-    Row(SOLVE | of(Remove), "--download-only", "", Counts, "put the packages into the cache, and install nothing"),
-    Row(SOLVE | of(Remove) | of(Search), "--offline", "", Counts, "do not ask the network"),
+    Row(of(Remove), "--features", "", Not("conda no longer has features: give package names"), ""),
+    Row(CHANGE | of(Clean), "-d --dry-run", "", Counts, "print the changes, and do nothing"),
+    Row(SOLVE | of(Remove), "--download-only", "", Counts, "download the packages into the cache, and install nothing"),
+    Row(SOLVE | of(Remove) | of(Search), "--offline", "", Counts, "do not use the network"),
     Row(
         SOLVE | of(Search) | of(Info) | of(List),
         "--subdir --platform",
         "PLATFORM",
         Counts,
-        "for this platform rather than this machine's",
+        "use this platform instead of this machine's",
     ),
     Row(
         of(Export),
         "--override-platforms --subdir --platform",
         "PLATFORM",
-        Not("what is installed is of one platform: `mlconda lock --platform` locks for others"),
+        Not("an environment has one platform: `mlconda lock --platform` locks for others"),
         "",
     ),
-    Row(SOLVE, "--copy --always-copy", "", Counts, "share no files with the cache"),
+    Row(SOLVE, "--copy --always-copy", "", Counts, "copy files from the cache instead of linking them"),
     Row(SOLVE, "--category", "NAME", Counts, "of a conda-lock.yml, this category besides `main` (repeatable)"),
     Row(SOLVE, "--no-pyc --no-compile-bytecode", "", Counts, "do not compile python modules"),
     Row(
@@ -297,22 +291,22 @@ pub(super) const ROWS: &[Row] = &[
         "",
     ),
     Row(SOLVE, "-m --mkdir", "", Counts, ""),
-    Row(SOLVE, "--relocate-prefix", "DIR", Not("install where the environment is to be used"), ""),
+    Row(SOLVE, "--relocate-prefix", "DIR", Not("install into the prefix where the environment is used"), ""),
     Row(CHANGE | of(Search), "--solver --experimental-solver", "NAME", Word("mlconda has one solver, its own"), ""),
     Row(CHANNELS, "-C --use-index-cache", "", Already, ""),
     Row(
         SOLVE | of(Search) | of(Remove),
         "--repodata-fn --repodata-ttl",
         "VALUE",
-        Word("repodata is always the channel's whole and newest"),
+        Word("the newest complete repodata is always used"),
         "",
     ),
-    Row(CHANNELS, "--use-local", "", Not("name the directory of the channel: `-c file:///path/to/conda-bld`"), ""),
+    Row(CHANNELS, "--use-local", "", Not("give the directory as a channel: `-c file:///path/to/conda-bld`"), ""),
     Row(
         CHANNELS,
         "-k --insecure",
         "",
-        Word("certificates are always checked; `SSL_CERT_FILE` names one to trust besides"),
+        Word("certificates are always checked; add trusted ones with `SSL_CERT_FILE`"),
         "",
     ),
     Row(
@@ -337,29 +331,29 @@ pub(super) const ROWS: &[Row] = &[
     Row(of(Info) | of(EnvList) | of(List), "--size", "", Word("`du -sh PREFIX` tells the size of an environment"), ""),
     Row(of(Info), "-s --system --license --unsafe-channels", "", Already, ""),
     Row(of(List), "--explicit", "", Counts, "an @EXPLICIT list of URLs"),
-    Row(of(List), "--md5", "", Counts, "with their md5, or sha256 where that is known only"),
+    Row(of(List), "--md5", "", Counts, "with their md5, or sha256 if there is no md5"),
     Row(of(List), "--sha256", "", Counts, "with their sha256"),
-    Row(of(List), "-e --export", "", Counts, "name=version=build, a line each"),
-    Row(of(List), "-c --canonical", "", Counts, "channel/subdir::name-version-build, a line each"),
-    Row(of(List), "-f --full-name", "", Counts, "the regex is the whole name"),
-    Row(of(List), "--no-pip", "", Counts, "leave out what pip has installed"),
+    Row(of(List), "-e --export", "", Counts, "name=version=build, one per line"),
+    Row(of(List), "-c --canonical", "", Counts, "channel/subdir::name-version-build, one per line"),
+    Row(of(List), "-f --full-name", "", Counts, "the regular expression must match the whole name"),
+    Row(of(List), "--no-pip", "", Counts, "leave out packages that pip installed"),
     Row(of(List), "--reverse", "", Counts, "in reverse order"),
     Row(of(List), "--show-channel-urls", "", Counts, "with the channel of each package"),
     Row(of(List), "--no-show-channel-urls", "", Already, ""),
-    Row(of(List), "--fields", "NAMES", Not("`list --json` has all that is known of each package"), ""),
-    Row(of(List), "--auth", "", Not("logins do not get into a list"), ""),
-    Row(of(List), "-r --revisions", "", Counts, "what each change of the environment did, out of its history"),
-    Row(of(Export), "--from-history", "", Counts, "only what was asked for"),
-    Row(of(Export), "--no-builds --no-build", "", Counts, "versions without builds"),
+    Row(of(List), "--fields", "NAMES", Not("`list --json` has all fields of each package"), ""),
+    Row(of(List), "--auth", "", Not("lists contain no logins"), ""),
+    Row(of(List), "-r --revisions", "", Counts, "the revisions in the history of the environment"),
+    Row(of(Export), "--from-history", "", Counts, "only the specs that were asked for"),
+    Row(of(Export), "--no-builds --no-build", "", Counts, "leave out the builds"),
     Row(of(Export), "--ignore-channels", "", Counts, "leave `channels:` out"),
     Row(of(Export), "--explicit", "", Counts, "an @EXPLICIT list of URLs"),
     Row(of(Export), "--format", "FORMAT", Counts, "yaml, json, explicit or requirements"),
     Row(of(Export), "--md5 --no-md5 --channel-subdir", "", Already, ""),
-    Row(of(Search), "-i --info", "", Counts, "tell all of each package"),
+    Row(of(Search), "-i --info", "", Counts, "print all fields of each package"),
     Row(of(Search), "-f --remote --pretty --full-name --spec --skip-flexible-search", "", Already, ""),
-    Row(of(Search), "-o --names-only --outdated", "", Not("`update --all --dry-run` tells what is newer"), ""),
+    Row(of(Search), "-o --names-only --outdated", "", Not("`update --all --dry-run` shows newer versions"), ""),
     Row(of(Search), "--canonical", "", Not("`search --json` has the channel, the version and the build of each"), ""),
-    Row(of(Search), "--reverse-dependency", "", Not("`mlconda why NAME` tells what needs a package"), ""),
+    Row(of(Search), "--reverse-dependency", "", Not("`mlconda why NAME` shows what needs a package"), ""),
     Row(of(Search), "--envs", "", Not("`conda list -n NAME` shows what one environment has"), ""),
     Row(of(Clean), "-a --all", "", Counts, "all of the cache"),
     Row(of(Clean), "-p --packages", "", Counts, "the packages"),
@@ -368,20 +362,26 @@ pub(super) const ROWS: &[Row] = &[
     Row(of(Clean), "-i --index-cache", "", Counts, "the repodata"),
     Row(of(Clean), "-c -l -s --logfiles --tempfiles --source-cache --locks --trash", "", Already, ""),
     Row(of(Run), "--cwd", "DIR", Counts, "change to this directory first"),
-    Row(of(Run), "-s --live-stream --no-capture-output", "", Already, "nothing is ever captured"),
+    Row(of(Run), "-s --live-stream --no-capture-output", "", Already, "output is never captured"),
     Row(of(Run), "-e --env", "NAME=VALUE", Counts, "set this variable (repeatable)"),
     Row(of(Run), "-a --attach", "STREAMS", Already, ""),
     Row(of(Run), "--debug-wrapper-scripts --dev", "", Already, ""),
-    Row(of(Run), "-d --detach", "", Not("the shell does that: put `&` behind the command"), ""),
-    Row(of(Run), "--clean-env --label", "", Not("`env -i` in front of it starts with no variables"), ""),
+    Row(of(Run), "-d --detach", "", Not("put `&` after the command in the shell"), ""),
+    Row(of(Run), "--clean-env --label", "", Not("put `env -i` before the command"), ""),
     Row(of(Shell) | of(Init), "-s --shell", "SHELL", Counts, "bash, zsh, fish or posix"),
-    Row(ALL, "-r --root-prefix", "DIR", Counts, "the root prefix, whose `envs/` holds environments by name"),
+    Row(ALL, "-r --root-prefix", "DIR", Counts, "the root prefix; its `envs/` holds the named environments"),
     Row(ALL, "--rc-file", "FILE", Counts, ""),
     Row(ALL, "--no-rc --no-env --no-config", "", Counts, "read no .condarc"),
-    Row(ALL, "-y --always-yes --yes", "", Counts, "replace an environment that is there; mlconda never asks back"),
-    Row(ALL, "-q --quiet", "", Counts, "say nothing but errors"),
-    Row(ALL, "--json", "", Counts, "tell what was done as JSON on stdout"),
-    Row(ALL, "--progress", "FORM", Counts, "how stderr tells what is done: words, or json, an event a line"),
+    Row(
+        ALL,
+        "-y --always-yes --yes",
+        "",
+        Counts,
+        "replace an existing environment; mlconda never asks for confirmation",
+    ),
+    Row(ALL, "-q --quiet", "", Counts, "print errors only"),
+    Row(ALL, "--json", "", Counts, "print the result as JSON on stdout"),
+    Row(ALL, "--progress", "FORM", Counts, "the format of stderr: words, or json with one event per line"),
     Row(ALL, "-v -vv -vvv --verbose --debug --trace --no-plugins --no-color --no-progress-bar", "", Already, ""),
     Row(ALL, "--console --log-level --lock-timeout", "VALUE", Already, ""),
     Row(ALL, "-h --help", "", Counts, "show this"),
@@ -397,13 +397,13 @@ impl Row {
         self.1.split(' ')
     }
 
-    /// The name by which the program asks for it: the last.
+    /// The name that the program uses: the last one.
     pub(super) fn key(&self) -> &'static str {
         self.1.rsplit(' ').next().unwrap_or(self.1)
     }
 }
 
-/// The help of a command, or of all.
+/// The help of a command, or the list of commands.
 pub(super) fn help(tool: Tool, verb: Option<Verb>, width: usize) -> String {
     let tool = tool.name();
     let mut text = String::new();
@@ -423,7 +423,7 @@ pub(super) fn help(tool: Tool, verb: Option<Verb>, width: usize) -> String {
         }
         let _ = write!(
             text,
-            "\n`{tool} COMMAND --help` tells the options;\n`mlconda --help` is what mlconda does besides.\n"
+            "\n`{tool} COMMAND --help` shows its options;\n`mlconda --help` lists mlconda's own commands.\n"
         );
         return text;
     };
@@ -436,7 +436,7 @@ pub(super) fn help(tool: Tool, verb: Option<Verb>, width: usize) -> String {
         let names = format!("{} {}", names.join(", "), row.2);
         let _ = writeln!(text, "  {}\n        {}", wrapped(names.trim_end(), 6, width), wrapped(row.4, 8, width));
     }
-    let others = "Other options of conda's are accepted where they make no difference, and refused where they do.";
+    let others = "Other options of conda are accepted if they change nothing here; all others are errors.";
     let _ = writeln!(text, "\n{}", wrapped(others, 0, width));
     text
 }

@@ -1,5 +1,5 @@
-//! `remove` and `env remove`. Packages go with what needs them, and with what nothing needs any more then; nothing is solved
-//! for that, and no channel is asked.
+//! `remove` and `env remove`. Packages are removed with those that need them, and with dependencies that are no longer needed.
+//! This needs no solve and no channel.
 
 use std::{collections::BTreeSet, path::Path, process::ExitCode};
 
@@ -17,7 +17,7 @@ use super::{
     channels::Channels,
     engine::{Change, apply, check_frozen, remove_prefix},
     environments::{Wanted, target},
-    goal::{Inputs, There, name_of, record_name},
+    goal::{Inputs, InstalledState, name_of, record_name},
     is_own,
     line::Line,
     options::Verb,
@@ -36,7 +36,7 @@ pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> 
     let channels = Channels::of(line, context)?;
     let inputs = Inputs::of(line, Verb::Remove, context)?;
     let prefix = target(line, Wanted::OrActive, context)?;
-    let there = There::read(prefix.clone(), &channels, context)?;
+    let state = InstalledState::read(prefix.clone(), &channels, context)?;
     let path = prefix.path().display();
     if !prefix.is_environment() {
         return Err(CliError::world(
@@ -45,23 +45,23 @@ pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> 
         ));
     }
     if inputs.specs.is_empty() && !line.has("--all") {
-        return Err(CliError::Usage("no package is named: `remove NAME…`, or `remove --all`".to_owned()));
+        return Err(CliError::Usage("no package is given: `remove NAME…`, or `remove --all`".to_owned()));
     }
     let options = channels.options(&channels.known(), ChannelRule::ExtraOnly, context);
-    let goes = goes(line, &there, &Environment::from_specs(&inputs.specs, &options)?.requirements)?;
-    let unasked = there.unasked();
-    let asked = there.asked.keys().map(String::as_str).chain(unasked).filter(|name| !goes.contains(name));
+    let goes = goes(line, &state, &Environment::from_specs(&inputs.specs, &options)?.requirements)?;
+    let unasked = state.unasked();
+    let asked = state.asked.keys().map(String::as_str).chain(unasked).filter(|name| !goes.contains(name));
     let keeps_all = line.has("--force-remove") || line.has("--keep-env");
-    let stays = if keeps_all { there.names() } else { there.closure(asked) };
-    let stay = there.records.iter().filter(|record| {
+    let stays = if keeps_all { state.names() } else { state.closure(asked) };
+    let stay = state.records.iter().filter(|record| {
         let name = record_name(record);
         stays.contains(name) && !goes.contains(name)
     });
     let stay: Vec<RepoDataRecord> = stay.map(|record| record.repodata_record.clone()).collect();
     let host = Host::detect(Path::new("/"));
-    let subdirs = there.records.iter().filter_map(|record| record.repodata_record.package_record.subdir.parse().ok());
+    let subdirs = state.records.iter().filter_map(|record| record.repodata_record.package_record.subdir.parse().ok());
     let platform = subdirs.into_iter().find(|subdir| *subdir != Subdir::NoArch).unwrap_or(host.platform);
-    let left = there.asked.iter().filter(|(name, _)| !goes.contains(name.as_str()));
+    let left = state.asked.iter().filter(|(name, _)| !goes.contains(name.as_str()));
     let lock = Lock { specs: left.map(|(_, asked)| shown(asked)).collect(), ..Lock::of_records(platform, &stay)? };
     let removed = goes.iter().map(|name| (*name).to_owned()).collect();
     let revision = Revision::Change { updated: Vec::new(), removed, neutered: Vec::new() };
@@ -79,26 +79,27 @@ pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> 
     apply(change, line, &host, context)
 }
 
-/// The packages that are meant, and those that need them.
-fn goes<'a>(line: &Line, there: &'a There, specs: &[Requirement]) -> Result<BTreeSet<&'a str>, CliError> {
+/// The given packages, and those that need them.
+fn goes<'a>(line: &Line, state: &'a InstalledState, specs: &[Requirement]) -> Result<BTreeSet<&'a str>, CliError> {
     let is_meant = |record: &&PrefixRecord| {
         let name = record_name(record);
         let package = &record.repodata_record.package_record;
         line.has("--all")
             || specs.iter().any(|each| name_of(each).as_deref() == Some(name) && each.spec.matches(package))
     };
-    let mut goes: BTreeSet<&str> = there.records.iter().filter(is_meant).map(record_name).collect();
-    let is_there = |each: &Requirement| name_of(each).is_some_and(|name| goes.contains(name.as_str()) || is_own(&name));
-    let missing: Vec<&str> = specs.iter().filter(|each| !is_there(each)).map(|each| each.text.as_str()).collect();
+    let mut goes: BTreeSet<&str> = state.records.iter().filter(is_meant).map(record_name).collect();
+    let is_installed =
+        |each: &Requirement| name_of(each).is_some_and(|name| goes.contains(name.as_str()) || is_own(&name));
+    let missing: Vec<&str> = specs.iter().filter(|each| !is_installed(each)).map(|each| each.text.as_str()).collect();
     if !missing.is_empty() {
         let verb = if missing.len() == 1 { "is" } else { "are" };
-        let path = there.prefix.path().display();
+        let path = state.prefix.path().display();
         let message = format!("{} {verb} not installed in `{path}`", list(&missing));
         return Err(CliError::world(message, "`list` shows what is"));
     }
     while !line.has("--force-remove") {
-        let stay: Vec<&str> = there.names().difference(&goes).copied().collect();
-        let needs: Vec<&str> = stay.into_iter().filter(|name| !there.needs(name).is_disjoint(&goes)).collect();
+        let stay: Vec<&str> = state.names().difference(&goes).copied().collect();
+        let needs: Vec<&str> = stay.into_iter().filter(|name| !state.needs(name).is_disjoint(&goes)).collect();
         if needs.is_empty() {
             break;
         }
@@ -107,20 +108,19 @@ fn goes<'a>(line: &Line, there: &'a There, specs: &[Requirement]) -> Result<BTre
     Ok(goes)
 }
 
-/// Removes an environment as a whole.
+/// Removes a whole environment.
 pub(super) fn environment(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
     let prefix: Prefix = match line.words()?.as_slice() {
         [] => target(line, Wanted::Named(None), context)?,
         _ => {
-            let message =
-                "an environment that is removed as a whole is named by `-n NAME` or `-p DIR`, and no package with it";
+            let message = "to remove a whole environment, give `-n NAME` or `-p DIR`, and no package";
             return Err(CliError::Usage(message.to_owned()));
         }
     };
     let (path, root) = (prefix.path(), &context.settings.root_prefix);
     if path == root || root.starts_with(path) {
-        let message = format!("the root prefix `{}` is not removed", path.display());
-        return Err(CliError::world(message, "`remove NAME…` removes packages of it"));
+        let message = format!("the root prefix `{}` cannot be removed", path.display());
+        return Err(CliError::world(message, "remove its packages with `remove NAME…`"));
     }
     if !prefix.is_environment() {
         let message = format!("there is no environment in `{}`", path.display());
@@ -131,7 +131,7 @@ pub(super) fn environment(line: &Line, context: &Context) -> Result<ExitCode, Cl
         context.ui.say(&format!("Would remove `{}`.", path.display()));
     } else {
         remove_prefix(&prefix)?;
-        context.ui.say(&format!("`{}` is removed.", path.display()));
+        context.ui.say(&format!("`{}` was removed.", path.display()));
     }
     if line.has("--json") {
         context

@@ -1,4 +1,4 @@
-//! `list --revisions` and `install --revision N`: what an environment's history tells, and the way back.
+//! `list --revisions` and `install --revision N`: the history of an environment, and how to restore a revision.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,7 +18,7 @@ use super::{
     channels::Channels,
     engine::{self, Change, apply},
     environments,
-    goal::{Goal, Inputs, There},
+    goal::{Goal, Inputs, InstalledState},
     line::Line,
     options::Verb,
 };
@@ -54,7 +54,7 @@ impl<'a> Package<'a> {
     }
 }
 
-/// What came and what went, by the name of the package.
+/// Added and removed packages, by name.
 fn sides(revision: &PastRevision) -> [BTreeMap<&str, Package<'_>>; 2] {
     ['+', '-'].map(|sign| {
         let packages = revision.changes.iter().filter_map(|line| Package::of(line.strip_prefix(sign)?));
@@ -133,36 +133,36 @@ pub(super) fn restore(
     context: &Context,
 ) -> Result<ExitCode, CliError> {
     if !line.operands.is_empty() || line.has("--file") {
-        let message = "`--revision` brings a whole state back: neither match specs nor files stand with it";
+        let message = "`--revision` restores a whole revision: give no match specs and no files with it";
         return Err(CliError::Usage(message.to_owned()));
     }
     let (prefix, _) = engine::place(line, Verb::Install, None, context)?;
     let revisions = export::revisions(&prefix)?;
     let until = number.parse().ok().and_then(|number: usize| revisions.get(..=number));
-    let (Some(until), Some(there)) = (until, revisions.last()) else {
+    let (Some(until), Some(state)) = (until, revisions.last()) else {
         let message = format!("`{}` has no revision `{number}`", prefix.path().display());
-        return Err(CliError::world(message, "`list --revisions` shows those that there are"));
+        return Err(CliError::world(message, "`list --revisions` shows the revisions"));
     };
     let packages = export::packages_after(until);
     let packages: Vec<Package<'_>> = packages.iter().filter_map(|text| Package::of(text)).collect();
-    let now = there.requested.clone();
+    let now = state.requested.clone();
     let asked = until.last().map(|revision| revision.requested.clone()).unwrap_or_default();
-    let there = There::read(prefix.clone(), channels, context)?;
+    let state = InstalledState::read(prefix.clone(), channels, context)?;
     let spec = |package: &Package<'_>| {
         let Package { channel, name, version, build } = package;
-        let is_there = there.record(name).is_some_and(|record| {
+        let is_installed = state.record(name).is_some_and(|record| {
             let record = &record.repodata_record.package_record;
             record.version.as_str() == *version && record.build == *build
         });
-        let channel = if is_there || *channel == "<unknown>" { String::new() } else { format!("{channel}::") };
+        let channel = if is_installed || *channel == "<unknown>" { String::new() } else { format!("{channel}::") };
         format!("{channel}{name}=={version}={build}")
     };
     let inputs = Inputs { specs: packages.iter().map(spec).collect(), ..Inputs::default() };
     let goal = Goal::of(&inputs, channels, context)?;
     let mut whole = line.clone();
     whole.options.extend(["--remove-old", "--no-pin"].map(|key| (key, String::new())));
-    let mut lock = engine::solve::solve(&whole, Verb::Install, &goal, Some(&there), channels, platform, context)?.lock;
-    // What was taken out by force stays out.
+    let mut lock = engine::solve::solve(&whole, Verb::Install, &goal, Some(&state), channels, platform, context)?.lock;
+    // A package that was removed with `--force` stays removed.
     let names: BTreeSet<&str> = packages.iter().map(|package| package.name).collect();
     lock.packages.retain(|package| names.contains(package.name.as_str()));
     lock.specs = asked.clone();

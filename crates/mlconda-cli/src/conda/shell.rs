@@ -1,5 +1,5 @@
-//! The words of conda that are about the shell and its configuration: `config`, `init`, `activate`, `deactivate`, `shell` and
-//! `shell.bash`. They are the same under each name, but `mlconda init` without a shell, which begins an environment.yml.
+//! conda's commands for shells and configuration: `config`, `init`, `activate`, `deactivate`, `shell` and `shell.bash`. They are
+//! the same under every name of the program, except `mlconda init` without a shell, which creates an environment.yml.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -15,11 +15,11 @@ use crate::{
     report, shells,
 };
 
-/// The names by which the program may be called besides its own.
+/// The other names of the program.
 pub(crate) const NAMES: [&str; 3] = ["conda", "mamba", "micromamba"];
 
-/// A command line, with `mlconda conda …` as what `conda …` is.
-pub(crate) fn strip_prefix_word(mut arguments: Vec<OsString>) -> Vec<OsString> {
+/// Makes `conda …` of `mlconda conda …`.
+pub(crate) fn without_own_name(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let is_own = |word: &OsString| name(word) == Some("mlconda");
     let is_name = |word: &OsString| NAMES.iter().any(|name| word == name);
     if arguments.first().is_some_and(is_own) && arguments.get(1).is_some_and(is_name) {
@@ -32,7 +32,7 @@ fn name(program: &OsString) -> Option<&str> {
     Path::new(program).file_name().and_then(OsStr::to_str)
 }
 
-/// Carries a command line out, if it is one of these.
+/// Runs a command line, if it is one of these.
 pub(crate) fn main(arguments: &[OsString]) -> Option<ExitCode> {
     let (program, rest) = arguments.split_first()?;
     let tool = name(program).and_then(|name| NAMES.into_iter().find(|known| *known == name)).unwrap_or("mlconda");
@@ -68,7 +68,7 @@ pub(crate) fn main(arguments: &[OsString]) -> Option<ExitCode> {
     Some(outcome.unwrap_or_else(|error: CliError| report::report(&error, &context)))
 }
 
-/// The place of the first word that is no option.
+/// The index of the first argument that is not an option.
 fn verb(arguments: &[OsString]) -> Option<usize> {
     let mut place = 0;
     loop {
@@ -81,7 +81,7 @@ fn verb(arguments: &[OsString]) -> Option<usize> {
     }
 }
 
-/// The root prefix that was typed.
+/// The value of `--root-prefix`.
 fn root<'a>(words: impl Iterator<Item = &'a OsString>) -> Option<PathBuf> {
     let mut words = words;
     while let Some(word) = words.next() {

@@ -102,16 +102,16 @@ fn lines_mean_what_they_mean_to_conda() {
     Run --cwd=/srv --name=web gunicorn -w 4 app:app
     List --explicit --md5 --prefix=/opt/env
     Export --no-build --file=out.yml
-    Install numpy (`-k` changes nothing: certificates are always checked; `SSL_CERT_FILE` names one to trust besides) (`--solver` changes nothing: mlconda has one solver, its own)
+    Install numpy (`-k` changes nothing: certificates are always checked; add trusted ones with `SSL_CERT_FILE`) (`--solver` changes nothing: mlconda has one solver, its own)
     EnvList
     Activate web
     refused: World { message: "there is no command `env frobnicate`", hint: Some("there is `env create`, `env update`, `env remove`, `env list`, `env export`, `env config`") }
-    refused: Usage("there is no option `-z`; `conda install --help` has them")
+    refused: Usage("there is no option `-z`; `conda install --help` lists them")
     Install --name=copy
-    refused: Usage("a value is missing behind `--file`: FILE")
+    refused: Usage("a value is missing after `--file`: FILE")
     Refused("mlconda builds no packages: `rattler-build` and `conda-build` do")
     Nothing("nothing was built here")
-    Nothing("mlconda keeps no record of accepted terms: those of the channels hold for you all the same")
+    Nothing("mlconda does not record accepted terms; the terms of the channels still apply")
     Variables --name=x vars set LANG=C.UTF-8 A=1
     Install --root-prefix=/opt/conda --prefix=/opt/conda --yes jupyter_core mamba python=3.12.*
     Install --freeze-installed --prefix=/opt/x --channel=nvidia/label/cuda-11.8.0 cuda
@@ -123,13 +123,13 @@ fn lines_mean_what_they_mean_to_conda() {
     Create --override-channels --channel=conda-forge --exclude-newer=2024-05-31 --name=x xz
     Remove --yes --name=x xz
     Search numpy
-    refused: World { message: "`--outdated` is not to be had", hint: Some("`update --all --dry-run` tells what is newer") }
+    refused: World { message: "`--outdated` is not supported", hint: Some("`update --all --dry-run` shows newer versions") }
     Install --help
     -
-    Refused("`grayskull` makes recipes, and `rattler-build` packages of them")
-    Refused("logins stand in `~/.netrc`, or in the channel's URL by a variable")
+    Refused("`grayskull` makes recipes, and `rattler-build` makes packages from them")
+    Refused("logins are read from `~/.netrc`, or from a variable in the channel's URL")
     Clean --tarballs --index-cache --packages --yes
-    refused: World { message: "`--platform` is not to be had", hint: Some("what is installed is of one platform: `mlconda lock --platform` locks for others") }
+    refused: World { message: "`--platform` is not supported", hint: Some("an environment has one platform: `mlconda lock --platform` locks for others") }
     EnvUpdate --file=/tmp/env.yml --name=base
     "#);
 }

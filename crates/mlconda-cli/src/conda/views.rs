@@ -1,4 +1,4 @@
-//! What scripts read: `list`, `env export` and `search`, in conda's own form.
+//! `list`, `env export` and `search`, in conda's form, which scripts read.
 
 use std::{path::Path, process::ExitCode, time::SystemTime};
 
@@ -28,7 +28,7 @@ use crate::{
     progress::Display,
 };
 
-/// How many packages a pattern may mean.
+/// The largest number of packages that a pattern may match.
 const MOST: usize = 200;
 
 /// `list`
@@ -38,7 +38,7 @@ pub(super) fn list(line: &Line, context: &Context) -> Result<ExitCode, CliError>
     let pattern = match words.as_slice() {
         [] => None,
         [pattern] => Some(matcher(pattern, line.has("--full-name"))?),
-        _ => return Err(CliError::Usage("one regular expression at most: `list numpy`".to_owned())),
+        _ => return Err(CliError::Usage("give at most one regular expression: `list numpy`".to_owned())),
     };
     let is_meant = |name: &str| pattern.as_ref().is_none_or(|pattern| pattern.matches(name));
     let mut records = prefix.records()?;
@@ -65,16 +65,16 @@ pub(super) fn list(line: &Line, context: &Context) -> Result<ExitCode, CliError>
     Ok(ExitCode::SUCCESS)
 }
 
-/// A regular expression that names match in any part, whatever their case.
+/// A regular expression for any part of a name, in any case.
 fn matcher(pattern: &str, whole: bool) -> Result<StringMatcher, CliError> {
     let text = if whole { format!("^(?i)(?:{pattern})$") } else { format!("^(?i).*(?:{pattern}).*$") };
-    text.parse().map_err(|_| CliError::Usage(format!("`{pattern}` is no regular expression")))
+    text.parse().map_err(|_| CliError::Usage(format!("`{pattern}` is not a regular expression")))
 }
 
 const HEAD: &str =
     "# This file may be used to create an environment using:\n# $ conda create --name <env> --file <this file>\n";
 
-/// A line each.
+/// One line per package.
 fn explicit(line: &Line, records: &[PrefixRecord], shown: &[Package<'_>]) -> String {
     let subdirs = shown.iter().map(|package| package.platform).find(|platform| *platform != "noarch");
     let mut text = format!("{HEAD}# platform: {}\n", subdirs.unwrap_or("noarch"));
@@ -171,7 +171,7 @@ pub(super) fn export(line: &Line, context: &Context) -> Result<ExitCode, CliErro
     Ok(ExitCode::SUCCESS)
 }
 
-/// The form in which an environment is exported: told, or meant by the name of the file.
+/// The format of an export: given, or by the name of the file.
 fn format(line: &Line) -> Result<&'static str, CliError> {
     let file = line.value("--file").unwrap_or_default();
     match line.value("--format") {
@@ -185,7 +185,7 @@ fn format(line: &Line) -> Result<&'static str, CliError> {
         Some("requirements" | "reqs" | "txt") => Ok("requirements"),
         Some(other) => {
             let known = "`yaml`, `json`, `explicit` and `requirements`";
-            Err(CliError::Usage(format!("`{other}` is no format of `export`: there are {known}")))
+            Err(CliError::Usage(format!("`{other}` is not a format of `export`: there are {known}")))
         }
     }
 }
@@ -206,7 +206,7 @@ pub(super) fn search(line: &Line, context: &Context) -> Result<ExitCode, CliErro
     let is_pattern = word.contains('*') && !word.contains(['=', '<', '>', ' ', '[']);
     let mut environment = Environment::from_specs(if is_pattern { &[] } else { std::slice::from_ref(word) }, &options)?;
     if is_pattern {
-        let pattern: StringMatcher = word.parse().map_err(|_| CliError::Usage(format!("`{word}` is no pattern")))?;
+        let pattern: StringMatcher = word.parse().map_err(|_| CliError::Usage(format!("`{word}` is not a pattern")))?;
         let all = load(&environment, &channels, platform, context)?;
         let meant: Vec<&str> =
             all.package_names().into_iter().filter(|name| pattern.matches(name)).take(MOST).collect();
@@ -227,7 +227,7 @@ pub(super) fn search(line: &Line, context: &Context) -> Result<ExitCode, CliErro
         let message = format!("no channel has `{word}` for `{platform}`");
         return Err(CliError::world(
             message,
-            format!("searched: {}; `search '*NAME*'` looks for parts of names", names.join(", ")),
+            format!("searched: {}; `search '*NAME*'` finds parts of names", names.join(", ")),
         ));
     }
     match line.has("--json") {
@@ -256,7 +256,7 @@ fn load(
     Ok(context.block_on_or_end(loading)??)
 }
 
-/// The channel of a record, as people write it.
+/// The name of a record's channel.
 fn channel(record: &RepoDataRecord) -> String {
     let url = network::redact(&record.url);
     let base = url.rsplitn(3, '/').nth(2).unwrap_or(&url);

@@ -1,4 +1,4 @@
-//! `conda config`, and `mamba config` with its words: reads and changes `.condarc` files.
+//! `conda config` and `mamba config`: read and change `.condarc` files.
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
@@ -8,9 +8,9 @@ use serde_json::{Value as Json, json};
 use super::{Condarc, LISTS, MAPPINGS, VALUES, output, read};
 use crate::{context::Context, error::CliError, text::list};
 
-/// What is to be done.
+/// The action.
 #[derive(Debug)]
-enum Wish {
+enum Action {
     Put(InsertPosition, String, String),
     Set(String, String),
     Remove(String, String),
@@ -18,19 +18,19 @@ enum Wish {
     Get(Vec<String>),
     Show(Vec<String>),
     Sources,
-    /// Nothing: every file is read, and what is wrong with one is told.
+    /// Read every file, and report errors.
     Validate,
 }
 
-/// Which file is meant.
+/// The file to change.
 #[derive(Debug, Default)]
 struct Line {
-    wishes: Vec<Wish>,
+    wishes: Vec<Action>,
     file: Option<PathBuf>,
     is_json: bool,
 }
 
-/// Carries out a command line, from behind the word `config`.
+/// Runs a command line, which begins after `config`.
 pub(crate) fn run(arguments: &[OsString], context: &Context) -> Result<ExitCode, CliError> {
     let text = |word: &OsString| {
         let message = || format!("`{}` is not UTF-8 text", word.display());
@@ -42,10 +42,10 @@ pub(crate) fn run(arguments: &[OsString], context: &Context) -> Result<ExitCode,
         return Ok(ExitCode::SUCCESS);
     }
     let line = Line::parse(words, context)?;
-    let (reading, writing): (Vec<Wish>, Vec<Wish>) = line
+    let (reading, writing): (Vec<Action>, Vec<Action>) = line
         .wishes
         .into_iter()
-        .partition(|wish| matches!(wish, Wish::Get(_) | Wish::Show(_) | Wish::Sources | Wish::Validate));
+        .partition(|wish| matches!(wish, Action::Get(_) | Action::Show(_) | Action::Sources | Action::Validate));
     let user = || context.settings.home.as_ref().map(|home| home.join(".condarc"));
     let file = line.file.clone().or_else(user).ok_or_else(|| {
         CliError::Usage("there is no home directory: name the file with `--file FILE` or `--system`".to_owned())
@@ -59,7 +59,7 @@ pub(crate) fn run(arguments: &[OsString], context: &Context) -> Result<ExitCode,
         if text.to_text() != before.to_text() {
             file.parent().map_or(Ok(()), fs_err::create_dir_all)?;
             if file.parent() == Some(&context.settings.root_prefix) {
-                // An installation takes a directory with this one for a prefix.
+                // Otherwise an installation refuses the directory, because it is not empty and not a prefix.
                 fs_err::create_dir_all(context.settings.root_prefix.join("conda-meta"))?;
             }
             context.write(&file, &text.to_text())?;
@@ -71,9 +71,9 @@ pub(crate) fn run(arguments: &[OsString], context: &Context) -> Result<ExitCode,
     let all = || line.file.as_ref().map_or_else(|| Condarc::read(&context.settings), |file| Condarc::read_only(file));
     for wish in reading {
         let told = match wish {
-            Wish::Get(keys) => output::get(&Condarc::read_only(&file)?, &keys, line.is_json.then_some(&file)),
-            Wish::Show(keys) => output::show(&all()?, &keys, line.is_json, &context.settings)?,
-            Wish::Sources => output::sources(&all()?, line.is_json),
+            Action::Get(keys) => output::get(&Condarc::read_only(&file)?, &keys, line.is_json.then_some(&file)),
+            Action::Show(keys) => output::show(&all()?, &keys, line.is_json, &context.settings)?,
+            Action::Sources => output::sources(&all()?, line.is_json),
             _ => all().map(|_| String::new())?,
         };
         context.ui.data(told)?;
@@ -92,7 +92,7 @@ impl Line {
                 _ => (word, None),
             };
             let name = word.strip_prefix("--").map(str::to_owned);
-            // mamba's words stand first, without dashes.
+            // mamba's actions come first, without dashes.
             let is_verb = name.is_none() && !word.starts_with('-') && std::mem::take(&mut verb);
             let Some(name) = name.or_else(|| is_verb.then(|| word.clone())) else {
                 if word == "-f" {
@@ -104,15 +104,15 @@ impl Line {
             };
             let mut value = || joined.take().map_or_else(|| next(&mut words, &word), Ok);
             let wish = match name.as_str() {
-                "add" | "prepend" => Wish::Put(InsertPosition::First, value()?, next(&mut words, &word)?),
-                "append" => Wish::Put(InsertPosition::Last, value()?, next(&mut words, &word)?),
-                "set" => Wish::Set(value()?, next(&mut words, &word)?),
-                "remove" => Wish::Remove(value()?, next(&mut words, &word)?),
-                "remove-key" => Wish::RemoveKey(value()?),
-                "get" => Wish::Get(joined.into_iter().chain(keys(&mut words)).collect()),
-                "show" | "list" => Wish::Show(joined.into_iter().chain(keys(&mut words)).collect()),
-                "show-sources" | "sources" => Wish::Sources,
-                "validate" => Wish::Validate,
+                "add" | "prepend" => Action::Put(InsertPosition::First, value()?, next(&mut words, &word)?),
+                "append" => Action::Put(InsertPosition::Last, value()?, next(&mut words, &word)?),
+                "set" => Action::Set(value()?, next(&mut words, &word)?),
+                "remove" => Action::Remove(value()?, next(&mut words, &word)?),
+                "remove-key" => Action::RemoveKey(value()?),
+                "get" => Action::Get(joined.into_iter().chain(keys(&mut words)).collect()),
+                "show" | "list" => Action::Show(joined.into_iter().chain(keys(&mut words)).collect()),
+                "show-sources" | "sources" => Action::Sources,
+                "validate" => Action::Validate,
                 "system" => {
                     line.file = Some(settings.root_prefix.join(".condarc"));
                     continue;
@@ -140,32 +140,32 @@ impl Line {
             };
             line.wishes.push(wish);
         }
-        let nothing = "`config` is not told what to do; `config --help` tells what it does";
+        let nothing = "`config` needs an action; `config --help` lists them";
         if line.wishes.is_empty() { Err(CliError::Usage(nothing.to_owned())) } else { Ok(line) }
     }
 }
 
 fn not_available(word: &str) -> CliError {
     CliError::world(
-        format!("`config {word}` is not to be had"),
-        "`config --show` tells what counts; conda's documentation describes the keys",
+        format!("`config {word}` is not supported"),
+        "`config --show` shows the settings; conda's documentation describes the keys",
     )
 }
 
 fn unknown(word: &str) -> CliError {
-    CliError::Usage(format!("`config` does not know `{word}`; `config --help` tells what it does"))
+    CliError::Usage(format!("`config` has no action `{word}`; `config --help` lists the actions"))
 }
 
 fn next(words: &mut impl Iterator<Item = String>, option: &str) -> Result<String, CliError> {
-    words.next().ok_or_else(|| CliError::Usage(format!("a word is missing behind `{option}`")))
+    words.next().ok_or_else(|| CliError::Usage(format!("a value is missing after `{option}`")))
 }
 
-/// The words up to the next option.
+/// The arguments up to the next option.
 fn keys(words: &mut std::iter::Peekable<impl Iterator<Item = String>>) -> Vec<String> {
     std::iter::from_fn(|| words.next_if(|word| !word.starts_with('-'))).collect()
 }
 
-/// A value as it was typed: a boolean, a number, or a string.
+/// A value: a boolean, a number, or a string.
 pub(super) fn value(text: &str) -> Json {
     match text.to_lowercase().as_str() {
         "true" | "yes" | "on" | "y" => json!(true),
@@ -174,9 +174,9 @@ pub(super) fn value(text: &str) -> Json {
     }
 }
 
-fn change(text: &mut YamlEditor, wish: Wish, context: &Context) -> Result<(), CliError> {
+fn change(text: &mut YamlEditor, wish: Action, context: &Context) -> Result<(), CliError> {
     let path = |key: &str| key.split('.').map(str::to_owned).collect::<Vec<String>>();
-    let (Wish::Put(_, key, _) | Wish::Set(key, _) | Wish::Remove(key, _) | Wish::RemoveKey(key)) = &wish else {
+    let (Action::Put(_, key, _) | Action::Set(key, _) | Action::Remove(key, _) | Action::RemoveKey(key)) = &wish else {
         return Ok(());
     };
     let keys = path(key);
@@ -186,21 +186,21 @@ fn change(text: &mut YamlEditor, wish: Wish, context: &Context) -> Result<(), Cl
     let old = keys.iter().try_fold(&json, |json, key| json.get(*key));
     let items = || old.map(super::texts).unwrap_or_default();
     match &wish {
-        Wish::Put(place, key, item) => {
+        Action::Put(place, key, item) => {
             if let Some(index) = items().iter().position(|known| known == item) {
                 let end = if *place == InsertPosition::First { "top" } else { "bottom" };
-                context.ui.warn(&format!("`{item}` is in the list `{key}` already, and moves to its {end}"));
+                context.ui.warn(&format!("`{item}` is already in the list `{key}`, and moves to its {end}"));
                 text.remove(&keys, index)?;
             }
             text.insert(&keys, item, *place)?;
         }
-        Wish::Set(_, new) => text.set(&keys, &value(new))?,
-        Wish::Remove(key, item) if key == "channels" && item == "defaults" && !items().contains(item) => {
+        Action::Set(_, new) => text.set(&keys, &value(new))?,
+        Action::Remove(key, item) if key == "channels" && item == "defaults" && !items().contains(item) => {
             context.ui.say(
-                "`channels` does not name `defaults`, so nothing is removed; they count where no channel is named.",
+                "`channels` does not name `defaults`, so nothing is removed; they are used if no channel is configured.",
             );
         }
-        Wish::Remove(key, item) => {
+        Action::Remove(key, item) => {
             let index = items().iter().position(|known| known == item).ok_or_else(|| CliError::World {
                 message: format!("the list `{key}` does not have `{item}`"),
                 hint: (!items().is_empty()).then(|| format!("it has {}", list(&items()))),
@@ -215,54 +215,52 @@ fn change(text: &mut YamlEditor, wish: Wish, context: &Context) -> Result<(), Cl
     Ok(())
 }
 
-/// Refuses what is no use of a key, and says what has no effect.
-fn check(wish: &Wish, keys: &[&str], context: &Context) -> Result<(), CliError> {
+/// An error for a wrong use of a key, and a warning for keys without effect.
+fn check(wish: &Action, keys: &[&str], context: &Context) -> Result<(), CliError> {
     let key = keys.first().copied().unwrap_or_default();
     let is_list = LISTS.contains(&key);
     match wish {
-        Wish::Set(_, value) if is_list => {
-            return Err(CliError::Usage(format!(
-                "`{key}` is a list: `config --add {key} {value}` puts `{value}` into it"
-            )));
+        Action::Set(_, value) if is_list => {
+            return Err(CliError::Usage(format!("`{key}` is a list: `config --add {key} {value}` adds `{value}`")));
         }
-        Wish::Put(_, _, value) if VALUES.contains(&key) => {
+        Action::Put(_, _, value) if VALUES.contains(&key) => {
             return Err(CliError::Usage(format!("`{key}` has one value: `config --set {key} {value}` sets it")));
         }
-        Wish::Set(_, value) if key == "channel_priority" => {
+        Action::Set(_, value) if key == "channel_priority" => {
             let known = ["strict", "flexible", "disabled", "true", "false"];
             if !known.contains(&value.to_lowercase().as_str()) {
                 return Err(CliError::Usage(format!(
-                    "`{value}` is no channel priority: there are `strict`, `flexible` and `disabled`"
+                    "`{value}` is not a channel priority: there are `strict`, `flexible` and `disabled`"
                 )));
             }
         }
-        Wish::RemoveKey(_) | Wish::Remove(..) => return Ok(()),
+        Action::RemoveKey(_) | Action::Remove(..) => return Ok(()),
         _ => {}
     }
     let without_effect = match (key, wish) {
         ("envs_dirs", _) => "environments by name are in `envs/` under the root prefix; `-p DIR` names one elsewhere",
-        ("pinned_packages", _) => "name the packages with their versions in the command, or in an environment.yml",
+        ("pinned_packages", _) => "give the versions in the command, or in an environment.yml",
         ("disallowed_packages" | "allowlist_channels" | "denylist_channels", _) => {
-            "packages come from all channels that are named"
+            "packages come from all given channels"
         }
-        ("ssl_verify", Wish::Set(_, new)) if value(new) == json!(false) => {
-            "certificates are checked; `ssl_verify` can name a file of those to trust"
+        ("ssl_verify", Action::Set(_, new)) if value(new) == json!(false) => {
+            "certificates are checked; `ssl_verify` can give a file of trusted certificates"
         }
         _ if is_list || MAPPINGS.contains(&key) || VALUES.contains(&key) => return Ok(()),
         _ => {
             let known = [LISTS, MAPPINGS, VALUES].concat();
             let letters = |word: &str| word.replace(['_', '-'], "").trim_end_matches('s').to_lowercase();
             if let Some(meant) = known.iter().find(|known| letters(known) == letters(key) || is_near(known, key)) {
-                return Err(CliError::Usage(format!("`{key}` is no key of conda's; there is `{meant}`")));
+                return Err(CliError::Usage(format!("`{key}` is not a key of conda's; there is `{meant}`")));
             }
             return Ok(());
         }
     };
-    context.ui.warn(&format!("`{key}` is written, and has no effect: {without_effect}"));
+    context.ui.warn(&format!("`{key}` is written, but has no effect: {without_effect}"));
     Ok(())
 }
 
-/// Whether two words differ in one letter, or in two that changed places.
+/// Whether two words differ in one letter, or in two swapped letters.
 fn is_near(known: &str, typed: &str) -> bool {
     let (known, typed) = (known.as_bytes(), typed.as_bytes());
     let start = known.iter().zip(typed).take_while(|(one, other)| one == other).count();

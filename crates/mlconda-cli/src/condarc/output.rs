@@ -1,4 +1,4 @@
-//! What `config` prints, in the form of conda, which scripts read.
+//! The output of `config`, in conda's form, which scripts read.
 
 use std::path::PathBuf;
 
@@ -8,22 +8,22 @@ use super::Condarc;
 use crate::{error::CliError, settings::Settings};
 
 pub(super) const HELP: &str = "\
-Read and change .condarc, which counts for the command lines of conda, mamba and micromamba only
+Read and change .condarc, which only the command lines of conda, mamba and micromamba read
 
-Usage: config [--system | --env | --file FILE] [--json] WISH...
-  --add, --prepend KEY VALUE   put a value at the top of a list
-  --append KEY VALUE           put it at the bottom
+Usage: config [--system | --env | --file FILE] [--json] ACTION...
+  --add, --prepend KEY VALUE   add a value to the top of a list
+  --append KEY VALUE           add it to the bottom
   --set KEY VALUE              set a key that has one value
-  --remove KEY VALUE           take a value out of a list
-  --remove-key KEY             take a key out
-  --get [KEY...]               what the file says
-  --show [KEY...]              what counts, of all files and variables
-  --show-sources               what each of them says
-As with mamba, these words can be written without dashes: `config append channels conda-forge`.
-Without a name of a file, ~/.condarc is changed; `--system` is .condarc in the root prefix, `--env` that in the active one.
+  --remove KEY VALUE           remove a value from a list
+  --remove-key KEY             remove a key
+  --get [KEY...]               the values in the file
+  --show [KEY...]              the merged values of all files and variables
+  --show-sources               the values of each file and of the variables
+As with mamba, actions can be written without dashes: `config append channels conda-forge`.
+By default, ~/.condarc is changed; `--system` is .condarc in the root prefix, `--env` is .condarc in the active one.
 ";
 
-/// `--get`: as the options that would set it.
+/// `--get`: the values as options that set them.
 pub(super) fn get(condarc: &Condarc, keys: &[String], json: Option<&PathBuf>) -> String {
     let keys = if keys.is_empty() { condarc.keys() } else { keys.to_vec() };
     let of = |key: &String| {
@@ -75,8 +75,8 @@ pub(super) fn show(condarc: &Condarc, keys: &[String], is_json: bool, settings: 
             Some(value) => drop(told.insert(key, value)),
             None if is_known => drop(told.insert(key, Json::Null)),
             None => {
-                let hint = "`config --show` shows all that is set";
-                return Err(CliError::world(format!("the key `{key}` is not known, and nothing sets it"), hint));
+                let hint = "`config --show` shows all keys";
+                return Err(CliError::world(format!("the key `{key}` is unknown and not set"), hint));
             }
         }
     }
@@ -93,7 +93,7 @@ pub(super) fn sources(condarc: &Condarc, is_json: bool) -> String {
     condarc.sources.iter().map(|(name, values)| format!("==> {name} <==\n{}\n", yaml(values, ""))).collect()
 }
 
-/// What counts where nothing is set.
+/// The default values.
 fn defaults(settings: &Settings) -> Map<String, Json> {
     let root = &settings.root_prefix;
     let defaults = json!({

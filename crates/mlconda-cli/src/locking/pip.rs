@@ -1,4 +1,4 @@
-//! The `pip:` list of an environment into its locks: which uv resolves it, and from where.
+//! Locks the `pip:` list of an environment: finds uv, and passes it the indexes.
 
 use std::path::Path;
 
@@ -15,13 +15,13 @@ use mlconda::{
     tools::{self, Tools},
 };
 
-use super::{Before, LockingArgs};
+use super::{LockingArgs, PreviousLocks};
 use crate::{context::Context, error::CliError};
 
-/// What a list is locked with.
+/// The input of locking a list.
 pub(super) struct Locking<'a> {
     pub(super) args: &'a LockingArgs,
-    pub(super) before: &'a Before,
+    pub(super) before: &'a PreviousLocks,
     pub(super) client: &'a Client,
     pub(super) repodata: &'a RepodataOptions,
     /// The cache directory.
@@ -31,8 +31,7 @@ pub(super) struct Locking<'a> {
 }
 
 impl Locking<'_> {
-    /// Puts the `pip:` lists of environments into their locks, one after the other: what platforms have in common is in uv's
-    /// cache for all but the first.
+    /// Adds the `pip:` lists of environments to their locks, one after the other, so that uv's cache is used.
     pub(super) fn lock<'e>(
         &self,
         locks: impl Iterator<Item = (&'e Environment, &'e mut Lock)>,
@@ -48,8 +47,8 @@ impl Locking<'_> {
             };
             let resolver = match self.with(environment, &host, lock, previous, &resolver) {
                 Err(CliError::Library(mlconda::Error::Pip(PipError::NoInterpreter))) => {
-                    let brought = self.brought(environment).map_err(|_| PipError::NoInterpreter)?;
-                    let resolver = Uv { python: Some(brought.python), ..resolver };
+                    let installed = self.install_tools(environment).map_err(|_| PipError::NoInterpreter)?;
+                    let resolver = Uv { python: Some(installed.python), ..resolver };
                     self.with(environment, &host, lock, previous, &resolver)?;
                     resolver
                 }
@@ -83,14 +82,14 @@ impl Locking<'_> {
         Ok(self.context.block_on_or_end(pip::lock(environment, host, lock, &options, self.progress))??)
     }
 
-    /// uv as the machine has it, else as the channels do.
+    /// The uv of the machine, else the one of the channels.
     fn uv(&self, environment: &Environment) -> Result<Uv, CliError> {
         let settings = &self.context.settings;
         let (program, python) = match settings.uv() {
             Some(program) => (program, None),
             None => {
-                let brought = self.brought(environment)?;
-                (brought.uv, Some(brought.python))
+                let installed = self.install_tools(environment)?;
+                (installed.uv, Some(installed.python))
             }
         };
         Ok(Uv {
@@ -102,7 +101,7 @@ impl Locking<'_> {
         })
     }
 
-    fn brought(&self, environment: &Environment) -> Result<tools::Brought, CliError> {
+    fn install_tools(&self, environment: &Environment) -> Result<tools::InstalledTools, CliError> {
         let machine = Host::detect(Path::new("/"));
         let install = install::Options {
             access: self.args.access(),
@@ -118,6 +117,6 @@ impl Locking<'_> {
             directory: &directory,
             install: &install,
         };
-        Ok(self.context.block_on_or_signal(tools::bring_in(environment, &tools, self.progress))??)
+        Ok(self.context.block_on_or_signal(tools::install_tools(environment, &tools, self.progress))??)
     }
 }

@@ -1,7 +1,7 @@
-//! Where packages of pip are looked for, as pip and uv are told it: by `PIP_…` and `UV_…` variables and `pip.conf`.
+//! The indexes of pip packages, from the configuration of pip and uv: `PIP_…` and `UV_…` variables and `pip.conf`.
 //!
-//! pip's own order: the files of the system, of the user, and the one that `PIP_CONFIG_FILE` names, of each the section
-//! `[install]` more than `[global]`; then the variables. What uv's variables say counts more than what pip's do.
+//! The order is pip's: the files of the system, of the user, and of `PIP_CONFIG_FILE`, with the section `[install]` over
+//! `[global]`; then the variables. Variables of uv have priority over those of pip.
 
 use std::{
     collections::BTreeMap,
@@ -12,11 +12,11 @@ use mlconda::{Url, pip::Indexes};
 
 use super::Settings;
 
-/// Options by name: what was said last counts, and may be a list.
-type Told = BTreeMap<String, String>;
+/// Options by name; the last value counts, and can be a list.
+type PipOptions = BTreeMap<String, String>;
 
 impl Settings {
-    /// Where packages of pip are looked for.
+    /// The indexes of pip packages.
     pub(crate) fn pip_indexes(&self) -> Indexes {
         let told = self.pip_options();
         let words =
@@ -38,7 +38,7 @@ impl Settings {
                 .into_iter()
                 .chain(words("find-links"))
                 .map(|place| self.place(&place))
-                // Images set this to directories that they do not have, and pip passes them over.
+                // Images set this to directories that do not exist; pip ignores them too.
                 .filter(|url| {
                     Url::parse(url).ok().and_then(|url| mlconda::files::of_url(&url)).is_none_or(|path| path.exists())
                 })
@@ -51,7 +51,7 @@ impl Settings {
         }
     }
 
-    /// Certificates to trust: those of everything else here, and pip's own.
+    /// Trusted certificates: the general ones, and pip's.
     pub(crate) fn pip_certificates(&self, others: Vec<PathBuf>) -> Vec<PathBuf> {
         let own =
             self.pip_options().get("cert").map(|path| self.absolute(Path::new(path))).filter(|path| path.is_file());
@@ -64,8 +64,8 @@ impl Settings {
         all
     }
 
-    /// What uv may know of the environment: the way to the network and its logins, git's and compilers' settings.
-    /// What would change its answer (a python, a resolution strategy) is left out.
+    /// The variables that uv gets: network, logins, settings of git and compilers. Variables that would change its result (a
+    /// python, a resolution strategy) are left out.
     pub(crate) fn uv_variables(&self) -> Vec<(String, String)> {
         let named = [
             "PATH",
@@ -106,7 +106,7 @@ impl Settings {
         variables
     }
 
-    /// The uv that is told, else the one on `PATH`.
+    /// The uv of `MLCONDA_UV`, else the one on `PATH`.
     pub(crate) fn uv(&self) -> Option<PathBuf> {
         let told = self.variable("MLCONDA_UV").map(|path| self.absolute(Path::new(path)));
         let path = self.raw_variable("PATH").unwrap_or_default();
@@ -115,10 +115,10 @@ impl Settings {
     }
 
     /// pip's options for `install`, by their long names without dashes.
-    fn pip_options(&self) -> Told {
-        let (mut global, mut install) = (Told::new(), Told::new());
+    fn pip_options(&self) -> PipOptions {
+        let (mut global, mut install) = (PipOptions::new(), PipOptions::new());
         for file in self.pip_files() {
-            // What cannot be read says nothing; pip passes it over, too.
+            // Unreadable files are ignored, as by pip.
             let Ok(text) = mlconda::files::read_to_string(&file, mlconda::files::LARGEST_TEXT) else { continue };
             for (section, options) in sections(&text) {
                 match section.as_str() {
@@ -137,7 +137,7 @@ impl Settings {
         global
     }
 
-    /// pip's files, those that count more last.
+    /// pip's configuration files; later ones have priority.
     fn pip_files(&self) -> Vec<PathBuf> {
         let told = self.variable("PIP_CONFIG_FILE");
         if told == Some("/dev/null") {
@@ -162,7 +162,7 @@ impl Settings {
         files
     }
 
-    /// A URL of an index that may have a name (`name=url`), with the login that variables give for that name.
+    /// The URL of an index that can have a name (`name=url`), with the login of the variables for that name.
     fn named_index(&self, index: &str) -> String {
         let is_name = |name: &str| name.bytes().all(|each| each.is_ascii_alphanumeric() || b"-_.".contains(&each));
         let Some((name, url)) = index.split_once('=').filter(|(name, _)| is_name(name)) else {
@@ -183,7 +183,7 @@ impl Settings {
         parsed.to_string()
     }
 
-    /// A URL as it is, and a path as one.
+    /// A URL unchanged, or a path as a URL.
     fn place(&self, text: &str) -> String {
         if text.contains("://") {
             return text.to_owned();
@@ -197,9 +197,9 @@ fn is_true(text: Option<&str>) -> bool {
     text.is_some_and(|text| ["1", "true", "yes", "on", "y", "t"].contains(&text.to_lowercase().as_str()))
 }
 
-/// The sections of a `pip.conf`. A value may go on in lines that are indented.
-fn sections(text: &str) -> Vec<(String, Told)> {
-    let mut sections: Vec<(String, Told)> = Vec::new();
+/// The sections of a `pip.conf`. A value can continue in indented lines.
+fn sections(text: &str) -> Vec<(String, PipOptions)> {
+    let mut sections: Vec<(String, PipOptions)> = Vec::new();
     let mut last: Option<String> = None;
     for line in text.lines() {
         let bare = line.trim();
@@ -207,7 +207,7 @@ fn sections(text: &str) -> Vec<(String, Told)> {
             continue;
         }
         if let Some(name) = bare.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            sections.push((name.trim().to_lowercase(), Told::new()));
+            sections.push((name.trim().to_lowercase(), PipOptions::new()));
             last = None;
             continue;
         }

@@ -1,4 +1,4 @@
-//! The files by which shells learn `conda activate`: those in the root prefix, and the block in a shell's own file.
+//! The files that define `conda activate` for shells: files in the root prefix, and a block in the shell's startup file.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -13,17 +13,17 @@ use crate::{condarc::Condarc, context::Context, error::CliError};
 const POSIX: &str = include_str!("conda.sh");
 const FISH: &str = include_str!("conda.fish");
 
-/// The first and the last line of the block in a shell's file; conda has the same.
+/// The first and the last line of the block in a startup file, the same as conda's.
 const BEGIN: &str = "# >>> conda initialize >>>";
 const END: &str = "# <<< conda initialize <<<";
 
-/// The shells that are known, with their files in the home directory.
+/// The supported shells, with their startup files in the home directory.
 const SHELLS: &[(&str, &str)] =
     &[("bash", ".bashrc"), ("zsh", ".zshrc"), ("fish", ".config/fish/config.fish"), ("posix", ".profile")];
-/// Shells that conda knows, and nothing here does.
+/// Shells that conda supports, and mlconda does not.
 const OTHERS: &[&str] = &["xonsh", "tcsh", "csh", "powershell", "pwsh", "cmd.exe", "nu"];
 
-/// The first word behind `init` that tells that shells are meant: a shell, or an option about them.
+/// The first argument of `init` that is a shell, or an option about shells.
 pub(crate) fn first_shell(arguments: &[OsString]) -> Option<&str> {
     let about = ["--all", "--system", "--user", "--no-user", "--reverse", "--install", "-s", "--shell"];
     let is_about =
@@ -31,20 +31,20 @@ pub(crate) fn first_shell(arguments: &[OsString]) -> Option<&str> {
     arguments.iter().filter_map(|word| word.to_str()).find(is_about)
 }
 
-/// Whether a shell is known to understand nothing that mlconda can print.
+/// Whether a shell is known to have a language that mlconda cannot print.
 pub(crate) fn speaks_another_language(shell: &str) -> bool {
     OTHERS.contains(&shell)
 }
 
-/// What is said of a shell that is not known.
+/// The error for an unsupported shell.
 pub(crate) fn no_shell(shell: &str) -> CliError {
     CliError::world(
         format!("mlconda has no activation for `{shell}`"),
-        "bash, zsh, fish and all that read the language of sh are known; `mlconda run -n NAME COMMAND` needs no shell",
+        "bash, zsh, fish and POSIX shells are supported; `mlconda run -n NAME COMMAND` needs no shell",
     )
 }
 
-/// `conda init`: writes the files of the root prefix, and the block that makes new shells know them.
+/// `conda init`: writes the files of the root prefix, and the block in startup files that loads them.
 pub(super) fn init(tool: &str, arguments: &[OsString], context: &Context) -> Result<ExitCode, CliError> {
     let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
     let has = |names: &[&str]| words.iter().any(|word| names.contains(word));
@@ -77,7 +77,7 @@ pub(super) fn init(tool: &str, arguments: &[OsString], context: &Context) -> Res
             read => String::from_utf8(read?).map_err(|_| {
                 CliError::world(
                     format!("`{}` is not UTF-8 text", file.display()),
-                    "write the lines that `conda shell.posix hook` prints into it yourself",
+                    "add the lines that `conda shell.posix hook` prints to the file by hand",
                 )
             })?,
         };
@@ -108,7 +108,9 @@ fn named_shells(words: &[&str]) -> Result<Vec<&'static (&'static str, &'static s
             word => match SHELLS.iter().find(|(name, _)| *name == word) {
                 Some(shell) => shells.push(shell),
                 None => {
-                    return Err(CliError::Usage(format!("`{word}` is no shell: there are bash, zsh, fish and posix")));
+                    return Err(CliError::Usage(format!(
+                        "`{word}` is not a shell: there are bash, zsh, fish and posix"
+                    )));
                 }
             },
         }
@@ -120,7 +122,7 @@ fn dialect(shell: &str) -> Dialect {
     if shell == "fish" { Dialect::Fish } else { Dialect::Posix }
 }
 
-/// A file's text with the block in it, or without one. What stands around it stays.
+/// The text of a file with the block, or without it. Other lines stay.
 fn with_block(old: &str, block: Option<&str>) -> String {
     let found = old.find(BEGIN).and_then(|start| Some((start, start + old[start..].find(END)? + END.len())));
     match (found, block) {
@@ -144,7 +146,7 @@ fn block(tool: &str, dialect: Dialect, context: &Context) -> String {
     format!("{BEGIN}\n# This block is written by `{tool} init`.\n{root}{line}\n{END}")
 }
 
-/// What a shell evaluates to know `conda activate`. As with conda, the base environment is activated, if there is one.
+/// The statements that define `conda activate`. As with conda, the base environment is activated, if there is one.
 pub(super) fn hook(tool: &str, dialect: Dialect, condarc: &Condarc, context: &Context) -> String {
     let base = Prefix::open(&context.settings.root_prefix).is_ok_and(|prefix| prefix.is_environment());
     let wanted = condarc.flag("auto_activate_base").or(condarc.flag("auto_activate")) != Some(false);
@@ -158,7 +160,7 @@ fn functions(dialect: Dialect, context: &Context) -> String {
     text.replace("@EXE@", &quoted(exe().as_os_str(), dialect)).replace("@ROOT@", &root(dialect, context))
 }
 
-/// The statement that says where the root prefix is, if it is not where it would be looked for.
+/// The statement that sets the root prefix, if it is not a default one.
 fn root(dialect: Dialect, context: &Context) -> String {
     match (context.settings.root_prefixes().as_slice(), dialect) {
         ([told], Dialect::Posix) => format!("export MLCONDA_ROOT={}\n", quoted(told.as_os_str(), dialect)),
@@ -176,7 +178,7 @@ fn exe() -> PathBuf {
     std::env::current_exe().unwrap_or_else(|_| PathBuf::from("mlconda"))
 }
 
-/// Writes the files that shells and scripts expect in a root prefix, which is one from then on, if empty.
+/// Writes the files that shells and scripts expect in a root prefix. An empty root prefix becomes an environment.
 pub(crate) fn write_all(context: &Context) -> Result<(), CliError> {
     let root = &context.settings.root_prefix;
     let of = |name: &str| root.join(name);
@@ -190,8 +192,8 @@ pub(crate) fn write_all(context: &Context) -> Result<(), CliError> {
         ("bin/activate", sourced("activate")),
         ("bin/deactivate", sourced("deactivate")),
     ];
-    // As with conda, there is always a `base`: one without packages, which an installation takes for a prefix. One that was
-    // cut off while it was made has records, and is none.
+    // As with conda, there is always a `base`, here without packages. A `base` from an interrupted installation has records
+    // and no history, and does not become an environment.
     fs_err::create_dir_all(of("conda-meta"))?;
     if fs_err::read_dir(of("conda-meta"))?.next().is_none() {
         context.write(&of("conda-meta/history"), "")?;
@@ -202,7 +204,7 @@ pub(crate) fn write_all(context: &Context) -> Result<(), CliError> {
             continue;
         }
         file.parent().map_or(Ok(()), fs_err::create_dir_all)?;
-        // Not through a link, and not into a file that a package cache shares.
+        // The file is replaced, so that nothing is written through a link or into a file of the package cache.
         let _ = fs_err::remove_file(&file);
         context.write(&file, &text)?;
     }

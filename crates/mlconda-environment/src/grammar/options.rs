@@ -147,7 +147,7 @@ pub(super) fn hash(option: &ParsedOption<'_>) -> Result<String> {
         Some((kind, hex)) => Ok(format!("{kind}:{}", hex.to_ascii_lowercase())),
         None => line_error(
             option.range.clone(),
-            format!("`{}` is no sha256, sha384 or sha512", option.value),
+            format!("`{}` is not a sha256, sha384 or sha512", option.value),
             "write `--hash=sha256:` and 64 hex digits; others, such as md5, pip does not take either",
         ),
     }

@@ -119,7 +119,7 @@ fn what_pip_refuses_is_refused_at_its_place() {
 
         a --hash=md5:12
           ^^^^^^^^^^^^^
-        `md5:12` is no sha256, sha384 or sha512; write `--hash=sha256:` and 64 hex digits; others, such as md5, pip does not take either
+        `md5:12` is not a sha256, sha384 or sha512; write `--hash=sha256:` and 64 hex digits; others, such as md5, pip does not take either
 
         a[b
          ^^
@@ -131,7 +131,7 @@ fn what_pip_refuses_is_refused_at_its_place() {
 
         =1
         ^^
-        `=1` is no requirement; a requirement begins with a project's name, a URL or a path
+        `=1` is not a requirement; a requirement begins with a project's name, a URL or a path
 
         a @
           ^

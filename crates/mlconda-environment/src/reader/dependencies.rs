@@ -124,7 +124,7 @@ impl Reader<'_> {
         }
         if let Some(expression) = selector::in_key(name) {
             let Some(selector) = Selector::parse(expression) else {
-                let message = format!("`{expression}` is no selector");
+                let message = format!("`{expression}` is not a selector");
                 let help =
                     "use `linux`, `osx`, `win`, `unix` or a platform such as `linux-64`, with `and`, `or`, `not`";
                 return Err(self.wrong_node(key, message, help));
@@ -141,7 +141,7 @@ impl Reader<'_> {
         if self.source.line(key.location.line).contains("{{") {
             return Err(self.wrong_node(key, "a template stands where a package should stand", TEMPLATE_HELP));
         }
-        let message = format!("`{name}:` is no section of the dependencies; only `pip:` and `sel(…):` are");
+        let message = format!("`{name}:` is not a section of the dependencies; only `pip:` and `sel(…):` are");
         let help = match value.text() {
             _ if strsim::jaro_winkler(&name.to_lowercase(), "pip") > 0.8 => "write `- pip:`".to_owned(),
             None if WELL_KNOWN_CHANNELS.contains(&name) => {

@@ -19,14 +19,14 @@ fn all_mistakes_are_told_at_once() {
     let told: Vec<String> = error.diagnostics().iter().map(|d| format!("{}: {}", d.location.line, d.message)).collect();
     assert_snapshot!(told.join("\n"), @"
     1: `a b` cannot be the name of an environment
-    2: `two words` is no channel: it has a space in it
+    2: `two words` is not a channel: it has a space in it
     3: the key `channels` stands here and on line 2
     5: `python >=3.8 <3.12` lacks a comma between two version constraints
     6: `3.10` is a number to YAML, and a dependency begins with a package's name
     8: a line for pip is a string, and this is a list
-    9: `numpy==` is no match spec: no version stands behind `==`
-    9: `npm:` is no section of the dependencies; only `pip:` and `sel(…):` are
-    10: `linux64` is no platform
+    9: `numpy==` is not a match spec: no version stands behind `==`
+    9: `npm:` is not a section of the dependencies; only `pip:` and `sel(…):` are
+    10: `linux64` is not a platform
     11: the variable `A` is a list, and should be a string
     ");
     let mistakes = |count: usize| error_found(&format!("channels: [a]\ndependencies:\n{}", "  - 1\n".repeat(count)));
@@ -225,7 +225,7 @@ fn requirements_files_have_an_end() {
     let error = error.replace(&format!("{}/", directory.path().display()), "");
     let told: Vec<&str> = error.lines().filter(|line| line.contains(".yml:")).collect();
     insta::assert_snapshot!(told.join("\n"), @"
-    environment.yml:4:12: `/dev/zero` cannot be read: it is no regular file
+    environment.yml:4:12: `/dev/zero` cannot be read: it is not a regular file
     environment.yml:5:12: `.` cannot be read: it is a directory
     environment.yml:6:12: `large.txt` cannot be read: it is larger than 16 MiB
     environment.yml:7:12: `latin.txt` cannot be read: it is not UTF-8 text

@@ -59,7 +59,7 @@ fn the_kind_of_a_file_is_told_by_its_path() {
         ("conda-meta/history", "records"),
         ("pkgs/numpy-1.26/lib/x.so", "package cache"),
         ("share/zoneinfo/UTC", "data"),
-        // A program's own name is no directory.
+        // A program's own name is not a directory.
         ("bin/test", "programs and libraries"),
     ];
     for (path, expected) in cases {

@@ -76,7 +76,7 @@ fn compare(place: &Path, content: &Content, buffer: &mut [u8], stop: &AtomicBool
         // What it is the same as is proven by itself.
         ContentKind::HardLink(to) if is_same(&metadata, &place.join(to)) => return Ok(()),
         ContentKind::HardLink(_) => return differs("is not the link that it was"),
-        _ if !metadata.is_file() => return differs("is no file"),
+        _ if !metadata.is_file() => return differs("is not a file"),
         _ => {}
     }
     let mode = metadata.permissions().mode() & 0o7777;

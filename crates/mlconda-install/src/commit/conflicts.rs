@@ -135,7 +135,7 @@ pub(super) fn name_owners<'a>(
     InstallError::PathTypeClash { path, directory, other, kind }
 }
 
-/// The first path in a directory that is not removed; `None` if everything in it is removed.
+/// The first path in a directory that cannot be removed; `None` if everything in it is removed.
 pub(super) fn first_kept_entry(
     prefix: &Root,
     path: &Path,

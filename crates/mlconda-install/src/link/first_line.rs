@@ -44,7 +44,7 @@ pub(super) fn run(program: &str, options: &str, longest: usize) -> String {
     }
     let name = program.rsplit('/').next().unwrap_or(program);
     if is_python(name) {
-        // What is no option as people write them stays one word.
+        // What is not an option as people write them stays one word.
         let is_usual = |each: char| each.is_ascii_alphanumeric() || "-_=,.:+/ ".contains(each);
         let (quote, options) = match options.chars().all(is_usual) {
             true => ("", options.to_owned()),

@@ -84,11 +84,11 @@ struct Pieces {
     is_over: bool,
 }
 
-/// What became of a piece.
+/// The outcome of a piece.
 enum PieceOutcome {
     Block(Content, u32),
-    /// Not a block; what is it?
-    Doubtful {
+    /// Not a valid block: `repair` finds out what it is.
+    Unrecognized {
         start: u64,
         level: u8,
     },
@@ -129,7 +129,7 @@ impl Work {
             Ok(Piece::End(checksum)) => PieceOutcome::End(checksum),
             Ok(Piece::Block(block)) => {
                 let (start, level) = (block.start, block.level);
-                decode(block, decoder).map_or(PieceOutcome::Doubtful { start, level }, |(content, checksum)| {
+                decode(block, decoder).map_or(PieceOutcome::Unrecognized { start, level }, |(content, checksum)| {
                     PieceOutcome::Block(content, checksum)
                 })
             }
@@ -195,7 +195,7 @@ impl<'a> Bzip2Reader<'a> {
             self.taken += 1;
             let (content, checksum) = match outcome {
                 PieceOutcome::Block(content, checksum) => (content, checksum),
-                PieceOutcome::Doubtful { start, level } => self.repair(start, level)?,
+                PieceOutcome::Unrecognized { start, level } => self.repair(start, level)?,
                 PieceOutcome::End(checksum) if checksum == std::mem::take(&mut self.checksum) => continue,
                 PieceOutcome::End(_) => return Err(damaged()),
                 PieceOutcome::Failed(error) => return Err(error),

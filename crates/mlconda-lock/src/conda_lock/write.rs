@@ -66,7 +66,7 @@ fn find_losses(parts: &[Part], losses: &mut Vec<String>) {
         if let PipSource::Directory { path, .. } = &package.source {
             let (name, path) = (&package.name, path.display());
             losses.push(format!(
-                "`{name}` comes from the directory `{path}`, which conda-lock.yml has no word for: it is left out"
+                "`{name}` comes from the directory `{path}`, which a conda-lock.yml cannot contain: it is left out"
             ));
         }
     }

@@ -66,7 +66,7 @@ fn find_losses(parts: &[Part], version: u32, losses: &mut Vec<String>) {
         |package: &LockedPip| matches!(package.source, PipSource::Directory { mode: DirectoryMode::Editable, .. });
     say(
         version == 7 && locks().flat_map(|lock| &lock.pip).any(is_editable),
-        "pixi.lock of version 7 has no word for what is editable: pixi.toml has",
+        "pixi.lock of version 7 cannot mark packages as editable; pixi.toml can",
     );
     say(
         locks().any(|lock| lock.options.channel_priority == ChannelPriority::Flexible),

@@ -69,6 +69,6 @@ pub(crate) fn index_entries(bytes: &[u8], what: &str) -> Result<Vec<Descriptor>,
     match index.get("manifests") {
         Some(Value::Array(entries)) => entries.iter().map(|entry| Descriptor::from_json(entry, what)).collect(),
         Some(Value::Null) | None if index.contains_key("schemaVersion") => Ok(Vec::new()),
-        _ => Err(OciError::invalid(what, "it is no index")),
+        _ => Err(OciError::invalid(what, "it is not an index")),
     }
 }

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::{Activation, CallerEnvironment, Dialect, compute, contents::Contents};
 use crate::Prefix;
 
-/// The name of the file in `conda-meta`. It is no record, and so does not end as one.
+/// The name of the file in `conda-meta`. It is not a record, and so does not end as one.
 pub const FILE: &str = "activation.mlconda";
 
 /// The `PATH` of scripts for the snapshot.

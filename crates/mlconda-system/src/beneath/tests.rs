@@ -103,6 +103,6 @@ fn a_copy_is_like_the_file_and_only_of_files() {
         let (file, there) = (root.lookup(file).unwrap().unwrap(), root.lookup(copy).unwrap().unwrap());
         assert!(file.has_same_size_and_time(&there) && there.mode == 0o640 && there.number != file.number);
         root.remove_file(copy).unwrap();
-        assert!(root.copy(Path::new("out"), &root, copy, &AtomicBool::new(false)).is_err(), "a link is no file");
+        assert!(root.copy(Path::new("out"), &root, copy, &AtomicBool::new(false)).is_err(), "a link is not a file");
     }
 }

@@ -73,7 +73,7 @@ type Hash = Option<rattler_digest::Sha256Hash>;
 
 /// The metadata of what is installed, by name, each with the hash of the archive that it came in.
 fn installed(prefix: &Prefix) -> HashMap<String, (Metadata, Hash)> {
-    // A prefix that cannot be read is no prefix of use here.
+    // A prefix that cannot be read is not a prefix of use here.
     let records = prefix.distributions().unwrap_or_default();
     let read = |record: &rattler_conda_types::PrefixRecord| {
         let file = record.files.iter().find(|path| distributions::is_metadata(path))?;

@@ -47,7 +47,7 @@ pub(super) struct CancellableReader<R> {
 impl<R: Read> Read for CancellableReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self.alive.strong_count() {
-            0 => Err(io::Error::other("nobody wants it any more")),
+            0 => Err(io::Error::other("the reader was dropped")),
             _ => self.reader.read(buffer),
         }
     }

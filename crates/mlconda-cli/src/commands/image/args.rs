@@ -249,7 +249,7 @@ impl Args {
             Some("base") => Ok(root.to_owned()),
             Some(name) => Ok(root.join("envs").join(crate::settings::checked_name(name)?)),
             None => Err(CliError::world(
-                format!("`{}` does not name its environment", file.display()),
+                format!("`{}` does not contain the name of its environment", file.display()),
                 "say where it is in the image, with -p DIR or -n NAME",
             )),
         }

@@ -13,7 +13,7 @@ use crate::{
     context::Context,
     error::CliError,
     lock_selection,
-    locking::{self, Before, Cache},
+    locking::{self, Cache, PreviousLocks},
 };
 
 /// A lock, and the file that it comes from.
@@ -34,8 +34,14 @@ pub(super) fn read_all(args: &Args, host: &Host, context: &Context) -> Result<Ve
             [] => vec![linux_of(host.platform)],
             typed => typed.to_vec(),
         };
-        let made =
-            locking::lock(&environment, &platforms, &Before::default(), &args.locking, Cache::IfPresent, context)?;
+        let made = locking::lock(
+            &environment,
+            &platforms,
+            &PreviousLocks::default(),
+            &args.locking,
+            Cache::IfPresent,
+            context,
+        )?;
         locks.extend(made.into_iter().map(|locked| (environment.file.clone(), locked.lock)));
     }
     for (file, lock) in locks.iter().filter(|_| args.content.base == DEFAULT_BASE) {

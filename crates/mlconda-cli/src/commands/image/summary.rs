@@ -50,7 +50,7 @@ pub(super) fn tell_notes(made: &Made, lock: &Lock, host: &Host, args: &Args, con
     let ui = &context.ui;
     for clash in &made.clashes {
         let (path, winner) = (clash.path.display(), clash.packages.last().map_or("", String::as_str));
-        ui.warn(&format!("{} hold `{path}`; the one of `{winner}` is there", list(&clash.packages)));
+        ui.warn(&format!("{} hold `{path}`; the file of `{winner}` is there", list(&clash.packages)));
     }
     if let Some(reason) = &made.compiled.unable {
         ui.warn(&format!("byte code is left out, for the environment's python does not run here: {reason}"));

@@ -1,4 +1,4 @@
-//! Which packages came into a prefix, changed in it, or went: a line each, those that were asked for first.
+//! The packages that an installation adds, changes and removes: one line each, those that were asked for first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 
 use crate::ui::Ui;
 
-/// How many lines are said, unless all are asked for.
+/// How many lines are printed without `-v`.
 const SHOWN: usize = 12;
 
-/// What became of a package.
+/// The change of a package.
 pub(crate) struct Arrival {
     name: String,
     is_of_pip: bool,
     is_asked_for: bool,
-    /// What was there, and what is there now; never neither.
+    /// The old and the new package; at least one of them is set.
     old: Option<Pinned>,
     new: Option<Pinned>,
 }
@@ -26,7 +26,7 @@ struct Pinned {
     build: String,
 }
 
-/// All that a plan changes, what was asked for first.
+/// All changes of a plan, those of requested packages first.
 pub(crate) fn of(plan: &Plan, lock: &Lock) -> Vec<Arrival> {
     let asked: BTreeSet<String> = lock.specs.iter().map(|spec| name(spec)).collect();
     let mut found: BTreeMap<(bool, String), (Option<Pinned>, Option<Pinned>)> = BTreeMap::new();
@@ -58,12 +58,12 @@ pub(crate) fn of(plan: &Plan, lock: &Lock) -> Vec<Arrival> {
             Arrival { is_of_pip, is_asked_for: asked && new.is_some(), name, old, new }
         })
         .collect();
-    // Of the rest, what is new is the least news.
+    // Then changes and removals, then the other new packages.
     arrivals.sort_by_key(|arrival| (!arrival.is_asked_for, arrival.old.is_none()));
     arrivals
 }
 
-/// Says them: the first of them, or all.
+/// Prints the first changes, or with `-v` all.
 pub(crate) fn tell(arrivals: &[Arrival], ui: &Ui) {
     if ui.wants_events() {
         return;
@@ -72,7 +72,7 @@ pub(crate) fn tell(arrivals: &[Arrival], ui: &Ui) {
     let shown = if is_short { SHOWN } else { arrivals.len() };
     arrivals[..shown].iter().for_each(|arrival| ui.say_change(&arrival.line()));
     if is_short {
-        ui.say(&format!("  and {} more; `-v` names all", arrivals.len() - shown));
+        ui.say(&format!("  and {} more; `-v` lists all", arrivals.len() - shown));
     }
 }
 
@@ -88,7 +88,7 @@ impl Arrival {
             (Some(old), Some(new)) if old.build != new.build && !self.is_of_pip => {
                 ('~', format!("{} {} -> {}", new.version, old.build, new.build))
             }
-            (_, new) => ('~', format!("{}, linked anew", new.as_ref().map_or("", |new| &new.version))),
+            (_, new) => ('~', format!("{}, linked again", new.as_ref().map_or("", |new| &new.version))),
         };
         format!("{mark} {} {what}{pip}", self.name)
     }
@@ -113,7 +113,7 @@ impl Arrival {
     }
 }
 
-/// The name that a match spec begins with.
+/// The package name of a match spec.
 fn name(spec: &str) -> String {
     let spec = spec.rsplit("::").next().unwrap_or(spec);
     let end = spec.find(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))).unwrap_or(spec.len());

@@ -1,4 +1,4 @@
-//! From the files that were typed to the locks for this machine, and the prefix of each.
+//! Reads the given files, and gives the locks for this machine with the prefix of each.
 
 use std::path::{Path, PathBuf};
 
@@ -14,38 +14,39 @@ use crate::{
     context::Context,
     error::CliError,
     lock_selection,
-    locking::{self, Before, Cache},
+    locking::{self, Cache, PreviousLocks},
     text::{count, list},
 };
 
-/// A lock, and where it goes.
+/// A lock, and the prefix to install it into.
 pub(super) struct Target {
     pub(super) lock: Lock,
     pub(super) prefix: Prefix,
-    /// The lock's file; none where it was made in memory.
+    /// The file of the lock; `None` if it was made in memory.
     pub(super) file: Option<PathBuf>,
 }
 
-/// Where each lock goes.
+/// The prefix of each lock.
 pub(super) fn targets(locks: Vec<(PathBuf, Lock)>, args: &Args, context: &Context) -> Result<Vec<Target>, CliError> {
     let typed = args.prefix.typed(&context.settings)?;
     let (several, mut targets) = (locks.len() > 1, Vec::<Target>::new());
     for (file, lock) in locks {
         let prefix = match (&typed, &lock.name) {
             (Some(_), _) if several => {
-                let message = "several environments cannot go into one prefix: leave out -p and -n, or give one lock";
+                let message =
+                    "several environments cannot be installed into one prefix: leave out -p and -n, or give one lock";
                 return Err(CliError::Usage(message.to_owned()));
             }
             (Some(prefix), _) => prefix.clone(),
             (None, Some(name)) => Prefix::open(context.settings.named_prefix(name))?,
             (None, None) => {
-                let message = format!("`{}` does not name its environment", file.display());
-                return Err(CliError::world(message, "say where to install it, with -p DIR or -n NAME"));
+                let message = format!("`{}` does not contain the name of its environment", file.display());
+                return Err(CliError::world(message, "choose where to install it with -p DIR or -n NAME"));
             }
         };
         if targets.iter().any(|other| other.prefix.path() == prefix.path()) {
             let place = prefix.path().display();
-            return Err(CliError::Usage(format!("several locks are for `{place}`: give one of them")));
+            return Err(CliError::Usage(format!("several locks have the prefix `{place}`: give one of them")));
         }
         let is_lock = lock_selection::kind_of_file(&context.settings.absolute(&file)).is_some();
         targets.push(Target { lock, prefix, file: is_lock.then_some(file) });
@@ -53,11 +54,11 @@ pub(super) fn targets(locks: Vec<(PathBuf, Lock)>, args: &Args, context: &Contex
     Ok(targets)
 }
 
-/// Reads what was typed: locks, and environments that are locked in memory.
+/// Reads the given files: locks, and environments, which are locked in memory.
 pub(super) fn read_all(args: &Args, platform: Subdir, context: &Context) -> Result<Vec<(PathBuf, Lock)>, CliError> {
     let is_environment = |file: &PathBuf| lock_selection::is_environment(file, context);
     let (environments, mut files): (Vec<PathBuf>, Vec<PathBuf>) = args.inputs.iter().cloned().partition(is_environment);
-    // What `--file` names is an environment, whatever it is called, unless it is a lock by what is in it.
+    // A file of `--file` is an environment with any name, unless its content is a lock.
     let is_lock = |file: &PathBuf| lock_selection::kind_of_file(&context.settings.absolute(file)).is_some();
     let (locks_by_option, by_option): (Vec<PathBuf>, Vec<PathBuf>) =
         args.locking.files.iter().cloned().partition(is_lock);
@@ -79,14 +80,14 @@ pub(super) fn read_all(args: &Args, platform: Subdir, context: &Context) -> Resu
             return Ok(locks);
         }
         check::tell_of_lock_beside(&environments, &environment, platform, context);
-        let before = Before::default();
+        let before = PreviousLocks::default();
         let made = locking::lock(&environment, &[platform], &before, &args.locking, Cache::IfPresent, context)?;
         locks.extend(made.into_iter().map(|locked| (environment.file.clone(), locked.lock)));
     }
     Ok(locks)
 }
 
-/// The lock of a file that is for this platform; else the first, which is told apart from others by its platform.
+/// The lock of a file for this platform, else its first lock.
 fn read(file: &Path, args: &Args, platform: Subdir, context: &Context) -> Result<Lock, CliError> {
     let found = lock_selection::read(file, context)?;
     let sources = if args.without_source_packages { SourcePackages::LeaveOut } else { SourcePackages::Refuse };
@@ -100,16 +101,19 @@ fn read(file: &Path, args: &Args, platform: Subdir, context: &Context) -> Result
     Ok(lock)
 }
 
-/// Locks of other tools may pin by md5, or by nothing: they install, and that is worth a word.
+/// Warns about packages without a sha256: locks of other tools can have an md5 or no hash, and are installed.
 fn warn_of_weak_hashes(file: &Path, lock: &Lock, context: &Context) {
     let weak = lock.packages.iter().filter(|package| !matches!(package.digest, Digest::Sha256(_))).count();
     if weak > 0 {
         let weak = count(weak, "package");
-        context.ui.warn(&format!("`{}` has no sha256 for {weak}; `mlconda lock` pins all by sha256", file.display()));
+        context.ui.warn(&format!(
+            "`{}` has no sha256 for {weak}; `mlconda lock` pins every package by sha256",
+            file.display()
+        ));
     }
 }
 
-/// Of locks for several platforms, those for this one.
+/// The locks for this platform.
 pub(super) fn choose(locks: Vec<(PathBuf, Lock)>, platform: Subdir) -> Result<Vec<(PathBuf, Lock)>, CliError> {
     let fits = |lock: &Lock| lock.platform == platform || lock.platform == Subdir::NoArch;
     let (chosen, others): (Vec<_>, Vec<_>) = locks.into_iter().partition(|(_, lock)| fits(lock));
@@ -119,7 +123,7 @@ pub(super) fn choose(locks: Vec<(PathBuf, Lock)>, platform: Subdir) -> Result<Ve
             1 => format!("`{}` is a lock for {}, and this is {platform}", file.display(), lock.platform),
             _ => format!("the locks are for {}, and this is {platform}", list(&platforms)),
         };
-        return Err(CliError::world(message, format!("make one with `mlconda lock --platform {platform}`")));
+        return Err(CliError::world(message, format!("make a lock with `mlconda lock --platform {platform}`")));
     }
     Ok(chosen)
 }

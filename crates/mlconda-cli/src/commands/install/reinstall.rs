@@ -1,4 +1,4 @@
-//! Which packages `--reinstall` means.
+//! The packages of `--reinstall`.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use mlconda::{lock::normalize, plan::Reinstall, solve::near_names};
 use super::{args::Args, locks::Target};
 use crate::{error::CliError, text::list};
 
-/// What is to be linked anew in all targets. A name that is in none of their locks is an error.
+/// The packages to link again in all targets. A name that is in none of their locks is an error.
 pub(super) fn chosen(args: &Args, targets: &[Target]) -> Result<Reinstall, CliError> {
     let Some(typed) = &args.reinstall else { return Ok(Reinstall::Nothing) };
     let typed: Vec<&str> = typed.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).collect();
@@ -32,8 +32,8 @@ pub(super) fn chosen(args: &Args, targets: &[Target]) -> Result<Reinstall, CliEr
     let verb = if unknown.len() == 1 { "is" } else { "are" };
     let near: Vec<String> = unknown.iter().flat_map(|name| near_names(name, &known)).collect();
     let hint = match near.as_slice() {
-        [] => "check the spelling; `--reinstall` without names links all packages anew".to_owned(),
+        [] => "check the spelling; `--reinstall` without names links all packages again".to_owned(),
         near => format!("did you mean {}?", list(near)),
     };
-    Err(CliError::world(format!("{} {verb} not in the lock, and cannot be linked anew", list(&unknown)), hint))
+    Err(CliError::world(format!("{} {verb} not in the lock, so there is nothing to link again", list(&unknown)), hint))
 }

@@ -1,4 +1,4 @@
-//! What `mlconda install` says of a plan and of what was done, as prose and as JSON.
+//! The messages and the JSON of `mlconda install` about a plan and its result.
 
 use std::time::Instant;
 
@@ -65,9 +65,11 @@ pub(crate) fn tell_plan(plan: &Plan, prefix: &Prefix, context: &Context) -> Valu
 
 fn tell_compiled(compiled: &Compiled, context: &Context) {
     if let Some(reason) = &compiled.unable {
-        context.ui.warn(&format!("modules are not compiled, for the environment's python does not run here: {reason}"));
+        context
+            .ui
+            .warn(&format!("modules are not compiled, because the environment's python does not run here: {reason}"));
     }
-    // Templates are modules by their name only: that they do not compile is how it should be.
+    // Templates have the name of a module, but are not python code: that they do not compile is expected.
     if let [(path, reason), others @ ..] = compiled.failed.as_slice() {
         let path = path.display();
         context.ui.say(&match others.len() {
@@ -77,40 +79,42 @@ fn tell_compiled(compiled: &Compiled, context: &Context) {
     }
 }
 
-/// How many files that were replaced are named, unless all are asked for.
+/// How many replaced files are named without `-v`.
 const MOST_REPLACED: usize = 10;
 
 pub(crate) fn tell_report(report: &Report, arrivals: &[Arrival], prefix: &Prefix, start: Instant, context: &Context) {
     let ui = &context.ui;
     for clash in &report.clashes {
         let (path, winner) = (clash.path.display(), clash.packages.last().map_or("", String::as_str));
-        ui.warn(&format!("{} hold `{path}`; the one of `{winner}` is there", list(&clash.packages)));
+        ui.warn(&format!("{} hold `{path}`; the file of `{winner}` is there", list(&clash.packages)));
     }
     for path in &report.foreign_links {
         let path = path.display();
         ui.warn(&format!(
-            "`{path}` is a link that belongs to no package; files of packages behind it were not removed"
+            "`{path}` is a link that belongs to no package; files of packages behind the link were not removed"
         ));
     }
     for (record, path) in &report.outside {
         let (record, path) = (record.display(), path.display());
-        ui.warn(&format!("the record `{record}` names `{path}`, which is not in the prefix; it was left alone"));
+        ui.warn(&format!(
+            "the record `{record}` names `{path}`, which is outside the prefix; that file was not removed"
+        ));
     }
-    // Where a record was lost, all files of its package are nobody's.
+    // Without its record, all files of a package are untracked.
     let shown = if ui.is_verbose() { report.replaced.len() } else { report.replaced.len().min(MOST_REPLACED) };
     for path in &report.replaced[..shown] {
-        ui.warn(&format!("`{}` belonged to no package, and a package's file has replaced it", path.display()));
+        ui.warn(&format!("`{}` belonged to no package, and was replaced by a file of a package", path.display()));
     }
     if shown < report.replaced.len() {
         let others = count(report.replaced.len() - shown, "other file");
-        ui.warn(&format!("so it is with {others}; `-v` names all"));
+        ui.warn(&format!("the same is true for {others}; `-v` lists all"));
     }
     for unmet in &report.unmet {
         let UnmetVirtualPackage { package, need, found } = unmet;
         ui.warn(&format!("`{package}` needs `{need}`, and this machine has {found}"));
     }
     if let Some(reason) = &report.activation_error {
-        ui.warn(&format!("what activation scripts set is not kept for images without a shell: {reason}"));
+        ui.warn(&format!("variables of activation scripts are not recorded for images without a shell: {reason}"));
     }
     tell_compiled(&report.compiled, context);
     for (package, text) in &report.messages {
@@ -122,7 +126,7 @@ pub(crate) fn tell_report(report: &Report, arrivals: &[Arrival], prefix: &Prefix
         ui.say(&match report.meta {
             MetadataOutcome::Unchanged => format!("`{place}` is up to date: {packages}."),
             MetadataOutcome::Written => {
-                format!("The variables of `{place}` are set anew; its packages are up to date: {packages}.")
+                format!("The variables of `{place}` are updated; its packages are up to date: {packages}.")
             }
         });
         return;
@@ -142,7 +146,7 @@ pub(crate) fn tell_report(report: &Report, arrivals: &[Arrival], prefix: &Prefix
     ));
 }
 
-/// What has changed when a signal ended the installation into `prefix`, after those into `done`.
+/// What has changed when a signal stopped the installation into `prefix`, after those into `done`.
 pub(crate) fn stopped<'a>(signal: u8, prefix: &Prefix, done: impl Iterator<Item = &'a Prefix>) -> CliError {
     let done: Vec<String> = done.map(|prefix| prefix.path().display().to_string()).collect();
     let installed = match done.len() {
@@ -150,27 +154,27 @@ pub(crate) fn stopped<'a>(signal: u8, prefix: &Prefix, done: impl Iterator<Item 
         1 => format!("{} is installed", list(&done)),
         _ => format!("{} are installed", list(&done)),
     };
-    // What could not be undone is marked by its records, which are no environment without a history.
+    // A prefix that could not be restored has records, but is not an environment, because its history is missing.
     let is_whole = prefix.is_environment() || prefix.installed().is_ok_and(|installed| installed.is_empty());
     let (message, hint) = match (is_whole, done.is_empty()) {
         (true, true) => return CliError::Stopped(signal),
-        (true, false) => (format!("stopped; {installed}, and nothing else has changed"), None),
+        (true, false) => (format!("stopped; {installed}, and nothing else was changed"), None),
         (false, is_first) => {
             let others = if is_first { String::new() } else { format!("; {installed}") };
-            let message = format!("stopped halfway; `{}` is not whole{others}", prefix.path().display());
-            (message, Some("run the command again: it makes the prefix whole".to_owned()))
+            let message = format!("stopped; `{}` is incomplete{others}", prefix.path().display());
+            (message, Some("run the command again: it completes the prefix".to_owned()))
         }
     };
     CliError::StoppedHalfway { signal, message, hint }
 }
 
-/// The same where all of it was in place.
+/// The same if the signal came after the last step.
 pub(crate) fn stopped_late(signal: u8, prefix: &Prefix) -> CliError {
     let message = format!("stopped after `{}` was installed", prefix.path().display());
     CliError::StoppedHalfway { signal, message, hint: None }
 }
 
-/// What an installation did not have to fetch and to write.
+/// What an installation did not have to download and write.
 fn saved(report: &Report) -> String {
     let shared = (report.shared > 0).then(|| format!("{} of it shared by hard link", bytes(report.shared)));
     let cached = (report.cached > 0).then(|| format!("{} from the cache", count(report.cached, "package")));
@@ -178,7 +182,7 @@ fn saved(report: &Report) -> String {
     if saved.is_empty() { String::new() } else { format!(" ({})", saved.join(", ")) }
 }
 
-/// What several environments have saved by sharing files.
+/// The bytes that several environments share.
 pub(super) fn tell_total(reports: &[Value], context: &Context) {
     let shared: u64 = reports.iter().filter_map(|report| report["shared_bytes"].as_u64()).sum();
     if reports.len() > 1 && shared > 0 {

@@ -1,4 +1,4 @@
-//! `mlconda lock --check`: whether the locks still answer the environment; for CI, and before a commit.
+//! `mlconda lock --check`: checks whether the locks satisfy the environment; for CI, and before a commit.
 
 use std::{
     path::{Path, PathBuf},
@@ -31,14 +31,14 @@ pub(super) fn run(
 ) -> Result<ExitCode, CliError> {
     let is_told = !args.platforms.is_empty() || !environment.platforms.is_empty();
     let platforms = if is_told { super::platforms(&args.platforms, environment)? } else { Vec::new() };
-    // What is there counts more than what was typed.
+    // The format of an existing lock counts more than `--format`.
     let is_one_each = is_one_each(of_file(&args.output, context).unwrap_or(args.format()));
     let outputs = match is_one_each {
         true => args.outputs(&platforms),
         false => vec![args.output.clone(); platforms.len()],
     };
     let mut wanted: Vec<(PathBuf, Option<Subdir>)> = outputs.into_iter().zip(platforms.into_iter().map(Some)).collect();
-    // Nobody says which platform: then it is that of the lock, whatever machine asks.
+    // Without a given platform, it is that of the lock, on any machine.
     if wanted.is_empty() {
         wanted.push((args.output.clone(), None));
     }
@@ -56,7 +56,7 @@ pub(super) fn run(
             _ => format!("`{}`", file.display()),
         };
         if reasons.is_empty() {
-            context.ui.say(&format!("{place} answers `{}`.", environment.file.display()));
+            context.ui.say(&format!("{place} satisfies `{}`.", environment.file.display()));
         } else {
             stale.push(explained(&place, &environment.file, &reasons));
         }
@@ -70,7 +70,7 @@ pub(super) fn run(
     Err(CliError::World { message: stale.join("\n"), hint: Some(remedy(args, files, context)) })
 }
 
-/// Why a lock does not answer; the first reason may be that there is none.
+/// Why a lock does not satisfy the environment; it may also not exist.
 fn reasons(
     file: &Path,
     platform: Option<Subdir>,
@@ -82,7 +82,7 @@ fn reasons(
     let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
     let locks = match LockFile::read(&settings.absolute(file), &expansion) {
         Err(LockError::File(error)) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(vec!["there is no such lock".to_owned()]);
+            return Ok(vec!["the file does not exist".to_owned()]);
         }
         locks => locks?,
     };
@@ -106,11 +106,11 @@ fn reasons(
     Ok(reasons)
 }
 
-/// That a lock does not answer, and why.
+/// The message that a lock does not satisfy an environment, with the reasons.
 fn explained(lock: &str, environment: &Path, reasons: &[String]) -> String {
     let lines: String = reasons.iter().map(|reason| format!("\n  {reason}")).collect();
     let number = if reasons.len() > 1 { format!(", for {}", count(reasons.len(), "reason")) } else { String::new() };
-    format!("{lock} does not answer `{}`{number}:{lines}", environment.display())
+    format!("{lock} does not satisfy `{}`{number}:{lines}", environment.display())
 }
 
 fn remedy(args: &Args, files: &[PathBuf], context: &Context) -> String {
@@ -119,12 +119,12 @@ fn remedy(args: &Args, files: &[PathBuf], context: &Context) -> String {
     let format = of_file(&args.output, context).unwrap_or(args.format());
     let format = if format == LockFormat::Explicit { String::new() } else { format!(" --format {format}") };
     format!(
-        "lock again, which changes no more than it must: `mlconda lock{files} -o {}{format}{platforms}`",
+        "lock again, with as few changes as possible: `mlconda lock{files} -o {}{format}{platforms}`",
         args.output.display()
     )
 }
 
-/// Where a lock of an environment's file may be.
+/// The possible locks of an environment file.
 fn places(file: &Path, platform: Subdir) -> Vec<PathBuf> {
     let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let names =
@@ -132,15 +132,15 @@ fn places(file: &Path, platform: Subdir) -> Vec<PathBuf> {
     names.iter().map(|name| file.with_file_name(name)).collect()
 }
 
-/// Whether a lock has the usual name of that of an environment's file.
+/// Whether a lock has the usual name for this environment file.
 fn is_named_after(lock: &Path, file: &Path) -> bool {
     let stem =
         |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().split('.').next().map(str::to_owned);
     stem(lock) == stem(file) || matches!(stem(file).as_deref(), Some("environment" | "env"))
 }
 
-/// Says that a lock beside an environment's file is there and is not what is installed. One that is of another environment,
-/// or cannot be read, is nothing to this.
+/// Warns that a lock beside an environment file exists and is not used. A lock of another environment, and one that cannot
+/// be read, is ignored.
 pub(crate) fn tell_of_lock_beside(files: &[PathBuf], environment: &Environment, platform: Subdir, context: &Context) {
     let Some(file) = files.first() else { return };
     let there = places(file, platform).into_iter().find(|place| context.settings.absolute(place).is_file());
@@ -149,17 +149,17 @@ pub(crate) fn tell_of_lock_beside(files: &[PathBuf], environment: &Environment, 
     let (shown, names) = (lock.display(), file.display());
     match reasons(&lock, Some(platform), environment, &LockingArgs::default(), context) {
         Ok(reasons) if reasons.is_empty() => context.ui.say(&format!(
-            "`{names}` is solved anew, and `{shown}` beside it is left aside: `mlconda install --locked{typed}` installs the lock"
+            "`{names}` is solved again, and `{shown}` beside it is not used: `mlconda install --locked{typed}` installs the lock"
         )),
         Ok(_) if is_named_after(&lock, file) => context.ui.say(&format!(
-            "`{names}` is solved anew; `{shown}` beside it no longer answers it: `mlconda lock{typed} -o {shown}` renews the lock, \
+            "`{names}` is solved again; `{shown}` beside it is out of date: `mlconda lock{typed} -o {shown}` updates the lock, \
              and `mlconda install --locked{typed}` installs it"
         )),
         _ => {}
     }
 }
 
-/// The lock beside an environment's file that is for a platform, if it answers: `install --locked` installs that.
+/// The lock beside an environment file for a platform, if it satisfies the file: `install --locked` installs it.
 pub(crate) fn beside(
     files: &[PathBuf],
     environment: &Environment,

@@ -1,4 +1,4 @@
-//! Locks in formats that keep several platforms in one file, and locks of what is installed.
+//! Locks in formats with several platforms in one file, and locks of installed packages.
 
 use std::{path::Path, process::ExitCode};
 
@@ -13,25 +13,25 @@ use mlconda::{
 use super::{super::export::warn_of_logins, Args};
 use crate::{context::Context, error::CliError, lock_or_prefix, lock_selection, locking::Locked, signals};
 
-/// Writes locks into one file, or prints them. These formats say what packages of pip need, too.
+/// Writes locks into one file, or prints them. These formats also contain the dependencies of pip packages.
 pub(super) fn write(locked: &[Locked], args: &Args, context: &Context) -> Result<Option<Written>, CliError> {
-    let mut parts: Vec<Part> = locked.iter().map(|it| Part::of(it.lock.clone())).collect();
+    let mut parts: Vec<Part> = locked.iter().map(|it| Part::new(it.lock.clone())).collect();
     for part in &mut parts {
         lock_or_prefix::complete(&mut part.lock, None, Wanted::Dependencies, args.locking.access(), context)?;
     }
-    // What is read back is in another format; the kind does not matter for writing.
+    // The kind is not used for writing.
     let file = LockFile { file: args.output.clone(), kind: LockKind::Explicit, parts };
     put(&file, args, &Selection::default(), context)
 }
 
-/// Locks what is installed in a prefix: nothing is solved.
+/// Locks the packages that are installed in a prefix, without a solve.
 pub(super) fn of_prefix(prefix: &Path, args: &Args, context: &Context) -> Result<ExitCode, CliError> {
     let mut file = lock_selection::read(prefix, context)?;
     if file.kind != LockKind::Prefix {
-        let message = format!("`{}` is no directory, so there is no environment in it", prefix.display());
+        let message = format!("`{}` is not a directory, so there is no environment in it", prefix.display());
         return Err(CliError::world(message, "name the prefix of an environment; `mlconda convert` converts a lock"));
     }
-    // Where all packages are noarch, the prefix is one for this machine.
+    // If all packages are noarch, the prefix is for this machine's platform.
     for part in file.parts.iter_mut().filter(|part| part.lock.platform == Subdir::NoArch) {
         part.lock.platform = Subdir::current().unwrap_or(Subdir::NoArch);
     }
@@ -57,7 +57,7 @@ pub(super) fn of_prefix(prefix: &Path, args: &Args, context: &Context) -> Result
     context.ui.say(&match written {
         Some(Written::Changed) => format!("{packages} of `{prefix}` are locked in `{output}`."),
         Some(Written::UpToDate) => format!("{packages} of `{prefix}` are locked; `{output}` is up to date."),
-        None => format!("{packages} of `{prefix}`; nothing is written."),
+        None => format!("{packages} of `{prefix}`; nothing was written."),
     });
     Ok(ExitCode::SUCCESS)
 }
@@ -85,7 +85,7 @@ fn put(file: &LockFile, args: &Args, chosen: &Selection, context: &Context) -> R
     Ok(Some(written))
 }
 
-/// The format of the lock that is there: a new one takes its place as what it is.
+/// The format of the existing lock, which a new one keeps.
 pub(super) fn of_file(output: &Path, context: &Context) -> Option<LockFormat> {
     match lock_selection::kind_of_file(&context.settings.absolute(output)) {
         Some(LockKind::Pixi) => Some(LockFormat::Pixi),
@@ -94,7 +94,7 @@ pub(super) fn of_file(output: &Path, context: &Context) -> Option<LockFormat> {
     }
 }
 
-/// Whether a format keeps one platform a file.
+/// Whether a format has one platform per file.
 pub(super) fn is_one_each(format: LockFormat) -> bool {
     format == LockFormat::Explicit
 }

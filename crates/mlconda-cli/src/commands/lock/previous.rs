@@ -1,4 +1,4 @@
-//! The locks that are there already: what `mlconda lock` keeps as far as it can, and what it compares with.
+//! The existing locks: `mlconda lock` keeps their packages where it can, and compares the new locks with them.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -10,15 +10,15 @@ use mlconda::{
 };
 
 use super::Args;
-use crate::{context::Context, error::CliError, locking::Before, text::list};
+use crate::{context::Context, error::CliError, locking::PreviousLocks, text::list};
 
-/// Reads what is at the outputs, one for each platform.
+/// Reads the existing locks, one for each platform.
 pub(super) fn read(
     args: &Args,
     environment: &Environment,
     platforms: &[Subdir],
     context: &Context,
-) -> Result<Before, CliError> {
+) -> Result<PreviousLocks, CliError> {
     let renew = args.renew()?;
     let outputs = args.outputs(platforms);
     let locks = platforms.iter().zip(&outputs);
@@ -37,7 +37,8 @@ pub(super) fn read(
         let unknown: Vec<&String> = names.iter().filter(|name| !is_known(name)).collect();
         if !unknown.is_empty() {
             let verb = if unknown.len() == 1 { "is" } else { "are" };
-            let message = format!("{} {verb} in no lock and not asked for, and cannot be updated", list(&unknown));
+            let message =
+                format!("{} {verb} in no lock and not asked for, so there is nothing to update", list(&unknown));
             let of_locks = locks.iter().flatten().flat_map(|lock| {
                 let packages = lock.packages.iter().map(|package| package.name.as_str());
                 packages.chain(lock.pip.iter().map(|package| package.name.as_str()))
@@ -46,17 +47,17 @@ pub(super) fn read(
             let known: BTreeSet<&str> = of_locks.chain(asked.map(|name| name.as_normalized())).collect();
             let near: Vec<String> = unknown.iter().flat_map(|name| near_names(name, &known)).collect();
             let hint = match near.as_slice() {
-                [] => "check the spelling; files stand before `--update`".to_owned(),
+                [] => "check the spelling; give files before `--update`".to_owned(),
                 near => format!("did you mean {}?", list(near)),
             };
             return Err(CliError::world(message, hint));
         }
     }
-    Ok(Before { locks, renew, ..Before::default() })
+    Ok(PreviousLocks { locks, renew, ..PreviousLocks::default() })
 }
 
-/// The locks in a file that are to be preferred, the best first: of a file in conflict, what is the newer of both sides,
-/// then each side.
+/// The locks of a file whose packages are preferred, the best first. A file with conflict markers gives the newer packages
+/// of both sides, then each side.
 fn of_file(
     output: &Path,
     platform: Subdir,
@@ -66,7 +67,7 @@ fn of_file(
 ) -> Result<Vec<Lock>, CliError> {
     let settings = &context.settings;
     let path = settings.absolute(output);
-    // A device, or nothing.
+    // A device, or no file.
     if !path.is_file() {
         return Ok(Vec::new());
     }
@@ -76,7 +77,7 @@ fn of_file(
         let selection = Selection { platform: Some(platform), ..Selection::default() };
         match LockFile::parse(text, &path, &expansion)?.select(&selection) {
             Ok(lock) => Ok(vec![lock]),
-            // A lock for another platform, which this one takes the place of.
+            // A lock for another platform, which the new one replaces.
             Err(LockError::Selection { .. }) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
@@ -95,13 +96,13 @@ fn of_file(
     match outcome {
         Ok(locks) => Ok(locks),
         Err(_) if kind_of(&text).is_none() => {
-            context.ui.warn(&format!("`{name}` is no lock; the new lock takes its place"));
+            context.ui.warn(&format!("`{name}` is not a lock; the new lock replaces it"));
             Ok(Vec::new())
         }
         Err(_) if *renew == Upgrade::All => Ok(Vec::new()),
         Err(error) => Err(CliError::world(
-            format!("the lock that is there cannot be read, so nothing of it can be kept: {error}"),
-            "mend it, or lock without it: `--update`",
+            format!("the existing lock cannot be read, so none of its packages can be kept: {error}"),
+            "repair it, or lock without it: `--update`",
         )),
     }
 }

@@ -1,4 +1,4 @@
-//! What `verify` finds, as words and as JSON: each finding in the same form, whatever it is about.
+//! A finding of `verify` as a line of text and as JSON, in the same form for every kind of finding.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ use crate::{
     text::{list, optional_path_field},
 };
 
-/// A finding, in the same form whatever it is about.
+/// A finding, in the same form for every kind.
 #[derive(Default, Serialize)]
 pub(crate) struct FindingRow {
     kind: &'static str,
@@ -34,24 +34,28 @@ impl FindingRow {
         let of = |kind, words, package: &String| Self { packages: vec![package.clone()], ..row(kind, words) };
         match finding.clone() {
             Finding::Interrupted { path } => {
-                Self { path: Some(path), ..row("interrupted", "an installation was cut off, or is under way") }
+                Self { path: Some(path), ..row("interrupted", "an installation was interrupted, or is running") }
             }
             Finding::NoHistory => {
                 Self { path: Some("conda-meta/history".into()), ..row("no-history", "the history is missing") }
             }
             Finding::Moved { expected, found } => {
                 let show = |path: PathBuf| Some(path.display().to_string());
-                let row = row("moved", "its files name another prefix");
+                let row = row("moved", "its files contain the path of another prefix");
                 Self { path: Some(found.clone()), expected: show(expected), found: show(found), ..row }
             }
             Finding::Record { path, reason } => {
                 Self { path: Some(path), found: Some(reason), ..row("record", "the record cannot be read") }
             }
             Finding::DuplicateRecord { package, other } => {
-                Self { found: Some(other), ..of("twice", "another package of that name is recorded, too", &package) }
+                Self { found: Some(other), ..of("twice", "another record has the same package name", &package) }
             }
-            Finding::NotInstalled { package } => of("not-installed", "the lock has it, the environment not", &package),
-            Finding::NotLocked { package } => of("not-locked", "the environment has it, the lock not", &package),
+            Finding::NotInstalled { package } => {
+                of("not-installed", "it is in the lock, but not in the environment", &package)
+            }
+            Finding::NotLocked { package } => {
+                of("not-locked", "it is in the environment, but not in the lock", &package)
+            }
             Finding::OtherPackage { expected, found } => Self {
                 expected: Some(expected.clone()),
                 found: Some(found),
@@ -60,7 +64,7 @@ impl FindingRow {
             Finding::OtherArchive { package, expected, found } => Self {
                 expected: Some(expected),
                 found: Some(found),
-                ..of("other-archive", "it is from another archive than the lock's", &package)
+                ..of("other-archive", "it comes from another archive than the one in the lock", &package)
             },
             Finding::Variable { name, expected, found } => {
                 Self { variable: Some(name), expected, found, ..row("variable", "the variable has another value") }
@@ -71,7 +75,7 @@ impl FindingRow {
             Finding::Constraint { package, expected, found } => Self {
                 expected: Some(expected),
                 found: Some(found),
-                ..of("constraint", "it does not go together with a package that is there", &package)
+                ..of("constraint", "it conflicts with a package of the environment", &package)
             },
             of_path => Self::of_path(of_path),
         }
@@ -82,7 +86,7 @@ impl FindingRow {
         let (row, expected, found) = match finding {
             Finding::Missing { path, packages } => (row("missing", "it is missing", path, packages), None, None),
             Finding::WrongKind { path, packages, expected, found } => {
-                let row = row("other-kind", "it is something else", path, packages);
+                let row = row("other-kind", "it has another file type", path, packages);
                 (row, Some(kind(expected).to_owned()), Some(kind(found).to_owned()))
             }
             Finding::Unreadable { path, packages, reason } => {
@@ -94,7 +98,7 @@ impl FindingRow {
                 (row, Some(expected.join(" or ")), Some(format!("{found:04o}")))
             }
             Finding::Target { path, packages, expected, found } => {
-                let row = row("target", "it points somewhere else", path, packages);
+                let row = row("target", "it points to another target", path, packages);
                 (row, Some(expected.display().to_string()), Some(found.display().to_string()))
             }
             Finding::Size { path, packages, expected, found } => {
@@ -102,7 +106,7 @@ impl FindingRow {
                 (row, Some(expected.to_string()), Some(found.to_string()))
             }
             Finding::Content { path, packages, expected, found } => {
-                let row = row("content", "its content is another", path, packages);
+                let row = row("content", "its content differs", path, packages);
                 (row, Some(expected), Some(found))
             }
             Finding::SameProject { path, packages, other } => {
@@ -110,7 +114,12 @@ impl FindingRow {
                 (row, None, Some(other.display().to_string()))
             }
             Finding::WrongOwner { path, expected, found } => {
-                let row = row("other-holder", "several packages hold it, and the wrong one's is there", path, vec![]);
+                let row = row(
+                    "other-holder",
+                    "several packages contain it, and the file of the wrong one is installed",
+                    path,
+                    vec![],
+                );
                 (row, Some(expected), Some(found))
             }
             _ => (Self { kind: "other", words: "something is wrong", ..Self::default() }, None, None),
@@ -137,7 +146,7 @@ impl FindingRow {
         format!("{}\n", escape::line(&line))
     }
 
-    /// A value as prose has it.
+    /// A value as it is printed.
     fn shown(&self, value: Option<&str>) -> Option<String> {
         match (self.kind, value) {
             ("dependency" | "variable", None) => Some("none".to_owned()),
@@ -153,7 +162,7 @@ impl FindingRow {
 fn kind(kind: FileKind) -> &'static str {
     match kind {
         FileKind::File => "a file",
-        FileKind::Link => "a soft link",
+        FileKind::Link => "a symbolic link",
         FileKind::Directory => "a directory",
         FileKind::Other => "a special file",
     }

@@ -1,4 +1,4 @@
-//! `mlconda verify --repair`: the packages that something was found of are linked anew.
+//! `mlconda verify --repair`: links the packages with findings again.
 
 use std::{num::NonZero, path::Path, time::Instant};
 
@@ -21,26 +21,26 @@ use crate::{
     lock_selection, signals,
 };
 
-/// What is linked anew, and how
+/// What is repaired, and how
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Options for repairs")]
 pub(super) struct RepairArgs {
-    /// Link the packages anew that something was found of, and look again; files of no package stay. With a lock, the
-    /// environment becomes what it says
+    /// Link the packages with findings again, and verify again; untracked files stay. With a lock, the environment is made
+    /// to match it
     #[arg(long)]
     pub(super) repair: bool,
-    /// Do not ask the network: the packages are in the cache, or in files
+    /// Take packages from the cache and from local files only, not from the network
     #[arg(long, requires = "repair")]
     offline: bool,
-    /// Run no post-link and pre-unlink scripts
+    /// Do not run post-link and pre-unlink scripts of packages
     #[arg(long, requires = "repair", hide_short_help = true)]
     no_scripts: bool,
-    /// Make packages' soft links that point out of the prefix
+    /// Create symbolic links of packages that point out of the prefix
     #[arg(long, requires = "repair", hide_short_help = true)]
     allow_outward_links: bool,
 }
 
-/// Links anew what the report names, and tells what was done, also as JSON.
+/// Links the packages of the report again. Prints the result, and gives it as JSON.
 pub(super) fn repair(
     (prefix, lock): (&Prefix, Option<&Lock>),
     report: &Verification,
@@ -69,7 +69,7 @@ pub(super) fn repair(
         access: if args.offline { Access::Offline } else { Access::Online },
         outward_links: if args.allow_outward_links { OutwardLinks::Keep } else { OutwardLinks::Refuse },
         cache: context.settings.package_cache(),
-        // What was damaged here may be one file with the cache's.
+        // A damaged file can be a hard link to the one in the cache.
         cache_check: CacheCheck::Content,
         virtual_packages: if native { host.virtual_packages.clone() } else { Vec::new() },
         ..Options::default()
@@ -89,16 +89,16 @@ pub(super) fn repair(
     Ok(summary::report_as_json(&done, &arrivals, prefix, start))
 }
 
-/// What the records say, as a lock.
+/// The records as a lock.
 fn of_records(prefix: &Prefix, report: &Verification, context: &Context) -> Result<Lock, CliError> {
     let place = prefix.path().display();
     let untold = report.findings.iter().find_map(|finding| match finding {
         Finding::Record { path, .. } => Some(format!("the record `{}` cannot be read", path.display())),
-        Finding::DuplicateRecord { package, other } => Some(format!("`{package}` and `{other}` are of one name")),
+        Finding::DuplicateRecord { package, other } => Some(format!("`{package}` and `{other}` have the same name")),
         _ => None,
     });
     if let Some(message) = untold {
-        let hint = format!("only a lock can tell what belongs there: `mlconda verify {place} LOCK --repair`");
+        let hint = format!("a repair of this needs the lock: `mlconda verify {place} LOCK --repair`");
         return Err(CliError::world(message, hint));
     }
     let mut parts = lock_selection::read(prefix.path(), context)?.parts.into_iter();
@@ -107,7 +107,7 @@ fn of_records(prefix: &Prefix, report: &Verification, context: &Context) -> Resu
     if lock.platform == Subdir::NoArch {
         lock.platform = Subdir::current().unwrap_or(Subdir::NoArch);
     }
-    // So that the records of the others stay as they are.
+    // The records of the other packages stay unchanged.
     lock.specs = prefix.records()?.into_iter().flat_map(|record| record.requested_specs).collect();
     Ok(lock)
 }

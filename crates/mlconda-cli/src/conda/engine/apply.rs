@@ -1,4 +1,4 @@
-//! The end of every change: the plan is shown or carried out, and what was done is told as conda tells it.
+//! The last step of every change: runs the plan or prints it, and reports the result in conda's form.
 
 use std::{collections::BTreeSet, process::ExitCode, time::Instant};
 
@@ -23,21 +23,21 @@ use crate::{
     text::{count, path_text},
 };
 
-/// What is to become of a prefix.
+/// The change of a prefix.
 #[derive(Debug)]
 pub(crate) struct Change {
     pub(crate) lock: Lock,
     pub(crate) prefix: Prefix,
-    /// Whether what is there goes as a whole.
+    /// Whether the existing environment is removed first.
     pub(crate) replaces: bool,
-    /// What the history gives as the command: the same in every build, so neither paths nor logins are in it.
+    /// The command in the history, without paths and logins, so that it is the same in every build.
     pub(crate) command: String,
     pub(crate) revision: Revision,
-    /// Whether more or other is asked for than before, though no package may change for it.
+    /// Whether the specs changed, even if no package changes.
     pub(crate) is_asked_anew: bool,
-    /// Whether the environment's variables are to be the lock's, also where these are none.
+    /// Whether the variables of the environment are replaced by those of the lock, also if the lock has none.
     pub(crate) sets_variables: bool,
-    /// Packages to link anew.
+    /// Packages to link again.
     pub(crate) relink: BTreeSet<String>,
 }
 
@@ -78,7 +78,7 @@ pub(crate) fn apply(change: Change, line: &Line, host: &Host, context: &Context)
             context.ui.say(&format!("`{}` is an environment without packages.", prefix.path().display()));
         } else if report.linked + report.unlinked == 0 {
             let (place, packages) = (prefix.path().display(), count(report.unchanged, "package"));
-            context.ui.say(&format!("`{place}` has all that is asked for: {packages}."));
+            context.ui.say(&format!("`{place}` has everything that was asked for: {packages}."));
         } else {
             summary::tell_report(&report, &arrivals, prefix, start, context);
         }
@@ -91,7 +91,7 @@ pub(crate) fn apply(change: Change, line: &Line, host: &Host, context: &Context)
     }
     if !dry && !change.lock.packages.is_empty() {
         let place = program_name(prefix.path().as_os_str());
-        context.ui.say(&format!("To have the same again: `mlconda lock --from-prefix {place} -o env.lock`."));
+        context.ui.say(&format!("To pin these packages: `mlconda lock --from-prefix {place} -o env.lock`."));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -114,7 +114,7 @@ fn options(change: &Change, line: &Line, host: &Host, context: &Context) -> Resu
     })
 }
 
-/// Puts packages into the cache: by an installation that nobody sees.
+/// Downloads packages into the cache, by an installation into a temporary prefix.
 fn download(lock: &Lock, options: Options, context: &Context) -> Result<ExitCode, CliError> {
     let none = || CliError::world("there is no directory for a cache", "name one with `MLCONDA_CACHE_DIR`");
     let cache = context.settings.cache_directory.clone().ok_or_else(none)?;
@@ -122,7 +122,7 @@ fn download(lock: &Lock, options: Options, context: &Context) -> Result<ExitCode
     let aside = locking::cache_directory(Cache::Make, context)?;
     let place = Temporary::new(tempfile::tempdir_in(aside.path())?);
     let prefix = Prefix::open(place.path().join("env"))?;
-    let plan = Plan::between(lock, &prefix)?;
+    let plan = Plan::new(lock, &prefix)?;
     let options = Options { scripts: Scripts::Skip, bytecode: Bytecode::Skip, cache: Some(cache), ..options };
     let report = carry_out(&plan, &prefix, &options, context)?;
     context.ui.say(&format!("{} are in the cache; nothing is installed.", count(report.linked, "package")));
@@ -142,12 +142,12 @@ pub(crate) fn check_frozen(prefix: &Prefix, line: &Line) -> Result<(), CliError>
     Err(CliError::world(message, "`--override-frozen` changes it all the same"))
 }
 
-/// Removes an environment, and what lies in it.
+/// Removes an environment with all its files.
 pub(crate) fn remove_prefix(prefix: &Prefix) -> Result<(), CliError> {
     Ok(mlconda::install::remove(prefix)?)
 }
 
-/// What conda prints with `--json`.
+/// The output of conda with `--json`.
 fn actions(plan: &Plan, prefix: &Prefix, dry: bool) -> Value {
     let link: Vec<Value> = plan.link.iter().map(|package| action(&network::redact(&package.url), package)).collect();
     let unlink = plan.unlink.iter().filter_map(|old| {

@@ -1,4 +1,4 @@
-//! From what is asked for and what is there to a lock: by one solve, or by several with less and less that has to stay.
+//! Solves the specs and the installed packages into a lock: with one solve, or with several that keep less and less.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use mlconda::{
 use super::{
     super::{
         channels::Channels,
-        goal::{Goal, There, bare, is_answered, name_of, record_name},
+        goal::{Goal, InstalledState, bare, is_answered, name_of, record_name},
         line::Line,
         options::Verb,
         shown,
@@ -22,39 +22,39 @@ use super::{
 use crate::{
     context::Context,
     error::CliError,
-    locking::{self, Before, Cache, Explain},
+    locking::{self, Cache, Explain, PreviousLocks},
     text::list,
 };
 
-/// A lock, and what it answers.
+/// A lock, and the specs that it satisfies.
 pub(crate) struct Solved {
     pub(crate) lock: Lock,
-    /// What was asked for now.
+    /// The specs of this command.
     pub(super) updated: Vec<String>,
-    /// What was asked for before, in a version that could not be.
+    /// Earlier specs whose versions had to be dropped.
     pub(super) neutered: Vec<String>,
-    /// Whether that is more or other than before.
+    /// Whether the specs differ from the earlier ones.
     pub(super) is_asked_anew: bool,
 }
 
-/// What decides on an answer.
+/// The input of a solve.
 struct Asking<'a> {
     line: &'a Line,
     goal: &'a Goal,
-    there: Option<&'a There>,
+    state: Option<&'a InstalledState>,
     channels: &'a Channels,
     platform: Subdir,
     context: &'a Context,
-    /// How texts are read that are no file's.
+    /// The options for reading specs that are not in a file.
     options: ReadOptions,
-    before: Before,
+    before: PreviousLocks,
 }
 
-/// How far what was asked for before counts.
+/// How far earlier specs are kept.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum History {
     Counts,
-    /// Its packages, in any version.
+    /// Their packages are kept, in any version.
     Neutered,
 }
 
@@ -62,28 +62,28 @@ pub(crate) fn solve(
     line: &Line,
     verb: Verb,
     goal: &Goal,
-    there: Option<&There>,
+    state: Option<&InstalledState>,
     channels: &Channels,
     platform: Subdir,
     context: &Context,
 ) -> Result<Solved, CliError> {
     let options = channels.options(&channels.known(), ChannelRule::ExtraOnly, context);
-    let before = before(line, verb, goal, there, platform)?;
+    let before = before(line, verb, goal, state, platform)?;
     let directory =
         locking::cache_directory(if line.has("--download-only") { Cache::Make } else { Cache::IfPresent }, context)?;
-    let before = Before { directory: Some(directory.path().to_owned()), ..before };
-    let asking = Asking { line, goal, there, channels, platform, context, options, before };
+    let before = PreviousLocks { directory: Some(directory.path().to_owned()), ..before };
+    let asking = Asking { line, goal, state, channels, platform, context, options, before };
     let (mut lock, history) = asking.answer()?;
     let updated = texts(goal);
     let typed = goal.names();
-    let old: Vec<&Requirement> = there
+    let old: Vec<&Requirement> = state
         .into_iter()
-        .flat_map(|there| &there.asked)
+        .flat_map(|state| &state.asked)
         .filter(|(name, _)| !typed.contains(*name))
         .map(|(_, old)| old)
         .collect();
     let neutered: Vec<String> = match history {
-        // What an update of everything has gone beyond is asked for no more, as conda writes it.
+        // As with conda, `update --all` drops specs that it has replaced.
         History::Counts if line.has("--update-all") => {
             old.iter().filter(|old| is_outdated(old, &lock)).filter_map(|old| name_of(old)).collect()
         }
@@ -93,9 +93,10 @@ pub(crate) fn solve(
         }
     };
     if !neutered.is_empty() && history == History::Neutered {
-        context
-            .ui
-            .warn(&format!("{} stood in the way as asked for before, and may be any version now", list(&neutered)));
+        context.ui.warn(&format!(
+            "the version of {} that was asked for before conflicts with the new specs: any version is allowed now",
+            list(&neutered)
+        ));
     }
     let kept = old.iter().filter(|old| !neutered.iter().any(|name| name_of(old).as_ref() == Some(name)));
     let prunes = line.has("--remove-old");
@@ -105,26 +106,32 @@ pub(crate) fn solve(
         .chain(neutered.iter().cloned())
         .chain(updated.iter().cloned())
         .collect();
-    let before: Vec<String> = there.into_iter().flat_map(|there| there.asked.values()).map(shown).collect();
+    let before: Vec<String> = state.into_iter().flat_map(|state| state.asked.values()).map(shown).collect();
     let is_asked_anew = updated.iter().any(|spec| !before.contains(spec));
     Ok(Solved { lock: asking.narrowed(lock)?, updated, neutered, is_asked_anew })
 }
 
-/// Whether a lock has another version of a package than the one that was asked for.
+/// Whether a lock has another version of a package than the spec asked for.
 fn is_outdated(old: &Requirement, lock: &Lock) -> bool {
     let name = name_of(old);
     let package = lock.packages.iter().find(|package| Some(&package.name) == name.as_ref());
     package.is_some_and(|package| !is_answered(old, &package.version, &package.build))
 }
 
-/// What was there, and what of it is to be renewed.
-fn before(line: &Line, verb: Verb, goal: &Goal, there: Option<&There>, platform: Subdir) -> Result<Before, CliError> {
-    let Some(there) = there else { return Ok(Before::default()) };
-    let installed: Vec<RepoDataRecord> = there.records.iter().map(|record| record.repodata_record.clone()).collect();
-    let lock = Lock::of_records(platform, &installed)?.with_distributions(&there.prefix.distributions()?);
+/// The installed packages, and those to update.
+fn before(
+    line: &Line,
+    verb: Verb,
+    goal: &Goal,
+    state: Option<&InstalledState>,
+    platform: Subdir,
+) -> Result<PreviousLocks, CliError> {
+    let Some(state) = state else { return Ok(PreviousLocks::default()) };
+    let installed: Vec<RepoDataRecord> = state.records.iter().map(|record| record.repodata_record.clone()).collect();
+    let lock = Lock::of_records(platform, &installed)?.with_distributions(&state.prefix.distributions()?);
     let mut names = goal.names();
     if line.has("--update-deps") {
-        names = there
+        names = state
             .closure(names.iter().map(String::as_str))
             .into_iter()
             .map(str::to_owned)
@@ -137,12 +144,11 @@ fn before(line: &Line, verb: Verb, goal: &Goal, there: Option<&There>, platform:
         _ if line.has("--update-deps") => Upgrade::Packages(names),
         _ => Upgrade::AsNeeded,
     };
-    Ok(Before { locks: vec![vec![lock]], renew, installed, ..Before::default() })
+    Ok(PreviousLocks { locks: vec![vec![lock]], renew, installed, ..PreviousLocks::default() })
 }
 
 impl Asking<'_> {
-    /// The answer by the channels that were named, else by the configured ones besides, else without the versions of what
-    /// was asked for before.
+    /// The solution with the given channels, else with the configured ones too, else without the versions of earlier specs.
     fn answer(&self) -> Result<(Lock, History), CliError> {
         let environment = &self.goal.environment;
         environment
@@ -154,9 +160,9 @@ impl Asking<'_> {
         let more = self.goal.more.iter().filter(|channel| !known.contains(&channel.canonical_name()));
         let all: Vec<Channel> = first.iter().chain(more).cloned().collect();
         let is_neuterable =
-            self.there.is_some() && !self.line.has("--freeze-installed") && !self.line.has("--remove-old");
+            self.state.is_some() && !self.line.has("--freeze-installed") && !self.line.has("--remove-old");
         let mut tries = vec![(&first, History::Counts)];
-        // Archives may have all that they need in them or beside them; then no channel is asked.
+        // Given archives can be complete without a channel; then no channel is loaded.
         let none = Vec::new();
         if !environment.requirements.is_empty() && environment.requirements.iter().all(|each| each.spec.url.is_some()) {
             tries.insert(0, (&none, History::Counts));
@@ -167,12 +173,13 @@ impl Asking<'_> {
         if is_neuterable {
             tries.push((&all, History::Neutered));
         }
-        let (last, others) = tries.split_last().ok_or_else(|| CliError::Usage("there is nothing to try".to_owned()))?;
+        let (last, others) =
+            tries.split_last().ok_or_else(|| CliError::Usage("no channels to solve with".to_owned()))?;
         for (channels, history) in others {
             match self.ask(channels, *history, Explain::Not) {
                 Ok(lock) => return Ok((lock, *history)),
                 Err(CliError::Library(mlconda::Error::Solve(_))) => {}
-                // What nobody named need not be in reach: then the named channels' own reason is told.
+                // The configured channels need not be reachable: then the error of the given channels is reported.
                 Err(error @ CliError::Library(mlconda::Error::Repodata(_))) if channels.len() > first.len() => {
                     return self.without(&first, error);
                 }
@@ -183,18 +190,17 @@ impl Asking<'_> {
             Err(error @ CliError::Library(mlconda::Error::Repodata(_))) if last.0.len() > first.len() => {
                 self.without(&first, error)
             }
-            Err(CliError::World { message, hint: None }) if self.is_held(&message) => Err(CliError::world(
-                message,
-                "python keeps its minor version unless it is named: name the version of python that you want: `python=X.Y`",
-            )),
+            Err(CliError::World { message, hint: None }) if self.is_held(&message) => {
+                Err(CliError::world(message, "python keeps its minor version unless you give one: `python=X.Y`"))
+            }
             lock => Ok((lock?, last.1)),
         }
     }
 
-    /// Why the named channels do not suffice, where the others cannot be asked.
+    /// The error of the given channels, if the others cannot be loaded.
     fn without(&self, first: &[Channel], error: CliError) -> Result<(Lock, History), CliError> {
         if let CliError::Library(error) = &error {
-            self.context.ui.warn(&format!("the other channels could not be asked: {}", crate::report::chain(error)));
+            self.context.ui.warn(&format!("the other channels could not be loaded: {}", crate::report::chain(error)));
         }
         Ok((self.ask(first, History::Counts, Explain::Fully)?, History::Counts))
     }
@@ -206,7 +212,7 @@ impl Asking<'_> {
         if environment.requirements.is_empty() {
             return Ok(Lock::of_records(self.platform, &[])?);
         }
-        let before = Before { explain, ..self.before.clone() };
+        let before = PreviousLocks { explain, ..self.before.clone() };
         let locked = locking::lock(
             &environment,
             &[self.platform],
@@ -217,16 +223,16 @@ impl Asking<'_> {
         )?;
         let mut locks = locked.into_iter().map(|locked| locked.lock);
         let mut lock = locks.next().ok_or_else(|| CliError::Usage("nothing was locked".to_owned()))?;
-        // What is no lock's says nothing of what pip has installed, nor of variables.
+        // The solve knows neither packages of pip nor variables.
         lock.input = None;
-        if let Some(there) = self.there {
+        if let Some(state) = self.state {
             if !lock.variables.is_empty() {
-                let mut variables = there.prefix.variables()?;
+                let mut variables = state.prefix.variables()?;
                 variables.extend(std::mem::take(&mut lock.variables));
                 lock.variables = variables;
             }
             if !lock.pip.is_empty() && !self.line.has("--remove-old") {
-                let old = Lock::of_records(self.platform, &[])?.with_distributions(&there.prefix.distributions()?);
+                let old = Lock::of_records(self.platform, &[])?.with_distributions(&state.prefix.distributions()?);
                 let is_new = |name: &str| !lock.pip.iter().any(|package| package.name == name);
                 let old: Vec<_> = old.pip.into_iter().filter(|package| is_new(&package.name)).collect();
                 lock.pip.extend(old);
@@ -235,38 +241,38 @@ impl Asking<'_> {
         Ok(lock)
     }
 
-    /// Adds what was asked for before, and what has to stay as it is.
+    /// Adds earlier specs, and packages that must stay unchanged.
     fn add_old(&self, environment: &mut Environment, history: History) -> Result<(), CliError> {
-        let Some(there) = self.there.filter(|_| !self.line.has("--remove-old")) else { return Ok(()) };
+        let Some(state) = self.state.filter(|_| !self.line.has("--remove-old")) else { return Ok(()) };
         let typed = self.goal.names();
         let mut old: Vec<Requirement> = Vec::new();
         let any = |name: &str| bare(name, &self.options);
         let is_new = history == History::Neutered || self.line.has("--update-all");
-        for (name, requirement) in there.asked.iter().filter(|(name, _)| !typed.contains(*name)) {
+        for (name, requirement) in state.asked.iter().filter(|(name, _)| !typed.contains(*name)) {
             old.push(if is_new { any(name)? } else { requirement.clone() });
         }
         if self.line.has("--freeze-installed") {
-            for record in there.records.iter().filter(|record| !typed.contains(record_name(record))) {
+            for record in state.records.iter().filter(|record| !typed.contains(record_name(record))) {
                 let package = &record.repodata_record.package_record;
                 old.push(any(&format!("{}=={}={}", package.name.as_normalized(), package.version, package.build))?);
             }
         } else if history == History::Counts {
-            for name in there.unasked().into_iter().filter(|name| !typed.contains(*name)) {
+            for name in state.unasked().into_iter().filter(|name| !typed.contains(*name)) {
                 old.push(any(name)?);
             }
         }
-        old.extend(self.python(there)?);
-        old.extend(self.pinned(there)?);
+        old.extend(self.python(state)?);
+        old.extend(self.pinned(state)?);
         environment.requirements.extend(old);
         Ok(())
     }
 
-    /// python keeps its minor version, unless another is asked for.
-    fn python(&self, there: &There) -> Result<Option<Requirement>, CliError> {
+    /// The spec that keeps the minor version of python, unless another one is given.
+    fn python(&self, state: &InstalledState) -> Result<Option<Requirement>, CliError> {
         let asked = |requirement: &&Requirement| name_of(requirement).as_deref() == Some("python");
         let is_told = |spec: &MatchSpec| spec.version.is_some() || spec.url.is_some();
         let told = self.goal.environment.requirements.iter().find(asked).is_some_and(|asked| is_told(&asked.spec));
-        let Some(record) = there.record("python").filter(|_| !told && !self.line.has("--no-py-pin")) else {
+        let Some(record) = state.record("python").filter(|_| !told && !self.line.has("--no-py-pin")) else {
             return Ok(None);
         };
         let version = record.repodata_record.package_record.version.to_string();
@@ -274,28 +280,28 @@ impl Asking<'_> {
         bare(&format!("python {}.*", minor.join(".")), &self.options).map(Some)
     }
 
-    /// Whether a refusal has to do with the python that is there.
+    /// Whether the installed python is the reason that there is no solution.
     fn is_held(&self, message: &str) -> bool {
-        let python = self.there.and_then(|there| self.python(there).ok().flatten());
+        let python = self.state.and_then(|state| self.python(state).ok().flatten());
         python.is_some_and(|python| message.contains(&python.text))
     }
 
-    /// What `conda-meta/pinned` says of packages that are there or asked for.
-    fn pinned(&self, there: &There) -> Result<Vec<Requirement>, CliError> {
-        let path = there.prefix.path().join("conda-meta/pinned");
+    /// The specs of `conda-meta/pinned` for packages that are installed or asked for.
+    fn pinned(&self, state: &InstalledState) -> Result<Vec<Requirement>, CliError> {
+        let path = state.prefix.path().join("conda-meta/pinned");
         if self.line.has("--no-pin") || !path.is_file() {
             return Ok(Vec::new());
         }
         let text = mlconda::files::read_to_string(&path, mlconda::files::LARGEST_TEXT)?;
         let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
         let specs: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
-        let (installed, typed) = (there.names(), self.goal.names());
+        let (installed, typed) = (state.names(), self.goal.names());
         let pinned = Environment::from_specs(&specs, &self.options)?.requirements.into_iter();
         let counts = |name: &String| installed.contains(name.as_str()) || typed.contains(name);
         Ok(pinned.filter(|pinned| name_of(pinned).is_some_and(|name| counts(&name))).collect())
     }
 
-    /// The lock without what the named packages need, or without these.
+    /// The lock without the dependencies of the given packages, or without these packages.
     fn narrowed(&self, lock: Lock) -> Result<Lock, CliError> {
         let (only, none) = (self.line.has("--only-deps"), self.line.has("--no-deps"));
         if !only && !none {
@@ -304,7 +310,7 @@ impl Asking<'_> {
         let typed = self.goal.names();
         let (named, needed): (Vec<_>, Vec<_>) =
             lock.packages.into_iter().partition(|package| typed.contains(&package.name));
-        let records = self.there.map_or(&[][..], |there| &there.records);
+        let records = self.state.map_or(&[][..], |state| &state.records);
         let narrowed = overlaid(records, if only { needed } else { named }, self.platform)?;
         let specs = if only { Vec::new() } else { lock.specs };
         Ok(Lock { name: lock.name, specs, ..narrowed })
