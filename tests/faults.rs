@@ -296,7 +296,7 @@ fn a_prefix_that_cannot_be_made() {
     exit code 1
     --- stdout
     --- stderr
-    error: failed to create directory `[TEMP]/work/env.lock/.prefix.mlconda-new`: Not a directory (os error [NUMBER])
+    error: failed to open directory `[TEMP]/work/env.lock`: Not a directory (os error [NUMBER])
     ");
     assert_eq!(tree::difference(&before, &world.tree()), "");
 }

@@ -15,6 +15,8 @@ mod conda;
 mod conda_config;
 mod confined;
 mod crash;
+#[cfg(target_os = "linux")]
+mod displaced;
 mod export;
 mod faults;
 mod foreign;

@@ -138,7 +138,7 @@ pub enum NetworkError {
     #[error("cannot set up the network client")]
     Client(#[from] reqwest::Error),
     /// The server answered with an error status.
-    #[error("`{url}` answers {status}{}", wait.map_or_else(String::new, |wait| format!("and asks to wait {} s", wait.as_secs())))]
+    #[error("`{url}` answers {status}{}", wait.map_or_else(String::new, |wait| format!(", and asks to wait {} s", wait.as_secs())))]
     Status {
         /// The requested URL, without secrets.
         url: String,

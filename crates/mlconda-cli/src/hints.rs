@@ -141,6 +141,9 @@ fn install_hint(error: &InstallError) -> Option<String> {
         InstallError::File(error) => return io_hint(error),
         InstallError::Parent { source, .. } => return io_hint(source),
         InstallError::Changed { .. } => "run the command again: it reads the prefix as it is now",
+        InstallError::Replaced { .. } => {
+            "somebody else can rename directories there: find out who, before you install into it again"
+        }
         InstallError::PartlyChanged { .. } => "remove the cause, and run the command again: it completes the prefix",
         InstallError::Busy { .. } => "wait until it has finished, and try again",
         InstallError::Occupied { .. } => "choose a directory that does not exist yet, or an empty one",

@@ -24,7 +24,10 @@ use std::{
 
 use mlconda_inspect::plan::Plan;
 use mlconda_prefix::{Prefix, distributions, on_disk::OwnFields};
-use mlconda_system::{self as system, beneath::Root};
+use mlconda_system::{
+    self as system,
+    beneath::{PathInfo, PathKind, Root, WayForChildren},
+};
 use mlconda_types::progress::{Event, Progress, Task};
 use rattler::install::PythonInfo;
 use rattler_conda_types::{
@@ -132,6 +135,8 @@ enum CompileOutcome {
 /// What the threads share.
 struct CompileState {
     stage: Arc<Stage>,
+    /// How a python reaches the stage.
+    way: WayForChildren,
     interpreter: PathBuf,
     mode: &'static str,
     modules: Vec<Module>,
@@ -169,8 +174,7 @@ pub(super) async fn compile(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Compiled, InstallError> {
-    let (Some(mode), Some((python, home))) = (options.bytecode.name(), interpreter(plan, prefix, stage, finished))
-    else {
+    let (Some(mode), Some((python, is_new))) = (options.bytecode.name(), interpreter(plan, finished)) else {
         return Ok(Compiled::default());
     };
     let mut records = records(stage, finished, is_wanted)?;
@@ -181,30 +185,26 @@ pub(super) async fn compile(
     progress.event(Event::BytecodeStarted { modules: modules.len() });
     let workers = options.threads.get().min(modules.len().div_ceil(WORTH_A_WORKER));
     let (next, stop, processes) = (AtomicUsize::new(0), AtomicBool::new(false), Mutex::default());
-    let (stage, interpreter) = (Arc::clone(stage), home.join(python.path()));
-    let shared = Arc::new(CompileState { stage, interpreter, mode, modules, next, stop, processes });
+    let way = stage.root.way_for_children()?;
+    let (stage, home) = (Arc::clone(stage), if is_new { way.path() } else { prefix.path() });
+    let interpreter = home.join(python.path());
+    let shared = Arc::new(CompileState { stage, way, interpreter, mode, modules, next, stop, processes });
     let limit = answer_limit(options.script_timeout);
     let (compiled, entries) = run(&shared, workers, limit, progress).await?;
-    let root = Root::open_no_follow(shared.stage.root())?;
     for (number, entries) in entries {
         if let Some((record, own)) = records.get_mut(&number) {
-            add(record, own, entries, &root, finished[number].built)?;
+            add(record, own, entries, &shared.stage.root, finished[number].built)?;
         }
     }
     Ok(compiled)
 }
 
-/// The environment's python and its directory: the stage if it is new, else the prefix.
-fn interpreter<'a>(
-    plan: &Plan,
-    prefix: &'a Prefix,
-    stage: &'a Stage,
-    finished: &[StagedPackage],
-) -> Option<(PythonInfo, &'a Path)> {
+/// The environment's python, and whether it is new: then it is in the stage, else in the prefix.
+fn interpreter(plan: &Plan, finished: &[StagedPackage]) -> Option<(PythonInfo, bool)> {
     let records = finished.iter().map(|package| &package.record.repodata_record.package_record);
     match records.into_iter().find(|record| record.name.as_normalized() == "python") {
-        Some(record) => Some((PythonInfo::from_python_record(record, plan.platform).ok()?, stage.root())),
-        None => Some((staged_package::kept_python(plan)?, prefix.path())),
+        Some(record) => Some((PythonInfo::from_python_record(record, plan.platform).ok()?, true)),
+        None => Some((staged_package::kept_python(plan)?, false)),
     }
 }
 
@@ -221,8 +221,8 @@ fn records(
         package.record.repodata_record.package_record.noarch.is_python() && is_wanted(package.number)
     };
     let read = |package: &StagedPackage| {
-        let path = stage.root().join("conda-meta").join(distributions::record_name(&package.record));
-        Ok((package.number, record_file::read(&path)?))
+        let path = Path::new("conda-meta").join(distributions::record_name(&package.record));
+        Ok((package.number, record_file::read(&stage.root, &path)?))
     };
     finished.iter().filter(noarch).map(read).collect()
 }
@@ -240,9 +240,8 @@ fn modules(records: &Records, stage: &Stage, python: &PythonInfo) -> Result<Vec<
             if stage.owner(&path) != Some(*package) {
                 continue;
             }
-            let metadata = fs_err::symlink_metadata(stage.root().join(&path))?;
-            if metadata.is_file() {
-                let (modified, size) = (system::modified(&metadata), metadata.len());
+            let there = stage.root.lookup(&path)?.filter(|there| there.kind == PathKind::File);
+            if let Some(PathInfo { time: (modified, _), size, .. }) = there {
                 modules.push(Module { package: *package, name: name.clone(), path, modified, size });
             }
         }
@@ -393,8 +392,7 @@ impl CompileState {
         if self.stage.owner(&target).is_some() {
             return Ok(CompileOutcome::InstalledTools);
         }
-        let place = self.stage.root().join(self.stage.claim(&target, *package)?);
-        let mut file = self.stage.create(&place, 0o644)?;
+        let mut file = self.stage.create(&self.stage.claim(&target, *package)?, 0o644)?;
         file.write_all(code)?;
         system::set_time(file.file(), *modified)?;
         let hash = compute_bytes_digest::<Sha256>(code);

@@ -9,14 +9,13 @@ mod temporary;
 mod verification;
 
 use std::{
-    fs::File,
     io,
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
 };
 
 use mlconda_lock::{Digest, LockedPackage};
-use mlconda_system::{self as system, files};
+use mlconda_system::{self as system, beneath::Root, files};
 use rattler_conda_types::package::IndexJson;
 use rattler_digest::{Md5, Sha256, parse_digest_from_hex};
 
@@ -157,7 +156,8 @@ fn make(
     write: impl FnOnce(&mut Extraction<'_>) -> io::Result<()>,
 ) -> Result<Deviations, FillError> {
     let temporary = temporary_beside(place).map_err(FillError::Cache)?;
-    let mut extraction = Extraction::new(temporary.path(), stop).map_err(FillError::Cache)?;
+    let root = Root::open_no_follow(temporary.path()).map_err(FillError::Cache)?;
+    let mut extraction = Extraction::new(root, stop).map_err(FillError::Cache)?;
     let deviations = write(&mut extraction).and_then(|()| extraction.finish());
     let deviations = deviations.map_err(|error| match temporary.path().is_dir() {
         true => error.into(),
@@ -211,10 +211,8 @@ pub(super) fn remove_leftovers(cache: &Path) {
 
 /// A package of the cache.
 pub(super) struct Cached {
-    /// Its place.
-    pub(super) place: PathBuf,
-    /// Its open directory, for short relative lookups.
-    pub(super) directory: File,
+    /// Its open directory.
+    pub(super) root: Root,
     /// Its metadata; its paths are in `contents`.
     pub(super) package: PackageMetadata,
     /// Its paths, sorted.
@@ -231,6 +229,5 @@ pub(super) fn read(place: &Path) -> io::Result<Cached> {
         }
     }
     let contents = contents::parse(&files::read(&place.join(contents::NAME), files::LARGEST_RECORD)?)?;
-    let directory = fs_err::File::open(place)?.into_parts().0;
-    Ok(Cached { place: place.to_owned(), directory, package: info.read_all_but_paths()?, contents })
+    Ok(Cached { root: Root::open(place)?, package: info.read_all_but_paths()?, contents })
 }

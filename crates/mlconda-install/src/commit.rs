@@ -37,9 +37,11 @@ pub(super) enum ScriptTiming {
 
 /// Renames the pending history to its final name, which makes the prefix an environment. `seconds` is the time of the
 /// directory.
-pub(super) fn publish_history(prefix: &Path, seconds: i64) -> io::Result<()> {
-    let (prefix, meta) = (Root::open(prefix)?, Path::new("conda-meta"));
-    prefix.rename(&meta.join(PENDING_HISTORY), &prefix, &meta.join(HISTORY))?;
+pub(super) fn publish_history(prefix: &Root, seconds: i64) -> io::Result<()> {
+    let meta = Path::new("conda-meta");
+    // Scripts may have run since.
+    prefix.clear_cache();
+    prefix.rename(&meta.join(PENDING_HISTORY), prefix, &meta.join(HISTORY))?;
     prefix.set_time(meta, seconds)
 }
 
@@ -154,7 +156,13 @@ impl<'a> PrefixChange<'a> {
         })
     }
 
-    fn root(&self) -> io::Result<&Root> {
+    /// Closes the open parents in the prefix: others may have moved them.
+    pub(super) fn clear_cache(&self) {
+        self.root.iter().for_each(Root::clear_cache);
+    }
+
+    /// The open prefix.
+    pub(super) fn root(&self) -> io::Result<&Root> {
         self.root.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
@@ -236,5 +244,8 @@ pub(super) fn merge(from: &Root, into: &Root, seconds: i64, stop: &Stop) -> io::
             from.rename(name, into, name)?;
         }
     }
+    // These renames were done from other open directories.
+    from.clear_cache();
+    into.clear_cache();
     into.set_time(here, seconds)
 }

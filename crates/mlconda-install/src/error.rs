@@ -23,6 +23,12 @@ pub enum InstallError {
         /// The prefix.
         prefix: PathBuf,
     },
+    /// Another process has renamed a directory of the installation, and may have put a link in its place.
+    #[error("`{}` was replaced while the installation used it; nothing was written to what is there now", .path.display())]
+    Replaced {
+        /// The directory.
+        path: PathBuf,
+    },
     /// It was stopped by [`Stop`](super::Stop).
     #[error("the installation was stopped")]
     Stopped,

@@ -15,7 +15,7 @@ use std::{
 
 use mlconda_channel::network::{BodyKind, Cause, Client, NetworkError};
 use mlconda_lock::{Digest, LockedPackage};
-use mlconda_system::files;
+use mlconda_system::{beneath::Root, files};
 use mlconda_types::{
     progress::{Event, Progress},
     redact,
@@ -115,7 +115,7 @@ pub(super) fn not_asked(package: &LockedPackage) -> InstallError {
 pub(super) async fn download(
     client: &Client,
     package: &LockedPackage,
-    directory: &Path,
+    directory: &Root,
     progress: &dyn Progress,
 ) -> Result<(Archive, Hashes), InstallError> {
     let mut pause = FIRST_PAUSE;
@@ -176,7 +176,7 @@ impl From<io::Error> for Failure {
 async fn attempt(
     client: &Client,
     package: &LockedPackage,
-    directory: &Path,
+    directory: &Root,
     progress: &dyn Progress,
 ) -> Result<(Archive, Hashes), Failure> {
     let mut response = client.get(&package.url, BodyKind::Package(package.size)).await?;
@@ -210,19 +210,19 @@ async fn attempt(
 
 /// Received bytes: in memory first, then in an unnamed file.
 struct Spool<'a> {
-    directory: &'a Path,
+    directory: &'a Root,
     memory: Vec<u8>,
     file: Option<File>,
 }
 
 impl<'a> Spool<'a> {
-    fn new(directory: &'a Path) -> Self {
+    fn new(directory: &'a Root) -> Self {
         Self { directory, memory: Vec::new(), file: None }
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.file.is_none() && self.memory.len() + bytes.len() > IN_MEMORY {
-            let mut file = tempfile::tempfile_in(self.directory)?;
+            let mut file = self.directory.unnamed_file()?;
             file.write_all(&std::mem::take(&mut self.memory))?;
             self.file = Some(file);
         }

@@ -80,6 +80,7 @@ impl Installation<'_> {
         let (clashes, layout) = resolve_clashes(&plan, self.prefix, &stage, &finished)?;
         let builds = self.prepare_builds(&plan, &stage, &finished).await?;
         let time = self.options.time.unwrap_or_else(|| metadata::newest_build_time(&plan, &finished, self.prefix));
+        transaction.stage()?.check()?;
         let (all, options, progress) = (|_| true, self.options, self.progress);
         let compiled = bytecode::compile(&plan, self.prefix, &stage, &finished, &all, options, progress).await?;
         let mut report = Report { clashes, ..Report::new(&plan, &finished, compiled, self.options) };
@@ -109,7 +110,8 @@ impl Installation<'_> {
         let packages = plan.link.len() + plan.pip.link.len() + plan.pip.build.len();
         let (path, bytes) = (self.prefix.path().to_owned(), plan.download_size());
         self.progress.event(Event::InstallStarted { prefix: path, packages, bytes });
-        Ok(Arc::new(Stage::new(&transaction.stage, self.prefix.path(), plan.platform, self.options.stop.clone())?))
+        let root = transaction.stage()?.root();
+        Ok(Arc::new(Stage::new(root, self.prefix.path(), plan.platform, self.options.stop.clone())?))
     }
 
     /// Brings all packages into the stage.

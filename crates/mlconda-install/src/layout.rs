@@ -73,8 +73,8 @@ impl<'a> PackageLinks<'a> {
         let mut text = there.map(|_| self.prefix.read_link(path)).transpose()?;
         if text.is_some() {
             // A link that the user has changed is not followed.
-            let place = self.prefix.path().join("conda-meta").join(distributions::record_name(record));
-            let own = record_file::read(&place).map(|(_, own)| own).unwrap_or_default();
+            let place = Path::new("conda-meta").join(distributions::record_name(record));
+            let own = record_file::read(self.prefix, &place).map(|(_, own)| own).unwrap_or_default();
             text = text.filter(|text| own.links.get(path).is_none_or(|made| made == text));
         }
         self.known.borrow_mut().insert(path.to_owned(), text.clone());

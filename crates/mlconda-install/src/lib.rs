@@ -20,6 +20,7 @@ mod contents;
 mod deviations;
 mod error;
 mod fetch;
+mod held;
 mod installation;
 pub(crate) mod layout;
 mod link;
@@ -32,6 +33,7 @@ mod pip;
 pub(crate) mod record;
 pub(crate) mod record_file;
 mod record_paths;
+mod recovery;
 mod replaced;
 mod report;
 pub(crate) mod rollback;
@@ -75,7 +77,7 @@ const HISTORY: &str = "history";
 /// If a change cannot be rolled back, or a file cannot be removed.
 pub fn recover(prefix: &Prefix) -> Result<(), InstallError> {
     sharing::remove_leftovers(prefix);
-    transaction::recover(prefix.path()).map(|_| ())
+    recovery::recover(prefix.path()).map(|_| ())
 }
 
 /// Removes a prefix and everything in it. The prefix is renamed first, so that its path is free at once. If the process is
@@ -85,7 +87,7 @@ pub fn recover(prefix: &Prefix) -> Result<(), InstallError> {
 /// If another process is changing the prefix, or a file cannot be removed.
 pub fn remove(prefix: &Prefix) -> Result<(), InstallError> {
     let path = prefix.path();
-    if !transaction::recover(path)? {
+    if !recovery::recover(path)? {
         return Err(InstallError::Busy { prefix: path.to_owned() });
     }
     let moved = on_disk::stage_and_replica(path).map(|(stage, _)| stage);

@@ -2,9 +2,11 @@
 
 mod cached;
 mod entry;
+mod error;
 mod first_line;
 mod replace;
 pub(super) mod wheel;
+mod write;
 
 use std::{
     borrow::Cow,
@@ -16,18 +18,16 @@ use std::{
 use mlconda_prefix::on_disk::OwnFields;
 use mlconda_system::Linker;
 use rattler::install::PythonInfo;
-use rattler_conda_types::{
-    package::FileMode,
-    prefix_record::{PathType, PathsEntry},
-};
-use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest, digest::Digest as _};
+use rattler_conda_types::prefix_record::{PathType, PathsEntry};
+use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest};
 
-use self::{replace::Replacing, wheel::Request};
+pub(super) use self::error::LinkError;
+use self::{error::disk_error, wheel::Request};
 use super::{
-    InstallError, OutwardLinks,
+    OutwardLinks,
     deviations::Deviations,
     package::{InfoFiles, ListedPath, PackageMetadata, invalid},
-    package_paths::{PathMap, is_inside, is_reserved, link_stays_inside},
+    package_paths::{PathMap, is_inside, is_reserved},
     stage::{ParentKind, Stage},
     unpack::{Entry, EntryKind, Sink},
 };
@@ -86,47 +86,6 @@ pub(super) struct Linked {
     pub(super) deviations: Deviations,
 }
 
-/// Why linking stopped.
-#[derive(Debug)]
-pub(super) enum LinkError {
-    /// The package is noarch python, and the interpreter is not known yet.
-    PythonWanted,
-    /// The installation cannot go on.
-    Failed(InstallError),
-    /// The content of the package is invalid, or the archive cannot be read.
-    Content(std::io::Error),
-}
-
-impl LinkError {
-    /// Whether the package may be damaged: a missing or unreadable file may be in the package.
-    pub(super) fn is_of_the_package(&self) -> bool {
-        match self {
-            Self::Content(_) => true,
-            Self::Failed(InstallError::File(error)) => {
-                matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied)
-            }
-            Self::Failed(_) | Self::PythonWanted => false,
-        }
-    }
-}
-
-impl From<std::io::Error> for LinkError {
-    fn from(error: std::io::Error) -> Self {
-        Self::Content(error)
-    }
-}
-
-impl From<InstallError> for LinkError {
-    fn from(error: InstallError) -> Self {
-        Self::Failed(error)
-    }
-}
-
-/// An error of writing to the prefix's disk, not of the package.
-fn disk_error(error: std::io::Error) -> LinkError {
-    LinkError::Failed(InstallError::File(error))
-}
-
 impl Sink for Linking<'_> {
     type Error = LinkError;
 
@@ -145,7 +104,7 @@ impl Sink for Linking<'_> {
             linked.insert(entry.path.clone(), ());
         }
         let target = self.target(&entry.path)?;
-        let place = self.stage.root().join(self.claim(&target)?);
+        let place = self.claim(&target)?.into_owned();
         if entry.executable && matches!(entry.kind, EntryKind::File(_)) {
             self.own.executable.insert(target.clone());
         }
@@ -287,143 +246,9 @@ impl<'a> Linking<'a> {
         }
     }
 
-    fn file(
-        &mut self,
-        source: FileContent<'_>,
-        listed: &ListedPath,
-        target: PathBuf,
-        place: &Path,
-    ) -> Result<PathsEntry, LinkError> {
-        let is_of_a_wheel = self.package.as_ref().is_some_and(|package| package.wheel.is_some());
-        if is_of_a_wheel && listed.placeholder.is_some() {
-            return self.script(source, listed, target, place);
-        }
-        let FileContent { content, size, executable, modified } = source;
-        let mode = if executable { 0o755 } else { 0o644 };
-        let mut file = self.stage.create(place, mode).map_err(disk_error)?;
-        let deviates = self.deviates(listed, size);
-        let record = match &listed.placeholder {
-            None => {
-                let hash = self.copy(content, size, &mut file, deviates.then(Sha256::new))?.or(listed.sha256);
-                let record = path_record(listed, target);
-                PathsEntry { size_in_bytes: Some(size), sha256: hash, sha256_in_prefix: hash, ..record }
-            }
-            Some(placeholder) => {
-                self.check_length(placeholder.mode, &placeholder.text, &target)?;
-                // A package from before `paths.json` does not tell the hash.
-                let hash = (deviates || listed.sha256.is_none()).then(Sha256::new);
-                let (stage, stop) = (self.stage, self.stop);
-                let replacing = Replacing::new(placeholder, &stage.prefix, stage.platform, &mut file);
-                let replaced = replacing.run(content, size, self.buffer, hash, &|| check_stop(stop));
-                let replaced = replaced.map_err(|error| in_file(error, &listed.path))?.map_err(disk_error)?;
-                self.own.prefix = Some(stage.prefix.clone().into());
-                PathsEntry {
-                    sha256: replaced.original.or(listed.sha256),
-                    sha256_in_prefix: Some(replaced.written),
-                    size_in_bytes: Some(size),
-                    file_mode: Some(placeholder.mode),
-                    prefix_placeholder: Some(placeholder.text.clone()),
-                    ..path_record(listed, target)
-                }
-            }
-        };
-        mlconda_system::set_time(file.file(), modified).map_err(disk_error)?;
-        drop(file);
-        // macOS runs a changed program only if it is signed anew.
-        if record.file_mode == Some(FileMode::Binary)
-            && record.sha256 != record.sha256_in_prefix
-            && let Some(signed) = mlconda_system::sign_program(place, self.stage.platform).map_err(disk_error)?
-        {
-            return Ok(PathsEntry { sha256_in_prefix: Some(signed), ..record });
-        }
-        Ok(record)
-    }
-
-    /// Copies the content of a file. Returns its sha256 if `hash` is given.
-    fn copy(
-        &mut self,
-        content: &mut dyn Read,
-        size: u64,
-        file: &mut fs_err::File,
-        mut hash: Option<Sha256>,
-    ) -> Result<Option<Sha256Hash>, LinkError> {
-        let mut left = size;
-        self.buffer.resize(BUFFER, 0);
-        while left > 0 {
-            self.check_stop()?;
-            let piece = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
-            content.read_exact(&mut self.buffer[..piece])?;
-            file.write_all(&self.buffer[..piece]).map_err(disk_error)?;
-            if let Some(hash) = &mut hash {
-                hash.update(&self.buffer[..piece]);
-            }
-            left -= piece as u64;
-        }
-        Ok(hash.map(|hash| hash.finalize()))
-    }
-
-    /// The shebang line of a script for the python of the prefix, with these options.
-    fn first_line(&self, python: &PythonInfo, options: &str) -> String {
-        let program = format!("{}/{}", self.stage.prefix.trim_end_matches('/'), python.path().display());
-        first_line::run(&program, options, first_line::LINUX)
-    }
-
-    /// Checks that the prefix fits into the placeholder of a binary file. A text file can grow.
-    fn check_length(&self, kind: FileMode, placeholder: &str, path: &Path) -> Result<(), LinkError> {
-        let (prefix, room) = (self.stage.prefix.len(), placeholder.len());
-        if kind == FileMode::Binary && prefix > room && !self.stage.platform.is_windows() {
-            let (package, path) = (self.name(), path.to_owned());
-            return Err(InstallError::PrefixTooLong { package, path, prefix, room }.into());
-        }
-        Ok(())
-    }
-
     /// The package's name.
     fn name(&self) -> String {
         self.package.as_ref().map(|package| package.index.name.as_normalized().to_owned()).unwrap_or_default()
-    }
-
-    fn soft_link(
-        &mut self,
-        to: &Path,
-        modified: i64,
-        listed: &ListedPath,
-        target: PathBuf,
-        place: &Path,
-    ) -> Result<PathsEntry, LinkError> {
-        if self.outward_links == OutwardLinks::Refuse && !link_stays_inside(&target, to) {
-            let package = self.name();
-            return Err(InstallError::OutwardLink { package, path: target, to: to.to_owned() }.into());
-        }
-        fs_err::os::unix::fs::symlink(to, place).map_err(disk_error)?;
-        mlconda_system::set_link_time(place, modified).map_err(disk_error)?;
-        self.own.links.insert(target.clone(), to.to_owned());
-        // The hash in the package is that of the link's target, which may belong to another package here.
-        Ok(PathsEntry { path_type: PathType::SoftLink, sha256_in_prefix: None, ..path_record(listed, target) })
-    }
-
-    /// Links a file that is a hard link to an earlier path of the package.
-    fn same_file(
-        &mut self,
-        to: &Path,
-        listed: &ListedPath,
-        target: PathBuf,
-        place: &Path,
-    ) -> Result<PathsEntry, LinkError> {
-        let source = self.target(to)?;
-        let Some(known) = self.paths.iter().find(|entry| entry.relative_path == source).cloned() else {
-            return Err(invalid(format!(
-                "`{}` is the same file as `{}`, which is missing",
-                target.display(),
-                to.display()
-            ))
-            .into());
-        };
-        fs_err::hard_link(self.stage.place(&source, self.number), place).map_err(disk_error)?;
-        if self.own.executable.contains(&source) {
-            self.own.executable.insert(target.clone());
-        }
-        Ok(PathsEntry { relative_path: target, no_link: listed.no_link, ..known })
     }
 
     /// Creates what is not a member of the archive: empty directories, commands of entry points, and the files that an
@@ -478,8 +303,7 @@ impl<'a> Linking<'a> {
         for entry_point in &package.entry_points {
             let target = python.bin_dir.join(&entry_point.command);
             let text = entry::script(&self.stage.prefix, self.stage.platform, entry_point, python);
-            let place = self.stage.root().join(self.stage.claim(&target, self.number)?);
-            let mut file = self.stage.create(&place, 0o755).map_err(disk_error)?;
+            let mut file = self.stage.create(&self.stage.claim(&target, self.number)?, 0o755).map_err(disk_error)?;
             file.write_all(text.as_bytes()).map_err(disk_error)?;
             mlconda_system::set_time(file.file(), package.built().unwrap_or(0)).map_err(disk_error)?;
             let hash = sha256(text.as_bytes());
@@ -507,11 +331,6 @@ fn check_stop(stop: &AtomicBool) -> std::io::Result<()> {
         true => Err(invalid("the installation was stopped")),
         false => Ok(()),
     }
-}
-
-/// An error about the content of a file, with its path.
-fn in_file(error: std::io::Error, path: &Path) -> LinkError {
-    std::io::Error::new(error.kind(), format!("`{}`: {error}", path.display())).into()
 }
 
 fn sha256(bytes: &[u8]) -> Sha256Hash {

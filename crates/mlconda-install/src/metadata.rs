@@ -27,7 +27,7 @@ pub(super) fn write(
     options: &Options,
 ) -> Result<(), InstallError> {
     stage.directory(Path::new("conda-meta"))?;
-    let (old, new) = (prefix.path().join("conda-meta"), stage.root().join("conda-meta"));
+    let (old, new) = (prefix.path().join("conda-meta"), Path::new("conda-meta"));
     let history = match read_if_there(&old.join(HISTORY))? {
         Some(history) => Some(history),
         None => read_if_there(&old.join(on_disk::PENDING_HISTORY))?,
@@ -36,35 +36,36 @@ pub(super) fn write(
     // conda lists revisions in the order of the file, and their times should agree with it.
     let since = record::last_revision(&history).map_or(time, |last| last.max(time));
     history.push_str(&record::revision(since, options, plan));
-    record_file::write(&new.join(on_disk::PENDING_HISTORY), history.as_bytes(), time)?;
-    request_anew(plan, &old, &new)?;
+    stage.root.put(&new.join(on_disk::PENDING_HISTORY), history.as_bytes(), time)?;
+    request_anew(plan, &old, &stage.root)?;
     let Some(variables) = &plan.variables else { return Ok(()) };
     let old = if plan.damaged_state {
         // A user may have edited it by hand: keep a copy.
         let (root, state) = (Root::open(prefix.path())?, Path::new(STATE));
         if root.lookup(state)?.is_some_and(|there| there.kind == PathKind::File) {
-            root.copy(state, &Root::open_no_follow(stage.root())?, &state.with_extension(DAMAGED), stage.stop.flag())?;
+            root.copy(state, &stage.root, &state.with_extension(DAMAGED), stage.stop.flag())?;
         }
         None
     } else {
         read_if_there(&old.join("state"))?
     };
     if let Some(state) = record::state(old.as_deref(), variables) {
-        record_file::write(&new.join("state"), &state, time)?;
+        stage.root.put(&new.join("state"), &state, time)?;
     }
     Ok(())
 }
 
-/// Writes new records of kept packages that were requested by another match spec before, or were not requested. `old` and
-/// `new` are the `conda-meta` of the prefix and of the stage.
-fn request_anew(plan: &Plan, old: &Path, new: &Path) -> Result<(), InstallError> {
+/// Writes new records of kept packages that were requested by another match spec before, or were not requested. `old` is the
+/// `conda-meta` of the prefix.
+fn request_anew(plan: &Plan, old: &Path, stage: &Root) -> Result<(), InstallError> {
     for record in &plan.keep {
         let name = record.repodata_record.package_record.name.as_normalized();
         let spec = record::requested(&plan.specs, name);
         if record.requested_specs.iter().map(String::as_str).ne(spec) {
             let place = old.join(record.file_name());
             let text = record_file::requested_anew(&files::read(&place, files::LARGEST_RECORD)?, spec)?;
-            record_file::write(&new.join(record.file_name()), &text, system::modified(&fs_err::metadata(&place)?))?;
+            let (path, time) = (Path::new("conda-meta").join(record.file_name()), fs_err::metadata(&place)?);
+            stage.put(&path, &text, system::modified(&time))?;
         }
     }
     Ok(())

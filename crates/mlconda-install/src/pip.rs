@@ -15,7 +15,7 @@ use mlconda_prefix::{
 };
 use mlconda_python::tags::WheelName;
 use mlconda_system::{
-    self as system, Attributes,
+    Attributes,
     beneath::{PathKind, Root},
 };
 use mlconda_types::{
@@ -132,7 +132,7 @@ pub(super) async fn prepare(
         sources.push(Some(match mlconda_system::files::of_url(&archive.url) {
             Some(path) => fetch::local(&archive, &path, options.stop.flag())?.0,
             _ if options.access == Access::Offline => return Err(fetch::not_asked(&archive)),
-            _ => fetch::download(client, &archive, stage.root(), progress).await?.0,
+            _ => fetch::download(client, &archive, &stage.root, progress).await?.0,
         }));
     }
     Ok(sources)
@@ -153,13 +153,13 @@ pub(super) async fn build(
     for (package, source) in plan.pip.build.iter().zip(sources) {
         progress.event(Event::Building { package: package.name.clone() });
         // A killed process leaves it where the next one removes it.
-        let directory = prefix.path().join(on_disk::STAGE);
-        fs_err::create_dir_all(&directory)?;
-        let built = build_one(package, source.as_ref(), &directory, prefix, python, context).await;
+        let (root, directory) = (Root::open(prefix.path())?, Path::new(on_disk::STAGE));
+        root.make_directories(directory, 0o755)?;
+        let built = build_one(package, source.as_ref(), &root, prefix, python, context).await;
         let file = package.file_name().map(|name| directory.join(name));
-        file.map_or(Ok(()), |file| system::remove_if_exists(&file))?;
+        file.map_or(Ok(()), |file| root.remove_file(&file))?;
         // The stage of a change in place is here, too; the transaction removes it.
-        let _ = fs_err::remove_dir(&directory);
+        let _ = root.remove_directory(directory);
         built?;
         let record = write_record(package, plan.pip.requested.contains(&package.name), prefix, context.time)?;
         done.records.push(record.clone());
@@ -180,7 +180,7 @@ impl Drop for Built<'_> {
     fn drop(&mut self) {
         let Ok(root) = Root::open(self.prefix.path()) else { return };
         for place in &self.records {
-            let files = record_file::read(&self.prefix.path().join(place)).map(|(record, _)| record.files);
+            let files = record_file::read(&root, place).map(|(record, _)| record.files);
             for path in files.unwrap_or_default() {
                 let _ = root.remove_file(&path);
                 let mut parents = path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
@@ -195,7 +195,7 @@ impl Drop for Built<'_> {
 async fn build_one(
     package: &LockedPip,
     source: Option<&Archive>,
-    directory: &Path,
+    root: &Root,
     prefix: &Prefix,
     python: &PythonInfo,
     context: ScriptContext<'_>,
@@ -206,11 +206,12 @@ async fn build_one(
     command.args(["--root-user-action", "ignore", "--quiet"]);
     match (&package.source, source) {
         (PipSource::Archive { .. }, Some(archive)) => {
-            let place = directory.join(package.file_name().unwrap_or_default());
-            let mut file = fs_err::File::create(&place)?;
+            let place = Path::new(on_disk::STAGE).join(package.file_name().unwrap_or_default());
+            root.remove_file(&place)?;
+            let mut file = root.create(&place, 0o644)?;
             archive.copy_to(&mut file)?;
             file.flush()?;
-            command.arg(place);
+            command.arg(prefix.path().join(place));
         }
         (PipSource::Directory { path, mode }, _) => {
             command.args((*mode == DirectoryMode::Editable).then_some("--editable")).arg(path);

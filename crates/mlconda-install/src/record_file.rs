@@ -2,11 +2,12 @@
 
 use std::{
     borrow::Cow,
-    io::{self, Write as _},
+    io,
     path::{Path, PathBuf},
 };
 
 use mlconda_prefix::on_disk::OwnFields;
+use mlconda_system::{beneath::Root, files};
 use rattler_conda_types::{
     NoArchKind, PrefixRecord, RepoDataRecord,
     package::FileMode,
@@ -14,8 +15,6 @@ use rattler_conda_types::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-
-use super::InstallError;
 
 /// Sets the list `files` of a record from its paths. Directories are only in `paths_data`, as in conda.
 pub(super) fn list_files(record: &mut PrefixRecord) {
@@ -43,16 +42,16 @@ pub(super) fn render(record: &PrefixRecord, own: &OwnFields) -> io::Result<Vec<u
     serde_json::to_vec(&rendered).map_err(Into::into)
 }
 
-/// Reads a record that mlconda wrote.
-pub(super) fn read(path: &Path) -> io::Result<(PrefixRecord, OwnFields)> {
+/// Reads a record that mlconda wrote, below an open directory.
+pub(super) fn read(root: &Root, path: &Path) -> io::Result<(PrefixRecord, OwnFields)> {
     #[derive(Default, Deserialize)]
     struct OwnPart {
         #[serde(default)]
         mlconda: OwnFields,
     }
-    let whole: OwnPart =
-        serde_json::from_slice(&mlconda_system::files::read(path, mlconda_system::files::LARGEST_RECORD)?)?;
-    Ok((mlconda_prefix::read_record(path)?, whole.mlconda))
+    let text = root.read_all(path, files::LARGEST_RECORD)?;
+    let whole: OwnPart = serde_json::from_slice(&text)?;
+    Ok((mlconda_prefix::parse_record(&text)?, whole.mlconda))
 }
 
 /// The text of a record of any tool, with another requested match spec. The fields have the order that
@@ -140,15 +139,6 @@ impl<'a> From<&'a PathsEntry> for RenderedPath<'a> {
             prefix_placeholder: entry.prefix_placeholder.as_deref(),
         }
     }
-}
-
-/// Writes a file with a time.
-pub(super) fn write(path: &Path, content: &[u8], seconds: i64) -> Result<(), InstallError> {
-    mlconda_system::remove_if_exists(path)?;
-    let mut file = mlconda_system::create_new(path, 0o644)?;
-    file.write_all(content)?;
-    mlconda_system::set_mode(file.file(), 0o644)?;
-    Ok(mlconda_system::set_time(file.file(), seconds)?)
 }
 
 /// NAME-VERSION-BUILD.

@@ -11,7 +11,6 @@ mod bytes;
 use std::{
     cell::Cell,
     collections::HashMap,
-    fs::File,
     io::{self, BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
 };
@@ -124,8 +123,8 @@ pub(super) struct Rollback {
 
 impl Rollback {
     /// Writes the journal and copies untracked files. The prefix itself does not change yet.
-    pub(super) fn begin(prefix: &Path, mut journal: Journal, stop: &Stop) -> io::Result<Self> {
-        let prefix = Root::open(prefix)?;
+    pub(super) fn begin(prefix: &Root, mut journal: Journal, stop: &Stop) -> io::Result<Self> {
+        let prefix = prefix.open_directory(Path::new(""))?;
         // An empty path is the prefix itself, whose attributes the transaction restores.
         journal.directories.retain(|(path, _)| !path.as_os_str().is_empty());
         FORMAT.clone_into(&mut journal.format);
@@ -244,8 +243,10 @@ impl Rollback {
 
     /// Restores the prefix. New files that are still in `stage` were never moved. Can be repeated if it was interrupted or a
     /// file could not be restored; in that case everything else is restored except the history.
-    pub(super) fn roll_back(&self, stage: &Path) -> io::Result<()> {
+    pub(super) fn roll_back(&self, stage: Option<&Root>) -> io::Result<()> {
         self.prefix.clear_cache();
+        // Directories of the stage were moved into the prefix, and are not in the stage any more.
+        stage.into_iter().for_each(Root::clear_cache);
         match self.journal.old {
             OldFiles::BackedUp => self.remove_new_files(stage)?,
             OldFiles::Removed if self.removing.get() => {
@@ -283,17 +284,16 @@ impl Rollback {
     }
 
     /// Removes new files, and restores removed directories.
-    fn remove_new_files(&self, stage: &Path) -> io::Result<()> {
+    fn remove_new_files(&self, stage: Option<&Root>) -> io::Result<()> {
         // If this is interrupted, the next run must see it: the prefix has no history then.
         if self.old.lookup(&backup_name("file", 0))?.is_some() || !self.has_history() {
             remove(&self.prefix, &history())?;
         }
         let moved: HashMap<&PathBuf, usize> = self.journal.moved.iter().zip(0..).collect();
-        let stage = Root::open_no_follow(stage).ok();
         for path in self.journal.added.iter().rev() {
             // If the new file is still in the stage, the path holds the old file or a file of another program. The same holds
             // if an earlier attempt has restored it.
-            let waits = stage.as_ref().map_or(Ok(None), |stage| stage.lookup(path))?.is_some();
+            let waits = stage.map_or(Ok(None), |stage| stage.lookup(path))?.is_some();
             let is_old = match moved.get(path) {
                 Some(number) => self.old.lookup(&backup_name("file", *number))?.is_none(),
                 None => false,
@@ -358,8 +358,8 @@ fn backup_name(kind: &str, number: usize) -> PathBuf {
 }
 
 /// Compares two files piece by piece, because they may be larger than the memory.
-fn has_same_content(one: File, other: File) -> io::Result<bool> {
-    let open = |file: File| BufReader::with_capacity(1 << 16, file);
+fn has_same_content(one: fs_err::File, other: fs_err::File) -> io::Result<bool> {
+    let open = |file: fs_err::File| BufReader::with_capacity(1 << 16, file);
     let (mut one, mut other) = (open(one), open(other));
     loop {
         let (left, right) = (one.fill_buf()?, other.fill_buf()?);

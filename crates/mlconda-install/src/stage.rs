@@ -1,5 +1,8 @@
 //! The stage: the directory in which the new files are put together before the commit.
 //!
+//! Everything in it is done from its open directory, beneath it and through no link, so that nobody who renames it while
+//! it is filled can redirect a file.
+//!
 //! Each file is written once, at its path in the prefix, and with the final prefix in it; the commit only renames files.
 //! Several threads write at once, so a table records which package owns which path. Where two packages contain the same
 //! path, the one that is linked later wins, as in conda. The order of arrival must not decide, so the second file waits in
@@ -10,13 +13,12 @@ mod clashes;
 use std::{
     borrow::Cow,
     collections::hash_map::Entry,
-    fs::File,
     io,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use mlconda_system as system;
+use mlconda_system::{self as system, beneath::Root};
 use rattler_conda_types::Subdir;
 
 pub(super) use self::clashes::InstalledPackages;
@@ -38,9 +40,8 @@ pub struct Clash {
 /// The stage.
 #[derive(Debug)]
 pub(super) struct Stage {
-    root: PathBuf,
-    /// The open directory, for short relative lookups.
-    pub(super) directory: File,
+    /// The open directory.
+    pub(super) root: Arc<Root>,
     /// The final prefix, as text. It replaces placeholders.
     pub(super) prefix: String,
     /// The platform that the prefix is for.
@@ -114,17 +115,10 @@ enum Directory {
 
 impl Stage {
     /// A stage in an existing, empty directory.
-    pub(crate) fn new(root: &Path, prefix: &Path, platform: Subdir, stop: Stop) -> io::Result<Self> {
+    pub(crate) fn new(root: &Arc<Root>, prefix: &Path, platform: Subdir, stop: Stop) -> io::Result<Self> {
         let prefix = prefix.to_str().ok_or_else(|| invalid(format!("`{}` is not UTF-8", prefix.display())))?;
-        let umask = system::umask_below(root)?;
-        let claims = Mutex::default();
-        let directory = fs_err::File::open(root)?.into_parts().0;
-        Ok(Self { root: root.to_owned(), directory, prefix: prefix.to_owned(), platform, umask, stop, claims })
-    }
-
-    /// The directory.
-    pub(super) fn root(&self) -> &Path {
-        &self.root
+        let (umask, claims) = (root.umask()?, Mutex::default());
+        Ok(Self { root: Arc::clone(root), prefix: prefix.to_owned(), platform, umask, stop, claims })
     }
 
     fn claims(&self) -> MutexGuard<'_, Claims> {
@@ -132,7 +126,7 @@ impl Stage {
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims a path for a package, creates its parent, and returns the path in the stage to write the file to.
+    /// Claims a path for a package, creates its parent, and returns the path to write the file to, relative to the stage.
     pub(super) fn claim<'a>(&self, path: &'a Path, package: usize) -> Result<Cow<'a, Path>, InstallError> {
         let parent_kind = self.directory(path.parent().unwrap_or(path))?;
         self.claim_inside(path, package, parent_kind)
@@ -154,7 +148,7 @@ impl Stage {
                 }
                 Entry::Occupied(holder) if *holder.get() == package => {
                     // The archive is read a second time.
-                    system::remove_if_exists(&self.root.join(path))?;
+                    self.root.remove_file(path)?;
                     return Ok(path.into());
                 }
                 Entry::Occupied(_) => {}
@@ -162,17 +156,17 @@ impl Stage {
         }
         let inner = slot(claims.wait(path, package));
         drop(claims);
-        fs_err::create_dir_all(self.root.join(CLASH_DIRECTORY))?;
-        system::remove_if_exists(&self.root.join(&inner))?;
+        self.root.make_directories(Path::new(CLASH_DIRECTORY), 0o755)?;
+        self.root.remove_file(&inner)?;
         Ok(inner.into())
     }
 
-    /// The path of a file that the package has written.
+    /// The path of a file that the package has written, relative to the stage.
     pub(crate) fn place(&self, path: &Path, package: usize) -> PathBuf {
         let claims = self.claims();
         match claims.slot_of(path, package) {
-            Some(number) if claims.files.get(path) != Some(&package) => self.root.join(slot(number)),
-            _ => self.root.join(path),
+            Some(number) if claims.files.get(path) != Some(&package) => slot(number),
+            _ => path.to_owned(),
         }
     }
 
@@ -198,14 +192,13 @@ impl Stage {
     pub(super) fn directory(&self, path: &Path) -> Result<ParentKind, InstallError> {
         let Some(missing) = self.claim_directories(path) else { return Ok(ParentKind::NotDirectory) };
         for path in missing.iter().rev() {
-            let place = self.root.join(path);
-            match fs_err::create_dir(&place) {
+            match self.root.make_directory(path, 0o755) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
                 _ => {}
             }
-            // The umask gives other permissions than 755.
-            if self.umask != 0o022 {
-                system::set_directory_mode(&place, 0o755)?;
+            // The umask takes permissions away.
+            if self.umask & 0o755 != 0 {
+                self.root.set_directory_mode(path, 0o755)?;
             }
         }
         if !missing.is_empty() {
@@ -245,7 +238,7 @@ impl Stage {
 
     /// Creates a file with these permissions, whatever the umask is.
     pub(super) fn create(&self, place: &Path, mode: u32) -> io::Result<fs_err::File> {
-        let file = system::create_new(place, mode)?;
+        let file = self.root.create(place, mode)?;
         if self.umask & mode != 0 {
             system::set_mode(file.file(), mode)?;
         }
@@ -256,9 +249,9 @@ impl Stage {
     pub(super) fn set_directory_times(&self, seconds: i64) -> Result<(), InstallError> {
         // Deepest first.
         for path in self.directories().iter().rev() {
-            system::set_directory_time(&self.root.join(path), seconds)?;
+            self.root.set_time(path, seconds)?;
         }
-        Ok(system::set_directory_time(&self.root, seconds)?)
+        Ok(self.root.set_time(Path::new(""), seconds)?)
     }
 
     /// Every directory, relative to the prefix, parents first.

@@ -15,14 +15,15 @@ use mlconda_channel::network::Client;
 use mlconda_inspect::plan::Plan;
 use mlconda_lock::{Lock, LockedPackage, LockedPip};
 use mlconda_prefix::{Prefix, distributions, on_disk};
-use mlconda_system::{self as system, files};
+use mlconda_system::{beneath::Root, files};
 use mlconda_types::progress::{Event, Progress};
 use rattler_conda_types::Subdir;
 use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest};
 
 use super::{
-    Bytecode, Clash, Compiled, HISTORY, InstallError, Options, bytecode, installation, metadata, pip, read_if_there,
-    record_paths,
+    Bytecode, Clash, Compiled, HISTORY, InstallError, Options, bytecode,
+    held::OPEN_PARENTS,
+    installation, metadata, pip, read_if_there, record_paths,
     script::{self, ScriptKind},
     stage::Stage,
     staged_package::StagedPackage,
@@ -103,8 +104,9 @@ async fn link(
     record_paths::check_record_names(&plan, &absent)?;
     let (packages, bytes) = (plan.link.len() + plan.pip.link.len(), plan.download_size());
     progress.event(Event::InstallStarted { prefix: target.to_owned(), packages, bytes });
-    system::set_directory_mode(directory, 0o755)?;
-    let stage = Arc::new(Stage::new(directory, target, plan.platform, options.stop.clone())?);
+    let root = Arc::new(Root::open(directory)?.with_open_parents(OPEN_PARENTS));
+    root.set_directory_mode(Path::new(""), 0o755)?;
+    let stage = Arc::new(Stage::new(&root, target, plan.platform, options.stop.clone())?);
     let linking = workers::link_all(&plan, client, &stage, options, progress);
     let finished = client.report_waits(progress, linking).await?;
     let (clashes, _) = installation::resolve_clashes(&plan, &absent, &stage, &finished)?;
@@ -114,7 +116,7 @@ async fn link(
 impl Staging {
     /// The directory that has the files.
     pub fn root(&self) -> &Path {
-        self.stage.root()
+        self.stage.root.path()
     }
 
     /// The platform of the environment.
@@ -141,7 +143,7 @@ impl Staging {
         let mut packages = Vec::with_capacity(self.finished.len());
         for package in &self.finished {
             let record = Path::new("conda-meta").join(distributions::record_name(&package.record));
-            let text = files::read(&self.root().join(&record), files::LARGEST_RECORD)?;
+            let text = self.stage.root.read_all(&record, files::LARGEST_RECORD)?;
             let archive = archives[package.number].clone();
             let size = archive.size.or(package.record.repodata_record.package_record.size);
             packages.push(PackageFiles {
@@ -206,10 +208,10 @@ impl Staging {
         options.stop.check().map_err(|error| options.stop.classify(error.into()))?;
         let time = options.time.unwrap_or_else(|| metadata::newest_build_time(plan, finished, absent));
         metadata::write(plan, absent, stage, time, options)?;
-        let meta = stage.root().join("conda-meta");
-        fs_err::rename(meta.join(on_disk::PENDING_HISTORY), meta.join(HISTORY))?;
-        let mut files = vec![Path::new("conda-meta").join(HISTORY)];
-        files.extend(Some(PathBuf::from(mlconda_prefix::STATE)).filter(|state| stage.root().join(state).is_file()));
+        let meta = Path::new("conda-meta");
+        stage.root.rename(&meta.join(on_disk::PENDING_HISTORY), &stage.root, &meta.join(HISTORY))?;
+        let (mut files, root) = (vec![meta.join(HISTORY)], self.root());
+        files.extend(Some(PathBuf::from(mlconda_prefix::STATE)).filter(|state| root.join(state).is_file()));
         Ok(EnvironmentFiles { files, directories: stage.directories(), time })
     }
 }

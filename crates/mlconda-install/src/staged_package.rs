@@ -1,5 +1,7 @@
 //! Packages that are in the stage, and what the new environment is with them: its python, its scripts, its linking order.
 
+use std::path::Path;
+
 use mlconda_inspect::plan::{LinkOrder, Plan};
 use mlconda_lock::linking_order;
 use mlconda_prefix::distributions;
@@ -48,7 +50,8 @@ pub(super) fn has_scripts(stage: &Stage, records: &[&PrefixRecord]) -> bool {
     let names = records.iter().map(|record| record.repodata_record.package_record.name.as_normalized());
     // The script may be below a link of a kept package.
     let place = |name: &str| stage.final_path(&script::path(name, script::ScriptKind::PostLink));
-    names.into_iter().any(|name| stage.root().join(place(name)).is_file())
+    let is_there = |path: &Path| stage.root.lookup(path).is_ok_and(|there| there.is_some());
+    names.into_iter().any(|name| is_there(&place(name)))
 }
 
 /// The names of all conda packages of the new environment, in linking order.

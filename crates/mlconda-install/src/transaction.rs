@@ -14,8 +14,8 @@
 use std::{
     fs::File,
     io,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use mlconda_prefix::{
@@ -25,15 +25,18 @@ use mlconda_prefix::{
 use mlconda_system::{self as system, Attributes, Time, beneath::Root};
 
 use super::{
-    HISTORY, InstallError,
+    InstallError,
     commit::{self, PrefixChange, ScriptTiming},
+    held::HeldDirectory,
+    recovery::recover,
     rollback::{Journal, Rollback},
 };
 
 /// A prefix that this process has locked. Dropping it removes the stage, and the directories that were created for it.
 pub(super) struct Transaction {
     prefix: PathBuf,
-    pub(super) stage: PathBuf,
+    /// The stage; `None` if it is not, or no longer, this transaction's.
+    stage: Option<HeldDirectory>,
     /// The path of the replica; after the exchange, of the old prefix.
     replica: Option<PathBuf>,
     method: CommitMethod,
@@ -73,8 +76,8 @@ enum AppliedStep {
     None,
     /// The stage was renamed to the prefix.
     Renamed,
-    /// The prefix was exchanged; the old prefix is at this path.
-    Swapped(PathBuf),
+    /// The prefix was exchanged with this directory; the old prefix is at its path.
+    Swapped(HeldDirectory),
 }
 
 impl Transaction {
@@ -84,21 +87,21 @@ impl Transaction {
         recover(path)?.then_some(()).ok_or_else(busy)?;
         let (stage, replica) = on_disk::stage_and_replica(path).unzip();
         let method = if stage.is_some() { commit_method(path) } else { CommitMethod::InPlace };
-        let (prefix, none) = (path.to_owned(), PathBuf::new());
+        let prefix = path.to_owned();
         let above = Time::above(path);
         let (created, locks, attributes) = (Vec::new(), Vec::new(), None);
         let mut transaction =
-            Self { prefix, stage: none, replica, method, above, created, locks, attributes, done: false };
+            Self { prefix, stage: None, replica, method, above, created, locks, attributes, done: false };
         make_parents(path.parent().unwrap_or(Path::new("/")), &mut transaction.created)?;
         if method != CommitMethod::Rename && !may_hold_environment(path)? {
             return Err(InstallError::Occupied { prefix: path.to_owned() });
         }
         if let Some(stage) = stage.filter(|_| method != CommitMethod::InPlace) {
-            transaction.make_stage(stage)?;
+            transaction.make_stage(&stage)?;
         }
-        if method == CommitMethod::Swap && !system::can_exchange(&transaction.stage)? {
+        if method == CommitMethod::Swap && !transaction.stage()?.root().can_exchange()? {
             transaction.method = CommitMethod::InPlace;
-            fs_err::remove_dir(std::mem::take(&mut transaction.stage))?;
+            transaction.stage.take().map_or(Ok(()), |stage| stage.remove())?;
             transaction.locks.clear();
         }
         if method != CommitMethod::Rename {
@@ -109,26 +112,28 @@ impl Transaction {
             // It may be a link, which is kept.
             transaction.prefix = fs_err::canonicalize(path)?;
             transaction.attributes = Some(Attributes::from(&fs_err::metadata(path)?));
-            transaction.make_stage(path.join(on_disk::STAGE))?;
+            transaction.make_stage(&transaction.prefix.join(on_disk::STAGE))?;
         }
-        system::set_directory_mode(&transaction.stage, 0o755)?;
+        transaction.stage()?.root().set_directory_mode(Path::new(""), 0o755)?;
         Ok(transaction)
     }
 
     /// Creates the stage and locks it.
-    fn make_stage(&mut self, stage: PathBuf) -> Result<(), InstallError> {
+    fn make_stage(&mut self, path: &Path) -> Result<(), InstallError> {
         let busy = || InstallError::Busy { prefix: self.prefix.clone() };
-        match fs_err::create_dir(&stage) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(busy()),
-            other => other?,
-        }
-        let hold = system::lock_directory(&stage).inspect_err(|_| {
-            let _ = fs_err::remove_dir(&stage);
+        let stage = HeldDirectory::make(path)?.ok_or_else(busy)?;
+        let hold = stage.root().lock().inspect_err(|_| {
+            let _ = stage.remove();
         });
         let hold = hold?.ok_or_else(busy)?;
         self.locks.push(hold);
-        self.stage = stage;
+        self.stage = Some(stage);
         Ok(())
+    }
+
+    /// The stage.
+    pub(super) fn stage(&self) -> io::Result<&HeldDirectory> {
+        self.stage.as_ref().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// Begins the commit. Pre-unlink scripts may run afterwards.
@@ -138,18 +143,19 @@ impl Transaction {
         scripts: ScriptTiming,
     ) -> Result<Commit<'a>, InstallError> {
         let mut commit = Commit { transaction: self, change, scripts, rollback: None, step: AppliedStep::None };
+        commit.transaction.stage()?.check()?;
         if scripts != ScriptTiming::BeforeAndAfter || commit.transaction.method == CommitMethod::Rename {
             return Ok(commit);
         }
-        let (stage, prefix) = (&commit.transaction.stage, &commit.transaction.prefix);
+        let prefix = &commit.transaction.prefix;
         let journal = match commit.transaction.method {
-            CommitMethod::InPlace => change.journal(stage, scripts)?,
+            CommitMethod::InPlace => change.journal(commit.transaction.stage()?.root(), scripts)?,
             _ => change.journal_of_scripts()?,
         };
         if commit.transaction.attributes.is_none() {
             commit.transaction.attributes = Some(Attributes::from(&fs_err::metadata(prefix)?));
         }
-        let rollback = Rollback::begin(prefix, journal, &change.stop)?;
+        let rollback = Rollback::begin(change.root()?, journal, &change.stop)?;
         let marked = rollback.move_history();
         commit.rollback = Some(rollback);
         match marked {
@@ -162,21 +168,25 @@ impl Transaction {
 impl Commit<'_> {
     /// Moves the new files into the prefix.
     pub(crate) fn place(&mut self) -> Result<(), InstallError> {
+        // Scripts may have moved directories.
+        self.change.clear_cache();
         if self.transaction.method == CommitMethod::Swap
             && self.scripts == ScriptTiming::Never
-            && let Some(journal) = self.change.additions(&self.transaction.stage)?
+            && let Some(journal) = self.change.additions(self.transaction.stage()?.root())?
         {
             return self.add(journal);
         }
-        if self.transaction.method == CommitMethod::Swap && !self.make_replica()? {
+        if self.transaction.method == CommitMethod::Swap {
+            if let Some(replica) = self.make_replica()? {
+                return self.swap(replica);
+            }
             // The journal so far is for an exchange. What scripts have changed by now is kept.
             self.rollback.take().map_or(Ok(()), Rollback::cancel)?;
             self.switch_to_in_place()?;
         }
         match self.transaction.method {
             CommitMethod::Rename => self.rename(),
-            CommitMethod::Swap => self.swap(),
-            CommitMethod::InPlace => self.change_in_place(),
+            CommitMethod::Swap | CommitMethod::InPlace => self.change_in_place(),
         }
     }
 
@@ -192,63 +202,84 @@ impl Commit<'_> {
     /// Moves new files into the prefix, where nothing else changes.
     fn add(&mut self, journal: Journal) -> Result<(), InstallError> {
         self.switch_to_in_place()?;
-        let rollback = Rollback::begin(&self.transaction.prefix, journal, &self.change.stop)?;
-        self.rollback = Some(rollback);
+        self.rollback = Some(Rollback::begin(self.change.root()?, journal, &self.change.stop)?);
         self.move_in()?;
         self.rollback.iter().try_for_each(|rollback| rollback.set_directory_times(self.change.time))?;
         Ok(())
     }
 
-    /// Creates the replica; `false` if hard links are not possible there.
-    fn make_replica(&self) -> Result<bool, InstallError> {
-        let Some(replica) = &self.transaction.replica else { return Ok(false) };
-        match self.change.make_replica(replica, self.scripts) {
-            Ok(()) => Ok(true),
-            Err(error) if system::is_hard_link_unsupported(&error) => Ok(false),
-            Err(error) => Err(error.into()),
+    /// Creates the replica; `None` if hard links are not possible there.
+    fn make_replica(&self) -> Result<Option<HeldDirectory>, InstallError> {
+        let Some(path) = &self.transaction.replica else { return Ok(None) };
+        let busy = || InstallError::Busy { prefix: self.transaction.prefix.clone() };
+        let replica = HeldDirectory::make(path)?.ok_or_else(busy)?;
+        match self.change.fill_replica(replica.root(), self.scripts) {
+            Ok(()) => Ok(Some(replica)),
+            Err(error) => {
+                let _ = replica.remove();
+                if system::is_hard_link_unsupported(&error) { Ok(None) } else { Err(error.into()) }
+            }
         }
     }
 
     fn rename(&mut self) -> Result<(), InstallError> {
-        let transaction = &self.transaction;
+        let (stage, prefix) = (self.transaction.stage()?, &self.transaction.prefix);
         if self.scripts == ScriptTiming::Never {
-            commit::publish_history(&transaction.stage, self.change.time)?;
+            commit::publish_history(stage.root(), self.change.time)?;
         }
-        fs_err::rename(&transaction.stage, &transaction.prefix)?;
+        stage.rename_to(prefix)?;
         self.step = AppliedStep::Renamed;
-        Ok(())
+        // Whatever was at its path has moved.
+        stage.check_beside(prefix)
     }
 
-    fn swap(&mut self) -> Result<(), InstallError> {
-        let Some(replica) = self.transaction.replica.clone() else { return Ok(()) };
-        let (stage, time, stop) = (Root::open_no_follow(&self.transaction.stage)?, self.change.time, &self.change.stop);
-        commit::merge(&stage, &Root::open_no_follow(&replica)?, time, stop)?;
-        self.change.repair_directories(&replica)?;
-        self.transaction.locks.extend(system::lock_directory(&replica)?);
+    fn swap(&mut self, replica: HeldDirectory) -> Result<(), InstallError> {
+        let (stage, time, stop) = (self.transaction.stage()?, self.change.time, &self.change.stop);
+        let (root, prefix) = (Arc::clone(replica.root()), &self.transaction.prefix);
+        commit::merge(stage.root(), &root, time, stop)?;
+        self.change.repair_directories(&root)?;
+        let lock = root.lock()?;
         // Last: a replica that has a history is complete.
         if self.scripts == ScriptTiming::Never {
-            commit::publish_history(&replica, self.change.time)?;
+            commit::publish_history(&root, self.change.time)?;
         }
-        system::exchange(&replica, &self.transaction.prefix)?;
-        self.step = AppliedStep::Swapped(replica.clone());
-        Ok(self.change.carry_over(&replica)?)
+        replica.check()?;
+        system::exchange(root.path(), prefix)?;
+        self.change.clear_cache();
+        let is_ours = replica.check_beside(prefix);
+        self.step = AppliedStep::Swapped(replica);
+        self.transaction.locks.extend(lock);
+        is_ours?;
+        Ok(self.change.carry_over(&root)?)
     }
 
     fn change_in_place(&mut self) -> Result<(), InstallError> {
         self.change.check_writable()?;
         if self.rollback.is_none() {
-            let journal = self.change.journal(&self.transaction.stage, self.scripts)?;
-            self.rollback = Some(Rollback::begin(&self.transaction.prefix, journal, &self.change.stop)?);
+            let journal = self.change.journal(self.transaction.stage()?.root(), self.scripts)?;
+            self.rollback = Some(Rollback::begin(self.change.root()?, journal, &self.change.stop)?);
         }
+        self.transaction.stage()?.check()?;
         Ok(self.move_in()?)
     }
 
     /// Executes the journal.
     fn move_in(&self) -> io::Result<()> {
-        let (stage, time, stop) = (Root::open_no_follow(&self.transaction.stage)?, self.change.time, &self.change.stop);
+        let (stage, time, stop) = (self.transaction.stage()?, self.change.time, &self.change.stop);
         self.rollback.iter().try_for_each(|rollback| rollback.move_old_files(time, stop))?;
-        commit::merge(&stage, &Root::open(&self.transaction.prefix)?, time, stop)?;
-        self.change.repair_directories(&self.transaction.prefix)
+        let prefix = self.change.root()?;
+        prefix.clear_cache();
+        commit::merge(stage.root(), prefix, time, stop)?;
+        self.change.repair_directories(prefix)
+    }
+
+    /// The open directory that is the prefix now.
+    fn new_prefix(&self) -> io::Result<&Root> {
+        Ok(match &self.step {
+            AppliedStep::Renamed => self.transaction.stage()?.root(),
+            AppliedStep::Swapped(replica) => replica.root(),
+            AppliedStep::None => self.change.root()?,
+        })
     }
 
     /// Publishes the history, which makes the prefix an environment. Afterwards the installation cannot be stopped.
@@ -257,12 +288,16 @@ impl Commit<'_> {
             return Err(self.undo(InstallError::Stopped));
         }
         let is_one = self.scripts == ScriptTiming::Never && self.transaction.method != CommitMethod::InPlace;
-        if !is_one && let Err(error) = commit::publish_history(&self.transaction.prefix, self.change.time) {
+        let published = match is_one {
+            true => Ok(()),
+            false => self.new_prefix().and_then(|root| commit::publish_history(root, self.change.time)),
+        };
+        if let Err(error) = published {
             return Err(self.undo(error.into()));
         }
         if let AppliedStep::Renamed = std::mem::replace(&mut self.step, AppliedStep::None) {
             // From now on another process may use the paths beside the prefix.
-            (self.transaction.stage, self.transaction.replica) = (PathBuf::new(), None);
+            (self.transaction.stage, self.transaction.replica) = (None, None);
         }
         if let Some(rollback) = self.rollback.take() {
             rollback.discard();
@@ -290,17 +325,18 @@ impl Commit<'_> {
     fn go_back(&mut self) -> io::Result<()> {
         let (prefix, stage) = (&self.transaction.prefix, &self.transaction.stage);
         let back = match std::mem::replace(&mut self.step, AppliedStep::None) {
-            AppliedStep::Renamed => return fs_err::rename(prefix, stage),
-            AppliedStep::Swapped(replica) => system::exchange(&replica, prefix),
+            AppliedStep::Renamed => return stage.as_ref().map_or(Ok(()), |stage| stage.rename_from(prefix)),
+            AppliedStep::Swapped(replica) => system::exchange(replica.root().path(), prefix),
             AppliedStep::None => Ok(()),
         };
+        let stage = stage.as_ref().map(|stage| &**stage.root());
         let rollback = self.rollback.take();
         let back = back.and_then(|()| rollback.as_ref().map_or(Ok(()), |rollback| rollback.roll_back(stage)));
         match (&back, rollback) {
             (Ok(()), Some(rollback)) => rollback.discard(),
             (Ok(()), None) => {}
             // Keeps what the next run needs to try again.
-            (Err(_), _) => (self.transaction.stage, self.transaction.replica) = (PathBuf::new(), None),
+            (Err(_), _) => (self.transaction.stage, self.transaction.replica) = (None, None),
         }
         back
     }
@@ -317,13 +353,16 @@ impl Drop for Transaction {
     fn drop(&mut self) {
         // Errors are ignored: the next run removes what is left. The stage is removed last: while it exists and is locked, no
         // other process begins.
-        for left in [self.replica.as_deref(), Some(self.stage.as_path())].into_iter().flatten() {
-            if !left.as_os_str().is_empty() {
-                let _ = system::remove_tree(left);
-            }
+        if let Some(replica) = &self.replica {
+            let _ = system::remove_tree(replica);
+        }
+        if let Some(stage) = &self.stage {
+            let _ = stage.remove();
         }
         if let Some(attributes) = &self.attributes {
-            let _ = attributes.apply_to(&self.prefix);
+            // Here it is not a link: one that is changed in place has its real path.
+            let root = Root::open_no_follow(&self.prefix);
+            let _ = root.and_then(|root| root.set_attributes(Path::new(""), attributes));
         }
         if !self.done {
             for path in self.created.iter().rev() {
@@ -336,83 +375,6 @@ impl Drop for Transaction {
             let _ = time.set(path);
         }
     }
-}
-
-/// Rolls back and cleans up after a killed process. `false` if a running process has locked the prefix.
-pub(super) fn recover(prefix: &Path) -> Result<bool, InstallError> {
-    let (beside, replica) = on_disk::stage_and_replica(prefix).unzip();
-    let inside = prefix.join(on_disk::STAGE);
-    check_own(beside.iter().chain(&replica).chain([&inside, &prefix.join(BACKUP), &prefix.join("conda-meta")]))?;
-    let left: Vec<&PathBuf> = replica.iter().chain(&beside).filter(|left| left.is_dir()).collect();
-    let (backup, is_inside) = (prefix.join(BACKUP), inside.is_dir());
-    if left.is_empty() && !is_inside && !backup.is_dir() {
-        return Ok(true);
-    }
-    let mut locks = Vec::new();
-    for held in beside.iter().map(PathBuf::as_path).chain([inside.as_path(), prefix]).filter(|held| held.is_dir()) {
-        match system::lock_directory(held)? {
-            Some(hold) => locks.push(hold),
-            None => return Ok(false),
-        }
-    }
-    let is_old = |replica: &&PathBuf| has_history(replica) || replica.join(BACKUP).is_dir();
-    if let Some(replica) = replica.as_ref().filter(is_old).filter(|_| prefix.is_dir() && !has_history(prefix)) {
-        // The replica is the old prefix: the process was killed before all scripts of the new one had run.
-        check_owner(replica, prefix)?;
-        system::exchange(replica, prefix)?;
-    }
-    if backup.is_dir() {
-        let stage = beside.as_ref().filter(|stage| !is_inside && stage.is_dir()).unwrap_or(&inside);
-        let is_finished = Rollback::is_finished(prefix, stage);
-        if let Some(left) = Rollback::read_interrupted(prefix)? {
-            left.roll_back(stage)?;
-        }
-        system::remove_tree(&backup)?;
-        if is_finished {
-            set_directory_times(prefix);
-        }
-    }
-    // The stage is removed last: while it exists and is locked, no other process begins.
-    for left in left.into_iter().chain([&inside]).filter(|left| left.is_dir()) {
-        system::remove_tree(left)?;
-    }
-    Ok(true)
-}
-
-/// Makes sure that no path of the installation itself is a link: its target belongs to somebody else.
-fn check_own<'a>(mut names: impl Iterator<Item = &'a PathBuf>) -> Result<(), InstallError> {
-    names.try_for_each(|path| match fs_err::symlink_metadata(path) {
-        Ok(there) if there.is_symlink() => {
-            Err(InstallError::ForeignLink { path: path.clone(), to: fs_err::read_link(path)? })
-        }
-        _ => Ok(()),
-    })
-}
-
-/// Makes sure that a replica belongs to this user, to root or to the owner of the prefix. In a directory such as `/tmp`,
-/// any user could have created it.
-fn check_owner(replica: &Path, prefix: &Path) -> Result<(), InstallError> {
-    let owner = |path: &Path| fs_err::symlink_metadata(path).map(|there| there.uid());
-    let trusted = [0, rustix::process::geteuid().as_raw(), owner(prefix)?];
-    if trusted.contains(&owner(replica)?) {
-        return Ok(());
-    }
-    Err(InstallError::Untrusted { path: replica.to_owned(), reason: "belongs to another user".to_owned() })
-}
-
-/// Sets the modification time of the directories of an environment to that of its history: the process was killed right
-/// before this step.
-fn set_directory_times(prefix: &Path) {
-    let meta = prefix.join("conda-meta");
-    if let Ok(history) = fs_err::metadata(meta.join(HISTORY)) {
-        for directory in [&meta, prefix] {
-            let _ = system::set_directory_time(directory, system::modified(&history));
-        }
-    }
-}
-
-fn has_history(prefix: &Path) -> bool {
-    prefix.join("conda-meta").join(HISTORY).is_file()
 }
 
 /// How the new files get into a prefix.

@@ -229,7 +229,7 @@ async fn fetch_one(
     let place = match shared.sources.find(package, attempt)? {
         Some(place) => place,
         None => {
-            let (archive, hashes) = fetch::download(client, package, shared.stage.root(), progress).await?;
+            let (archive, hashes) = fetch::download(client, package, &shared.stage.root, progress).await?;
             PackageLocation::Fetched(archive, hashes)
         }
     };
@@ -361,8 +361,9 @@ impl LinkState {
         let shared = if origin.is_some_and(PackageOrigin::shares_storage) { linked.hard_linked } else { 0 };
         let own = std::mem::take(&mut linked.own);
         let mut record = record::record(package, linked, archive, spec)?;
-        let path = self.stage.root().join("conda-meta").join(distributions::record_name(&record));
-        record_file::write(&path, &record_file::render(&record, &own)?, built.unwrap_or(0))?;
+        let (path, text) =
+            (Path::new("conda-meta").join(distributions::record_name(&record)), record_file::render(&record, &own)?);
+        self.stage.root.put(&path, &text, built.unwrap_or(0)).map_err(InstallError::from)?;
         if is_python {
             let info = PythonInfo::from_python_record(&record.repodata_record.package_record, self.platform)
                 .map_err(|error| super::package::invalid(error.to_string()))?;

@@ -191,7 +191,11 @@ pub fn read_record(path: &Path) -> std::io::Result<PrefixRecord> {
     parse_record(&files::read(path, files::LARGEST_RECORD)?)
 }
 
-fn parse_record(text: &[u8]) -> std::io::Result<PrefixRecord> {
+/// Parses the text of a record of any tool. What becomes a path of it is plain.
+///
+/// # Errors
+/// If it is not a record, or its name, version or build cannot be part of a file name.
+pub fn parse_record(text: &[u8]) -> std::io::Result<PrefixRecord> {
     let record = foreign_records::read(text)?;
     let package = &record.repodata_record.package_record;
     let (name, version) = (package.name.as_normalized(), package.version.as_str());

@@ -70,12 +70,7 @@ pub fn seek(place: &mut u64, length: u64, to: SeekFrom) -> io::Result<u64> {
 /// # Errors
 /// As [`open`]; and if the file is larger (`FileTooLarge`).
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    let file = open(path)?;
-    let size = file.metadata()?.len();
-    if size > limit {
-        return Err(too_large(path, limit));
-    }
-    bounded(file, path, size, limit)
+    bounded(open(path)?, path, limit)
 }
 
 /// Reads a regular file of at most `limit` bytes as UTF-8.
@@ -92,12 +87,16 @@ pub fn read_to_string(path: &Path, limit: u64) -> io::Result<String> {
 /// # Errors
 /// If it cannot be read, or is larger (`FileTooLarge`).
 pub fn read_any(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    bounded(fs_err::File::open(path)?, path, 0, limit)
+    bounded(fs_err::File::open(path)?, path, limit)
 }
 
-fn bounded(file: fs_err::File, path: &Path, size: u64, limit: u64) -> io::Result<Vec<u8>> {
+/// Reads an open file of at most `limit` bytes. A pipe has no size, and a file may grow while it is read.
+pub(crate) fn bounded(file: fs_err::File, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let size = file.metadata()?.len();
+    if size > limit {
+        return Err(too_large(path, limit));
+    }
     let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    // It may grow while it is read.
     file.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit { Err(too_large(path, limit)) } else { Ok(bytes) }
 }

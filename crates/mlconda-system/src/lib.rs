@@ -25,7 +25,7 @@ use rattler_digest::{Sha256, Sha256Hash};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_OMIT};
 
 pub use self::{
-    linker::{LinkMethod, Linker, PathBelow},
+    linker::{LinkMethod, Linker},
     removal::remove_tree,
 };
 
@@ -45,15 +45,6 @@ fn name(file: &File) -> String {
 /// Sets a directory's permissions, whatever the umask.
 pub fn set_directory_mode(path: &Path, mode: u32) -> io::Result<()> {
     fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode))
-}
-
-/// The umask. Reading it from the kernel would change it for other threads, so a directory is created and its mode is read.
-pub fn umask_below(directory: &Path) -> io::Result<u32> {
-    let probe = directory.join(".umask");
-    fs_err::create_dir(&probe)?;
-    let umask = umask_of(&probe)?;
-    fs_err::remove_dir(&probe)?;
-    Ok(umask)
 }
 
 /// The umask, from the mode of a directory that was just created.
@@ -154,7 +145,7 @@ pub fn lock_directory_strictly(directory: &Path) -> io::Result<Option<File>> {
 }
 
 /// The result of locking a directory.
-enum Lock {
+pub(crate) enum Lock {
     /// It is locked by this process.
     Taken(File),
     /// The file system has no locks.
@@ -164,11 +155,18 @@ enum Lock {
 }
 
 fn lock(directory: &Path) -> io::Result<Lock> {
-    use rustix::io::Errno;
-    let file = fs_err::File::open(directory)?.into_parts().0;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    Ok(match lock_open(fs_err::File::open(directory)?.into_parts().0, directory)? {
         // Between opening and locking, another process may have put something else in its place.
-        Ok(()) => Ok(if is_at(&file, directory) { Lock::Taken(file) } else { Lock::Busy }),
+        Lock::Taken(file) if !is_at(&file, directory) => Lock::Busy,
+        other => other,
+    })
+}
+
+/// Locks an open directory. The path is for messages.
+pub(crate) fn lock_open(file: File, directory: &Path) -> io::Result<Lock> {
+    use rustix::io::Errno;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Lock::Taken(file)),
         Err(Errno::WOULDBLOCK) => Ok(Lock::Busy),
         // Some network file systems know no such locks, or none of directories, which cannot be opened for writing.
         Err(Errno::NOTSUP | Errno::NOLCK | Errno::NOSYS | Errno::BADF) => Ok(Lock::Unknown(file)),
@@ -320,23 +318,6 @@ pub fn is_overlay(path: &Path) -> bool {
 #[cfg(not(target_os = "linux"))]
 pub fn is_overlay(_path: &Path) -> bool {
     false
-}
-
-/// Whether the file system can exchange two directories: tried with two new directories in an empty directory of the
-/// caller.
-pub fn can_exchange(directory: &Path) -> io::Result<bool> {
-    let (one, other) = (directory.join(".one"), directory.join(".other"));
-    fs_err::create_dir(&one)?;
-    fs_err::create_dir(&other)?;
-    let exchanged = exchange(&one, &other);
-    fs_err::remove_dir(&one)?;
-    fs_err::remove_dir(&other)?;
-    match exchanged {
-        Ok(()) => Ok(true),
-        // The kernel or the file system does not know it.
-        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 /// Exchanges two directories atomically.

@@ -7,13 +7,11 @@
 use std::{
     fs::File,
     io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use rustix::fs::AtFlags;
-
-use super::{create_new, set_mode};
+use super::{beneath::Root, set_mode};
 
 /// How a file was linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,24 +20,6 @@ pub enum LinkMethod {
     HardLink,
     /// A copy, with the same permissions and modification time.
     Copy,
-}
-
-/// A path below an open directory, for short relative lookups.
-#[derive(Clone, Copy, Debug)]
-pub struct PathBelow<'a> {
-    /// The path of the directory.
-    pub root: &'a Path,
-    /// The root, open.
-    pub directory: &'a File,
-    /// Relative to the root.
-    pub path: &'a Path,
-}
-
-impl PathBelow<'_> {
-    /// The full path.
-    pub fn full_path(&self) -> PathBuf {
-        self.root.join(self.path)
-    }
 }
 
 /// The size of the pieces in which a file is copied, in bytes.
@@ -58,17 +38,10 @@ impl Linker {
         Self { no_hard_links: AtomicBool::new(true), ..Self::default() }
     }
 
-    /// Links `from` to the new path `to`, or copies it. `stop` ends a copy early.
-    pub fn link_at(&self, from: PathBelow<'_>, to: PathBelow<'_>, stop: &AtomicBool) -> io::Result<LinkMethod> {
-        let linked = !self.no_hard_links.load(Ordering::Relaxed)
-            && rustix::fs::linkat(from.directory, from.path, to.directory, to.path, AtFlags::empty()).is_ok();
-        // Why there is no link, the longer way finds out.
-        if linked { Ok(LinkMethod::HardLink) } else { self.make(&from.full_path(), &to.full_path(), stop) }
-    }
-
-    fn make(&self, from: &Path, to: &Path, stop: &AtomicBool) -> io::Result<LinkMethod> {
+    /// Links a file below one directory to a new path below another one, or copies it. `stop` ends a copy early.
+    pub fn link(&self, from: &Root, path: &Path, into: &Root, to: &Path, stop: &AtomicBool) -> io::Result<LinkMethod> {
         if !self.no_hard_links.load(Ordering::Relaxed) {
-            match fs_err::hard_link(from, to) {
+            match from.hard_link(path, into, to) {
                 Ok(()) => return Ok(LinkMethod::HardLink),
                 Err(error) => match Refusal::of(&error) {
                     None => return Err(error),
@@ -77,17 +50,18 @@ impl Linker {
                 },
             }
         }
-        self.copy(from, to, stop).map(|()| LinkMethod::Copy)
+        self.copy(from, path, into, to, stop).map(|()| LinkMethod::Copy)
     }
 
-    /// Copies `from` to the new path `to`. `stop` ends the copy early.
-    pub fn copy(&self, from: &Path, to: &Path, stop: &AtomicBool) -> io::Result<()> {
-        let mut source = crate::files::open(from)?;
+    /// Copies a file below one directory to a new path below another one. `stop` ends the copy early.
+    pub fn copy(&self, from: &Root, path: &Path, into: &Root, to: &Path, stop: &AtomicBool) -> io::Result<()> {
+        let mut source = from.read(path)?;
         let metadata = source.metadata()?;
         let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
-        let mut copy = create_new(to, mode)?;
+        let mut copy = into.create(to, mode)?;
         if !self.reflink(source.file(), copy.file()) {
             copy_pieces(source.file_mut(), copy.file_mut(), stop).map_err(|error| {
+                let (from, to) = (from.path().join(path), into.path().join(to));
                 io::Error::new(error.kind(), format!("cannot copy `{}` to `{}`: {error}", from.display(), to.display()))
             })?;
         }
@@ -159,14 +133,16 @@ mod tests {
     #[test]
     fn a_copy_has_the_content_the_mode_and_the_time() {
         let directory = tempfile::tempdir().unwrap();
-        let [from, linked, copied] = ["from", "linked", "copied"].map(|name| directory.path().join(name));
+        let (names, root) = (["from", "linked", "copied"], Root::open(directory.path()).unwrap());
+        let [from, linked, copied] = names.map(|name| directory.path().join(name));
+        let names = names.map(Path::new);
         fs_err::write(&from, "x".repeat(100_000)).unwrap();
         let file = fs_err::File::options().write(true).open(&from).unwrap();
         set_mode(file.file(), 0o755).unwrap();
         system::set_time(file.file(), 1_000_000_000).unwrap();
         let never = AtomicBool::new(false);
-        assert_eq!(Linker::default().make(&from, &linked, &never).unwrap(), LinkMethod::HardLink);
-        assert_eq!(Linker::copies_only().make(&from, &copied, &never).unwrap(), LinkMethod::Copy);
+        assert_eq!(Linker::default().link(&root, names[0], &root, names[1], &never).unwrap(), LinkMethod::HardLink);
+        assert_eq!(Linker::copies_only().link(&root, names[0], &root, names[2], &never).unwrap(), LinkMethod::Copy);
         let look = |path: &Path| {
             let metadata = fs_err::metadata(path).unwrap();
             (fs_err::read(path).unwrap(), metadata.permissions().mode() & 0o777, metadata.mtime(), metadata.ino())

@@ -50,6 +50,16 @@ pub enum Happens {
     SignalAndKill(u64, i32, u64),
 }
 
+/// A directory that is renamed (to its path with `.aside`) while the program runs, and the target of the link that takes its
+/// place.
+#[derive(Clone, Copy, Debug)]
+pub struct Swap<'a> {
+    /// The directory.
+    pub place: &'a Path,
+    /// The target of the link.
+    pub to: &'a Path,
+}
+
 /// What came of it.
 #[derive(Clone, Debug)]
 pub struct Injected {
@@ -63,7 +73,6 @@ pub struct Injected {
 
 /// Runs `mlconda` with arguments while something `happens` at one of the `calls` below `directory`. `None` if the kernel
 /// does not let us; the reason is printed.
-#[allow(clippy::print_stderr, reason = "who runs the tests is to see that one said nothing")]
 pub fn run(
     world: &TestContext,
     directory: &Path,
@@ -71,14 +80,6 @@ pub fn run(
     happens: Happens,
     arguments: &[&str],
 ) -> Option<Injected> {
-    let injector = match injector() {
-        Ok(injector) => injector,
-        Err(error) => {
-            eprintln!("skipped, for nothing can be injected: {error}");
-            return None;
-        }
-    };
-    let report = world.path().join("injected");
     let undo;
     let (mode, number, error) = match happens {
         Happens::Nothing => ("once", 0, 0),
@@ -92,6 +93,39 @@ pub fn run(
             (undo.as_str(), number, signal)
         }
     };
+    let hears = matches!(happens, Happens::Signal(..) | Happens::SignalTwice(..) | Happens::SignalAndKill(..));
+    inject(world, directory, calls, (mode, number, error), hears, arguments)
+}
+
+/// Runs `mlconda` with arguments, and [`Swap`]s a directory at the call of a number. `None` as for [`run`].
+pub fn run_with_swap(
+    world: &TestContext,
+    directory: &Path,
+    number: u64,
+    swap: Swap<'_>,
+    arguments: &[&str],
+) -> Option<Injected> {
+    let mode = format!("swap:{}:{}", swap.place.display(), swap.to.display());
+    inject(world, directory, Calls::Change, (&mode, number, 0), false, arguments)
+}
+
+#[allow(clippy::print_stderr, reason = "who runs the tests is to see that one said nothing")]
+fn inject(
+    world: &TestContext,
+    directory: &Path,
+    calls: Calls,
+    (mode, number, error): (&str, u64, i32),
+    hears: bool,
+    arguments: &[&str],
+) -> Option<Injected> {
+    let injector = match injector() {
+        Ok(injector) => injector,
+        Err(error) => {
+            eprintln!("skipped, for nothing can be injected: {error}");
+            return None;
+        }
+    };
+    let report = world.path().join("injected");
     let group = match calls {
         Calls::Change => "change",
         Calls::Open => "open",
@@ -101,11 +135,9 @@ pub fn run(
     let mut command = world.command(injector);
     command.args([argument(directory), group, mode, &number.to_string(), &error.to_string(), argument(&report)]);
     command.arg(program.get_program()).args(arguments);
-    let outcome = match happens {
-        Happens::Signal(..) | Happens::SignalTwice(..) | Happens::SignalAndKill(..) => {
-            heard(world, &mut command, &report.with_extension("go"))
-        }
-        _ => world.outcome(&mut command),
+    let outcome = match hears {
+        true => heard(world, &mut command, &report.with_extension("go")),
+        false => world.outcome(&mut command),
     };
     if outcome.code == NOT_ALLOWED {
         eprintln!("skipped: the kernel does not allow SECCOMP_RET_USER_NOTIF here");

@@ -244,7 +244,7 @@ async fn what_is_no_channel_is_told_from_what_is_a_broken_one() {
         ("{\"info\": {\"base_url\": 7}}", "`info` makes no sense before this place at byte 24"),
     ] {
         world.write("noarch/repodata.json", text);
-        let expected = format!("error: what `CHANNEL/noarch/` has is not repodata: `repodata.json`: {message}");
+        let expected = format!("error: `CHANNEL/noarch/` does not contain valid repodata: `repodata.json`: {message}");
         assert_eq!(world.load_from_disk().await, expected, "{text}");
     }
     // Empty channels are channels.
@@ -309,7 +309,8 @@ async fn what_cannot_be_a_place_or_a_file_is_told() {
     let world = World::new();
     for base in ["localhost:8080/pkgs", "\\\\[", "http://["] {
         world.write("noarch/repodata.json", json!({"info": {"base_url": base}}).to_string());
-        let expected = "error: what `CHANNEL/noarch/` has is not repodata: its `base_url` is not a valid base URL";
+        let expected =
+            "error: `CHANNEL/noarch/` does not contain valid repodata: its `base_url` is not a valid base URL";
         assert_eq!(world.load_from_disk().await, expected, "{base}");
     }
     // The first segment of a name is the name that is asked for.

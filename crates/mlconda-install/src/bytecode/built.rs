@@ -39,8 +39,8 @@ pub(crate) async fn compile_built(
 ) -> Result<Compiled, InstallError> {
     let Some(mode) = mode.name() else { return Ok(Compiled::default()) };
     let time = context.time;
-    let (mut record, own) = record_file::read(&prefix.path().join(place))?;
     let root = Root::open(prefix.path())?;
+    let (mut record, own) = record_file::read(&root, place)?;
     let is_module = |path: &&PathBuf| {
         let is_contained = root.lookup(path).is_ok_and(|there| there.is_some_and(|there| there.kind == PathKind::File));
         let is_line = path.to_str().is_some_and(|path| !path.contains('\n'));

@@ -47,13 +47,13 @@ impl Worker {
         let mut process = Command::new(&shared.interpreter)
             // No modules of the user or of the site, no written byte code, no warnings.
             .args(["-s", "-S", "-B", "-W", "ignore", "-c", SCRIPT])
-            .arg(shared.stage.root())
+            .arg(shared.way.path())
             .args([&shared.stage.prefix, shared.mode])
             .env_clear()
             // Before 3.11, sets are written in the order of their hashes.
             .env("PYTHONHASHSEED", "0")
             // A directory without modules.
-            .current_dir(shared.stage.root().join("conda-meta"))
+            .current_dir(shared.way.path().join("conda-meta"))
             // Ctrl-C is handled by this process.
             .process_group(0)
             .stdin(Stdio::piped())

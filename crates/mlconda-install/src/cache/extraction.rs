@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use mlconda_system::{self as system, Linker, files};
+use mlconda_system::{self as system, Linker, beneath::Root, files};
 use rattler_digest::{Sha256, compute_bytes_digest};
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +43,7 @@ impl Checksums {
 
 /// Writes entries as they are.
 pub(super) struct Extraction<'a> {
-    root: &'a Path,
+    root: Root,
     /// Permission bits that the process's umask takes away: others may be the cache's users.
     umask: u32,
     stop: &'a AtomicBool,
@@ -82,12 +82,13 @@ impl Sink for Extraction<'_> {
             self.deviations.unlisted(&entry.path);
             return Ok(());
         };
-        let place = self.enter(&entry.path)?;
+        self.enter(&entry.path)?;
+        let (path, root) = (entry.path.as_path(), &self.root);
         let (mut size, mut modified) = (entry.size, entry.modified);
         let kind = match entry.kind {
             EntryKind::File(content) => {
                 let mode = if entry.executable { 0o755 } else { 0o644 };
-                let file = create_again(&place, |place| system::create_new(place, mode))?;
+                let file = create_again(root, path, || root.create(path, mode))?;
                 if self.umask & mode != 0 {
                     system::set_mode(file.file(), mode)?;
                 }
@@ -101,13 +102,13 @@ impl Sink for Extraction<'_> {
             }
             // Where a link points to is judged when it gets into a prefix; nothing here is written through one.
             EntryKind::SoftLink(to) => {
-                create_again(&place, |place| fs_err::os::unix::fs::symlink(&to, place))?;
+                create_again(root, path, || root.soft_link(&to, path))?;
                 ContentKind::SoftLink(to)
             }
             EntryKind::HardLink(to) => {
                 let other = self.contents.get(&to).filter(|other| !matches!(other.kind, ContentKind::SoftLink(_)));
                 let other = other.ok_or_else(|| invalid(format!("`{}` is not a file of the package", to.display())))?;
-                create_again(&place, |place| fs_err::hard_link(self.root.join(&to), place))?;
+                create_again(root, path, || root.hard_link(&to, root, path))?;
                 (size, modified) = (other.size, other.modified);
                 match &other.kind {
                     ContentKind::HardLink(first) => ContentKind::HardLink(first.clone()),
@@ -123,15 +124,10 @@ impl Sink for Extraction<'_> {
 impl<'a> Extraction<'a> {
     /// # Errors
     /// If nothing can be made in the directory.
-    pub(crate) fn new(root: &'a Path, stop: &'a AtomicBool) -> io::Result<Self> {
+    pub(crate) fn new(root: Root, stop: &'a AtomicBool) -> io::Result<Self> {
         let (buffer, contents, copies) = (vec![0; 1 << 20], BTreeMap::new(), Linker::copies_only());
-        // Made anyway, it shows what the umask takes.
-        let info = Path::new(INFO);
-        fs_err::create_dir(root.join(info))?;
-        let umask = system::umask_of(&root.join(info))?;
-        if umask != 0o022 {
-            system::set_directory_mode(&root.join(info), 0o755)?;
-        }
+        let (umask, info) = (root.umask()?, Path::new(INFO));
+        make_directory(&root, umask, info)?;
         let made = PathMap::from_iter([(info.to_owned(), ())]);
         Ok(Self {
             root,
@@ -150,23 +146,23 @@ impl<'a> Extraction<'a> {
     /// Takes all of a package that another cache holds.
     pub(super) fn copy(&mut self, cached: &Cached) -> io::Result<()> {
         for name in InfoFiles::NAMES.into_iter().chain([InfoFiles::WHEEL]) {
-            if let Some(content) = crate::read_if_there(&cached.place.join(name))? {
+            if cached.root.lookup(Path::new(name))?.is_some() {
+                let content = cached.root.read_all(Path::new(name), files::LARGEST_TEXT)?;
                 self.write_info(name, &content)?;
             }
         }
         for content in &cached.contents {
             let path = &content.listed.path;
+            if content.kind != ContentKind::Directory {
+                self.enter(path)?;
+            }
+            let root = &self.root;
             match &content.kind {
                 ContentKind::Directory => {}
-                ContentKind::SoftLink(to) => {
-                    create_again(&self.enter(path)?, |place| fs_err::os::unix::fs::symlink(to, place))?;
-                }
-                ContentKind::HardLink(to) => {
-                    create_again(&self.enter(path)?, |place| fs_err::hard_link(self.root.join(to), place))?;
-                }
+                ContentKind::SoftLink(to) => create_again(root, path, || root.soft_link(to, path))?,
+                ContentKind::HardLink(to) => create_again(root, path, || root.hard_link(to, root, path))?,
                 ContentKind::File | ContentKind::Program => {
-                    let place = self.enter(path)?;
-                    create_again(&place, |place| self.copies.copy(&cached.place.join(path), place, self.stop))?;
+                    create_again(root, path, || self.copies.copy(&cached.root, path, root, path, self.stop))?;
                     self.checksums.bytes += content.size;
                 }
             }
@@ -197,7 +193,8 @@ impl<'a> Extraction<'a> {
     }
 
     fn put(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        let mut file = fs_err::File::create(self.root.join(name))?;
+        let name = Path::new(name);
+        let mut file = create_again(&self.root, name, || self.root.create(name, 0o644))?;
         if self.umask & 0o644 != 0 {
             system::set_mode(file.file(), 0o644)?;
         }
@@ -239,13 +236,12 @@ impl<'a> Extraction<'a> {
     }
 
     /// Makes room for a path.
-    fn enter(&mut self, path: &Path) -> io::Result<PathBuf> {
+    fn enter(&mut self, path: &Path) -> io::Result<()> {
         self.check_stop()?;
         if !is_inside(path) {
             return Err(invalid(format!("`{}` is not a path that a package may write", path.display())));
         }
-        self.make_parent(path)?;
-        Ok(self.root.join(path))
+        self.make_parent(path)
     }
 
     /// Makes the directories of a path, none of which may be a link.
@@ -253,21 +249,12 @@ impl<'a> Extraction<'a> {
         let missing = |parent: &&Path| !parent.as_os_str().is_empty() && !self.made.contains_key(*parent);
         let mut missing: Vec<&Path> = path.ancestors().skip(1).take_while(missing).collect();
         while let Some(parent) = missing.pop() {
-            let place = self.root.join(parent);
-            match fs_err::symlink_metadata(&place) {
-                Ok(metadata) if metadata.is_dir() => {}
-                Ok(_) => return Err(invalid(format!("`{}` is a file and a directory", path.display()))),
-                Err(_) => self.make_directory(&place)?,
+            match self.root.lookup(parent)? {
+                Some(there) if there.is_directory() => {}
+                Some(_) => return Err(invalid(format!("`{}` is a file and a directory", path.display()))),
+                None => make_directory(&self.root, self.umask, parent)?,
             }
             self.made.insert(parent.to_owned(), ());
-        }
-        Ok(())
-    }
-
-    fn make_directory(&self, place: &Path) -> io::Result<()> {
-        fs_err::create_dir(place)?;
-        if self.umask != 0o022 {
-            system::set_directory_mode(place, 0o755)?;
         }
         Ok(())
     }
@@ -285,13 +272,21 @@ impl<'a> Extraction<'a> {
     }
 }
 
-/// Makes something at a place, also where an earlier reading of the archive has left something: one whose `info/` comes late
+fn make_directory(root: &Root, umask: u32, path: &Path) -> io::Result<()> {
+    root.make_directory(path, 0o755)?;
+    if umask & 0o755 != 0 {
+        root.set_directory_mode(path, 0o755)?;
+    }
+    Ok(())
+}
+
+/// Makes something at a path, also where an earlier reading of the archive has left something: one whose `info/` comes late
 /// is read again.
-fn create_again<T>(place: &Path, make: impl Fn(&Path) -> io::Result<T>) -> io::Result<T> {
-    match make(place) {
+fn create_again<T>(root: &Root, path: &Path, make: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    match make() {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            system::remove_if_exists(place)?;
-            make(place)
+            root.remove_file(path)?;
+            make()
         }
         made => made,
     }
@@ -307,7 +302,7 @@ mod tests {
     #[test]
     fn what_is_listed_of_a_file_goes_with_it() -> io::Result<()> {
         let (directory, stop) = (tempfile::tempdir()?, AtomicBool::new(false));
-        let mut extraction = Extraction::new(directory.path(), &stop)?;
+        let mut extraction = Extraction::new(Root::open(directory.path())?, &stop)?;
         let placeholder = Some(Placeholder { mode: FileMode::Text, text: "/old/prefix".to_owned() });
         for (path, kind, placeholder) in [
             ("b", ContentKind::File, placeholder.clone()),

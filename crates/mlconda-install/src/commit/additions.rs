@@ -24,7 +24,7 @@ impl PrefixChange<'_> {
     ///
     /// Only records, the state and the history are replaced. As with a replica, directories of packages get the time of the
     /// installation; they are in the journal.
-    pub(crate) fn additions(&self, stage: &Path) -> io::Result<Option<Journal>> {
+    pub(crate) fn additions(&self, stage: &Root) -> io::Result<Option<Journal>> {
         let history = Path::new("conda-meta").join(HISTORY);
         let root = self.root()?;
         if root.lookup(&history)?.is_none() || !self.removed.is_empty() || !self.is_free {
@@ -80,9 +80,9 @@ impl PrefixChange<'_> {
     }
 
     /// Adds the files that mlconda writes into `conda-meta`.
-    fn add_meta(&self, stage: &Path, journal: &mut Journal) -> io::Result<()> {
+    fn add_meta(&self, stage: &Root, journal: &mut Journal) -> io::Result<()> {
         let meta = Path::new("conda-meta");
-        for (name, _) in Root::open_no_follow(stage)?.entries(meta)? {
+        for (name, _) in stage.entries(meta)? {
             let path = meta.join(name);
             let is_there = self.root()?.lookup(&path)?.is_some();
             if is_there { journal.moved.push(path) } else { journal.added.push(path) }

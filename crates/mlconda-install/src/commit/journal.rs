@@ -17,15 +17,14 @@ use crate::rollback::{Journal, OldFiles};
 
 impl PrefixChange<'_> {
     /// The journal of a change in place, for a finished stage.
-    pub(crate) fn journal(&self, stage: &Path, scripts: ScriptTiming) -> io::Result<Journal> {
+    pub(crate) fn journal(&self, stage: &Root, scripts: ScriptTiming) -> io::Result<Journal> {
         let root = self.root()?;
         let moved = self.removed.iter().cloned().chain(self.modules.iter().flat_map(|module| self.bytecode(module)));
         // A directory at the path of a file is untracked, with its contents.
         let moved = moved.filter(|path| !matches!(root.has_directory(path), Ok(true)));
         let old = if system::is_overlay(&self.prefix) { OldFiles::Removed } else { OldFiles::BackedUp };
         let mut journal = Journal { old, moved: moved.collect(), ..Journal::default() };
-        let stage = Root::open_no_follow(stage)?;
-        self.compare(&stage, Path::new(""), &mut journal)?;
+        self.compare(stage, Path::new(""), &mut journal)?;
         let empty = std::mem::take(&mut journal.emptied);
         let history = Path::new("conda-meta").join(HISTORY);
         match root.lookup(&history)? {
@@ -33,7 +32,7 @@ impl PrefixChange<'_> {
             None => journal.added.push(history.clone()),
         }
         let whole = match old == OldFiles::BackedUp && scripts == ScriptTiming::Never {
-            true => whole_directories::gather(root, &stage, &mut journal)?,
+            true => whole_directories::gather(root, stage, &mut journal)?,
             false => HashSet::new(),
         };
         // A record is moved after its files.

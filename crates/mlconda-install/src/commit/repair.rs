@@ -16,11 +16,10 @@ use crate::InstallError;
 
 impl PrefixChange<'_> {
     /// Sets the permissions of directories of packages, if packages are reinstalled. `root` is the prefix or its replica.
-    pub(crate) fn repair_directories(&self, root: &Path) -> io::Result<()> {
+    pub(crate) fn repair_directories(&self, root: &Root) -> io::Result<()> {
         if !self.repairs_modes {
             return Ok(());
         }
-        let root = Root::open(root)?;
         for path in &self.stage_directories {
             // A path behind a link is not in the prefix.
             let Some(there) = root.lookup(path).ok().flatten().filter(PathInfo::is_directory) else { continue };

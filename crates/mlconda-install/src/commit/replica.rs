@@ -12,15 +12,10 @@ use mlconda_system::{
 use super::{HISTORY, PrefixChange, ScriptTiming};
 
 impl PrefixChange<'_> {
-    /// Creates a replica of the prefix, of hard links, without removed files. After an error it is removed. If scripts will
-    /// run, untracked files are copied, so that a script that changes them does not change the old prefix.
-    pub(crate) fn make_replica(&self, replica: &Path, scripts: ScriptTiming) -> io::Result<()> {
-        fs_err::create_dir(replica)?;
-        let made = Root::open_no_follow(replica)
-            .and_then(|into| self.replicate(Path::new(""), &Root::open_no_follow(&self.prefix)?, &into, scripts));
-        made.map(|_| ()).inspect_err(|_| {
-            let _ = fs_err::remove_dir_all(replica);
-        })
+    /// Fills an empty directory with a replica of the prefix, of hard links, without removed files. If scripts will run,
+    /// untracked files are copied, so that a script that changes them does not change the old prefix.
+    pub(crate) fn fill_replica(&self, replica: &Root, scripts: ScriptTiming) -> io::Result<()> {
+        self.replicate(Path::new(""), self.root()?, replica, scripts).map(|_| ())
     }
 
     /// Replicates the contents of a directory, which is open in the prefix and in the replica.
@@ -84,8 +79,8 @@ impl PrefixChange<'_> {
 
     /// After the exchange, links files into the new prefix that another program has added or replaced in the old one meanwhile.
     /// The old prefix stays complete.
-    pub(crate) fn carry_over(&self, old: &Path) -> io::Result<()> {
-        self.carry_over_from(Path::new(""), &Root::open_no_follow(old)?, &Root::open_no_follow(&self.prefix)?)
+    pub(crate) fn carry_over(&self, prefix: &Root) -> io::Result<()> {
+        self.carry_over_from(Path::new(""), self.root()?, prefix)
     }
 
     /// The same for the contents of a directory, which is open in the old prefix.

@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use mlconda_system::{LinkMethod, PathBelow, files};
+use mlconda_system::{LinkMethod, beneath::Root};
 use rattler_conda_types::prefix_record::PathsEntry;
-use rattler_digest::{Sha256, compute_file_digest};
 
-use super::{FileContent, LinkError, Linking, disk_error, path_record};
+use super::{FileContent, LinkError, Linking, disk_error, path_record, write::sha256_of};
 use crate::{
     cache::Cached,
     contents::{Content, ContentKind},
@@ -16,7 +15,7 @@ use crate::{
 impl Linking<'_> {
     /// Links the contents of a package of the cache. Call [`Linking::finish`] afterwards.
     pub(crate) fn link_cached(&mut self, cached: Cached) -> Result<(), LinkError> {
-        let Cached { place, directory, package, contents } = cached;
+        let Cached { root, package, contents } = cached;
         self.take(package, contents.len())?;
         for Content { kind, listed, size, modified } in contents {
             self.check_stop()?;
@@ -25,14 +24,14 @@ impl Linking<'_> {
                 ContentKind::Program => true,
                 ContentKind::SoftLink(to) => {
                     let target = self.target(&listed.path)?;
-                    let place = self.stage.root().join(self.claim(&target)?);
+                    let place = self.claim(&target)?.into_owned();
                     let entry = self.soft_link(&to, modified, &listed, target, &place)?;
                     self.paths.push(entry);
                     continue;
                 }
                 ContentKind::HardLink(to) => {
                     let target = self.target(&listed.path)?;
-                    let place = self.stage.root().join(self.claim(&target)?);
+                    let place = self.claim(&target)?.into_owned();
                     let entry = self.same_file(&to, &listed, target, &place)?;
                     self.paths.push(entry);
                     continue;
@@ -47,16 +46,11 @@ impl Linking<'_> {
                 self.own.executable.insert(target.clone());
             }
             let entry = if listed.placeholder.is_none() {
-                self.same_as(
-                    PathBelow { root: &place, directory: &directory, path: &listed.path },
-                    &listed,
-                    target,
-                    size,
-                )?
+                self.same_as(&root, &listed, target, size)?
             } else {
-                let mut content = files::open(&place.join(&listed.path))?;
+                let mut content = root.read(&listed.path)?;
                 let source = FileContent { content: &mut content, size, executable, modified };
-                let place = self.stage.root().join(self.claim(&target)?);
+                let place = self.claim(&target)?.into_owned();
                 self.file(source, &listed, target, &place)?
             };
             self.paths.push(entry);
@@ -67,22 +61,21 @@ impl Linking<'_> {
     /// Links a file of the cache.
     fn same_as(
         &mut self,
-        from: PathBelow<'_>,
+        from: &Root,
         listed: &ListedPath,
         target: PathBuf,
         size: u64,
     ) -> Result<PathsEntry, LinkError> {
         let stage = self.stage;
         let hash = match self.deviates(listed, size) {
-            true => Some(compute_file_digest::<Sha256>(&from.full_path())?),
+            true => Some(sha256_of(&mut from.read(&listed.path)?)?),
             false => listed.sha256,
         };
         let inner = self.claim(&target)?;
-        let to = PathBelow { root: stage.root(), directory: &stage.directory, path: &inner };
         // A package can demand a copy (`no_link`), because it changes the file.
         let made = match listed.no_link {
-            true => self.linker.copy(&from.full_path(), &to.full_path(), self.stop).map(|()| LinkMethod::Copy),
-            false => self.linker.link_at(from, to, self.stop),
+            true => self.linker.copy(from, &listed.path, &stage.root, &inner, self.stop).map(|()| LinkMethod::Copy),
+            false => self.linker.link(from, &listed.path, &stage.root, &inner, self.stop),
         };
         if made.map_err(disk_error)? == LinkMethod::HardLink {
             self.hard_linked += size;

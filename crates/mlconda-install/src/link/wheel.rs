@@ -91,11 +91,12 @@ impl Linking<'_> {
     }
 
     fn add(&mut self, target: PathBuf, content: &[u8]) -> Result<(), LinkError> {
-        let place = self.stage.root().join(self.claim(&target)?);
+        let place = self.claim(&target)?;
         let mut file = self.stage.create(&place, 0o644).map_err(disk_error)?;
         file.write_all(content).map_err(disk_error)?;
         let built = self.package.as_ref().and_then(|package| package.built()).unwrap_or(0);
         mlconda_system::set_time(file.file(), built).map_err(disk_error)?;
+        drop(place);
         self.paths.push(written(target, content));
         Ok(())
     }

@@ -27,7 +27,7 @@ fn begun(prefix: &Path, old: OldFiles, copied: &[PathBuf]) -> Rollback {
     let moved = vec!["conda-meta/history".into()];
     let journal =
         Journal { old, moved, copied: copied.to_vec(), directories: directories.into(), ..Journal::default() };
-    let rollback = Rollback::begin(prefix, journal, &Stop::default()).unwrap();
+    let rollback = Rollback::begin(&Root::open(prefix).unwrap(), journal, &Stop::default()).unwrap();
     rollback.move_history().unwrap();
     rollback
 }
@@ -63,14 +63,14 @@ fn what_scripts_spoilt_comes_back() {
         let (prefix, copied) = prefix();
         let rollback = begun(prefix.path(), old, &copied);
         spoil(prefix.path(), data);
-        rollback.roll_back(Path::new("/nowhere")).unwrap();
+        rollback.roll_back(None).unwrap();
         is_as_it_was(prefix.path(), &copied);
 
         // And if it was killed: the next run reads the journal.
         rollback.discard();
         drop(begun(prefix.path(), old, &copied));
         spoil(prefix.path(), data);
-        Rollback::read_interrupted(prefix.path()).unwrap().unwrap().roll_back(Path::new("/nowhere")).unwrap();
+        Rollback::read_interrupted(prefix.path()).unwrap().unwrap().roll_back(None).unwrap();
         is_as_it_was(prefix.path(), &copied);
     }
 }
@@ -83,10 +83,10 @@ fn what_cannot_be_put_back_does_not_end_the_rest_and_is_tried_again() {
     // In the way of what is in the way.
     let obstacle = prefix.path().join(BACKUP).join(backup_name("instead-of-file", 2));
     fs_err::write(&obstacle, "").unwrap();
-    rollback.roll_back(Path::new("/nowhere")).unwrap_err();
+    rollback.roll_back(None).unwrap_err();
     assert_eq!(fs_err::read(prefix.path().join("kept")).unwrap(), b"mine");
     fs_err::remove_file(obstacle).unwrap();
-    Rollback::read_interrupted(prefix.path()).unwrap().unwrap().roll_back(Path::new("/nowhere")).unwrap();
+    Rollback::read_interrupted(prefix.path()).unwrap().unwrap().roll_back(None).unwrap();
     is_as_it_was(prefix.path(), &copied);
 }
 
@@ -95,7 +95,7 @@ fn once_old_files_are_removed_there_is_no_way_back() {
     let (prefix, copied) = prefix();
     let rollback = begun(prefix.path(), OldFiles::Removed, &copied);
     rollback.move_old_files(0, &Stop::default()).unwrap();
-    rollback.roll_back(Path::new("/nowhere")).unwrap_err();
+    rollback.roll_back(None).unwrap_err();
     assert!(Rollback::read_interrupted(prefix.path()).unwrap().is_none());
 }
 
@@ -105,7 +105,7 @@ fn a_file_of_a_package_may_be_called_as_the_history() {
     let theirs = [PathBuf::from("history"), PathBuf::from(PENDING_HISTORY)];
     theirs.iter().for_each(|path| fs_err::write(prefix.path().join(path), "theirs").unwrap());
     let journal = Journal { old: OldFiles::Removed, moved: theirs.to_vec(), ..Journal::default() };
-    let rollback = Rollback::begin(prefix.path(), journal, &Stop::default()).unwrap();
+    let rollback = Rollback::begin(&Root::open(prefix.path()).unwrap(), journal, &Stop::default()).unwrap();
     rollback.move_history().unwrap();
     assert!(theirs.iter().all(|path| prefix.path().join(path).exists()));
     rollback.move_old_files(0, &Stop::default()).unwrap();
@@ -122,7 +122,7 @@ fn files_are_compared_to_their_ends() {
     let long = "x".repeat(200_000);
     let (one, same) = (file("one", &long), file("same", &long));
     let (longer, other) = (file("longer", &format!("{long}x")), file("other", &format!("{}y", &long[1..])));
-    let open = |path: &PathBuf| fs_err::File::open(path).unwrap().into_parts().0;
+    let open = |path: &PathBuf| fs_err::File::open(path).unwrap();
     let same_as_one = [&same, &longer, &other].map(|path| has_same_content(open(&one), open(path)).unwrap());
     assert_eq!(same_as_one, [true, false, false]);
 }

@@ -65,16 +65,32 @@ impl Stage {
         let ClashResolution { claims, report, .. } = resolution;
         *self.claims() = claims;
         let layout = settled?;
-        match fs_err::remove_dir_all(self.root.join(CLASH_DIRECTORY)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
+        self.remove_slots()?;
         let clash = |(path, mut packages): (PathBuf, Vec<Ranked>)| {
             mlconda_types::sorting::sort(&mut packages);
             packages.dedup();
             Clash { path, packages: packages.into_iter().map(|(_, name)| name).collect() }
         };
         Ok((report.into_iter().map(clash).filter(|clash| clash.packages.len() > 1).collect(), layout))
+    }
+}
+
+impl Stage {
+    /// Removes what is left in slots.
+    fn remove_slots(&self) -> io::Result<()> {
+        let slots = Path::new(CLASH_DIRECTORY);
+        if self.root.lookup(slots)?.is_none() {
+            return Ok(());
+        }
+        for (name, _) in self.root.entries(slots)? {
+            self.root.remove_file(&slots.join(name))?;
+        }
+        self.root.remove_directory(slots)
+    }
+
+    /// Whether there is a link at a path in the stage.
+    fn has_link(&self, path: &Path) -> bool {
+        self.root.lookup(path).is_ok_and(|there| there.is_some_and(|there| there.kind == PathKind::Link))
     }
 }
 
@@ -138,7 +154,7 @@ impl<'a> ClashResolution<'a> {
     /// The target of a link of a package.
     fn link(&self, place: &Path) -> io::Result<Option<PathBuf>> {
         if self.claims.files.contains_key(place) {
-            return Ok(std::fs::read_link(self.stage.root.join(place)).ok());
+            return Ok(self.stage.root.read_link(place).ok());
         }
         match &self.kept {
             Some(kept) if !self.claims.directories.contains_key(place) => kept.at(place),
@@ -167,7 +183,7 @@ impl<'a> ClashResolution<'a> {
     /// The error for a path below a file or a link.
     fn clash_above(&self, path: &Path, waiting: &[WaitingPackage]) -> InstallError {
         let above = path.ancestors().skip(1).find(|path| self.claims.files.contains_key(*path)).unwrap_or(path);
-        let is_link = std::fs::read_link(self.stage.root.join(above)).is_ok();
+        let is_link = self.stage.has_link(above);
         InstallError::PathTypeClash {
             path: above.to_owned(),
             directory: waiting.first().and_then(|waiting| self.name(waiting.package)),
@@ -183,7 +199,7 @@ impl<'a> ClashResolution<'a> {
             self.has_links = true;
             self.claims.resolved_paths.insert(path.to_owned(), place.clone());
         }
-        let is_link = |waiting: &WaitingPackage| std::fs::read_link(self.stage.root.join(slot(waiting.slot))).is_ok();
+        let is_link = |waiting: &WaitingPackage| self.stage.has_link(&slot(waiting.slot));
         if self.claims.directories.contains_key(&place) {
             if !waiting.iter().all(is_link) {
                 return Err(self.clash(&place, &waiting, "file"));
@@ -202,7 +218,7 @@ impl<'a> ClashResolution<'a> {
         if let Some(best) =
             best.filter(|best| holder.is_none_or(|holder| self.packages[holder].0 < self.packages[best.package].0))
         {
-            fs_err::rename(self.stage.root.join(slot(best.slot)), self.stage.root.join(&place))?;
+            self.stage.root.rename(&slot(best.slot), &self.stage.root, &place)?;
             self.claims.files.insert(place.clone(), best.package);
         }
         all.extend(holder.map(|holder| self.packages[holder].clone()));
@@ -220,18 +236,18 @@ impl<'a> ClashResolution<'a> {
         for path in files {
             let Some(package) = self.claims.files.remove(&path) else { continue };
             let number = self.claims.wait(&path, package);
-            fs_err::create_dir_all(root.join(CLASH_DIRECTORY))?;
-            fs_err::rename(root.join(&path), root.join(slot(number)))?;
+            root.make_directories(Path::new(CLASH_DIRECTORY), 0o755)?;
+            root.rename(&path, root, &slot(number))?;
         }
         let mut directories: Vec<PathBuf> = self.claims.directories.keys().filter(is_below).cloned().collect();
         mlconda_types::sorting::sort_by_key(&mut directories, |path| std::cmp::Reverse(path.components().count()));
         for path in directories {
             self.claims.directories.remove(&path);
-            fs_err::remove_dir(root.join(&path))?;
+            root.remove_directory(&path)?;
             self.claims.wanted_directories.push(path);
         }
         self.claims.directories.remove(directory);
-        Ok(fs_err::remove_dir(root.join(directory))?)
+        Ok(root.remove_directory(directory)?)
     }
 
     /// Creates a directory of the stage, and its parents.
@@ -243,9 +259,8 @@ impl<'a> ClashResolution<'a> {
             return Err(self.clash_above(&path.join("-"), &[]));
         }
         self.directory(path.parent().unwrap_or(Path::new("")))?;
-        let place = self.stage.root.join(path);
-        fs_err::create_dir(&place)?;
-        system::set_directory_mode(&place, 0o755)?;
+        self.stage.root.make_directory(path, 0o755)?;
+        self.stage.root.set_directory_mode(path, 0o755)?;
         self.claims.directories.insert(path.to_owned(), Directory::Made);
         Ok(())
     }
@@ -257,7 +272,7 @@ impl<'a> ClashResolution<'a> {
         };
         if stays.0 > self.packages[holder].0 {
             self.claims.files.remove(place);
-            fs_err::remove_file(self.stage.root.join(place))?;
+            self.stage.root.remove_file(place)?;
         }
         let new = || vec![self.packages[holder].clone()];
         self.report.entry(place.to_owned()).or_insert_with(new).push(stays.clone());
@@ -310,13 +325,13 @@ impl<'a> ClashResolution<'a> {
             return Err(self.clash(to, &[], if there.kind == PathKind::Link { "link" } else { "file" }));
         }
         self.directory(to.parent().unwrap_or(Path::new("")))?;
-        let stage = Root::open_no_follow(&self.stage.root)?;
-        match prefix.hard_link(from, &stage, to) {
+        let stage = &self.stage.root;
+        match prefix.hard_link(from, stage, to) {
             Err(error) if system::is_hard_link_unsupported(&error) && there.kind == PathKind::Link => {
-                fs_err::os::unix::fs::symlink(prefix.read_link(from)?, self.stage.root.join(to))?;
+                stage.soft_link(&prefix.read_link(from)?, to)?;
             }
             Err(error) if system::is_hard_link_unsupported(&error) => {
-                prefix.copy(from, &stage, to, self.stage.stop.flag())?
+                prefix.copy(from, stage, to, self.stage.stop.flag())?
             }
             other => other?,
         }

@@ -1,4 +1,4 @@
-//! Writes a small file below a directory.
+//! Writes and reads whole files below a directory.
 
 use std::{
     io::{self, Write},
@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::Root;
-use crate::{set_mode, set_time};
+use crate::{files, set_mode, set_time};
 
 impl Root {
     /// Replaces a file, readable by all, with the modification time `seconds` since 1970. Does not follow links.
@@ -17,7 +17,15 @@ impl Root {
         self.remove_file(path)?;
         let mut file = self.create(path, 0o644)?;
         file.write_all(content)?;
-        set_mode(&file, 0o644)?;
-        set_time(&file, seconds)
+        set_mode(file.file(), 0o644)?;
+        set_time(file.file(), seconds)
+    }
+
+    /// Reads a regular file of at most `limit` bytes. Does not follow links.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is larger (`FileTooLarge`).
+    pub fn read_all(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+        files::bounded(self.read(path)?, &self.path().join(path), limit)
     }
 }

@@ -6,6 +6,7 @@
 use std::os::unix::fs::symlink;
 
 use super::*;
+use crate::Attributes;
 
 /// A directory with a file and a directory, a link out of it, and one inside; and what is outside.
 fn places() -> (tempfile::TempDir, PathBuf, PathBuf) {

@@ -6,7 +6,8 @@
  * MODE    what happens at call NUMBER: `once` it fails with ERROR; `from` it and all calls after it that need room
  *         fail with ERROR; `kill`: the program is killed; `signal`: it gets the signal ERROR, and the call goes on when a
  *         byte comes through the FIFO REPORT.go; `twice`: it gets the signal again at that byte, and the call never goes
- *         on; `undo:MORE`: as `signal`, and so many calls after it the program is killed; 0 as the number only counts
+ *         on; `undo:MORE`: as `signal`, and so many calls after it the program is killed; `swap:PATH:TO`: before the call goes on,
+ *         the directory PATH is renamed to PATH.aside, and a link to TO takes its place; 0 as the number only counts
  * REPORT  a file that gets a line of the count, and one of the call at which it happened
  *
  * The calls come to this process by a filter of the kernel (SECCOMP_RET_USER_NOTIF), so it matters neither how the
@@ -101,6 +102,16 @@ static void path_of(const struct call *call, const struct seccomp_notif *notice,
     strncat(path, name, PATH_MAX);
 }
 
+/* Renames a directory, and puts a link in its place. */
+static void swap(const char *mode) {
+    static char place[PATH_MAX], aside[PATH_MAX + 8];
+    const char *to = strchr(mode, ':');
+    if (!to) return;
+    snprintf(place, sizeof place, "%.*s", (int)(to - mode), mode);
+    snprintf(aside, sizeof aside, "%s.aside", place);
+    if (rename(place, aside) == 0 && symlink(to + 1, place)) perror("symlink");
+}
+
 static int counts(const struct call *call, const struct seccomp_notif *notice, const char *group) {
     if (strcmp(group, "rename") == 0) return strncmp(call->name, "rename", 6) == 0;
     int is_change = call->number != SYS_getdents64;
@@ -175,6 +186,7 @@ int main(int argc, char **argv) {
                 if (now && count == number) fprintf(report, "%s %s\n", call->name, path);
                 if (more && count == number + more) kill(child, SIGKILL);
                 if (now && strcmp(mode, "kill") == 0) kill(child, SIGKILL);
+                else if (now && strncmp(mode, "swap:", 5) == 0) swap(mode + 5);
                 else if (now && signals) {
                     fflush(report);
                     held = notice->id;

@@ -23,9 +23,9 @@ async fn what_unpacks_to_too_much_is_refused() {
     let world = World::with_tool();
     write_shard(&world, &vec![0; (128 << 20) + 1]);
     let server = world.serve();
-    insta::assert_snapshot!(world.load(&server.url(""), Access::Online).await, @"error: what `CHANNEL/noarch/` has is not repodata: the records of `tool`: more than 128 MiB when unpacked");
+    insta::assert_snapshot!(world.load(&server.url(""), Access::Online).await, @"error: `CHANNEL/noarch/` does not contain valid repodata: the records of `tool`: more than 128 MiB when unpacked");
     world.write("noarch/repodata_shards.msgpack.zst", zstd::encode_all(vec![0; (64 << 20) + 1].as_slice(), 0).unwrap());
-    insta::assert_snapshot!(world.load(&server.url(""), Access::Online).await, @"error: what `CHANNEL/noarch/` has is not repodata: `repodata_shards.msgpack.zst`: more than 64 MiB when unpacked");
+    insta::assert_snapshot!(world.load(&server.url(""), Access::Online).await, @"error: `CHANNEL/noarch/` does not contain valid repodata: `repodata_shards.msgpack.zst`: more than 64 MiB when unpacked");
     let bomb = |length: u64| {
         let text = b"{\"more\": \"".as_slice().chain(std::io::repeat(97).take(length)).chain(b"\"}".as_slice());
         scan::scan_within(1 << 20, text, std::io::sink()).map(|_| ()).map_err(|error| error.to_string())
@@ -54,7 +54,7 @@ async fn deep_nesting_takes_no_stack() {
         &[b"\x81\xa8packages\x81\xb2tool-1.0-0.tar.bz2".as_slice(), &[0x91; 200_000], &[0xc0]].concat(),
     );
     let server = world.serve();
-    insta::assert_snapshot!(world.load(&server.url(""), Access::Online).await, @"error: what `CHANNEL/noarch/` has is not repodata: the records of `tool`: depth limit exceeded");
+    insta::assert_snapshot!(world.load(&server.url(""), Access::Online).await, @"error: `CHANNEL/noarch/` does not contain valid repodata: the records of `tool`: depth limit exceeded");
 }
 
 /// Specs that the parser would never come back from cost their records, and no more.
@@ -102,8 +102,9 @@ async fn a_channel_leads_to_its_own_scheme_or_a_better_one() {
         world.write("noarch/repodata.json", json!({"info": {"base_url": base}}).to_string());
         let scheme = base.split(':').next().unwrap().to_lowercase();
         let reason = format!("it leads from `http` to `{scheme}`: only the same scheme or `https` is followed");
-        let expected =
-            format!("error: what `CHANNEL/noarch/` has is not repodata: its `base_url` cannot be followed: {reason}");
+        let expected = format!(
+            "error: `CHANNEL/noarch/` does not contain valid repodata: its `base_url` cannot be followed: {reason}"
+        );
         assert_eq!(world.load(&server.url(""), Access::Refresh).await, expected);
     }
     for base in ["http://127.0.0.1:9/other", "https://example.org/other"] {
@@ -125,7 +126,7 @@ async fn repodata_that_unpacks_to_too_much_is_cut_off() {
     let spaces = vec![b' '; (1 << 20) + 1];
     world.write("noarch/repodata.json.zst", zstd::encode_all(spaces.as_slice(), 0).unwrap());
     let expected =
-        "error: what `CHANNEL/noarch/` has is not repodata: `repodata.json.zst`: more than 1 MiB when unpacked";
+        "error: `CHANNEL/noarch/` does not contain valid repodata: `repodata.json.zst`: more than 1 MiB when unpacked";
     assert_eq!(world.load(&world.serve().url(""), Access::Online).await, expected);
     fs_err::remove_file(world.channel().join("noarch/repodata.json.zst")).unwrap();
     world.write("noarch/repodata.json", &spaces);

@@ -112,7 +112,7 @@ async fn a_page_in_the_place_of_a_packed_file_is_no_file() {
     let server = world.serve();
     assert_eq!(world.load(&server.url(""), Access::Online).await, FOUND);
     world.write("noarch/repodata.json", "<!doctype html><title>Log in</title>");
-    insta::assert_snapshot!(world.load(&server.url(""), Access::Online).await, @"error: what `CHANNEL/noarch/` has is not repodata: `repodata.json`: no JSON object begins at byte 0");
+    insta::assert_snapshot!(world.load(&server.url(""), Access::Online).await, @"error: `CHANNEL/noarch/` does not contain valid repodata: `repodata.json`: no JSON object begins at byte 0");
 }
 
 #[tokio::test]

@@ -1,0 +1,106 @@
+//! Creates, renames, links, copies and removes paths below a directory.
+
+use std::{ffi::OsStr, io, path::Path, sync::atomic::AtomicBool};
+
+use fs_err::File;
+use rustix::{
+    fd::OwnedFd,
+    fs::{AtFlags, OFlags},
+    io::Errno,
+};
+
+use super::{Root, bits, ignore_missing};
+use crate::{Attributes, linker::copy_pieces};
+
+impl Root {
+    /// Removes a file or a link, if it exists.
+    pub fn remove_file(&self, path: &Path) -> io::Result<()> {
+        ignore_missing(self.at("remove file", path, |open, name| rustix::fs::unlinkat(open, name, AtFlags::empty())))
+    }
+
+    /// Removes an empty directory.
+    pub fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        self.forget_directory(path);
+        self.at("remove directory", path, |open, name| rustix::fs::unlinkat(open, name, AtFlags::REMOVEDIR))
+    }
+
+    /// Creates a directory.
+    pub fn make_directory(&self, path: &Path, mode: u32) -> io::Result<()> {
+        self.at("create directory", path, |open, name| rustix::fs::mkdirat(open, name, bits(mode)))
+    }
+
+    /// Creates a directory and its missing parents.
+    pub fn make_directories(&self, path: &Path, mode: u32) -> io::Result<()> {
+        if path.as_os_str().is_empty() || self.has_directory(path)? {
+            return Ok(());
+        }
+        path.parent().map_or(Ok(()), |above| self.make_directories(above, mode))?;
+        match self.make_directory(path, mode) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.has_directory(path)? => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Creates a new file. The umask applies to `mode`.
+    pub fn create(&self, path: &Path, mode: u32) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = self.at("create file", path, |open, name| rustix::fs::openat(open, name, flags, bits(mode)))?;
+        Ok(File::from_parts(file.into(), self.path.join(path)))
+    }
+
+    /// Creates a soft link with this target.
+    pub fn soft_link(&self, target: &Path, path: &Path) -> io::Result<()> {
+        self.at("create link", path, |open, name| rustix::fs::symlinkat(target, open, name))
+    }
+
+    /// Renames a path to another one below another directory.
+    pub fn rename(&self, path: &Path, into: &Self, to: &Path) -> io::Result<()> {
+        self.forget_directory(path);
+        into.forget_directory(to);
+        self.pair("rename", path, into, to, |from, name, open, new| rustix::fs::renameat(from, name, open, new))
+    }
+
+    /// Like [`Root::rename`], if the path exists.
+    pub fn rename_if_exists(&self, path: &Path, into: &Self, to: &Path) -> io::Result<()> {
+        ignore_missing(self.rename(path, into, to))
+    }
+
+    /// Creates a hard link to a file or a soft link, below another directory.
+    pub fn hard_link(&self, path: &Path, into: &Self, to: &Path) -> io::Result<()> {
+        self.pair("hard link", path, into, to, |from, name, open, new| {
+            rustix::fs::linkat(from, name, open, new, AtFlags::empty())
+        })
+    }
+
+    pub(super) fn pair(
+        &self,
+        what: &str,
+        path: &Path,
+        into: &Self,
+        to: &Path,
+        act: impl FnOnce(&OwnedFd, &OsStr, &OwnedFd, &OsStr) -> Result<(), Errno>,
+    ) -> io::Result<()> {
+        // An error of the outer one would name the wrong path.
+        let mut done = Ok(());
+        let inner = |from: &OwnedFd, name: &OsStr| {
+            done = into.at(what, to, |open, new| act(from, name, open, new));
+            Ok(())
+        };
+        self.at(what, path, inner)?;
+        done.map_err(|error| {
+            let from = self.path.join(path);
+            io::Error::new(error.kind(), format!("{error} (from `{}`)", from.display()))
+        })
+    }
+
+    /// Copies a file to a path below another directory, with permissions, owner and time. `stop` ends the copy early.
+    pub fn copy(&self, path: &Path, into: &Self, to: &Path, stop: &AtomicBool) -> io::Result<()> {
+        let mut file = self.read(path)?;
+        let mut copy = into.create(to, 0o600)?;
+        copy_pieces(file.file_mut(), copy.file_mut(), stop).map_err(|error| {
+            io::Error::new(error.kind(), format!("failed to copy `{}`: {error}", self.path.join(path).display()))
+        })?;
+        drop(copy);
+        into.set_attributes(to, &Attributes::from(&file.metadata()?))
+    }
+}

@@ -1,0 +1,122 @@
+//! What is done with the open directory itself: a lock, the umask, exchanges, and files without a name.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use rustix::{
+    fd::OwnedFd,
+    fs::{Mode, OFlags, RenameFlags},
+    io::Errno,
+};
+
+use super::{Root, bits};
+use crate::{Lock, lock_open};
+
+/// A path by which child processes reach an open directory.
+#[derive(Debug)]
+pub struct WayForChildren {
+    path: PathBuf,
+    _open: Option<OwnedFd>,
+}
+
+impl WayForChildren {
+    /// The path. It is valid as long as this value lives.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Root {
+    /// A path by which child processes reach this directory. On Linux it leads through `/proc` to an open file that they
+    /// inherit, and so to this directory also after somebody has renamed it. Elsewhere, or without `/proc`, it is the path.
+    pub fn way_for_children(&self) -> io::Result<WayForChildren> {
+        #[cfg(target_os = "linux")]
+        if let Some(way) = self.way_by_number()? {
+            return Ok(way);
+        }
+        Ok(WayForChildren { path: self.path.clone(), _open: None })
+    }
+
+    #[cfg(target_os = "linux")]
+    fn way_by_number(&self) -> io::Result<Option<WayForChildren>> {
+        use rustix::{fd::AsRawFd, io::FdFlags};
+        // Not one of the numbers that a child's stdin, stdout and stderr get.
+        let open = rustix::io::fcntl_dupfd_cloexec(&self.directory, 3)?;
+        rustix::io::fcntl_setfd(&open, FdFlags::empty())?;
+        let path = PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd()));
+        let look = |root: &Self| root.lookup(Path::new(""));
+        let is_same = match (look(self)?, Self::open(&path).and_then(|root| look(&root))) {
+            (Some(here), Ok(Some(there))) => here.is_same(&there),
+            _ => false,
+        };
+        Ok(is_same.then_some(WayForChildren { path, _open: Some(open) }))
+    }
+
+    /// Locks the directory until the returned file is dropped; `None` if another process has locked it. Succeeds without a
+    /// lock on a file system that has none.
+    pub fn lock(&self) -> io::Result<Option<File>> {
+        let (here, flags) = (Path::new(""), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC);
+        let open =
+            self.at("open directory", here, |open, name| rustix::fs::openat(open, name, flags, Mode::empty()))?;
+        match lock_open(open.into(), &self.path)? {
+            Lock::Taken(file) | Lock::Unknown(file) => Ok(Some(file)),
+            Lock::Busy => Ok(None),
+        }
+    }
+
+    /// The umask. Reading it from the kernel would change it for other threads, so a directory is created and its mode is
+    /// read.
+    pub fn umask(&self) -> io::Result<u32> {
+        let probe = Path::new(".umask");
+        self.make_directory(probe, 0o777)?;
+        let there = self.lookup(probe)?.ok_or_else(|| self.path_error("query", probe, Errno::NOENT))?;
+        self.remove_directory(probe)?;
+        Ok(!there.mode & 0o777)
+    }
+
+    /// Whether the file system can exchange two directories: tried with two new ones.
+    pub fn can_exchange(&self) -> io::Result<bool> {
+        let [one, other] = [".one", ".other"].map(Path::new);
+        self.make_directory(one, 0o700)?;
+        self.make_directory(other, 0o700)?;
+        let exchanged = self.pair("exchange", one, self, other, |from, name, open, new| {
+            rustix::fs::renameat_with(from, name, open, new, RenameFlags::EXCHANGE)
+        });
+        self.remove_directory(one)?;
+        self.remove_directory(other)?;
+        match exchanged {
+            Ok(()) => Ok(true),
+            // The kernel or the file system does not know it.
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Creates a file without a name in the directory, for reading and writing.
+    pub fn unnamed_file(&self) -> io::Result<File> {
+        let here = Path::new("");
+        #[cfg(target_os = "linux")]
+        {
+            let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+            match rustix::fs::openat(&self.directory, ".", flags, bits(0o600)) {
+                // The kernel or the file system does not know it.
+                Err(Errno::NOTSUP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {}
+                opened => {
+                    return opened.map(File::from).map_err(|errno| self.path_error("create a file in", here, errno));
+                }
+            }
+        }
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!(".mlconda-file-{}-{number}", std::process::id());
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open =
+            self.at("create file", Path::new(&name), |open, name| rustix::fs::openat(open, name, flags, bits(0o600)))?;
+        self.remove_file(Path::new(&name))?;
+        Ok(open.into())
+    }
+}
