@@ -9,7 +9,7 @@ use std::{
 use insta::assert_snapshot;
 use mlconda_test::{
     context::{Outcome, TestContext, argument},
-    foreign_subdir, tree,
+    host_subdir, tree,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -131,7 +131,7 @@ fn the_layers_are_what_install_puts_at_the_same_prefix() {
     for more in [&[][..], &["--layers", "4"], &["--compression", "none"]] {
         let arguments = [&["env.lock", "-p", argument(&prefix)][..], more].concat();
         let outcome = image(&world, &arguments).success();
-        assert!(outcome.stderr.contains("hold `share/clash/shared.txt`; the one of"), "{outcome}");
+        assert!(outcome.stderr.contains("hold `share/clash/shared.txt`; the file of"), "{outcome}");
         let made = tree::archived(&below(&union(&world, "image.tar"), &prefix)).unwrap();
         assert_eq!(tree::difference(&installed, &made), "", "{more:?}");
     }
@@ -253,20 +253,20 @@ fn where_packages_have_activation_scripts_the_entry_point_runs_them() {
     let config = read(&world, "image.tar").config["config"].clone();
     assert_snapshot!(serde_json::to_string_pretty(&config).unwrap(), @r#"
     {
-      "Cmd": [
-        "sh"
-      ],
       "Env": [
         "PATH=/opt/conda/envs/ml/bin:/usr/bin:/bin",
         "CONDA_PREFIX=/opt/conda/envs/ml",
         "CONDA_DEFAULT_ENV=ml",
         "WITH_VARIABLES=yes"
       ],
+      "Cmd": [
+        "sh"
+      ],
+      "WorkingDir": "/app",
+      "User": "7:7",
       "ExposedPorts": {
         "80/tcp": {}
-      },
-      "User": "7:7",
-      "WorkingDir": "/app"
+      }
     }
     "#);
     assert!(!union(&world, "image.tar").join("usr").exists());
@@ -275,17 +275,18 @@ fn where_packages_have_activation_scripts_the_entry_point_runs_them() {
 #[test]
 fn an_image_for_another_platform() {
     let world = world();
-    world.write_environment(&["templates"]);
-    world.lock(&["--platform", foreign_subdir(), "-o", "env.lock"]).success();
-    let arguments = ["image", "env.lock", "--tag", "small", "--output", "image.tar", "--base", "scratch"];
-    let outcome = world.mlconda(arguments).success();
-    assert!(outcome.stderr.contains("warning: byte code of noarch packages is left out: the python of"), "{outcome}");
-    let made = union(&world, "image.tar").join("opt/conda/envs/small");
-    assert!(made.join("bin/python").is_file() && made.join("conda-meta/history").is_file());
-    // Of both platforms, an index.
-    world.lock(&["-o", "own.lock"]).success();
+    let lock = world.write_lock("own.lock", None, &["tzdata", "unicode"]);
+    let text = fs_err::read_to_string(&lock).unwrap();
+    let foreign = if cfg!(target_arch = "s390x") { "linux-64" } else { "linux-s390x" };
+    world.write("env.lock", &text.replace(host_subdir(), foreign));
     let arguments =
-        ["image", "env.lock", "own.lock", "--tag", "small", "--output", "both.tar", "--base", "scratch", "--json"];
+        ["image", "env.lock", "--tag", "small", "--output", "image.tar", "--base", "scratch", "-n", "small"];
+    world.mlconda(arguments).success();
+    let made = union(&world, "image.tar").join("opt/conda/envs/small");
+    assert!(made.join("share/zoneinfo/Etc/UTC").is_file() && made.join("conda-meta/history").is_file());
+    assert_eq!(read(&world, "image.tar").config["architecture"], if foreign == "linux-64" { "amd64" } else { "s390x" });
+    // Of both platforms, an index.
+    let arguments = [&["image", "own.lock", "--json"], &arguments[1..]].concat();
     let outcome = world.mlconda(arguments).success();
     let value: Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert_eq!(value["images"].as_array().unwrap().len(), 2);
@@ -323,16 +324,26 @@ fn the_application_is_a_layer_on_top() {
     --- stdout
     --- stderr
     Installing 1 package into `/opt/conda/envs/ml`
-    error: cannot copy `[TEMP]/work/nothing`: failed to query metadata of file `[TEMP]/work/nothing`: No such file or directory (os error [NUMBER])
+    error: cannot copy `[TEMP]/work/nothing`: failed to query resolved metadata `[TEMP]/work/nothing`: No such file or directory (os error [NUMBER])
+    hint: `--copy SRC:DST`: SRC is a file or a directory, relative to this directory
     ");
 }
 
 #[test]
 fn a_dry_run_is_a_table_of_layers() {
     let world = world();
-    world.write_lock("env.lock", None, &["tzdata", "python-3.11.9", "large", "links"]);
+    world.locked("env.lock", &["tzdata", "python=3.11.9", "large", "links"]);
     let before = world.tree();
-    assert_snapshot!(world.mlconda(["image", "env.lock", "--dry-run"]).success(), @"");
+    assert_snapshot!(world.mlconda(["image", "env.lock", "--dry-run"]).success(), @r"
+    exit code 0
+    --- stdout
+    large       [SIZE]  large 1.0
+    group:1     [SIZE]  pip 24.0, python 3.11.9
+    group:12    [SIZE]  tzdata 2024a
+    group:13    [SIZE]  links 1.0
+    --- stderr
+    [HOST]: 5 packages would be in 4 layers; sizes are those of the archives.
+    ");
     assert_eq!(tree::difference(&before, &world.tree()), "");
 }
 

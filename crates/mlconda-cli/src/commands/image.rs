@@ -44,7 +44,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let Some(tag) = &args.tag else { return Err(CliError::Usage("`--tag` is missing".to_owned())) };
     let mut making = Vec::new();
     for (_, lock) in &locks {
-        let platform = Platform::of(lock.platform).ok_or(mlconda::image::ImageError::Platform(lock.platform))?;
+        let platform = Platform::of(lock.platform).ok_or(ImageError::Platform(lock.platform))?;
         making.push((lock, places::base(&args, &platform, context)?));
     }
     let cache = context.settings.package_cache();
