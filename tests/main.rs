@@ -33,6 +33,7 @@ mod pip;
 mod pip_add;
 mod pip_install;
 mod records;
+mod registries;
 mod remedies;
 mod repair;
 mod run;

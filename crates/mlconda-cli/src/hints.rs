@@ -2,6 +2,7 @@
 
 mod image;
 mod network;
+mod registry;
 
 use std::io::ErrorKind;
 
@@ -32,6 +33,9 @@ pub(crate) fn hint(error: &mlconda::Error) -> Option<String> {
         mlconda::Error::Lock(error) => lock_hint(error),
         mlconda::Error::Pip(error) => pip_hint(error),
         mlconda::Error::Prefix(error) => prefix_hint(error),
+        mlconda::Error::Oci(error) | mlconda::Error::Image(mlconda::image::ImageError::Oci(error)) => {
+            registry::hint(error)
+        }
         mlconda::Error::Image(error) => image::hint(error),
         _ => None,
     }

@@ -43,6 +43,13 @@ pub(crate) struct LockOrPrefixArgs {
     offline: bool,
 }
 
+impl LockOrPrefixArgs {
+    /// The platform that was typed.
+    pub(crate) fn platform(&self) -> Option<Subdir> {
+        self.platform
+    }
+}
+
 /// A lock, with the records of its packages.
 pub(crate) struct LockOrPrefix {
     /// The file of the lock, or the prefix.
@@ -207,7 +214,7 @@ pub(crate) fn complete(
 }
 
 /// Warns about packages without a record, with the reasons.
-fn warn(missing: &Missing, context: &Context) {
+pub(crate) fn warn(missing: &Missing, context: &Context) {
     let packages = &missing.packages;
     if packages.is_empty() {
         return;

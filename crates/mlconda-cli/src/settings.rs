@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "this is the module that reads the environment")]
 
 mod pip;
+mod registries;
 
 use std::{
     ffi::{OsStr, OsString},

@@ -8,7 +8,6 @@
 //! The result is a value of [`mlconda_oci`], which knows where images go.
 
 mod application;
-pub mod archive;
 mod config;
 mod elf;
 mod error;

@@ -49,7 +49,7 @@ pub enum OciError {
         reason: String,
     },
     /// A registry or a layout does not have it.
-    #[error("there is no {what}{}", in_words(.said))]
+    #[error("there is no {}{}", what.strip_prefix("the ").unwrap_or(what), in_words(.said))]
     Missing {
         /// What was asked for.
         what: String,

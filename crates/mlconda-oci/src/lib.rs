@@ -28,6 +28,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod archive;
+mod attached;
+mod base;
 mod challenge;
 mod config;
 mod descriptor;
@@ -35,11 +38,16 @@ mod digest;
 mod error;
 mod image;
 mod json;
+pub mod layout;
 mod logins;
 mod read;
 mod reference;
 mod registry;
+#[cfg(test)]
+mod tests;
 
+pub use attached::{Attached, attached};
+pub use base::{Base, BaseImage};
 pub use config::{Config, LayerHistory};
 pub use descriptor::{Descriptor, Platform, annotation, media_type};
 pub use digest::Digest;

@@ -71,6 +71,8 @@ impl Blob {
         let mut reader = self.open()?;
         while let Some(piece) = reader.next().await? {
             output.write_all(&piece)?;
+            // Who is waited for may end this in between.
+            tokio::task::yield_now().await;
         }
         Ok(())
     }

@@ -9,12 +9,13 @@ mod push;
 mod referrers;
 mod upload;
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use mlconda_channel::network::{
     BodyKind, Client, Transfer,
     send::{Body, Method, Outgoing},
 };
+use mlconda_types::progress::Progress;
 use reqwest::{
     StatusCode,
     header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RANGE},
@@ -24,6 +25,7 @@ use tokio::sync::Mutex;
 use url::Url;
 
 pub use push::Pushed;
+pub(crate) use referrers::index_entries;
 
 use crate::{
     Blob, Content, Descriptor, Digest, OciError, Reference,
@@ -46,11 +48,14 @@ pub struct RegistryOptions {
     pub plain_http: Vec<String>,
     /// The most blobs that are sent at the same time.
     pub uploads: usize,
+    /// The wait before an upload goes on that has failed. Each later wait is twice as long.
+    pub retry_delay: Duration,
 }
 
 impl Default for RegistryOptions {
     fn default() -> Self {
-        Self { logins: LoginOptions::default(), plain_http: Vec::new(), uploads: 4 }
+        let retry_delay = Duration::from_millis(500);
+        Self { logins: LoginOptions::default(), plain_http: Vec::new(), uploads: 4, retry_delay }
     }
 }
 
@@ -74,6 +79,11 @@ impl Registries {
     /// `client` is one of [`Client::for_registries`]. Sends nothing.
     pub fn new(client: Client, options: RegistryOptions) -> Self {
         Self(Arc::new(Shared { client, options, tokens: Mutex::default(), logins: Mutex::default() }))
+    }
+
+    /// Does something, and reports long waits for registries meanwhile.
+    pub(crate) async fn report_waits<T>(&self, progress: &dyn Progress, work: impl Future<Output = T>) -> T {
+        self.0.client.report_waits(progress, work).await
     }
 
     /// The repository of a reference. Sends nothing.

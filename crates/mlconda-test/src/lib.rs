@@ -12,6 +12,7 @@ pub mod index;
 pub mod inject;
 pub mod package;
 pub mod program;
+pub mod registry;
 pub mod server;
 pub mod small;
 pub mod tree;

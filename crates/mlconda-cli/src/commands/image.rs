@@ -1,6 +1,7 @@
 //! `mlconda image`: an OCI image straight from a lock.
 
 mod args;
+mod bill;
 mod locks;
 mod places;
 mod summary;
@@ -34,18 +35,20 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let host = Host::detect(Path::new("/"));
     let locks = locks::read_all(&args, &host, context)?;
     let prefix = prefix(&args, &locks)?;
-    let earlier = Grouping::default();
+    let registries = context.settings.registries(&args.plain_http)?;
     if args.dry_run {
         for (_, lock) in &locks {
+            let earlier = places::earlier(&args, &platform(lock)?, &registries, context)?;
             summary::tell_plan(lock, &plan_layers(lock, usize::from(args.content.layers), &earlier), &args, context)?;
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let Some(tag) = &args.tag else { return Err(CliError::Usage("`--tag` is missing".to_owned())) };
+    let target = places::Target::new(&args, context)?;
     let mut making = Vec::new();
     for (_, lock) in &locks {
-        let platform = Platform::of(lock.platform).ok_or(ImageError::Platform(lock.platform))?;
-        making.push((lock, places::base(&args, &platform, context)?));
+        let platform = platform(lock)?;
+        let base = places::base(&args, &platform, &registries, context)?;
+        making.push((lock, base, places::earlier(&args, &platform, &registries, context)?));
     }
     let cache = context.settings.package_cache();
     // An image `FROM scratch` has no directory for temporary files.
@@ -53,18 +56,24 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let temporary = Temporary::new(temporary);
     let workspace = Arc::new(Workspace::new(cache.as_deref(), temporary.path())?);
     let mut made = Vec::new();
-    for (lock, base) in &making {
-        let image = make_one(lock, base, &prefix, &earlier, &workspace, &host, &args, context)?;
+    for (lock, base, earlier) in &making {
+        let image = make_one(lock, base, &prefix, earlier, &workspace, &host, &args, context)?;
         summary::tell_notes(&image, lock, &host, &args, context);
         made.push(image);
     }
-    let images = match made.iter().map(|made| made.image.clone()).collect::<Vec<_>>() {
+    let mut images = match made.iter().map(|made| made.image.clone()).collect::<Vec<_>>() {
         mut images if images.len() == 1 => Images::one(images.remove(0)),
         images => Images::several(images, &[]),
     };
-    places::deliver(&images, tag, &args, context)?;
-    summary::tell_made(&images, &made, tag, &prefix, start, &args, context)?;
+    bill::attach(&mut images, &locks, &args, context)?;
+    places::deliver(&images, &target, &args, &registries, context)?;
+    summary::tell_made(&images, &made, &target.name.to_string(), &prefix, start, &args, context)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the image of a lock runs on.
+fn platform(lock: &Lock) -> Result<Platform, CliError> {
+    Ok(Platform::of(lock.platform).ok_or(ImageError::Platform(lock.platform))?)
 }
 
 /// The path of the environment, which is the same for all platforms.

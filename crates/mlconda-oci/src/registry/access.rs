@@ -48,7 +48,7 @@ impl Repository {
     }
 
     /// What to send to a URL: a token that is known, if the URL is one of the registry.
-    pub(super) async fn authorization(&self, url: &Url) -> Option<String> {
+    pub(crate) async fn authorization(&self, url: &Url) -> Option<String> {
         if !self.is_own(url) {
             return None;
         }

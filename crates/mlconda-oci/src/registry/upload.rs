@@ -1,8 +1,6 @@
 //! A blob into a repository: mounted from another one, or sent in one request, and in further ones from where it broke
 //! off.
 
-use std::time::Duration;
-
 use mlconda_channel::network::{
     BodyKind, Transfer,
     send::{self, Method, Outgoing, PieceSender},
@@ -19,9 +17,6 @@ use crate::{Blob, Descriptor, OciError, read::is_passing};
 
 /// How often an upload goes on after it has failed.
 const MOST_FAILURES: u32 = 4;
-
-/// The wait after the first failure. Each later wait is twice as long.
-const FIRST_DELAY: Duration = Duration::from_millis(250);
 
 /// The limit for an answer to a piece of a blob, in bytes.
 const LARGEST_ANSWER: u64 = 1 << 20;
@@ -70,7 +65,7 @@ impl Repository {
         let what = blob.what();
         // Where the upload goes on, and how much of it has arrived.
         let mut session: Option<(Url, u64)> = None;
-        let mut delay = FIRST_DELAY;
+        let mut delay = self.shared.options.retry_delay;
         for failures in 0.. {
             let (url, offset) = match session.take() {
                 Some(session) => session,

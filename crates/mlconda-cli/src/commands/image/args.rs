@@ -11,9 +11,11 @@ use mlconda::{
     image::{Application, Compression, Copied, Grouping, Recipe, Runtime},
     install::{Bytecode, CacheCheck, Options, OutwardLinks, Revision, Scripts, Stop},
     lock::Lock,
+    repodata::Access,
 };
 
 use crate::{
+    commands::sbom::Format,
     context::Context,
     error::CliError,
     lock_selection,
@@ -79,6 +81,9 @@ pub(crate) struct Args {
     pub(super) tag: Option<String>,
     #[command(flatten)]
     pub(super) destination: Destination,
+    /// Ask this registry over `http://`, for the base and the push (repeatable). Those of this machine are anyway
+    #[arg(long, value_name = "HOST[:PORT]", hide_short_help = true)]
+    pub(super) plain_http: Vec<String>,
     /// Say which package would be in which layer, and do nothing
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -157,9 +162,9 @@ pub(crate) struct Content {
     /// The time of the image, in seconds since 1970 [default: $SOURCE_DATE_EPOCH, else that of the newest package]
     #[arg(long, value_name = "SECONDS", hide_short_help = true)]
     created: Option<i64>,
-    /// Attach a bill of materials to the image: CycloneDX 1.6 or SPDX 2.3
+    /// Attach an SBOM to the image: CycloneDX 1.6 or SPDX 2.3
     #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "cyclonedx")]
-    pub(super) sbom: Option<crate::commands::sbom::Format>,
+    sbom: Option<Format>,
 }
 
 /// What containers run
@@ -234,6 +239,16 @@ fn owner(text: &str) -> Result<(u32, u32), String> {
 }
 
 impl Args {
+    /// The format of the bill of materials to attach.
+    pub(super) fn sbom(&self) -> Option<Format> {
+        self.content.sbom
+    }
+
+    /// Whether the network may be asked for what a lock does not say.
+    pub(super) fn access(&self) -> Access {
+        self.locking.access()
+    }
+
     /// The path of the environment in the image. The root prefix of this machine does not count.
     pub(super) fn prefix(&self, lock: &Lock, file: &Path) -> Result<PathBuf, CliError> {
         let PrefixArgs { prefix, name } = &self.content.prefix;

@@ -1,38 +1,146 @@
 //! Where the base comes from, and where the image goes.
 
-use std::path::Path;
+use std::{
+    io::IsTerminal,
+    path::{Path, PathBuf},
+};
 
 use mlconda::{
-    image::{Base, ImageError},
-    oci::{Images, Platform},
+    image::{Base, Grouping, grouping_of},
+    oci::{self, Images, Platform, Pushed, Reference, Registries, archive, layout},
 };
 
 use super::args::Args;
-use crate::{context::Context, error::CliError};
+use crate::{
+    context::Context,
+    error::CliError,
+    progress::Display,
+    text::{bytes, count},
+};
 
-/// The base of an image for a platform.
-pub(super) fn base(args: &Args, platform: &Platform, context: &Context) -> Result<Base, CliError> {
-    match args.content.base.split_once(':') {
-        None if args.content.base == "scratch" => Ok(Base::scratch(platform)),
-        Some(("docker-archive", file)) => {
-            Ok(mlconda::image::archive::read(&context.settings.absolute(Path::new(file)))?)
+/// Where the image goes, with its name there.
+pub(super) struct Target {
+    place: Place,
+    /// The name.
+    pub(super) name: Reference,
+}
+
+enum Place {
+    Registry,
+    /// A tar; stdout if it has no path.
+    Archive(Option<PathBuf>),
+    Layout(PathBuf),
+}
+
+impl Target {
+    /// What was typed: one place, and a name that makes sense there.
+    pub(super) fn new(args: &Args, context: &Context) -> Result<Self, CliError> {
+        let Some(tag) = &args.tag else { return Err(CliError::Usage("`--tag` is missing".to_owned())) };
+        let name: Reference = tag.parse()?;
+        if name.digest.is_some() {
+            let message = format!("`{tag}` has a digest, and which one the image gets is not known before");
+            return Err(CliError::Usage(message));
         }
-        _ => Err(CliError::world("bases in registries are not there yet", "name a `docker-archive:FILE`")),
+        let destination = &args.destination;
+        let place = match (&destination.output, &destination.oci_layout) {
+            (Some(output), _) if output == Path::new("-") => {
+                if args.json {
+                    return Err(CliError::Usage("the image and `--json` cannot both be on stdout".to_owned()));
+                }
+                if std::io::stdout().is_terminal() {
+                    return Err(CliError::Usage(
+                        "an image is nothing for a terminal: name a file, or a pipe".to_owned(),
+                    ));
+                }
+                Place::Archive(None)
+            }
+            (Some(output), _) => Place::Archive(Some(context.settings.absolute(output))),
+            (None, Some(directory)) => Place::Layout(context.settings.absolute(directory)),
+            (None, None) if !destination.push => {
+                let message = "say where the image goes: `--push`, `--output FILE` or `--oci-layout DIR`";
+                return Err(CliError::Usage(message.to_owned()));
+            }
+            (None, None) if !tag.contains('/') => {
+                let message = format!("`{tag}` names no registry to push to");
+                return Err(CliError::world(
+                    message,
+                    format!("name it, as in `--tag registry.example.org/team/{tag}`"),
+                ));
+            }
+            (None, None) => Place::Registry,
+        };
+        Ok(Self { place, name })
     }
 }
 
-/// Writes the images to where they are to go.
-pub(super) fn deliver(images: &Images, tag: &str, args: &Args, context: &Context) -> Result<(), CliError> {
-    let Some(output) = &args.destination.output else {
-        return Err(CliError::Usage(
-            "say where the image goes: `--push`, `--output FILE` or `--oci-layout DIR`".to_owned(),
-        ));
-    };
-    let written = if output == Path::new("-") {
-        mlconda::image::archive::write(images, tag, &mut std::io::stdout().lock())
+/// The base of an image for a platform.
+pub(super) fn base(
+    args: &Args,
+    platform: &Platform,
+    registries: &Registries,
+    context: &Context,
+) -> Result<Base, CliError> {
+    let base = oci::Base::parse(&args.content.base, &context.settings.directory)?;
+    let display = Display::new(&context.ui);
+    let loading = base.load(registries, platform, &display);
+    let oci::BaseImage { name, digest, config, layers, .. } = context.block_on_or_signal(loading)??;
+    Ok(Base { name, digest, config, layers })
+}
+
+/// The grouping of the image that `--like` names.
+pub(super) fn earlier(
+    args: &Args,
+    platform: &Platform,
+    registries: &Registries,
+    context: &Context,
+) -> Result<Grouping, CliError> {
+    let Some(like) = &args.content.like else { return Ok(Grouping::default()) };
+    let like = oci::Base::parse(like, &context.settings.directory)?;
+    let display = Display::new(&context.ui);
+    let image = context.block_on_or_signal(like.load(registries, platform, &display))??;
+    let layers: Vec<oci::Descriptor> = image.layers.into_iter().map(|layer| layer.descriptor).collect();
+    Ok(grouping_of(&layers).0)
+}
+
+/// Brings the images to where they are to go.
+pub(super) fn deliver(
+    images: &Images,
+    target: &Target,
+    args: &Args,
+    registries: &Registries,
+    context: &Context,
+) -> Result<(), CliError> {
+    let Target { place, name } = target;
+    match place {
+        Place::Registry => {
+            // Whose layers the image keeps, may be in another repository of the registry.
+            let like = args.content.like.as_deref().and_then(|like| like.trim_start_matches("docker://").parse().ok());
+            let like: Vec<Reference> = like.into_iter().collect();
+            let display = Display::new(&context.ui);
+            let pushed = context.block_on_or_signal(registries.push(images, name, &like, &display))??;
+            drop(display);
+            tell_pushed(&pushed, context);
+        }
+        Place::Archive(None) => {
+            let mut stdout = std::io::stdout().lock();
+            context.block_on_or_signal(archive::write(images, name, &mut stdout))??;
+        }
+        Place::Archive(Some(path)) => context.block_on_or_signal(archive::write_file(images, name, path))??,
+        Place::Layout(directory) => {
+            context.block_on_or_signal(layout::write(images, directory, Some(name.tag_or_latest())))??;
+        }
+    }
+    Ok(())
+}
+
+/// Says what a push has sent, and what was there.
+fn tell_pushed(pushed: &Pushed, context: &Context) {
+    let sent = if pushed.sent == 0 {
+        "nothing was sent".to_owned()
     } else {
-        let path = context.settings.absolute(output);
-        fs_err::File::create(path).and_then(|mut file| mlconda::image::archive::write(images, tag, &mut file))
+        format!("{} sent ({})", count(pushed.sent, "blob"), bytes(pushed.sent_bytes))
     };
-    Ok(written.map_err(ImageError::from)?)
+    let there = pushed.there + pushed.mounted;
+    let there = if there == 0 { String::new() } else { format!(", {} there already", count(there, "blob")) };
+    context.ui.say(&format!("Pushed `{}`: {sent}{there}.", pushed.reference));
 }

@@ -1,0 +1,40 @@
+//! Bills of materials of an image, attached to it: one for each platform.
+
+use mlconda::{
+    lock::Lock,
+    oci::{Artifact, Blob, Images, annotation},
+    records::Wanted,
+    repodata::Access,
+    sbom::{self, Subject},
+};
+
+use super::{args::Args, locks};
+use crate::{
+    commands::sbom::Format,
+    context::Context,
+    error::CliError,
+    lock_or_prefix::{complete, warn},
+};
+
+/// Attaches a bill to each of the images, which are in the order of the locks.
+pub(super) fn attach(
+    images: &mut Images,
+    locks: &[locks::Read],
+    args: &Args,
+    context: &Context,
+) -> Result<(), CliError> {
+    let Some(format) = args.sbom() else { return Ok(()) };
+    for (image, (_, lock)) in images.images.iter().zip(locks) {
+        let text = bill(lock.clone(), format, args.access(), context)?;
+        let blob = Blob::new(format.media_type(), text.into_bytes());
+        let title = [(annotation::TITLE, "SBOM")];
+        images.artifacts.push(Artifact::new(&image.manifest.descriptor, format.media_type(), blob, &title));
+    }
+    Ok(())
+}
+
+fn bill(mut lock: Lock, format: Format, access: Access, context: &Context) -> Result<String, CliError> {
+    warn(&complete(&mut lock, None, Wanted::Licences, access, context)?, context);
+    let subject = Subject { name: None, time: context.settings.source_date_epoch()? };
+    Ok(sbom::sbom(&lock, format.into(), &subject))
+}

@@ -1,0 +1,32 @@
+//! Registries of images: where docker and podman keep logins, and how registries are asked.
+
+use std::path::{Path, PathBuf};
+
+use mlconda::{
+    network::Client,
+    oci::{LoginOptions, Registries, RegistryOptions, login_files},
+};
+
+use super::Settings;
+use crate::error::CliError;
+
+impl Settings {
+    /// Who talks to registries. `plain_http` are those that are asked over `http://`.
+    pub(crate) fn registries(&self, plain_http: &[String]) -> Result<Registries, CliError> {
+        let options =
+            RegistryOptions { logins: self.logins(), plain_http: plain_http.to_vec(), ..RegistryOptions::default() };
+        Ok(Registries::new(Client::for_registries(&self.network_options()?)?, options))
+    }
+
+    fn logins(&self) -> LoginOptions {
+        let told = |name: &str| self.variable(name).map(|path| self.absolute(Path::new(path)));
+        let home = |place: &str| self.home.as_ref().map(|home| home.join(place));
+        let [auth_file, runtime]: [Option<PathBuf>; 2] = ["REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR"].map(told);
+        let config = told("XDG_CONFIG_HOME").or_else(|| home(".config"));
+        let docker = told("DOCKER_CONFIG").or_else(|| home(".docker"));
+        LoginOptions {
+            files: login_files(auth_file.as_deref(), runtime.as_deref(), config.as_deref(), docker.as_deref()),
+            variables: self.raw_variables.clone(),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Images as one tar, which `docker load`, `podman load` and skopeo take: an OCI layout, and beside it the
+//! `manifest.json` of `docker save`, which older engines read. The same images give the same bytes.
+//!
+//! A tar of several platforms has a `manifest.json` for the first one only: engines that read it know no platforms.
+
+use std::{io::Write, path::Path};
+
+use serde_json::{Map, Value};
+
+use crate::{Blob, Image, Images, OciError, Reference, json, layout};
+
+/// The annotation by which containerd names images.
+const CONTAINERD_NAME: &str = "io.containerd.image.name";
+
+/// Writes the tar, under a name with a tag.
+///
+/// # Errors
+/// If a blob cannot be read, or the tar cannot be written.
+pub async fn write(images: &Images, name: &Reference, output: &mut dyn Write) -> Result<(), OciError> {
+    let full = format!("{}:{}", name.name(), name.tag_or_latest());
+    let mut named = images.clone();
+    let root = match &mut named.index {
+        Some(index) => Some(index),
+        None => named.images.first_mut().map(|image| &mut image.manifest),
+    };
+    if let Some(root) = root {
+        root.descriptor.annotations.insert(CONTAINERD_NAME.to_owned(), full.clone());
+    }
+    let index = layout::index(Map::new(), &named, Some(name.tag_or_latest()));
+    let entries = images.images.first().map(|image| docker_entry(image, &full)).into_iter().collect();
+    small(output, "oci-layout", layout::VERSION)?;
+    small(output, "index.json", &index)?;
+    small(output, "manifest.json", &Value::Array(entries).to_string())?;
+    head(output, "blobs/", None)?;
+    head(output, "blobs/sha256/", None)?;
+    for blob in layout::blobs(images) {
+        head(output, &path(blob), Some(blob.descriptor.size))?;
+        blob.copy(output).await?;
+        pad(output, blob.descriptor.size)?;
+    }
+    // The end of a tar.
+    output.write_all(&[0; 1024])?;
+    output.flush()?;
+    Ok(())
+}
+
+/// Writes the tar into a file, which gets its name when it is whole.
+///
+/// # Errors
+/// As [`write`].
+pub async fn write_file(images: &Images, name: &Reference, path: &Path) -> Result<(), OciError> {
+    // A pipe or a device stays what it is.
+    if fs_err::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return write(images, name, &mut fs_err::OpenOptions::new().write(true).open(path)?).await;
+    }
+    let mut file = layout::temporary(path)?;
+    write(images, name, &mut file).await?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// What `manifest.json` says of an image.
+fn docker_entry(image: &Image, name: &str) -> Value {
+    let layers: Vec<String> = image.layers.iter().map(path).collect();
+    Value::Object(json::object([
+        ("Config", Some(path(&image.config).into())),
+        ("RepoTags", Some(json::from_list(&[name.to_owned()]))),
+        ("Layers", Some(json::from_list(&layers))),
+    ]))
+}
+
+fn path(blob: &Blob) -> String {
+    format!("blobs/sha256/{}", blob.descriptor.digest.hex())
+}
+
+fn small(output: &mut dyn Write, path: &str, text: &str) -> Result<(), OciError> {
+    head(output, path, Some(text.len() as u64))?;
+    output.write_all(text.as_bytes())?;
+    pad(output, text.len() as u64)
+}
+
+/// The header of a file with a size, or of a directory.
+fn head(output: &mut dyn Write, path: &str, size: Option<u64>) -> Result<(), OciError> {
+    let mut header = tar::Header::new_ustar();
+    header.set_path(path)?;
+    header.set_entry_type(if size.is_some() { tar::EntryType::Regular } else { tar::EntryType::Directory });
+    header.set_mode(if size.is_some() { 0o644 } else { 0o755 });
+    header.set_size(size.unwrap_or(0));
+    header.set_mtime(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_cksum();
+    output.write_all(header.as_bytes())?;
+    Ok(())
+}
+
+/// Fills the last block of a file.
+fn pad(output: &mut dyn Write, size: u64) -> Result<(), OciError> {
+    let rest = usize::try_from(size.next_multiple_of(512) - size).unwrap_or(0);
+    output.write_all(&[0; 512][..rest])?;
+    Ok(())
+}

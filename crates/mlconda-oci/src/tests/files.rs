@@ -1,0 +1,137 @@
+//! Layouts and archives: written, and read as bases.
+
+use std::path::Path;
+
+use super::*;
+use crate::{archive, layout};
+
+fn names(directory: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs_err::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_layout_is_written_and_gets_further_images() {
+    let world = World::new(ServerOptions::default());
+    let place = world.directory.path().join("a/layout");
+    let write = |images: &Images, tag| block_on(layout::write(images, &place, Some(tag)));
+    let read = |tag: Option<&str>| {
+        let base = Base::Layout { directory: place.clone(), tag: tag.map(str::to_owned) };
+        world.load(&base)
+    };
+    let (one, two) = (with_bill(), Images::one(image("linux-64", &[layer(2, 5000)])));
+    write(&one, "1").unwrap();
+    assert_eq!(names(&place), ["blobs", "index.json", "oci-layout"]);
+    assert_eq!(names(&world.directory.path().join("a")), ["layout"]);
+    assert_eq!(read(None).unwrap().digest, Some(one.root().digest));
+    let base = Base::parse("oci:layout:1", &world.directory.path().join("a")).unwrap();
+    let found = block_on(crate::attached(&base, &world.registries, &platform("linux-64"), &())).unwrap();
+    assert_eq!(block_on(found[0].blob.bytes(1000)).unwrap(), b"{\"bill\": true}");
+
+    write(&two, "2").unwrap();
+    assert_eq!(read(Some("1")).unwrap().digest, Some(one.root().digest));
+    assert_eq!(read(Some("2")).unwrap().digest, Some(two.root().digest));
+    write(&two, "1").unwrap();
+    assert_eq!(read(Some("1")).unwrap().digest, Some(two.root().digest));
+    assert_eq!(names(&place), ["blobs", "index.json", "oci-layout"]);
+    let words = world.words(read(Some("3"))).replace(&*place.to_string_lossy(), "LAYOUT");
+    assert!(words.starts_with("there is no the image") || words.starts_with("there is no image"), "{words}");
+}
+
+#[test]
+fn what_is_no_layout_is_left_alone() {
+    let world = World::new(ServerOptions::default());
+    let place = world.directory.path().join("home");
+    fs_err::create_dir(&place).unwrap();
+    fs_err::write(place.join("file"), "precious").unwrap();
+    let words = world.words(block_on(layout::write(&with_bill(), &place, None)));
+    assert!(words.ends_with("it is a directory with something else in it than an OCI layout"), "{words}");
+    assert_eq!(names(&place), ["file"]);
+}
+
+#[test]
+fn a_layout_that_fails_leaves_nothing() {
+    let world = World::new(ServerOptions::default());
+    let mut image = image("linux-64", &[layer(1, 100)]);
+    image.layers[0].content = crate::Content::File(world.directory.path().join("gone"));
+    let images = Images::one(image);
+    let place = world.directory.path().join("layout");
+    block_on(layout::write(&images, &place, None)).unwrap_err();
+    assert!(names(world.directory.path()).is_empty());
+}
+
+#[test]
+fn an_archive_is_the_same_each_time_and_is_read_as_a_base() {
+    let world = World::new(ServerOptions::default());
+    let images = with_bill();
+    let name: Reference = "localhost/me/app:1".parse().unwrap();
+    let write = || {
+        let mut bytes = Vec::new();
+        block_on(archive::write(&images, &name, &mut bytes)).unwrap();
+        bytes
+    };
+    let bytes = write();
+    assert!(bytes == write());
+    let path = world.directory.path().join("image.tar");
+    fs_err::write(&path, &bytes).unwrap();
+    for text in ["docker-archive:image.tar", "docker-archive:image.tar:localhost/me/app:1"] {
+        let base = world.load(&Base::parse(text, world.directory.path()).unwrap()).unwrap();
+        assert_eq!(base.config.to_bytes(), block_on(images.images[0].config.bytes(1 << 20)).unwrap());
+        assert_eq!(block_on(base.layers[0].bytes(1 << 20)).unwrap(), layer(1, 5000));
+    }
+    let other = Base::parse("docker-archive:image.tar:other:1", world.directory.path()).unwrap();
+    let words = world.words(world.load(&other));
+    assert!(words.starts_with("there is no `docker.io/library/other:1` in `"), "{words}");
+    let unpacked = world.directory.path().join("unpacked");
+    tar::Archive::new(bytes.as_slice()).unpack(&unpacked).unwrap();
+    let base = Base::Layout { directory: unpacked, tag: Some("1".to_owned()) };
+    assert_eq!(world.load(&base).unwrap().digest, Some(images.root().digest));
+}
+
+#[test]
+fn an_archive_of_an_old_engine_is_read() {
+    let world = World::new(ServerOptions::default());
+    let layer = layer(4, 2000);
+    let id = crate::Digest::of(&layer).to_string();
+    let config = json!({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": [id, id]}}).to_string();
+    let manifest = json!([{"Config": "c.json", "RepoTags": ["app:1"], "Layers": ["a/layer.tar", "b/layer.tar"]}]);
+    let path = world.directory.path().join("old.tar");
+    let mut tar = tar::Builder::new(fs_err::File::create(&path).unwrap());
+    let mut add = |name: &str, bytes: &[u8]| {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, bytes).unwrap();
+    };
+    add("a/layer.tar", &layer);
+    add("c.json", config.as_bytes());
+    add("manifest.json", manifest.to_string().as_bytes());
+    let mut link = tar::Header::new_ustar();
+    link.set_entry_type(tar::EntryType::Symlink);
+    link.set_size(0);
+    tar.append_link(&mut link, "b/layer.tar", "../a/layer.tar").unwrap();
+    tar.finish().unwrap();
+    let base = world.load(&Base::DockerArchive { file: path, tag: None }).unwrap();
+    for blob in &base.layers {
+        assert_eq!(block_on(blob.bytes(1 << 20)).unwrap(), layer);
+    }
+    fs_err::write(world.directory.path().join("x.tar.gz"), [0x1f, 0x8b, 8, 0]).unwrap();
+    let zipped = Base::parse("docker-archive:x.tar.gz", world.directory.path()).unwrap();
+    assert!(world.words(world.load(&zipped)).ends_with("it is compressed: decompress it first (`gunzip`, `unzstd`)"));
+}
+
+#[test]
+fn bases_are_named_as_skopeo_names_them() {
+    let parse = |text: &str| Base::parse(text, Path::new("/here")).unwrap();
+    let layout =
+        |directory: &str, tag: Option<&str>| Base::Layout { directory: directory.into(), tag: tag.map(str::to_owned) };
+    assert_eq!(parse("scratch"), Base::Scratch);
+    assert_eq!(parse("oci:a"), layout("/here/a", None));
+    assert_eq!(parse("oci:/a/b:1.0"), layout("/a/b", Some("1.0")));
+    assert_eq!(parse("oci:/a:b/c"), layout("/a:b/c", None));
+    let archive = Base::DockerArchive { file: "/here/x.tar".into(), tag: Some("localhost:5000/y:1".to_owned()) };
+    assert_eq!(parse("docker-archive:x.tar:localhost:5000/y:1"), archive);
+    assert_eq!(parse("docker://debian:12"), parse("debian:12"));
+}

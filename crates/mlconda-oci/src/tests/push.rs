@@ -1,0 +1,156 @@
+//! Pushes: what is sent, in which order, and what happens when it fails.
+
+use mlconda_test::registry::Failure;
+
+use super::*;
+
+#[test]
+fn blobs_are_sent_once_and_manifests_last() {
+    let world = World::new(ServerOptions::default());
+    let images = Images::several(
+        vec![image("linux-64", &[layer(1, 9000), layer(2, 10)]), image("linux-aarch64", &[layer(1, 9000)])],
+        &[],
+    );
+    let pushed = world.push(&images, "me/app:1").unwrap();
+    assert_eq!((pushed.sent, pushed.there, pushed.mounted), (4, 0, 0));
+    assert!(pushed.reference.to_string().ends_with(&format!(":1@{}", images.root().digest)));
+    let puts: Vec<String> = world
+        .server
+        .requests()
+        .into_iter()
+        .filter(|request| request.method == "PUT")
+        .map(|request| request.path)
+        .collect();
+    let is_manifest: Vec<bool> = puts.iter().map(|path| path.contains("/manifests/")).collect();
+    assert_eq!(is_manifest, [false, false, false, false, true, true, true]);
+    assert!(puts[6].ends_with("/manifests/1"));
+    let (kind, bytes) = world.server.manifest("me/app", "1").unwrap();
+    assert_eq!((kind.as_str(), crate::Digest::of(&bytes)), (media_type::INDEX, images.root().digest));
+
+    world.server.forget();
+    let again = world.push(&images, "me/app:2").unwrap();
+    assert_eq!((again.sent, again.sent_bytes, again.there), (0, 0, 4));
+    assert_eq!(world.server.count("POST", ""), 0);
+    // The image is what was pushed.
+    assert_eq!(world.base("me/app:2").unwrap().digest, Some(images.images[0].manifest.descriptor.digest));
+}
+
+#[test]
+fn an_upload_that_breaks_off_goes_on_where_it_was() {
+    let world = World::new(ServerOptions::default());
+    world.server.fail("PUT", "/blobs/uploads/", Failure::BreakOff(300_000), 1);
+    let bytes = layer(3, 1_000_000);
+    let images = Images::one(image("linux-64", &[bytes.clone()]));
+    world.push(&images, "app:1").unwrap();
+    let digest = images.images[0].layers[0].descriptor.digest.to_string();
+    assert_eq!(world.server.blob("app", &digest), Some(bytes));
+    let patches: Vec<_> = world.server.requests().into_iter().filter(|request| request.method == "PATCH").collect();
+    assert_eq!(patches.len(), 1);
+    assert_eq!(patches[0].headers["content-range"], "300000-999999");
+    assert_eq!(patches[0].bytes, 700_000);
+}
+
+#[test]
+fn what_passes_is_tried_again() {
+    let world = World::new(ServerOptions::default());
+    world.server.fail("HEAD", "/blobs/", Failure::RetryAfter(429, "0"), 1);
+    world.server.fail("POST", "/blobs/uploads/", Failure::Status(500), 1);
+    world.server.fail("POST", "/blobs/uploads/", Failure::HangUp, 1);
+    world.server.fail("PUT", "/blobs/uploads/", Failure::Status(503), 1);
+    world.server.fail("PUT", "/blobs/uploads/", Failure::HangUp, 1);
+    world.server.fail("PUT", "/manifests/", Failure::Status(502), 1);
+    world.push(&Images::one(image("linux-64", &[layer(1, 100)])), "app:1").unwrap();
+    assert!(world.server.manifest("app", "1").is_some());
+}
+
+#[test]
+fn a_push_that_fails_leaves_no_manifest() {
+    for (failure, reason) in [
+        (
+            Failure::Status(500),
+            "the registry answers 500 Internal Server Error for the blob `DIGEST` (it says: UNKNOWN status 500)",
+        ),
+        (
+            Failure::Status(413),
+            "the registry answers 413 Payload Too Large for the blob `DIGEST` (it says: UNKNOWN status 413)",
+        ),
+        (
+            Failure::Status(403),
+            "`HOST` denies the blob `DIGEST`: no login for it is stored (it says: DENIED status 403)",
+        ),
+    ] {
+        let world = World::new(ServerOptions::default());
+        let images = Images::one(image("linux-64", &[layer(1, 100_000)]));
+        world.server.fail("PUT", "/blobs/uploads/", failure, 99);
+        // The config is sent too, and may be the first that fails.
+        let outcome = world.words(world.push(&images, "app:1"));
+        let digests = [&images.images[0].layers[0], &images.images[0].config].map(|blob| blob.descriptor.digest);
+        let outcome = digests.iter().fold(outcome, |words, digest| words.replace(&digest.to_string(), "DIGEST"));
+        assert_eq!(outcome, reason);
+        assert_eq!(world.server.manifests(), 0);
+    }
+    let world = World::new(ServerOptions::default());
+    world.server.fail("PUT", "/blobs/uploads/", Failure::BreakOff(10), 99);
+    world.server.fail("PATCH", "/blobs/uploads/", Failure::BreakOff(10), 99);
+    let outcome = world.words(world.push(&Images::one(image("linux-64", &[layer(1, 100_000)])), "app:1"));
+    assert!(outcome.starts_with("cannot get an answer for the blob `sha256:"), "{outcome}");
+    // Where an upload lies is nobody's business.
+    assert!(!outcome.contains("secret"), "{outcome}");
+    assert_eq!(world.server.manifests(), 0);
+}
+
+#[test]
+fn a_file_that_has_changed_is_not_pushed() {
+    let world = World::new(ServerOptions::default());
+    let path = world.directory.path().join("layer");
+    for changed in [layer(2, 600_000), layer(1, 600_001), layer(1, 599_999)] {
+        let mut image = image("linux-64", &[layer(1, 600_000)]);
+        fs_err::write(&path, changed).unwrap();
+        image.layers[0].content = crate::Content::File(path.clone());
+        let outcome = world.words(world.push(&Images::one(image), "app:1"));
+        assert!(outcome.contains("/layer` is invalid: its bytes have") || outcome.contains("it has"), "{outcome}");
+        assert_eq!(world.server.manifests(), 0);
+    }
+}
+
+#[test]
+fn layers_of_a_base_in_the_same_registry_are_mounted() {
+    for refuses_mounts in [false, true] {
+        let world = World::new(ServerOptions { refuses_mounts, ..ServerOptions::default() });
+        let (low, high) = (layer(7, 50_000), layer(8, 100));
+        world.server.put_image(("lib/base", "1"), "amd64", &[&low], &json!({"Env": ["PATH=/bin"]}));
+        let base = world.base("lib/base:1").unwrap();
+        assert_eq!(base.config.variable("PATH").as_deref(), Some("/bin"));
+        assert_eq!(world.server.count("GET", "/blobs/"), 1, "only the config is read");
+        let own = Blob::new(media_type::LAYER, high);
+        let mut config = base.config.clone();
+        config.add_layer(&own.descriptor.digest, &LayerHistory::new("test"));
+        let layers = base.layers.iter().cloned().chain([own]).collect();
+        let images = Images::one(Image::new(&config, layers, &[]).unwrap());
+        world.server.forget();
+        let pushed = world.push(&images, "me/app:1").unwrap();
+        assert_eq!((pushed.mounted, pushed.sent), if refuses_mounts { (0, 3) } else { (1, 2) });
+        assert_eq!(world.server.bytes_received() > 50_000, refuses_mounts);
+        assert_eq!(world.base("me/app:1").unwrap().layers.len(), 2);
+        // Into the repository of the base, nothing of it is sent or mounted.
+        assert_eq!(world.push(&images, "lib/base:2").unwrap().there, 1);
+    }
+}
+
+#[test]
+fn a_bill_is_attached_and_read_back() {
+    for has_referrers in [true, false] {
+        let world = World::new(ServerOptions { has_referrers, ..ServerOptions::default() });
+        let images = with_bill();
+        world.push(&images, "app:1").unwrap();
+        // Again: it is there once.
+        world.push(&images, "app:1").unwrap();
+        let base = Base::Registry(world.reference("app:1"));
+        let found = block_on(crate::attached(&base, &world.registries, &platform("linux-64"), &())).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].artifact_type, "application/vnd.cyclonedx+json");
+        assert_eq!(block_on(found[0].blob.bytes(1000)).unwrap(), b"{\"bill\": true}");
+        let tag = format!("sha256-{}", images.root().digest.hex());
+        assert_eq!(world.server.manifest("app", &tag).is_none(), has_referrers);
+    }
+}

@@ -1,0 +1,320 @@
+//! A registry of images on loopback (distribution spec 1.1), in memory, that can misbehave on request.
+//!
+//! It does what clients rely on: manifests by tag and digest, blobs with ranges, uploads in one or several requests,
+//! mounts, referrers, logins by Basic and by tokens of a service. It keeps all requests, so that a test can count what
+//! was asked and how many bytes were sent.
+
+mod api;
+mod connection;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use crate::sha256_hex;
+
+/// Who may do what.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Access {
+    /// Anybody may do anything.
+    #[default]
+    Open,
+    /// A user and a password are sent with each request (Basic).
+    Basic(String, String),
+    /// A token service at `/token` gives tokens (Bearer): to all for pulling, and to the user for pushing.
+    Token(String, String),
+    /// The same, for the owner of an identity token.
+    Identity(String),
+}
+
+/// What the registry is like.
+#[derive(Clone, Debug, Default)]
+pub struct RegistryOptions {
+    /// Who may do what.
+    pub access: Access,
+    /// Whether it has the referrers API.
+    pub has_referrers: bool,
+    /// Whether it refuses to mount.
+    pub refuses_mounts: bool,
+}
+
+/// How a request goes wrong.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Failure {
+    /// Answers with this status, and an error in JSON.
+    Status(u16),
+    /// The same, with `Retry-After`.
+    RetryAfter(u16, &'static str),
+    /// Closes the connection without an answer.
+    HangUp,
+    /// Takes or sends so many bytes of a body, then closes the connection.
+    BreakOff(usize),
+    /// Sends another body of the same length.
+    Corrupted,
+    /// `Content-Length` promises ten bytes more than come.
+    WrongLength,
+    /// Answers with this body instead.
+    Body(Vec<u8>),
+    /// Answers with this media type instead.
+    MediaType(&'static str),
+    /// Sends zeros without end.
+    Endless,
+    /// Never answers.
+    Silent,
+    /// Redirects to this URL.
+    Redirect(String),
+    /// After this request, the tag `latest` of the repository is this manifest.
+    MovesTag(Vec<u8>),
+}
+
+/// A request as it arrived.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RegistryRequest {
+    /// The method.
+    pub method: String,
+    /// The path with its query.
+    pub path: String,
+    /// The headers, their names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// The status that was answered; 0 if none was.
+    pub status: u16,
+    /// The bytes of the body that arrived.
+    pub bytes: u64,
+}
+
+/// A running registry; dropping it closes all connections.
+#[derive(Debug)]
+pub struct Registry {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    address: SocketAddr,
+    options: RegistryOptions,
+    stopping: AtomicBool,
+    state: Mutex<State>,
+}
+
+/// A manifest and its media type.
+type Manifest = (String, Vec<u8>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// Blobs by repository and digest.
+    blobs: BTreeMap<(String, String), Vec<u8>>,
+    /// Manifests by repository and digest.
+    manifests: BTreeMap<(String, String), Manifest>,
+    /// Digests by repository and tag.
+    tags: BTreeMap<(String, String), String>,
+    /// Uploads by their number.
+    uploads: BTreeMap<String, Vec<u8>>,
+    /// The number of the next upload, and of the next token.
+    next: usize,
+    /// Tokens and what they allow.
+    tokens: BTreeMap<String, String>,
+    /// What goes wrong: method, a part of the path, how, and how often.
+    failures: Vec<(String, String, Failure, usize)>,
+    requests: Vec<RegistryRequest>,
+    connections: Vec<TcpStream>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl Registry {
+    /// Serves an empty registry on a free port of 127.0.0.1.
+    ///
+    /// # Errors
+    /// If there is no free port.
+    pub fn start(options: RegistryOptions) -> io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        let stopping = AtomicBool::new(false);
+        let shared = Arc::new(Shared { address, options, stopping, state: Mutex::default() });
+        let acceptor = std::thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || accept(&listener, &shared)
+        });
+        Ok(Self { address, shared, acceptor: Some(acceptor) })
+    }
+
+    /// The registry in references: host and port.
+    pub fn host(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// The next `times` requests of a method whose path contains a text go wrong.
+    pub fn fail(&self, method: &str, pattern: &str, failure: Failure, times: usize) {
+        self.shared.state().failures.push((method.to_owned(), pattern.to_owned(), failure, times));
+    }
+
+    /// From now on, nothing goes wrong.
+    pub fn recover(&self) {
+        self.shared.state().failures.clear();
+    }
+
+    /// All requests so far.
+    pub fn requests(&self) -> Vec<RegistryRequest> {
+        self.shared.state().requests.clone()
+    }
+
+    /// Forgets the requests so far.
+    pub fn forget(&self) {
+        self.shared.state().requests.clear();
+    }
+
+    /// How many requests of a method so far had a path that contains a text.
+    pub fn count(&self, method: &str, pattern: &str) -> usize {
+        let is_it = |request: &&RegistryRequest| request.method == method && request.path.contains(pattern);
+        self.shared.state().requests.iter().filter(is_it).count()
+    }
+
+    /// The bytes of all bodies that arrived.
+    pub fn bytes_received(&self) -> u64 {
+        self.shared.state().requests.iter().map(|request| request.bytes).sum()
+    }
+
+    /// Tokens that were given are taken no more.
+    pub fn expire_tokens(&self) {
+        self.shared.state().tokens.clear();
+    }
+
+    /// Puts a blob, and gives its digest.
+    pub fn put_blob(&self, repository: &str, bytes: &[u8]) -> String {
+        let digest = digest(bytes);
+        self.shared.state().blobs.insert((repository.to_owned(), digest.clone()), bytes.to_vec());
+        digest
+    }
+
+    /// Puts a manifest under a tag, and gives its digest.
+    pub fn put_manifest(&self, repository: &str, tag: &str, media_type: &str, bytes: &[u8]) -> String {
+        let digest = digest(bytes);
+        let mut state = self.shared.state();
+        let manifest = (media_type.to_owned(), bytes.to_vec());
+        state.manifests.insert((repository.to_owned(), digest.clone()), manifest);
+        state.tags.insert((repository.to_owned(), tag.to_owned()), digest.clone());
+        digest
+    }
+
+    /// Puts an image with these layers, plain tars, under a tag, and gives the digest of its manifest. The config is
+    /// `{"os": …, "architecture": …}` and what `config` adds.
+    pub fn put_image(
+        &self,
+        name: (&str, &str),
+        architecture: &str,
+        layers: &[&[u8]],
+        config: &serde_json::Value,
+    ) -> String {
+        let (repository, tag) = name;
+        let ids: Vec<String> = layers.iter().map(|layer| self.put_blob(repository, layer)).collect();
+        let config = serde_json::json!({
+            "os": "linux", "architecture": architecture, "config": config,
+            "rootfs": {"type": "layers", "diff_ids": ids},
+        });
+        let config = config.to_string().into_bytes();
+        let entry = |kind: &str, bytes: &[u8]| serde_json::json!({"mediaType": kind, "digest": digest(bytes), "size": bytes.len()});
+        let layer = |bytes: &&[u8]| entry("application/vnd.docker.image.rootfs.diff.tar", bytes);
+        let kind = "application/vnd.docker.distribution.manifest.v2+json";
+        let manifest = serde_json::json!({
+            "schemaVersion": 2, "mediaType": kind,
+            "config": entry("application/vnd.docker.container.image.v1+json", &config),
+            "layers": layers.iter().map(layer).collect::<Vec<_>>(),
+        });
+        self.put_blob(repository, &config);
+        self.put_manifest(repository, tag, kind, manifest.to_string().as_bytes())
+    }
+
+    /// A manifest by its tag or digest: its media type, and its bytes.
+    pub fn manifest(&self, repository: &str, selector: &str) -> Option<(String, Vec<u8>)> {
+        self.shared.state().manifest(repository, selector).cloned()
+    }
+
+    /// A blob.
+    pub fn blob(&self, repository: &str, digest: &str) -> Option<Vec<u8>> {
+        self.shared.state().blobs.get(&(repository.to_owned(), digest.to_owned())).cloned()
+    }
+
+    /// The number of manifests, of all repositories.
+    pub fn manifests(&self) -> usize {
+        self.shared.state().manifests.len()
+    }
+}
+
+impl State {
+    fn manifest(&self, repository: &str, selector: &str) -> Option<&Manifest> {
+        let tag = self.tags.get(&(repository.to_owned(), selector.to_owned()));
+        let digest = tag.cloned().unwrap_or_else(|| selector.to_owned());
+        self.manifests.get(&(repository.to_owned(), digest))
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How a request with a body of so many bytes goes wrong, if it does.
+    fn failure(&self, method: &str, path: &str, length: usize) -> Option<Failure> {
+        let mut state = self.state();
+        let is_it = |(of, pattern, failure, times): &&mut (String, String, Failure, usize)| {
+            // A body that is too short for it does not break off.
+            let has_room = !matches!(failure, Failure::BreakOff(most) if length > 0 && *most >= length);
+            *times > 0 && has_room && of == method && path.contains(pattern.as_str())
+        };
+        let (_, _, failure, times) = state.failures.iter_mut().find(is_it)?;
+        *times -= 1;
+        Some(failure.clone())
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.address);
+        if let Some(acceptor) = self.acceptor.take() {
+            let _ = acceptor.join();
+        }
+        let (connections, workers) = {
+            let mut state = self.shared.state();
+            (std::mem::take(&mut state.connections), std::mem::take(&mut state.workers))
+        };
+        for connection in connections {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+        for worker in workers {
+            let _ = worker.join();
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    for connection in listener.incoming() {
+        if shared.stopping.load(Ordering::SeqCst) {
+            return;
+        }
+        let Ok(connection) = connection else { continue };
+        let Ok(handle) = connection.try_clone() else { continue };
+        let worker = std::thread::spawn({
+            let shared = Arc::clone(shared);
+            move || {
+                let _ = connection::converse(&connection, &shared);
+                let _ = connection.shutdown(Shutdown::Both);
+            }
+        });
+        let mut state = shared.state();
+        state.connections.push(handle);
+        state.workers.push(worker);
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    format!("sha256:{}", sha256_hex(bytes))
+}

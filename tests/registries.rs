@@ -1,0 +1,182 @@
+//! `image --push` and its like against a registry on loopback: what is sent, logins, and what goes wrong.
+
+use std::{fs, os::unix::process::ExitStatusExt, process::Stdio};
+
+use insta::assert_snapshot;
+use mlconda_test::{
+    context::{Outcome, TestContext},
+    registry::{Access, Failure, Registry, RegistryOptions},
+};
+
+use crate::world;
+
+/// The processor of this machine, as images call it.
+const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+
+/// A registry with the base `lib/base:1`, and a world with a lock.
+fn with_base(options: RegistryOptions) -> (TestContext, Registry) {
+    let world = world();
+    let registry = Registry::start(options).unwrap();
+    let config = serde_json::json!({"Env": ["PATH=/usr/bin:/bin"], "Cmd": ["sh"]});
+    registry.put_image(("lib/base", "1"), ARCHITECTURE, &[&[7; 5000]], &config);
+    world.locked("env.lock", &["frames"]);
+    (world, registry)
+}
+
+/// The error and its hint, without the port of the registry.
+fn error(outcome: Outcome, registry: &Registry) -> String {
+    let stderr = outcome.failure(1).stderr.replace(&registry.host(), "HOST");
+    stderr[stderr.find("error: ").unwrap()..].to_owned()
+}
+
+/// `mlconda image env.lock --push`, with the base of the registry.
+fn push(world: &TestContext, registry: &Registry, tag: &str, further: &[&str]) -> Outcome {
+    let (host, tag) = (registry.host(), format!("{}/{tag}", registry.host()));
+    let base = format!("{host}/lib/base:1");
+    let arguments = ["image", "env.lock", "--push", "--tag", &tag, "--base", &base];
+    world.mlconda(arguments.iter().chain(further))
+}
+
+#[test]
+fn an_image_is_pushed_and_nothing_of_it_is_sent_twice() {
+    let (world, registry) = with_base(RegistryOptions::default());
+    push(&world, &registry, "team/ml:1", &[]).success();
+    let (_, manifest) = registry.manifest("team/ml", "1").unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let annotations = &manifest["annotations"];
+    assert_eq!(annotations["org.opencontainers.image.base.name"], format!("{}/lib/base:1", registry.host()));
+    // The layer of the base was mounted: only its config was read.
+    assert_eq!((registry.count("GET", "lib/base/blobs/"), registry.count("POST", "mount=")), (1, 1));
+
+    registry.forget();
+    let like = format!("{}/team/ml:1", registry.host());
+    let again = push(&world, &registry, "team/ml:2", &["--like", &like]).success();
+    assert!(again.stderr.contains(": nothing was sent, "), "{}", again.stderr);
+    assert_eq!(registry.count("POST", ""), 0);
+    assert_eq!(registry.manifest("team/ml", "1"), registry.manifest("team/ml", "2"));
+}
+
+#[test]
+fn a_bill_of_materials_is_attached_and_read_back() {
+    for has_referrers in [true, false] {
+        let (world, registry) = with_base(RegistryOptions { has_referrers, ..RegistryOptions::default() });
+        push(&world, &registry, "team/ml:1", &["--sbom"]).success();
+        let image = format!("{}/team/ml:1", registry.host());
+        let bill = world.mlconda(["sbom", &image]).success();
+        let of_lock = world.mlconda(["sbom", "env.lock"]).success();
+        assert_eq!(bill.stdout, of_lock.stdout);
+        assert_snapshot!(error(world.mlconda(["sbom", &image, "--format", "spdx"]), &registry), @r"
+        error: `HOST/team/ml:1` has an SBOM in the CycloneDX format
+        hint: leave out `--format`
+        ");
+    }
+    let (world, registry) = with_base(RegistryOptions::default());
+    let base = format!("{}/lib/base:1", registry.host());
+    assert_snapshot!(error(world.mlconda(["sbom", &base]), &registry), @r"
+    error: `HOST/lib/base:1` has no SBOM
+    hint: `mlconda image --sbom` attaches one; `mlconda sbom LOCK` writes the SBOM of a lock
+    ");
+}
+
+#[test]
+fn logins_of_docker_and_podman_are_used_and_never_shown() {
+    let access = Access::Token("me".to_owned(), "s3cret".to_owned());
+    let (world, registry) = with_base(RegistryOptions { access, ..RegistryOptions::default() });
+    assert_snapshot!(error(push(&world, &registry, "team/ml:1", &[]), &registry), @r"
+    error: `HOST` denies a push to `HOST/team/ml`: no login for it is stored (it says: UNAUTHORIZED status 401)
+    hint: log in with `docker login HOST` or `podman login HOST`: mlconda reads what they keep, or the file that `REGISTRY_AUTH_FILE` names
+    ");
+    let write = |place: &str, password: &str| {
+        let path = world.home().join(place);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let host = registry.host();
+        let text = format!(r#"{{"auths": {{"{host}": {{"username": "me", "password": "{password}"}}}}}}"#);
+        fs::write(path, text).unwrap();
+    };
+    write(".docker/config.json", "wr0ng");
+    let denied = push(&world, &registry, "team/ml:1", &[]).failure(1);
+    assert!(!denied.stderr.contains("wr0ng"), "{}", denied.stderr);
+    // podman's file comes before docker's.
+    write(".config/containers/auth.json", "s3cret");
+    push(&world, &registry, "team/ml:1", &["-v"]).success();
+    assert!(registry.manifest("team/ml", "1").is_some());
+}
+
+#[test]
+fn what_goes_wrong_is_told_and_leaves_no_manifest() {
+    let (world, registry) = with_base(RegistryOptions::default());
+    let base = |base: &str| {
+        let tag = format!("{}/x:1", registry.host());
+        let base = base.replace("HOST", &registry.host());
+        error(world.mlconda(["image", "env.lock", "--push", "--tag", &tag, "--base", &base]), &registry)
+    };
+    assert_snapshot!(base("HOST/lib/base:2"), @r"
+    error: there is no image `HOST/lib/base:2` (it says: NOT_FOUND status 404)
+    hint: check the name and the tag
+    ");
+    assert_snapshot!(base("HOST/Lib/base"), @r"
+    error: `HOST/Lib/base` names no image: a repository is written in lower case
+    hint: an image is named `[HOST[:PORT]/]REPOSITORY[:TAG][@sha256:DIGEST]`, as in `registry.example.org/team/ml:1`
+    ");
+    registry.put_image(("lib/other", "1"), "s390x", &[&[7; 10]], &serde_json::json!({}));
+    let other = base("HOST/lib/other:1").replace(ARCHITECTURE, "ARCHITECTURE");
+    assert_snapshot!(other, @r"
+    error: the image `HOST/lib/other:1` is not for linux/ARCHITECTURE: it is for `linux/s390x`
+    hint: name an image that is for it, or that is for several platforms
+    ");
+    assert_snapshot!(error(world.mlconda(["image", "env.lock", "--push", "--tag", "ml", "--base", "scratch"]), &registry), @r"
+    error: `ml` names no registry to push to
+    hint: name it, as in `--tag registry.example.org/team/ml`
+    ");
+    registry.fail("PUT", "/blobs/uploads/", Failure::Status(507), 99);
+    let full = error(push(&world, &registry, "team/ml:1", &[]), &registry);
+    assert!(full.starts_with("error: the registry answers 507 Insufficient Storage for the blob `sha256:"), "{full}");
+    assert!(registry.manifest("team/ml", "1").is_none());
+}
+
+#[test]
+fn a_signal_ends_a_push_without_a_manifest() {
+    let (world, registry) = with_base(RegistryOptions::default());
+    registry.fail("PUT", "/blobs/uploads/", Failure::Silent, 99);
+    let tag = format!("{}/team/ml:1", registry.host());
+    let base = format!("{}/lib/base:1", registry.host());
+    let arguments = ["image", "env.lock", "--push", "--tag", &tag, "--base", &base];
+    let mut child = world.mlconda_command(arguments).stderr(Stdio::piped()).spawn().unwrap();
+    while registry.count("PUT", "/blobs/uploads/") == 0 {
+        std::thread::yield_now();
+        assert!(child.try_wait().unwrap().is_none(), "it has ended before");
+    }
+    world.run("sh", &["-c", &format!("kill -INT {}", child.id())]).success();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.status.signal()), (Some(130), None));
+    assert!(registry.manifest("team/ml", "1").is_none());
+}
+
+#[test]
+fn a_layout_gets_images_under_their_tags() {
+    let (world, registry) = with_base(RegistryOptions::default());
+    let base = format!("{}/lib/base:1", registry.host());
+    let image = |tag: &str, further: &[&str]| {
+        let arguments = ["image", "env.lock", "--oci-layout", "images", "--tag", tag, "--base", &base];
+        world.mlconda(arguments.iter().chain(further)).success();
+    };
+    image("ml:1", &["--sbom"]);
+    image("ml:2", &["--env", "A=1"]);
+    let index: serde_json::Value = serde_json::from_str(&world.read("images/index.json")).unwrap();
+    let tags: Vec<&str> = index["manifests"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|entry| entry["annotations"]["org.opencontainers.image.ref.name"].as_str())
+        .collect();
+    assert_eq!(tags, ["1", "2"]);
+    assert_eq!(
+        world.mlconda(["sbom", "oci:images:1"]).success().stdout,
+        world.mlconda(["sbom", "env.lock"]).success().stdout
+    );
+    world.mlconda(["sbom", "oci:images:2"]).failure(1);
+    // As a base of another image, too.
+    world
+        .mlconda(["image", "env.lock", "--tag", "next", "-o", "next.tar", "--base", "oci:images:1", "-n", "next"])
+        .success();
+}
