@@ -38,8 +38,9 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let registries = context.settings.registries(&args.plain_http)?;
     if args.dry_run {
         for (_, lock) in &locks {
-            let earlier = places::earlier(&args, &platform(lock)?, &registries, context)?;
-            summary::tell_plan(lock, &plan_layers(lock, usize::from(args.content.layers), &earlier), &args, context)?;
+            let (grouping, before) = places::earlier(&args, &platform(lock)?, &registries, context)?;
+            let layers = plan_layers(lock, usize::from(args.content.layers), &grouping);
+            summary::tell_plan(lock, &layers, &before, &args, context)?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -48,7 +49,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     for (_, lock) in &locks {
         let platform = platform(lock)?;
         let base = places::base(&args, &platform, &registries, context)?;
-        making.push((lock, base, places::earlier(&args, &platform, &registries, context)?));
+        making.push((lock, base, places::earlier(&args, &platform, &registries, context)?.0));
     }
     let cache = context.settings.package_cache();
     // An image `FROM scratch` has no directory for temporary files.
