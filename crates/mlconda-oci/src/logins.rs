@@ -6,7 +6,7 @@
 use std::{
     ffi::OsString,
     fmt,
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -69,7 +69,7 @@ impl LoginOptions {
         for path in &self.files {
             let text = match files::read(path, files::LARGEST_TEXT) {
                 Ok(text) => text,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
                 Err(error) => return Err(error.into()),
             };
             // An empty file is one without logins, as `touch` makes it.

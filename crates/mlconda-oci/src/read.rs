@@ -28,7 +28,7 @@ pub(crate) struct BlobReader<'a> {
 enum Source {
     Memory,
     File(fs_err::File),
-    Remote { transfer: Option<Transfer>, failures: u32 },
+    Remote { transfer: Option<Box<Transfer>>, failures: u32 },
 }
 
 impl Blob {
@@ -158,7 +158,7 @@ impl BlobReader<'_> {
         };
         loop {
             if transfer.is_none() {
-                *transfer = Some(repository.open_blob(&self.blob.descriptor, self.position).await?);
+                *transfer = Some(Box::new(repository.open_blob(&self.blob.descriptor, self.position).await?));
             }
             let Some(open) = transfer.as_mut() else { continue };
             match open.chunk().await {

@@ -54,6 +54,8 @@ pub enum Failure {
     RetryAfter(u16, &'static str),
     /// Closes the connection without an answer.
     HangUp,
+    /// Does what is asked, and closes the connection without an answer.
+    LostAnswer,
     /// Takes or sends so many bytes of a body, then closes the connection.
     BreakOff(usize),
     /// Sends another body of the same length.

@@ -86,8 +86,11 @@ impl Repository {
             tokio::time::sleep(delay).await;
             delay *= 2;
             session = self.resume_upload(&url, &what).await?;
-            if let Some((_, offset)) = &session {
-                progress.event(Event::Uploaded { bytes: *offset });
+            match &session {
+                Some((_, offset)) => progress.event(Event::Uploaded { bytes: *offset }),
+                // It may have arrived whole, and only the answer was lost.
+                None if self.has_blob(&blob.descriptor).await? => return Ok(()),
+                None => {}
             }
         }
         Ok(())

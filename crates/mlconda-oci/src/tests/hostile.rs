@@ -146,7 +146,7 @@ fn what_is_no_image_is_refused_with_the_reason() {
     let (_, words) = changed(|manifest| manifest["config"]["size"] = json!(1u64 << 40));
     assert!(words.contains("it has 1099511627776 bytes, and 4194304 is the limit"), "{words}");
     let (_, words) = changed(|manifest| manifest["config"]["digest"] = json!("sha256:../../etc"));
-    assert!(words.starts_with("`sha256:../../etc` is no digest that is known here"), "{words}");
+    assert!(words.starts_with("`sha256:../../etc` is not a digest that is known here"), "{words}");
 }
 
 #[test]

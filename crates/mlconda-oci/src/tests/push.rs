@@ -40,7 +40,7 @@ fn an_upload_that_breaks_off_goes_on_where_it_was() {
     let world = World::new(ServerOptions::default());
     world.server.fail("PUT", "/blobs/uploads/", Failure::BreakOff(300_000), 1);
     let bytes = layer(3, 1_000_000);
-    let images = Images::one(image("linux-64", &[bytes.clone()]));
+    let images = Images::one(image("linux-64", std::slice::from_ref(&bytes)));
     world.push(&images, "app:1").unwrap();
     let digest = images.images[0].layers[0].descriptor.digest.to_string();
     assert_eq!(world.server.blob("app", &digest), Some(bytes));
@@ -61,6 +61,15 @@ fn what_passes_is_tried_again() {
     world.server.fail("PUT", "/manifests/", Failure::Status(502), 1);
     world.push(&Images::one(image("linux-64", &[layer(1, 100)])), "app:1").unwrap();
     assert!(world.server.manifest("app", "1").is_some());
+}
+
+#[test]
+fn a_blob_whose_answer_is_lost_is_not_sent_again() {
+    let world = World::new(ServerOptions::default());
+    world.server.fail("PUT", "/blobs/uploads/", Failure::LostAnswer, 1);
+    let images = Images::one(image("linux-64", &[layer(1, 100_000)]));
+    world.push(&images, "app:1").unwrap();
+    assert_eq!(world.server.count("PUT", "/blobs/uploads/"), 2);
 }
 
 #[test]

@@ -63,6 +63,10 @@ pub(super) fn converse(connection: &TcpStream, shared: &Shared) -> io::Result<()
                 None
             }
             Some(Failure::HangUp) => None,
+            Some(Failure::LostAnswer) => {
+                api::answer(shared, &request, body);
+                None
+            }
             Some(Failure::Silent) => {
                 shared.state().requests.push(request);
                 // Ends when the client gives up, or the registry is dropped.
@@ -152,9 +156,11 @@ fn send(mut answer: Answer, failure: Option<Failure>, is_head: bool, mut connect
         connection.write_all(&answer.body)?;
     }
     connection.flush()?;
-    while endless {
+    if endless {
         // Ends when the client closes the connection.
-        connection.write_all(&[0; 4096])?;
+        loop {
+            connection.write_all(&[0; 4096])?;
+        }
     }
     Ok(goes_on)
 }
