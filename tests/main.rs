@@ -21,6 +21,7 @@ mod export;
 mod faults;
 mod foreign;
 mod formats;
+mod image;
 mod install;
 mod limits;
 mod linked;

@@ -1,5 +1,6 @@
 //! Hints: what the user can do about an error of the library.
 
+mod image;
 mod network;
 mod registry;
 
@@ -35,6 +36,7 @@ pub(crate) fn hint(error: &mlconda::Error) -> Option<String> {
         mlconda::Error::Oci(error) | mlconda::Error::Image(mlconda::image::ImageError::Oci(error)) => {
             registry::hint(error)
         }
+        mlconda::Error::Image(error) => image::hint(error),
         _ => None,
     }
 }

@@ -178,11 +178,6 @@ impl Settings {
         plain(&self.directory.join(path))
     }
 
-    /// The directory for temporary files.
-    pub(crate) fn temporary_directory(&self) -> PathBuf {
-        self.variable("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), |path| self.absolute(Path::new(path)))
-    }
-
     /// A path in an image, relative to a directory there, without `.` and `..`.
     pub(crate) fn absolute_in(&self, directory: &Path, path: &Path) -> PathBuf {
         plain(&Path::new("/").join(directory).join(path))
@@ -248,7 +243,7 @@ const SYSTEM_CERTIFICATES: [&str; 6] = [
 ];
 
 /// A path without `.` and `..`, by its text, like Python's `abspath`: it need not exist.
-fn plain(path: &Path) -> PathBuf {
+pub(crate) fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for component in path.components() {
         match component {

@@ -23,7 +23,7 @@ pub enum ImageError {
     #[error("there are no containers for {0}")]
     Platform(Subdir),
     /// Packages have post-link scripts, and an image has no machine to run them on.
-    #[error("{} and cannot run while an image is put together", post_link(.0))]
+    #[error("{}", post_link(.0))]
     Scripts(Vec<Script>),
     /// Packages of pip have no wheel.
     #[error("{} no wheel and cannot be built while an image is put together", have(.0))]
@@ -81,12 +81,27 @@ pub struct Script {
     pub text: String,
 }
 
+/// How many lines of a script are shown, and how many characters of each.
+const SHOWN_LINES: usize = 3;
+const SHOWN_CHARACTERS: usize = 120;
+
+/// The message, with what each script would do: its first lines, without comments.
 fn post_link(scripts: &[Script]) -> String {
     let names: Vec<String> = scripts.iter().map(|script| format!("`{}`", script.package)).collect();
-    match names.as_slice() {
-        [one] => format!("{one} has a post-link script"),
-        _ => format!("{} have post-link scripts", names.join(", ")),
+    let have = if names.len() == 1 { "has a post-link script, which" } else { "have post-link scripts, which" };
+    let mut text = format!("{} {have} cannot run while an image is put together", names.join(", "));
+    for Script { package, text: script } in scripts {
+        let lines = script.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let lines: Vec<&str> = lines.collect();
+        for line in lines.iter().take(SHOWN_LINES) {
+            let shown: String = line.chars().take(SHOWN_CHARACTERS).collect();
+            text.push_str(&format!("\n  {package}: {shown}"));
+        }
+        if lines.len() > SHOWN_LINES {
+            text.push_str(&format!("\n  {package}: … ({} lines in all)", lines.len()));
+        }
     }
+    text
 }
 
 fn have(packages: &[String]) -> String {

@@ -194,7 +194,7 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let word = (state >> 40) % 3000;
             input.extend_from_slice(&word.wrapping_mul(0x9e37_79b9).to_le_bytes()[..3 + (word % 4) as usize]);
-            if word % 50 == 0 {
+            if word.is_multiple_of(50) {
                 input.extend_from_slice(&vec![0; (state >> 50) as usize % 700]);
             }
         }

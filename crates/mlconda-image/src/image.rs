@@ -128,6 +128,8 @@ pub struct PlannedLayer {
     pub packages: Vec<String>,
     /// The size of their archives in bytes, as far as it is known.
     pub size: u64,
+    /// How many archives have a size that the lock does not tell. Large ones of them may get a layer of their own.
+    pub unknown: usize,
 }
 
 /// Plans the layers of a lock's packages, without fetching anything.
@@ -144,6 +146,7 @@ pub fn plan_layers(lock: &Lock, layers: usize, earlier: &Grouping) -> Vec<Planne
             key: key.clone(),
             packages: packages.iter().map(|package| line(package)).collect(),
             size: packages.iter().filter_map(|package| package.size).sum(),
+            unknown: packages.iter().filter(|package| package.size.is_none()).count(),
         }
     });
     planned.collect()
@@ -362,18 +365,20 @@ impl Making<'_> {
         layers: &[Drafted],
     ) -> Result<Drafted, ImageError> {
         let time = environment.time;
-        let mut directories: Vec<&PathBuf> =
-            environment.directories.iter().chain(layers.iter().flat_map(|layer| &layer.stored.directories)).collect();
-        mlconda_types::sorting::sort(&mut directories);
-        directories.dedup();
+        let directories =
+            environment.directories.iter().chain(layers.iter().flat_map(|layer| &layer.stored.directories));
+        let mut paths: Vec<&PathBuf> = directories.chain(&environment.files).collect();
+        // What is in a directory follows it, because some readers set its time when they leave it.
+        mlconda_types::sorting::sort(&mut paths);
+        paths.dedup();
         let inside = relative(&self.recipe.prefix);
         let stored = self.writing().write(&format!("environment-{}", staging.platform()), &mut |tar| {
             tar.parents(&inside.join("-"), &|directory| above(directory, time))?;
-            for directory in &directories {
-                tar.directory(&inside.join(directory), Attributes::directory(time))?;
-            }
-            for path in &environment.files {
-                tar.file(&inside.join(path), &staging.root().join(path), &|own| own)?;
+            for path in &paths {
+                match environment.files.contains(path) {
+                    true => tar.file(&inside.join(path), &staging.root().join(path), &|own| own)?,
+                    false => tar.directory(&inside.join(path), Attributes::directory(time))?,
+                }
             }
             Ok(())
         })?;

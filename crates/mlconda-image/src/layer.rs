@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The level of gzip. By measurement, see docs/DESIGN.md. A part of the format of layers: another one gives other digests.
-const LEVEL: u32 = 6;
+const LEVEL: u32 = 3;
 
 /// How layers are compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -293,7 +293,7 @@ mod tests {
         }
         let (path, kind, mode, time, _, to, _) = found.last().unwrap();
         assert_eq!((path.as_str(), *kind, *mode, *time, to.as_str()), ("link", '2', 0o777, 5, target.as_str()));
-        assert!(archive.len() % BLOCK == 0 && archive.windows(12).any(|window| window == b"uid=3000000\n"));
+        assert!(archive.len().is_multiple_of(BLOCK) && archive.windows(12).any(|window| window == b"uid=3000000\n"));
     }
 
     #[test]

@@ -165,7 +165,11 @@ async fn image(place: &Place, resolved: Resolved, wanted: &Platform) -> Result<B
 fn check(config: &Config, layers: usize, wanted: &Platform, what: &str) -> Result<(), OciError> {
     let (platform, count) = (config.platform()?, config.diff_ids()?.len());
     if !platform.fits(wanted) {
-        return Err(OciError::Platform { what: what.to_owned(), wanted: wanted.clone(), there: vec![platform] });
+        return Err(OciError::Platform {
+            what: what.to_owned(),
+            wanted: Box::new(wanted.clone()),
+            there: vec![platform],
+        });
     }
     if count != layers {
         return Err(OciError::invalid(what, format!("its config is of {count} layers, and its manifest has {layers}")));

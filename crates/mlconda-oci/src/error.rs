@@ -72,7 +72,7 @@ pub enum OciError {
         /// The image.
         what: String,
         /// The platform that is wanted.
-        wanted: Platform,
+        wanted: Box<Platform>,
         /// Those that it is for.
         there: Vec<Platform>,
     },

@@ -16,13 +16,19 @@ use std::{
 use mlconda::{
     host::Host,
     image::{Base, Grouping, ImageError, Made, Workspace, make, plan_layers},
+    install::InstallError,
     lock::Lock,
     network::Client,
     oci::{Images, Platform},
 };
 
 pub(crate) use self::args::Args;
-use crate::{context::Context, error::CliError, progress::Display};
+use crate::{
+    context::Context,
+    error::CliError,
+    progress::Display,
+    signals::{self, Temporary},
+};
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let start = Instant::now();
@@ -32,8 +38,9 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let registries = context.settings.registries(&args.plain_http)?;
     if args.dry_run {
         for (_, lock) in &locks {
-            let earlier = places::earlier(&args, &platform(lock)?, &registries, context)?;
-            summary::tell_plan(lock, &plan_layers(lock, usize::from(args.content.layers), &earlier), &args, context)?;
+            let (grouping, before) = places::earlier(&args, &platform(lock)?, &registries, context)?;
+            let layers = plan_layers(lock, usize::from(args.content.layers), &grouping);
+            summary::tell_plan(lock, &layers, &before, &args, context)?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -42,10 +49,13 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     for (_, lock) in &locks {
         let platform = platform(lock)?;
         let base = places::base(&args, &platform, &registries, context)?;
-        making.push((lock, base, places::earlier(&args, &platform, &registries, context)?));
+        making.push((lock, base, places::earlier(&args, &platform, &registries, context)?.0));
     }
     let cache = context.settings.package_cache();
-    let workspace = Arc::new(Workspace::new(cache.as_deref(), &context.settings.temporary_directory())?);
+    // An image `FROM scratch` has no directory for temporary files.
+    let temporary = tempfile::tempdir().or_else(|_| tempfile::tempdir_in(&context.settings.directory))?;
+    let temporary = Temporary::new(temporary);
+    let workspace = Arc::new(Workspace::new(cache.as_deref(), temporary.path())?);
     let mut made = Vec::new();
     for (lock, base, earlier) in &making {
         let image = make_one(lock, base, &prefix, earlier, &workspace, &host, &args, context)?;
@@ -100,5 +110,8 @@ fn make_one(
     let display = Display::new(&context.ui);
     let client = Client::new(&context.settings.network_options()?)?;
     let making = make(lock, base, workspace, &client, &options, &recipe, &display);
-    Ok(context.install_or_signal(&options.stop, making)??)
+    match context.install_or_signal(&options.stop, making)? {
+        Err(ImageError::Install(InstallError::Stopped)) => Err(CliError::Stopped(signals::told().unwrap_or_default())),
+        made => Ok(made?),
+    }
 }

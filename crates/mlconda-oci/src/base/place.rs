@@ -128,5 +128,5 @@ fn for_platform(entries: &[Descriptor], wanted: &Platform, what: &str) -> Result
     // Attestations of builds stand there too, as those of an unknown system.
     let platforms = entries.iter().filter_map(|entry| entry.platform.clone());
     let there = platforms.filter(|platform| platform.os != "unknown").collect();
-    Err(OciError::Platform { what: what.to_owned(), wanted: wanted.clone(), there })
+    Err(OciError::Platform { what: what.to_owned(), wanted: Box::new(wanted.clone()), there })
 }

@@ -15,8 +15,13 @@ use mlconda::{
 };
 
 use crate::{
-    commands::sbom::Format, context::Context, error::CliError, lock_selection, lock_selection::SelectionArgs,
-    locking::LockingArgs, settings::PrefixArgs,
+    commands::sbom::Format,
+    context::Context,
+    error::CliError,
+    lock_selection,
+    lock_selection::SelectionArgs,
+    locking::LockingArgs,
+    settings::{self, PrefixArgs},
 };
 
 /// The root prefix in images.
@@ -248,15 +253,16 @@ impl Args {
     pub(super) fn prefix(&self, lock: &Lock, file: &Path) -> Result<PathBuf, CliError> {
         let PrefixArgs { prefix, name } = &self.content.prefix;
         if let Some(prefix) = prefix {
-            return Ok(prefix.clone()).and_then(|prefix| match prefix.is_absolute() {
-                true => Ok(prefix),
-                false => Err(CliError::Usage("`-p` is a path in the image, so it begins with `/`".to_owned())),
-            });
+            let path = settings::plain(prefix);
+            return match path.is_absolute() && path != Path::new("/") {
+                true => Ok(path),
+                false => Err(CliError::Usage("`-p` is a directory in the image, as in `-p /opt/env`".to_owned())),
+            };
         }
         let root = Path::new(ROOT_PREFIX);
         match name.as_ref().or(lock.name.as_ref()).map(String::as_str) {
             Some("base") => Ok(root.to_owned()),
-            Some(name) => Ok(root.join("envs").join(crate::settings::checked_name(name)?)),
+            Some(name) => Ok(root.join("envs").join(settings::checked_name(name)?)),
             None => Err(CliError::world(
                 format!("`{}` does not contain the name of its environment", file.display()),
                 "say where it is in the image, with -p DIR or -n NAME",

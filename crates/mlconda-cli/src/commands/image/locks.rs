@@ -8,7 +8,7 @@ use mlconda::{
     lock::{Lock, SourcePackages},
 };
 
-use super::args::Args;
+use super::args::{Args, DEFAULT_BASE};
 use crate::{
     context::Context,
     error::CliError,
@@ -43,6 +43,9 @@ pub(super) fn read_all(args: &Args, host: &Host, context: &Context) -> Result<Ve
             context,
         )?;
         locks.extend(made.into_iter().map(|locked| (environment.file.clone(), locked.lock)));
+    }
+    for (file, lock) in locks.iter().filter(|_| args.content.base == DEFAULT_BASE) {
+        check_glibc(file, lock)?;
     }
     locks.sort_by(|(_, one), (_, other)| one.platform.as_str().cmp(other.platform.as_str()));
     for pair in locks.windows(2) {
@@ -94,6 +97,25 @@ fn read(file: &Path, args: &Args, host: &Host, context: &Context) -> Result<Vec<
         locks.push((file.to_owned(), lock));
     }
     Ok(locks)
+}
+
+/// The C library of the default base.
+const DEFAULT_GLIBC: [u32; 2] = [2, 36];
+
+/// Whether the default base has the C library that a lock wants. Of another base it is not known.
+fn check_glibc(file: &Path, lock: &Lock) -> Result<(), CliError> {
+    let Some(wanted) = lock.virtual_packages.iter().find(|package| package.name.as_normalized() == "__glibc") else {
+        return Ok(());
+    };
+    let version = wanted.version.to_string();
+    let parts: Vec<u32> = version.split('.').take(2).filter_map(|part| part.parse().ok()).collect();
+    if parts.as_slice() <= DEFAULT_GLIBC.as_slice() {
+        return Ok(());
+    }
+    let [major, minor] = DEFAULT_GLIBC;
+    let file = file.display();
+    let message = format!("`{file}` is for a machine with glibc {version}, and the default base has {major}.{minor}");
+    Err(CliError::world(message, "name a base that has it with `--base`, such as a newer Debian or Ubuntu"))
 }
 
 /// The platform of containers on a machine: they are of Linux, whatever the machine is.

@@ -1,12 +1,13 @@
 //! Where the base comes from, and where the image goes.
 
 use std::{
+    collections::HashMap,
     io::IsTerminal,
     path::{Path, PathBuf},
 };
 
 use mlconda::{
-    image::{Base, Grouping, grouping_of},
+    image::{Base, Grouping, Key, grouping_of},
     oci::{self, Images, Platform, Pushed, Reference, Registries, archive, layout},
 };
 
@@ -87,19 +88,22 @@ pub(super) fn base(
     Ok(Base { name, digest, config, layers })
 }
 
+/// The grouping of an earlier image, and the packages of each of its layers.
+pub(super) type Earlier = (Grouping, HashMap<Key, Vec<String>>);
+
 /// The grouping of the image that `--like` names.
 pub(super) fn earlier(
     args: &Args,
     platform: &Platform,
     registries: &Registries,
     context: &Context,
-) -> Result<Grouping, CliError> {
-    let Some(like) = &args.content.like else { return Ok(Grouping::default()) };
+) -> Result<Earlier, CliError> {
+    let Some(like) = &args.content.like else { return Ok(Earlier::default()) };
     let like = oci::Base::parse(like, &context.settings.directory)?;
     let display = Display::new(&context.ui);
     let image = context.block_on_or_signal(like.load(registries, platform, &display))??;
     let layers: Vec<oci::Descriptor> = image.layers.into_iter().map(|layer| layer.descriptor).collect();
-    Ok(grouping_of(&layers).0)
+    Ok(grouping_of(&layers))
 }
 
 /// Brings the images to where they are to go.

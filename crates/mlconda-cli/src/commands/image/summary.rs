@@ -1,10 +1,10 @@
 //! What `mlconda image` says of a plan and of what was done, as prose and as JSON.
 
-use std::{path::Path, time::Instant};
+use std::{collections::HashMap, path::Path, time::Instant};
 
 use mlconda::{
     host::Host,
-    image::{LayerReport, Made, PlannedLayer},
+    image::{Key, LayerReport, Made, PlannedLayer},
     lock::Lock,
     oci::Images,
 };
@@ -17,13 +17,28 @@ use crate::{
     text::{bytes, count, list, path_text},
 };
 
-/// Tells which package would be in which layer.
-pub(super) fn tell_plan(lock: &Lock, layers: &[PlannedLayer], args: &Args, context: &Context) -> Result<(), CliError> {
+/// Tells which package would be in which layer. `before` has the layers of the image that `--like` names.
+pub(super) fn tell_plan(
+    lock: &Lock,
+    layers: &[PlannedLayer],
+    before: &HashMap<Key, Vec<String>>,
+    args: &Args,
+    context: &Context,
+) -> Result<(), CliError> {
+    let status = |layer: &PlannedLayer| match before.get(&layer.key) {
+        _ if args.content.like.is_none() => None,
+        Some(packages) if *packages == layer.packages => Some("kept"),
+        Some(_) => Some("changed"),
+        None => Some("new"),
+    };
     if args.json {
-        let layers: Vec<Value> = layers
-            .iter()
-            .map(|layer| json!({"layer": layer.key.to_string(), "packages": layer.packages, "download_size": layer.size}))
-            .collect();
+        let layer = |layer: &PlannedLayer| {
+            json!({
+                "layer": layer.key.to_string(), "packages": layer.packages, "download_size": layer.size,
+                "status": status(layer),
+            })
+        };
+        let layers: Vec<Value> = layers.iter().map(layer).collect();
         return context.ui.json(&json!({"platform": lock.platform.as_str(), "layers": layers}));
     }
     let mut text = String::new();
@@ -31,9 +46,17 @@ pub(super) fn tell_plan(lock: &Lock, layers: &[PlannedLayer], args: &Args, conte
     for layer in layers {
         let key = layer.key.to_string();
         let packages: Vec<String> = layer.packages.iter().map(|line| short(line)).collect();
-        text.push_str(&format!("{key:width$}  {:>9}  {}\n", bytes(layer.size), packages.join(", ")));
+        let status = status(layer).map_or_else(String::new, |status| format!("{status:7}  "));
+        text.push_str(&format!("{key:width$}  {:>9}  {status}{}\n", bytes(layer.size), packages.join(", ")));
     }
     context.ui.text(&text)?;
+    let unknown: usize = layers.iter().map(|layer| layer.unknown).sum();
+    if unknown > 0 {
+        let packages = count(unknown, "package");
+        context.ui.warn(&format!(
+            "the lock does not tell the size of {packages}: large ones of them get layers of their own"
+        ));
+    }
     let packages = layers.iter().map(|layer| layer.packages.len()).sum();
     let (packages, layers) = (count(packages, "package"), count(layers.len(), "layer"));
     context.ui.say(&format!("{}: {packages} would be in {layers}; sizes are those of the archives.", lock.platform));

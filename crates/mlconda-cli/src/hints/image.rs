@@ -1,0 +1,33 @@
+//! What to do where there is no image.
+
+use mlconda::image::ImageError;
+
+/// What to do about an error.
+pub(super) fn hint(error: &ImageError) -> Option<String> {
+    let hint = match error {
+        ImageError::Install(error) => return super::install_hint(error),
+        ImageError::Io(error) => return super::io_hint(error),
+        ImageError::Platform(_) => "containers are of Linux: lock for it, with `mlconda lock --platform linux-64`",
+        ImageError::Scripts(_) => {
+            "`--skip-scripts` leaves the scripts out, if the packages work without. Else make an image of it in a Dockerfile, \
+             where scripts can run: `FROM` this image and `RUN mlconda install env.lock`, or docs/docker.md"
+        }
+        ImageError::Unbuilt(_) => {
+            "take versions that have wheels, or build wheels and name them in the `pip:` list. `--skip-scripts` leaves the \
+             packages out: a Dockerfile `FROM` that image can build them, with `RUN mlconda install env.lock`"
+        }
+        ImageError::NoProgram { .. } => {
+            "name a mlconda for that platform with `--mlconda FILE`; or leave the scripts out, with `--skip-scripts`"
+        }
+        ImageError::WrongProgram { .. } => {
+            "`--mlconda` takes the static program of mlconda for the platform of the lock"
+        }
+        ImageError::NoInterpreter { .. } => {
+            "leave out `--base scratch`: packages need a C library, and the default base has one"
+        }
+        ImageError::TooManyLayers { .. } => "give fewer `--layers`, or a base with fewer",
+        ImageError::Copy { .. } => "`--copy SRC:DST`: SRC is a file or a directory, relative to this directory",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
