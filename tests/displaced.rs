@@ -71,7 +71,7 @@ impl Story {
 /// Two packages with one path, a link to a directory with files below it, a prefix in a text, and modules to compile.
 fn two_packages(world: &TestContext, version: &str) -> String {
     let [one, two] = ["one", "two"].map(|name| {
-        let package = PackageBuilder::new(name, version).file("share/both", &format!("{name} {version}"));
+        let package = PackageBuilder::new(name, version).file("share/both", format!("{name} {version}"));
         let package = package.file(&format!("share/{name}/file"), version).directory(&format!("share/{name}/empty"));
         let package = package.file(&format!("share/{name}/text"), mlconda_test::package::PLACEHOLDER);
         match name {

@@ -1,6 +1,6 @@
 //! `image --push` and its like against a registry on loopback: what is sent, logins, and what goes wrong.
 
-use std::{fs, os::unix::process::ExitStatusExt, process::Stdio};
+use std::{os::unix::process::ExitStatusExt, process::Stdio};
 
 use insta::assert_snapshot;
 use mlconda_test::{
@@ -87,10 +87,10 @@ fn logins_of_docker_and_podman_are_used_and_never_shown() {
     ");
     let write = |place: &str, password: &str| {
         let path = world.home().join(place);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
         let host = registry.host();
         let text = format!(r#"{{"auths": {{"{host}": {{"username": "me", "password": "{password}"}}}}}}"#);
-        fs::write(path, text).unwrap();
+        fs_err::write(path, text).unwrap();
     };
     write(".docker/config.json", "wr0ng");
     let denied = push(&world, &registry, "team/ml:1", &[]).failure(1);

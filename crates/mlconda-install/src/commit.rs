@@ -120,15 +120,9 @@ impl<'a> PrefixChange<'a> {
         };
         let (mut removed, mut emptied) = records_and_directories(unlink.clone());
         emptied.extend(layout.iter().flat_map(|layout| layout.emptied.iter().cloned()));
-        let mut modules = HashSet::new();
-        for path in unlink.flat_map(record_file::files).chain(vacated).filter(|path| is_contained(path)) {
-            if path.extension().is_some_and(|kind| kind == "py") {
-                modules.insert(path.clone());
-            }
-            if !stays.contains(path) {
-                removed.insert(path.clone());
-            }
-        }
+        let gone = || unlink.clone().flat_map(record_file::files).chain(vacated).filter(|path| is_contained(path));
+        let modules: HashSet<PathBuf> = gone().filter(|path| is_module(path)).cloned().collect();
+        removed.extend(gone().filter(|path| !stays.contains(path)).cloned());
         removed.extend(in_the_way);
         removed.extend(plan.damaged_state.then(|| STATE.into()));
         let in_meta = root.as_ref().map(|root| repair::directories_for_records(root, &removed)).transpose()?;
@@ -248,4 +242,9 @@ pub(super) fn merge(from: &Root, into: &Root, seconds: i64, stop: &Stop) -> io::
     from.clear_cache();
     into.clear_cache();
     into.set_time(here, seconds)
+}
+
+/// Whether a path is a module of python.
+fn is_module(path: &Path) -> bool {
+    path.extension().is_some_and(|kind| kind == "py")
 }

@@ -44,7 +44,10 @@ async fn every_packing_is_understood() {
             fs_err::remove_dir_all(world.cache()).unwrap();
             server.fail("repodata", Fault::Corrupted);
             let message = world.load(&server.url(""), Access::Online).await;
-            assert!(message.starts_with("error: `CHANNEL/noarch/` does not contain valid repodata"), "{packing}: {message}");
+            assert!(
+                message.starts_with("error: `CHANNEL/noarch/` does not contain valid repodata"),
+                "{packing}: {message}"
+            );
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     context::Context,
     error::CliError,
     text::{bytes, count, list, path_text},
+    ui::Ui,
 };
 
 pub(crate) fn report_as_json(report: &Report, arrivals: &[Arrival], prefix: &Prefix, start: Instant) -> Value {
@@ -84,6 +85,39 @@ const MOST_REPLACED: usize = 10;
 
 pub(crate) fn tell_report(report: &Report, arrivals: &[Arrival], prefix: &Prefix, start: Instant, context: &Context) {
     let ui = &context.ui;
+    warn(report, ui);
+    tell_compiled(&report.compiled, context);
+    for (package, text) in &report.messages {
+        ui.say(&format!("`{package}` says: {}", text.trim()));
+    }
+    let place = prefix.path().display();
+    if report.linked == 0 && report.unlinked == 0 {
+        let packages = count(report.unchanged, "package");
+        ui.say(&match report.meta {
+            MetadataOutcome::Unchanged => format!("`{place}` is up to date: {packages}."),
+            MetadataOutcome::Written => {
+                format!("The variables of `{place}` are updated; its packages are up to date: {packages}.")
+            }
+        });
+        return;
+    }
+    arrivals::tell(arrivals, ui);
+    let others = match (report.unlinked, report.unchanged) {
+        (0, 0) => String::new(),
+        (unlinked, unchanged) => format!(", unlinked {unlinked}, kept {unchanged}"),
+    };
+    ui.say(&format!(
+        "Linked {} in `{place}`{others}: {}, {}{}, in {:.1} s.",
+        count(report.linked, "package"),
+        count(report.files, "file"),
+        bytes(report.bytes),
+        saved(report),
+        start.elapsed().as_secs_f64()
+    ));
+}
+
+/// What of an installation people should know.
+fn warn(report: &Report, ui: &Ui) {
     for clash in &report.clashes {
         let (path, winner) = (clash.path.display(), clash.packages.last().map_or("", String::as_str));
         ui.warn(&format!("{} hold `{path}`; the file of `{winner}` is there", list(&clash.packages)));
@@ -114,7 +148,7 @@ pub(crate) fn tell_report(report: &Report, arrivals: &[Arrival], prefix: &Prefix
         ui.warn(&format!("`{package}` needs `{need}`, and this machine has {found}"));
     }
     if let Some(copy) = &report.damaged_state {
-        context.ui.warn(&format!(
+        ui.warn(&format!(
             "the variables of the environment could not be read, and are those of the lock now; the old file is `{}`",
             copy.display()
         ));
@@ -122,34 +156,6 @@ pub(crate) fn tell_report(report: &Report, arrivals: &[Arrival], prefix: &Prefix
     if let Some(reason) = &report.activation_error {
         ui.warn(&format!("variables of activation scripts are not recorded for images without a shell: {reason}"));
     }
-    tell_compiled(&report.compiled, context);
-    for (package, text) in &report.messages {
-        ui.say(&format!("`{package}` says: {}", text.trim()));
-    }
-    let place = prefix.path().display();
-    if report.linked == 0 && report.unlinked == 0 {
-        let packages = count(report.unchanged, "package");
-        ui.say(&match report.meta {
-            MetadataOutcome::Unchanged => format!("`{place}` is up to date: {packages}."),
-            MetadataOutcome::Written => {
-                format!("The variables of `{place}` are updated; its packages are up to date: {packages}.")
-            }
-        });
-        return;
-    }
-    arrivals::tell(arrivals, ui);
-    let others = match (report.unlinked, report.unchanged) {
-        (0, 0) => String::new(),
-        (unlinked, unchanged) => format!(", unlinked {unlinked}, kept {unchanged}"),
-    };
-    ui.say(&format!(
-        "Linked {} in `{place}`{others}: {}, {}{}, in {:.1} s.",
-        count(report.linked, "package"),
-        count(report.files, "file"),
-        bytes(report.bytes),
-        saved(report),
-        start.elapsed().as_secs_f64()
-    ));
 }
 
 /// What has changed when a signal stopped the installation into `prefix`, after those into `done`.

@@ -14,6 +14,13 @@ const PAGE: &str = include_str!("page.html");
 /// Files smaller than this part of the whole are drawn as one, with those beside them.
 const SMALL_PART: u64 = 20_000;
 
+/// Small files that are drawn as one.
+struct Small {
+    kind: FileKind,
+    bytes: u64,
+    files: usize,
+}
+
 /// The page of one or two pictures.
 pub(super) fn page(pictures: &[Picture]) -> String {
     let data = Value::Array(pictures.iter().map(data).collect()).to_string();
@@ -45,19 +52,24 @@ fn files(picture: &Picture) -> Vec<Value> {
     let number = |package: Option<usize>| package.map_or(json!(-1), |number| json!(number));
     let kind = |kind: FileKind| if picture.subject == Subject::Archives { json!(-1) } else { json!(kind as usize) };
     let mut files = Vec::new();
-    let mut together: BTreeMap<(Option<usize>, usize, String), (FileKind, u64, usize)> = BTreeMap::new();
+    let mut together: BTreeMap<(Option<usize>, usize, String), Small> = BTreeMap::new();
     for file in picture.sizes.files.iter().filter(|file| file.bytes > 0) {
         if file.bytes >= small {
             files.push(json!([path_text(&file.path), file.bytes, number(file.package), kind(file.kind)]));
             continue;
         }
         let parent = path_text(file.path.parent().unwrap_or(Path::new("")));
-        let sum = together.entry((file.package, file.kind as usize, parent)).or_insert((file.kind, 0, 0));
-        (sum.1, sum.2) = (sum.1 + file.bytes, sum.2 + 1);
+        let sum = together.entry((file.package, file.kind as usize, parent)).or_insert(Small {
+            kind: file.kind,
+            bytes: 0,
+            files: 0,
+        });
+        (sum.bytes, sum.files) = (sum.bytes + file.bytes, sum.files + 1);
     }
-    files.extend(together.into_iter().map(|((package, _, parent), (of, bytes, count))| {
+    files.extend(together.into_iter().map(|((package, _, parent), small)| {
         let slash = if parent.is_empty() { "" } else { "/" };
-        json!([format!("{parent}{slash}({count} small files)"), bytes, number(package), kind(of)])
+        let title = format!("{parent}{slash}({} small files)", small.files);
+        json!([title, small.bytes, number(package), kind(small.kind)])
     }));
     files
 }
