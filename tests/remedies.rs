@@ -52,7 +52,7 @@ fn a_pause_that_is_longer_than_anybody_waits_is_not_waited_for() {
     --- stderr
     Installing 1 package into `[TEMP]/work/prefix`
     error: cannot get `tzdata-2024a-hd8ed1ab_0.conda` from [SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda
-      because: `[SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda` answers 503 Service Unavailableand asks to wait 999999 s
+      because: `[SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda` answers 503 Service Unavailable, and asks to wait 999999 s
     hint: the prefix is unchanged; the server has an error: try again later, or use a mirror: `MLCONDA_MIRRORS`
     ");
     assert_eq!(server.count("tzdata-"), 1);

@@ -181,7 +181,7 @@ impl<'a> Document<'a> {
             }
         }
         let bad = |node: &YamlNode, kind: &str, text: &str| {
-            self.fail(node, format!("`{text}` is no {kind}"), "lock again: the file is damaged")
+            self.fail(node, format!("`{text}` is not a valid {kind}"), "lock again: the file is damaged")
         };
         let sha256 = sha256
             .filter(|(_, text)| !text.is_empty())

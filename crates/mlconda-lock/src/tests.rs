@@ -247,7 +247,7 @@ fn what_is_wrong_has_its_place_and_its_remedy() {
       = help: use a newer mlconda, or lock again with an older pixi
     ");
     assert_snapshot!(complaint(&pixi(6).replace("  sha256: e3b0", "  sha256: x3b0")), @"
-    /project/some.file:20:11: `x3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855` is not a sha256
+    /project/some.file:20:11: `x3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855` is not a valid sha256
        |
     20 |   sha256: x3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
        |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^

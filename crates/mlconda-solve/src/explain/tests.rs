@@ -373,7 +373,7 @@ fn further_conflicts_are_named() {
     let mut records: Vec<_> = names.iter().map(|name| record(FIRST, &format!("{name}-1.0-0"), &[])).collect();
     records.push(constrains(record(FIRST, "f-1.0-0", &[]), &["e <1"]));
     let text = plainly(&["a=2", "b=2", "c=2", "d=2", "e", "f"], &records);
-    let named = text.lines().find(|line| line.starts_with("and so it is with")).unwrap();
+    let named = text.lines().find(|line| line.starts_with("and the same is true for")).unwrap();
     assert_snapshot!(named, @"and the same is true for `d=2` (line 6), `e` (line 7) and `f` (line 8) together");
 }
 
