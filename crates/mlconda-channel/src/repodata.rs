@@ -108,7 +108,7 @@ impl Repodata {
     /// explanation needs them. Only the missing records are read; the channels are not asked for their repodata again.
     ///
     /// # Errors
-    /// If records cannot be read, as in [`load`]. The repodata is unchanged then.
+    /// If records cannot be read, as in [`load()`]. The repodata is unchanged then.
     pub async fn add_any_version(&mut self, client: &Client, environment: &Environment) -> Result<(), RepodataError> {
         let (archives, lists) = self.subdirs.split_at(usize::from(self.has_archives));
         let of_any_version = |spec: MatchSpec| match spec.url {

@@ -1,6 +1,6 @@
 //! Collects the `pip:` list and all files that it names into one list: requirements, constraints and indexes.
 //!
-//! Pure, except that the caller passes a function to read files to [`collect`]. So an environment reads each file
+//! Pure, except that the caller passes a function to read files to [`collect()`]. So an environment reads each file
 //! once, includes it in its digest, and is locked with the same contents.
 
 mod collect;

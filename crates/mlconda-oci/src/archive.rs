@@ -47,7 +47,7 @@ pub async fn write(images: &Images, name: &Reference, output: &mut dyn Write) ->
 /// Writes the tar into a file, which gets its name when it is whole.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub async fn write_file(images: &Images, name: &Reference, path: &Path) -> Result<(), OciError> {
     // A pipe or a device stays what it is.
     if fs_err::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {

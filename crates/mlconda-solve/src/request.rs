@@ -40,7 +40,7 @@ pub(super) enum SolveFailure {
 /// Records of one name and one channel.
 pub(super) struct RecordRun<'a> {
     pub(super) records: Vec<&'a RepoDataRecord>,
-    /// The tier of its [`SubdirRecords`].
+    /// The tier of its `SubdirRecords`.
     pub(super) tier: Option<&'static str>,
     pub(super) rows: DependencyRows<'a>,
 }
