@@ -24,8 +24,8 @@ serve_registry() {
     fail "the registry does not answer"
 }
 
-# image ARGUMENT…: `mlconda image` of the lock in the context, on the base in the registry.
-image() {
+# image_on_registry ARGUMENT…: `mlconda image` of the lock in the context, on the base in the registry.
+image_on_registry() {
     env HOME="$work/home" XDG_CACHE_HOME="$work/home/.cache" "$work/bin/mlconda" image "$work/context/base.lock" "$@"
 }
 
@@ -40,13 +40,13 @@ registry() {
     name=$open/mlconda-test/ml
     quietly "$client" tag mlconda-test/debian "$open/mlconda-test/debian"
     quietly "$client" push "$open/mlconda-test/debian"
-    quietly image --tag "$name:1" --push --base "$open/mlconda-test/debian" --sbom
+    quietly image_on_registry --tag "$name:1" --push --base "$open/mlconda-test/debian" --sbom
     quietly "$client" pull "$name:1"
     expect "registry" "$("$client" run --rm --label mlconda-test --network=none "$name:1" where)" "^prefix: /$prefix$"
     quietly "$client" run --rm --label mlconda-test --network=none -v "$work/bin/mlconda:/mlconda:ro" \
         -v "$work/context:/context:ro" "$name:1" /mlconda verify "/$prefix" /context/base.lock
     # A second push sends nothing, and gives the same image.
-    quietly image --tag "$name:2" --push --base "$open/mlconda-test/debian" --sbom
+    quietly image_on_registry --tag "$name:2" --push --base "$open/mlconda-test/debian" --sbom
     grep -q 'nothing was sent' "$log" || { cat "$log" >&2; fail "a second push has sent something"; }
     digest=$(skopeo inspect --tls-verify=false --format '{{.Digest}}' "docker://$name:1")
     [[ $digest == $(skopeo inspect --tls-verify=false --format '{{.Digest}}' "docker://$name:2") ]] ||
@@ -62,12 +62,12 @@ registry() {
     htpasswd -Bbn me secret >"$work/htpasswd"
     serve_registry closed "auth: {htpasswd: {realm: here, path: $work/htpasswd}}"
     name=$registry/mlconda-test/ml
-    if image --tag "$name:1" --push --base "$open/mlconda-test/debian" >"$log" 2>&1; then
+    if image_on_registry --tag "$name:1" --push --base "$open/mlconda-test/debian" >"$log" 2>&1; then
         fail "a registry with logins has taken an image without one"
     fi
     grep -q 'no login for it is stored' "$log" || { cat "$log" >&2; fail "the reason of a denial is not told"; }
     printf '{"auths": {"%s": {"auth": "%s"}}}' "$registry" "$(printf me:secret | base64)" >"$work/auth.json"
-    quietly env REGISTRY_AUTH_FILE="$work/auth.json" bash -c "$(declare -f image); work='$work'; image \"\$@\"" _ \
+    quietly env REGISTRY_AUTH_FILE="$work/auth.json" bash -c "$(declare -f image_on_registry); work='$work'; image_on_registry \"\$@\"" _ \
         --tag "$name:1" --push --base "$open/mlconda-test/debian"
     quietly skopeo inspect --tls-verify=false --authfile "$work/auth.json" "docker://$name:1"
     say "  ok  registry: with a login, the layers of the base from another registry"
