@@ -32,11 +32,12 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 const RUNS: usize = 5;
 
 const USAGE: &str = "\
-usage: cargo bench-install CHANNEL [--runs N] [--mlconda PROGRAM] [SPEC…]
+usage: cargo bench-install CHANNEL [--runs N] [--mlconda PROGRAM] [--before PROGRAM] [SPEC…]
 
 CHANNEL    a directory with a channel of true packages
 SPEC       what to install [default: python=3.11 numpy scipy pandas scikit-learn matplotlib jupyterlab]
-PROGRAM    the static program [default: that of `cargo static`]";
+PROGRAM    the static program [default: that of `cargo static`]
+--before   an earlier program, which takes turns with it; other contenders are left out";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -58,17 +59,20 @@ struct Plan {
     specs: Vec<String>,
     runs: usize,
     mlconda: PathBuf,
+    before: Option<PathBuf>,
 }
 
 impl Plan {
     fn read(arguments: &[String]) -> Outcome<Self> {
         let mut rest = arguments.iter();
         let channel = std::path::absolute(rest.next().ok_or(USAGE)?)?;
-        let mut plan = Self { channel, specs: Vec::new(), runs: RUNS, mlconda: measure::static_program()? };
+        let mut plan =
+            Self { channel, specs: Vec::new(), runs: RUNS, mlconda: measure::static_program()?, before: None };
         while let Some(argument) = rest.next() {
             match argument.as_str() {
                 "--runs" => plan.runs = rest.next().ok_or(USAGE)?.parse()?,
                 "--mlconda" => plan.mlconda = std::path::absolute(rest.next().ok_or(USAGE)?)?,
+                "--before" => plan.before = Some(std::path::absolute(rest.next().ok_or(USAGE)?)?),
                 spec => plan.specs.push(spec.to_owned()),
             }
         }
@@ -99,7 +103,7 @@ impl Plan {
         let (file, lock) = (scratch.join(format!("{name}.yml")), scratch.join(format!("{name}.lock")));
         let specs: String = self.specs.iter().map(|spec| format!("  - \"{spec}\"\n")).collect();
         fs_err::write(&file, format!("name: bench\nchannels: [\"{channel}\"]\ndependencies:\n{specs}"))?;
-        let mut command = self.mlconda(scratch);
+        let mut command = in_an_empty_world(&self.mlconda, scratch);
         command.arg("-q").arg("lock").arg(&file).arg("-o").arg(&lock);
         // Its cache would be found by the installations.
         command.env("MLCONDA_CACHE_DIR", scratch.join("for-locking"));
@@ -109,23 +113,18 @@ impl Plan {
         }
     }
 
-    /// The program in an empty world.
-    fn mlconda(&self, scratch: &Path) -> Command {
-        let mut command = Command::new(&self.mlconda);
-        command.env_clear().env("HOME", scratch.join("home")).env("PATH", "/usr/bin:/bin");
-        command
-    }
-
     /// All contenders from one source, taking turns so that a busy minute hits all of them.
     fn contend(&self, source: &str, lock: &Path, scratch: &Path, table: &mut Table) -> Outcome<()> {
         let (prefix, warm) = (scratch.join("prefix"), scratch.join("warm"));
-        let install = |cache: Option<&Path>| {
-            let mut command = self.mlconda(scratch);
+        let install_by = |program: &Path, cache: Option<&Path>| {
+            let mut command = in_an_empty_world(program, scratch);
             // The other contenders compile nothing.
             command.arg("-q").arg("install").arg("--no-compile-bytecode").arg(lock).arg("-p").arg(&prefix);
             cache.map(|cache| command.env("MLCONDA_CACHE_DIR", cache));
             command
         };
+        let install = |cache: Option<&Path>| install_by(&self.mlconda, cache);
+        let before = |cache: Option<&Path>| install_by(self.before.as_ref().unwrap_or(&self.mlconda), cache);
         // The records of a prefix tell rattler what to install.
         let graveyard = Graveyard::new(scratch);
         graveyard.bury(&prefix)?;
@@ -145,20 +144,23 @@ impl Plan {
         };
         let cold = scratch.join("cold");
         let others = OTHERS.into_iter().filter(|name| source == "file" || *name != "plain tools");
-        let mut rows: Vec<(&str, Vec<Measured>)> =
-            others.filter(|name| !is_other_tool(name) || is_there(name)).map(|name| (name, Vec::new())).collect();
-        for cache in [warm.join("rattler"), warm.join("mlconda")] {
+        let others = others.filter(|name| !is_other_tool(name) || is_there(name));
+        let contenders: Vec<&str> = if self.before.is_some() { BEFORE.to_vec() } else { others.collect() };
+        let mut rows: Vec<(&str, Vec<Measured>)> = contenders.into_iter().map(|name| (name, Vec::new())).collect();
+        for cache in [warm.join("rattler"), warm.join("mlconda"), warm.join("before")] {
             fs_err::create_dir_all(cache)?;
         }
         // One round more than counts: it fills the warm caches.
         for round in 0..=self.runs {
             for (name, measured) in &mut rows {
-                if *name != "mlconda, up to date" {
+                if !name.ends_with("up to date") {
                     graveyard.bury(&prefix)?;
                 }
                 graveyard.bury(&cold)?;
                 let mut command = match *name {
                     "mlconda, no cache" => install(None),
+                    "before, no cache" => before(None),
+                    "before, warm" | "before, up to date" => before(Some(&warm.join("before"))),
                     "plain tools" => plain(),
                     tool if is_other_tool(tool) => explicit(tool, lock, &prefix, &cold),
                     "rattler, cold" => bare(&cold)?,
@@ -195,6 +197,23 @@ const OTHERS: [&str; 8] = [
     "mlconda, warm",
     "mlconda, up to date",
 ];
+
+/// The contenders where an earlier program is one.
+const BEFORE: [&str; 6] = [
+    "before, no cache",
+    "mlconda, no cache",
+    "before, warm",
+    "before, up to date",
+    "mlconda, warm",
+    "mlconda, up to date",
+];
+
+/// A program that finds nothing of the user's.
+fn in_an_empty_world(program: &Path, scratch: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().env("HOME", scratch.join("home")).env("PATH", "/usr/bin:/bin");
+    command
+}
 
 /// Whether a contender is a program that takes explicit locks, and that may be on the machine.
 fn is_other_tool(name: &str) -> bool {
