@@ -42,7 +42,7 @@ registry() {
     quietly "$client" push "$open/mlconda-test/debian"
     quietly image_on_registry --tag "$name:1" --push --base "$open/mlconda-test/debian" --sbom
     quietly "$client" pull "$name:1"
-    expect "registry" "$("$client" run --rm --label mlconda-test --network=none "$name:1" where)" "^prefix: /$prefix$"
+    [[ -n $real ]] || expect "registry" "$("$client" run --rm --label mlconda-test --network=none "$name:1" where-am-i)" "^prefix: /$prefix$"
     quietly "$client" run --rm --label mlconda-test --network=none -v "$work/bin/mlconda:/mlconda:ro" \
         -v "$work/context:/context:ro" "$name:1" /mlconda verify "/$prefix" /context/base.lock
     # A second push sends nothing, and gives the same image.
