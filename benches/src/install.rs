@@ -113,6 +113,15 @@ impl Plan {
         }
     }
 
+    /// The contenders from a source, in the order of their turns.
+    fn contenders(&self, source: &str) -> Vec<&'static str> {
+        if self.before.is_some() {
+            return BEFORE.to_vec();
+        }
+        let others = OTHERS.into_iter().filter(|name| source == "file" || *name != "plain tools");
+        others.filter(|name| !is_other_tool(name) || is_there(name)).collect()
+    }
+
     /// All contenders from one source, taking turns so that a busy minute hits all of them.
     fn contend(&self, source: &str, lock: &Path, scratch: &Path, table: &mut Table) -> Outcome<()> {
         let (prefix, warm) = (scratch.join("prefix"), scratch.join("warm"));
@@ -137,16 +146,9 @@ impl Plan {
             command.arg("--bare").arg(&records).arg(&prefix).arg(cache);
             Ok(command)
         };
-        let plain = || {
-            let mut command = Command::new("bash");
-            command.arg("-c").arg(PLAIN).arg("plain").arg(&self.channel).arg(lock).arg(&prefix);
-            command
-        };
         let cold = scratch.join("cold");
-        let others = OTHERS.into_iter().filter(|name| source == "file" || *name != "plain tools");
-        let others = others.filter(|name| !is_other_tool(name) || is_there(name));
-        let contenders: Vec<&str> = if self.before.is_some() { BEFORE.to_vec() } else { others.collect() };
-        let mut rows: Vec<(&str, Vec<Measured>)> = contenders.into_iter().map(|name| (name, Vec::new())).collect();
+        let mut rows: Vec<(&str, Vec<Measured>)> =
+            self.contenders(source).into_iter().map(|name| (name, Vec::new())).collect();
         for cache in [warm.join("rattler"), warm.join("mlconda"), warm.join("before")] {
             fs_err::create_dir_all(cache)?;
         }
@@ -161,7 +163,7 @@ impl Plan {
                     "mlconda, no cache" => install(None),
                     "before, no cache" => before(None),
                     "before, warm" | "before, up to date" => before(Some(&warm.join("before"))),
-                    "plain tools" => plain(),
+                    "plain tools" => plain(&self.channel, lock, &prefix),
                     tool if is_other_tool(tool) => explicit(tool, lock, &prefix, &cold),
                     "rattler, cold" => bare(&cold)?,
                     "rattler, warm" => bare(&warm.join("rattler"))?,
@@ -173,9 +175,8 @@ impl Plan {
                 }
             }
         }
-        for (name, measured) in rows {
-            table.rows.push((source.to_owned(), name.to_owned(), median(&measured)));
-        }
+        let medians = rows.iter().map(|(name, measured)| (source.to_owned(), (*name).to_owned(), median(measured)));
+        table.rows.extend(medians);
         for (name, cache) in [("no cache", None), ("warm", Some(warm.join("mlconda")))] {
             graveyard.bury(&prefix)?;
             if let Some(calls) = calls::count(&mut install(cache.as_deref()), scratch)? {
@@ -212,6 +213,13 @@ const BEFORE: [&str; 6] = [
 fn in_an_empty_world(program: &Path, scratch: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("HOME", scratch.join("home")).env("PATH", "/usr/bin:/bin");
+    command
+}
+
+/// Plain tools, which know no more than archives.
+fn plain(channel: &Path, lock: &Path, prefix: &Path) -> Command {
+    let mut command = Command::new("bash");
+    command.arg("-c").arg(PLAIN).arg("plain").arg(channel).arg(lock).arg(prefix);
     command
 }
 
