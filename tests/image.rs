@@ -303,27 +303,29 @@ fn the_application_is_a_layer_on_top() {
     world.write("app/data/other.csv", "2\n");
     world.write(".dockerignore", "**/secret.txt\napp/data\n!app/data/kept.csv\n");
     std::os::unix::fs::symlink("main.py", world.work().join("app/link")).unwrap();
-    let more = ["env.lock", "-n", "ml", "--copy", "app:/srv/app", "--copy", "app/main.py:/bin/", "--chown", "7:8"];
+    let more = ["env.lock", "-n", "ml", "--copy", "app:/srv/app", "--copy", "app/main.py:/usr/bin/", "--chown", "7:8"];
     image(&world, &[&more[..], &["--created", "1000"]].concat()).success();
     let layer = read(&world, "image.tar").layers.pop().unwrap();
     let listed = world.run("tar", &["--numeric-owner", "--full-time", "--utc", "-tvf", argument(&layer)]).success();
     let lines: Vec<String> =
         listed.stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     assert_snapshot!(lines.join("\n"), @r"
-    drwxr-xr-x 0/0 0 1970-01-01 00:16:40 bin/
-    -rw-r--r-- 7/8 8 1970-01-01 00:16:40 bin/main.py
     drwxr-xr-x 0/0 0 1970-01-01 00:16:40 srv/
     drwxr-xr-x 7/8 0 1970-01-01 00:16:40 srv/app/
     drwxr-xr-x 7/8 0 1970-01-01 00:16:40 srv/app/data/
     -rw-r--r-- 7/8 2 1970-01-01 00:16:40 srv/app/data/kept.csv
     lrwxrwxrwx 7/8 0 1970-01-01 00:16:40 srv/app/link -> main.py
     -rw-r--r-- 7/8 8 1970-01-01 00:16:40 srv/app/main.py
+    drwxr-xr-x 0/0 0 1970-01-01 00:16:40 usr/
+    drwxr-xr-x 0/0 0 1970-01-01 00:16:40 usr/bin/
+    -rw-r--r-- 7/8 8 1970-01-01 00:16:40 usr/bin/main.py
     ");
+    let outcome = image(&world, &["env.lock", "-n", "ml", "--copy", "app/main.py:/bin/"]).failure(1);
+    assert!(outcome.stderr.contains("`/bin/main.py` is below a link of most bases"), "{outcome}");
     assert_snapshot!(image(&world, &["env.lock", "-n", "ml", "--copy", "nothing:/x"]).failure(1), @r"
     exit code 1
     --- stdout
     --- stderr
-    Installing 1 package into `/opt/conda/envs/ml`
     error: cannot copy `[TEMP]/work/nothing`: failed to query resolved metadata `[TEMP]/work/nothing`: No such file or directory (os error [NUMBER])
     hint: `--copy SRC:DST`: SRC is a file or a directory, relative to this directory
     ");

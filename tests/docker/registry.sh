@@ -55,8 +55,10 @@ registry() {
         fail "the engine has another image than the registry"
     quietly skopeo copy --src-tls-verify=false "docker://$name:1" "oci:$work/layout:1"
     # The bill of materials is attached, and is that of the lock.
-    diff <("$work/bin/mlconda" sbom "$name:1") <(env HOME="$work/home" XDG_CACHE_HOME="$work/home/.cache" \
-        "$work/bin/mlconda" sbom "$work/context/base.lock") || fail "the bill of the image is not that of the lock"
+    local bill=(env HOME="$work/home" XDG_CACHE_HOME="$work/home/.cache" "$work/bin/mlconda" sbom)
+    quietly "${bill[@]}" "$name:1" -o "$work/image.cdx.json"
+    quietly "${bill[@]}" "$work/context/base.lock" -o "$work/lock.cdx.json"
+    diff "$work/image.cdx.json" "$work/lock.cdx.json" || fail "the bill of the image is not that of the lock"
     say "  ok  registry: pushed, pulled, run; nothing sent twice; bill of materials"
 
     htpasswd -Bbn me secret >"$work/htpasswd"

@@ -199,7 +199,11 @@ impl Client {
     /// As [`Client::new`].
     pub fn for_registries(options: &NetworkOptions) -> Result<Self, NetworkError> {
         let watch: Arc<dyn Middleware> = Arc::new(send::Watch(options.limits.read_timeout));
-        Self::with_layers(builder(options)?, options, Arc::default(), (None, watch))
+        // What is on this machine is asked over `http://`: no proxy gets its logins.
+        let mut options = options.clone();
+        let except = options.proxies.except.take().map_or_else(String::new, |list| list + ",");
+        options.proxies.except = Some(except + "localhost,127.0.0.0/8,::1");
+        Self::with_layers(builder(&options)?, &options, Arc::default(), (None, watch))
     }
 
     fn with_layers(

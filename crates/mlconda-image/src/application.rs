@@ -41,8 +41,12 @@ pub struct Application {
     pub except: Vec<PathBuf>,
 }
 
+/// Directories that are links into `/usr` in Debian, Ubuntu, Fedora and others. A directory of a layer takes the place of a link,
+/// and what is behind it, such as the dynamic loader, is gone.
+const LINKS: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
+
 /// A file or directory of the layer: its path, and where it comes from.
-type Entry = (PathBuf, PathBuf);
+pub(crate) type Entry = (PathBuf, PathBuf);
 
 impl Application {
     /// All files and directories of the layer, sorted by their paths.
@@ -62,14 +66,25 @@ impl Application {
             let is_below = copied.destination.as_os_str().as_encoded_bytes().ends_with(b"/");
             let name = copied.source.file_name().unwrap_or_default();
             let path = if is_below { destination.join(name) } else { destination.to_owned() };
-            entries.push((path, copied.source.clone()));
+            // A link that is named is followed; those in a directory stay links.
+            entries.push((path, fs_err::canonicalize(&copied.source).map_err(fail)?));
         }
+
         // The sort keeps the order of equals, and the last of them counts.
         entries.sort_by(|one, other| one.0.cmp(&other.0));
         entries.reverse();
         entries.dedup_by(|earlier, later| earlier.0 == later.0);
         entries.reverse();
         Ok(entries)
+    }
+
+    /// Refuses places that are behind links of most bases.
+    pub(crate) fn check_places(entries: &[Entry]) -> Result<(), ImageError> {
+        let is_behind_link = |entry: &&Entry| LINKS.iter().any(|link| entry.0.starts_with(link));
+        let Some((path, source)) = entries.iter().find(is_behind_link) else { return Ok(()) };
+        let path = path.display();
+        let reason = format!("`/{path}` is below a link of most bases, which it would replace; name `/usr/{path}`");
+        Err(ImageError::Copy { path: source.clone(), reason })
     }
 
     /// Writes the entries into a layer.
@@ -112,7 +127,8 @@ impl Walk<'_> {
         let fail =
             |path: &Path, error: &io::Error| ImageError::Copy { path: path.to_owned(), reason: error.to_string() };
         if !destination.as_os_str().is_empty() {
-            self.entries.push((destination.to_owned(), source.to_owned()));
+            // With a dot behind it, a link to a directory is the directory.
+            self.entries.push((destination.to_owned(), source.join(".")));
         }
         for entry in fs_err::read_dir(source).map_err(|error| fail(source, &error))? {
             let entry = entry.map_err(|error| fail(source, &error))?;

@@ -1,15 +1,12 @@
 //! What a container of the image runs, and with what: the base's config, the environment's activation, and what the user
 //! wants.
 
-use std::{
-    ffi::OsString,
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsString, path::Path};
 
 use mlconda_oci::Config;
 use mlconda_prefix::{
     Prefix,
-    activate::{ActivateError, Activation, CallerEnvironment, Dialect, activate},
+    activate::{ActivateError, Activation, CallerEnvironment, Dialect, activate, default_name},
 };
 
 /// Where programs are looked for if the base does not say.
@@ -64,7 +61,7 @@ pub(crate) fn configure(
     let path = std::iter::once(bin.as_str()).chain(others).collect::<Vec<_>>().join(":");
     config.set_variable("PATH", &path);
     config.set_variable("CONDA_PREFIX", &prefix.display().to_string());
-    config.set_variable("CONDA_DEFAULT_ENV", &name(prefix, root_prefix));
+    config.set_variable("CONDA_DEFAULT_ENV", &default_name(prefix, root_prefix).to_string_lossy());
     for (name, value) in &activation.variables {
         let (name, value) = (name.to_string_lossy(), value.to_string_lossy());
         // These tell of an activation by a shell.
@@ -102,15 +99,4 @@ pub(crate) fn configure(
     for port in &runtime.ports {
         config.expose(port);
     }
-}
-
-/// What conda calls the environment: `base`, its name under `envs`, or the whole path.
-fn name(prefix: &Path, root_prefix: &Path) -> String {
-    let is_named = prefix.parent().and_then(Path::file_name).is_some_and(|parent| parent == "envs");
-    let name = match prefix.file_name().filter(|_| is_named) {
-        _ if prefix == root_prefix => PathBuf::from("base"),
-        Some(name) => PathBuf::from(name),
-        None => prefix.to_owned(),
-    };
-    name.display().to_string()
 }

@@ -16,13 +16,12 @@ use mlconda_lock::{Lock, LockedPackage, LockedPip};
 use mlconda_oci::{Blob, Config, Descriptor, Digest, Image, LayerHistory, Platform, annotation};
 use mlconda_prefix::activate::Activation;
 use mlconda_types::progress::{Event, Progress};
-use rattler_conda_types::Subdir;
 
 use crate::{
-    Application, Compression, Grouping, ImageError, Key, Runtime, Script, Sized, Workspace,
+    Application, Compression, Grouping, ImageError, Key, Runtime, Script, Sized, Workspace, application,
     config::{self, PROGRAM},
-    elf,
     layer::{Writing, above, key, relative},
+    programs::check_interpreters,
     tar::Attributes,
     workspace::Stored,
 };
@@ -230,6 +229,11 @@ impl Drafted {
 impl Making<'_> {
     async fn run(&self, lock: &Lock, base: &Base, client: &Client) -> Result<Made, ImageError> {
         let Self { options, recipe, progress, .. } = *self;
+        // What is wrong with these is known at once.
+        let entries = recipe.application.entries()?;
+        if !base.layers.is_empty() {
+            Application::check_places(&entries)?;
+        }
         let directory = self.workspace.subdirectory(&format!("stage-{}", lock.platform))?;
         let mut staging = stage(lock, client, &recipe.prefix, &directory, options, progress).await?;
         let packages = staging.packages()?;
@@ -247,7 +251,7 @@ impl Making<'_> {
         if runs_scripts && let Some(program) = &recipe.program {
             layers.push(self.program_layer(program, time)?);
         }
-        layers.extend(self.application_layer(time)?);
+        layers.extend(self.application_layer(&entries, time)?);
         let count = base.layers.len() + layers.len();
         if count > MOST_LAYERS {
             return Err(ImageError::TooManyLayers { count, base: base.layers.len() });
@@ -316,7 +320,7 @@ impl Making<'_> {
         let wanted = packages.iter().map(|each| &each.package).filter(|package| names.contains(&group_name(package)));
         let wanted: HashSet<String> = wanted.map(|package| package.file_name.clone()).collect();
         let compiled = staging.compile(&wanted, self.progress).await?;
-        let packages = staging.packages()?;
+        let packages = if wanted.is_empty() { packages } else { staging.packages()? };
         let by_name = by_name(&packages);
         let bytes = packages.iter().filter(|each| wanted.contains(&each.package.file_name)).map(|each| each.bytes);
         self.progress.event(Event::LayersStarted {
@@ -353,7 +357,8 @@ impl Making<'_> {
         let stored = self.writing().packages(&format!("layer-{number}"), files, root, &self.recipe.prefix)?;
         self.progress.event(Event::LayerWritten { bytes: files.iter().map(|each| each.bytes).sum() });
         // Byte code that is missing here is not missing elsewhere.
-        let is_whole = compiled.unable.is_none() || !files.iter().any(|package| package.has_modules);
+        let is_complete = compiled.unable.is_none() && !compiled.is_broken;
+        let is_whole = is_complete || !files.iter().any(|package| package.has_modules);
         if is_whole { self.workspace.keep(key, stored) } else { self.workspace.set_aside(stored) }
     }
 
@@ -407,13 +412,12 @@ impl Making<'_> {
         Ok(Drafted::new("mlconda", self.workspace.set_aside(stored)?))
     }
 
-    fn application_layer(&self, time: i64) -> Result<Option<Drafted>, ImageError> {
-        let application = &self.recipe.application;
-        if application.copied.is_empty() {
+    fn application_layer(&self, entries: &[application::Entry], time: i64) -> Result<Option<Drafted>, ImageError> {
+        let content = &self.recipe.application;
+        if content.copied.is_empty() {
             return Ok(None);
         }
-        let entries = application.entries()?;
-        let stored = self.writing().write("application", &mut |tar| application.write(&entries, time, tar))?;
+        let stored = self.writing().write("application", &mut |tar| content.write(entries, time, tar))?;
         Ok(Some(Drafted::new("application", self.workspace.set_aside(stored)?)))
     }
 
@@ -466,34 +470,4 @@ fn report(layer: Drafted) -> LayerReport {
 fn relative_scripts(activation: &Activation, root: &Path) -> Vec<PathBuf> {
     let scripts = activation.activate_scripts.iter();
     scripts.map(|script| script.strip_prefix(root).unwrap_or(script).to_owned()).collect()
-}
-
-/// Whether the programs of an environment find their dynamic loader in it.
-fn check_interpreters(staging: &Staging, packages: &[PackageFiles], prefix: &Path) -> Result<(), ImageError> {
-    for path in packages.iter().flat_map(|package| &package.files) {
-        let place = staging.root().join(path);
-        let is_program = fs_err::symlink_metadata(&place)
-            .is_ok_and(|metadata| metadata.is_file() && std::os::unix::fs::MetadataExt::mode(&metadata) & 0o111 != 0);
-        if !is_program {
-            continue;
-        }
-        if let Some(interpreter) = elf::read(&place)?.and_then(|program| program.interpreter)
-            && !Path::new(&interpreter).strip_prefix(prefix).is_ok_and(|path| staging.root().join(path).exists())
-        {
-            return Err(ImageError::NoInterpreter { file: path.clone(), interpreter });
-        }
-    }
-    Ok(())
-}
-
-/// Whether a file is a program for the platform of an image.
-///
-/// # Errors
-/// If it is not, or cannot be read.
-pub fn check_program(program: &Path, platform: Subdir) -> Result<(), ImageError> {
-    let wanted = Platform::of(platform).and_then(|platform| elf::machine(&platform.architecture));
-    match elf::read(program)? {
-        Some(found) if wanted.is_none_or(|wanted| wanted == found.machine) => Ok(()),
-        _ => Err(ImageError::WrongProgram { program: program.to_owned(), platform }),
-    }
 }

@@ -16,6 +16,7 @@ mod gzip;
 mod ignore;
 mod image;
 mod layer;
+mod programs;
 mod tar;
 mod workspace;
 
@@ -24,7 +25,8 @@ pub use self::{
     config::Runtime,
     error::{ImageError, Script},
     grouping::{Grouping, Key, Sized},
-    image::{Base, LayerReport, Made, PlannedLayer, Recipe, check_program, grouping_of, make, plan_layers},
+    image::{Base, LayerReport, Made, PlannedLayer, Recipe, grouping_of, make, plan_layers},
     layer::Compression,
+    programs::check_program,
     workspace::Workspace,
 };

@@ -87,6 +87,7 @@ impl Compiled {
         self.modules += other.modules;
         self.bytes += other.bytes;
         self.failed.extend(other.failed);
+        self.is_broken |= other.is_broken;
         self.unable = self.unable.take().or(other.unable);
     }
 }
@@ -100,6 +101,8 @@ pub struct Compiled {
     pub bytes: u64,
     /// Modules that cannot be compiled, relative to the prefix, and why: templates, or code for another python.
     pub failed: Vec<(PathBuf, String)>,
+    /// Whether python ended over a module, which another time it may compile.
+    pub is_broken: bool,
     /// Why python could not compile some or all modules: it is for another machine, or its C library is missing.
     pub unable: Option<String>,
 }
@@ -123,9 +126,11 @@ enum CompileOutcome {
     /// Of a module, by its number.
     Compiled(usize, Box<PathsEntry>),
     /// The package brings byte code of its own for the module.
-    InstalledTools,
+    OfPackage,
     /// The module cannot be compiled.
     Failed(usize, String),
+    /// Python ended over the module. Another time it may compile it.
+    Broken(usize, String),
     /// Python cannot run.
     Unable(String),
     /// Reading or writing failed.
@@ -282,9 +287,13 @@ async fn run(
                 compiled.bytes += entry.size_in_bytes.unwrap_or(0);
                 entries.entry(shared.modules[number].package).or_default().push(*entry);
             }
-            CompileOutcome::InstalledTools => brought += 1,
+            CompileOutcome::OfPackage => brought += 1,
             CompileOutcome::Failed(number, reason) => {
                 compiled.failed.push((shared.modules[number].path.clone(), reason))
+            }
+            CompileOutcome::Broken(number, reason) => {
+                compiled.is_broken = true;
+                compiled.failed.push((shared.modules[number].path.clone(), reason));
             }
             CompileOutcome::Unable(reason) => compiled.unable = Some(reason),
             CompileOutcome::Error(error) => return Err(error),
@@ -344,7 +353,7 @@ impl CompileState {
                 Ok(Answer::Reason(reason)) => CompileOutcome::Failed(number, reason),
                 Err(error) => {
                     // The module made python fail; the next module gets a new python.
-                    let _ = outcomes.send(CompileOutcome::Failed(number, format!("python broke off: {error}")));
+                    let _ = outcomes.send(CompileOutcome::Broken(number, format!("python broke off: {error}")));
                     continue;
                 }
             };
@@ -390,7 +399,7 @@ impl CompileState {
         };
         let target = of(path);
         if self.stage.owner(&target).is_some() {
-            return Ok(CompileOutcome::InstalledTools);
+            return Ok(CompileOutcome::OfPackage);
         }
         let mut file = self.stage.create(&self.stage.claim(&target, *package)?, 0o644)?;
         file.write_all(code)?;

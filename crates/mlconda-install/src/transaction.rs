@@ -209,10 +209,13 @@ impl Commit<'_> {
     }
 
     /// Creates the replica; `None` if hard links are not possible there.
-    fn make_replica(&self) -> Result<Option<HeldDirectory>, InstallError> {
+    fn make_replica(&mut self) -> Result<Option<HeldDirectory>, InstallError> {
         let Some(path) = &self.transaction.replica else { return Ok(None) };
-        let busy = || InstallError::Busy { prefix: self.transaction.prefix.clone() };
-        let replica = HeldDirectory::make(path)?.ok_or_else(busy)?;
+        let Some(replica) = HeldDirectory::make(path)? else {
+            // It is somebody else's: it stays.
+            self.transaction.replica = None;
+            return Err(InstallError::Busy { prefix: self.transaction.prefix.clone() });
+        };
         match self.change.fill_replica(replica.root(), self.scripts) {
             Ok(()) => Ok(Some(replica)),
             Err(error) => {

@@ -82,8 +82,7 @@ impl Platform {
         Some(Self { os: "linux".to_owned(), architecture: architecture.to_owned(), variant })
     }
 
-    /// Whether an image for `self` is one for `wanted`: `arm64` and `arm64/v8` are the same, and a platform without a
-    /// variant takes any.
+    /// Whether an image for `self` is one for `wanted`: `arm64` and `arm64/v8` are the same.
     pub fn fits(&self, wanted: &Self) -> bool {
         let variant = |platform: &Self| match (platform.architecture.as_str(), platform.variant.as_deref()) {
             ("arm64", Some("v8")) | ("amd64", Some("v1")) => None,

@@ -28,13 +28,17 @@ pub(crate) const VERSION: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 /// If the directory is something else or cannot be written to, another process writes into it, or a blob cannot be
 /// read. Then the layout is as it was, but for blobs that nothing names.
 pub async fn write(images: &Images, directory: &Path, tag: Option<&str>) -> Result<(), OciError> {
-    let is_new = match fs_err::read_dir(directory) {
-        Ok(mut inside) => inside.next().is_none(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => true,
+    match fs_err::read_dir(directory) {
+        Ok(mut inside) => {
+            // An empty directory may be a mount, or not ours to replace: it becomes a layout of nothing.
+            if inside.next().is_none() {
+                put(&directory.join("index.json"), br#"{"schemaVersion":2,"manifests":[]}"#)?;
+                put(&directory.join("oci-layout"), VERSION.as_bytes())?;
+            }
+            return add(images, directory, tag).await;
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(error.into()),
-    };
-    if !is_new {
-        return add(images, directory, tag).await;
     }
     let parent = directory.parent().unwrap_or(directory);
     fs_err::create_dir_all(parent)?;
@@ -45,8 +49,9 @@ pub async fn write(images: &Images, directory: &Path, tag: Option<&str>) -> Resu
     let index = index(Map::new(), images, tag);
     put(&stage.path().join("index.json"), index.as_bytes())?;
     put(&stage.path().join("oci-layout"), VERSION.as_bytes())?;
-    // An empty directory gives way.
-    fs_err::rename(stage.keep(), directory)?;
+    fs_err::rename(stage.path(), directory)?;
+    // It has another name now.
+    let _ = stage.keep();
     Ok(())
 }
 

@@ -223,7 +223,9 @@ impl Repository {
         let mut sent = self.authorization(ask.url).await;
         for _ in 0..2 {
             let transfer = self.send_once(&ask, sent.as_deref()).await?;
-            if transfer.status() != StatusCode::UNAUTHORIZED || !self.is_own(ask.url) {
+            // Who is asked by way of a redirect does not say where logins go.
+            let is_own = self.is_own(ask.url) && self.is_own(transfer.url());
+            if transfer.status() != StatusCode::UNAUTHORIZED || !is_own {
                 return Ok(transfer);
             }
             match self.authorize(&transfer, sent.as_deref(), ask.what).await? {
@@ -276,15 +278,17 @@ async fn said(transfer: Transfer) -> String {
     // What is too long, or breaks off, says nothing.
     let bytes = transfer.bytes().await.unwrap_or_default();
     let Ok(Value::Object(answer)) = serde_json::from_slice(&bytes) else { return String::new() };
-    let Some(Value::Array(errors)) = answer.get("errors") else {
-        return json::text(&answer, "details").unwrap_or_default();
-    };
     let words = |error: &Value| {
         let text = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default();
         format!("{} {}", text("code"), text("message")).trim().to_owned()
     };
-    let all: Vec<String> = errors.iter().take(3).map(words).filter(|words| !words.is_empty()).collect();
-    let all: String = all.join("; ").chars().filter(|each| !each.is_control()).take(300).collect();
+    let all = match answer.get("errors") {
+        Some(Value::Array(errors)) => {
+            errors.iter().take(3).map(words).filter(|words| !words.is_empty()).collect::<Vec<_>>().join("; ")
+        }
+        _ => json::text(&answer, "details").unwrap_or_default(),
+    };
+    let all: String = all.chars().filter(|each| !each.is_control()).take(300).collect();
     mlconda_types::redact::text(&all)
 }
 

@@ -1,7 +1,7 @@
 //! Parses the subset of TOML that `pylock.toml` files use (PEP 751), into JSON values.
 //!
 //! Tables, arrays of tables, strings on one line, arrays, inline tables, numbers, booleans and dates; a date becomes a
-//! string. Other syntax is an error; it is never misread.
+//! string. Other syntax is an error, and what is TOML is never misread. Not all that TOML forbids is refused.
 
 use serde_json::{Map, Value};
 
@@ -223,6 +223,8 @@ fn escape(characters: &mut impl Iterator<Item = (usize, char)>) -> Option<char> 
         _ => return None,
     };
     let hex: String = characters.take(digits).map(|(_, digit)| digit).collect();
+    // A number may have a sign, an escape may not.
+    let hex = Some(hex).filter(|hex| hex.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
     char::from_u32(u32::from_str_radix(&hex, 16).ok()?)
 }
 
@@ -256,6 +258,7 @@ mod tests {
         assert_eq!(parse("a = 1\na = 2"), Err(2));
         assert_eq!(parse("[a"), Err(1));
         assert_eq!(parse("a = \"x"), Err(1));
+        assert_eq!(parse("a = \"\\u+041\""), Err(1));
         assert_eq!(parse("a = [1 2]"), Err(1));
         assert_eq!(parse("a ="), Err(1));
     }

@@ -72,7 +72,11 @@ pub(super) fn says(message: &str, meaning: Meaning) -> bool {
 pub(super) fn is_unknown(message: &str, project: &str) -> bool {
     // Lines may have been broken anywhere.
     let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
-    words(Meaning::UnknownProject).any(|words| message.contains(&format!("{project}{words}")))
+    let is_of_name = |each: char| each.is_alphanumeric() || "-_.".contains(each);
+    words(Meaning::UnknownProject).any(|words| {
+        let said = format!("{project}{words}");
+        message.match_indices(&said).any(|(at, _)| !message[..at].ends_with(is_of_name))
+    })
 }
 
 /// An error without its first words, if these only say that there is no solution.
@@ -138,6 +142,8 @@ mod tests {
             "\n  Because thing was not found in the\n  provided package locations, we can conclude."
         );
         assert!(is_unknown(&error, "thing"));
+        let other = error.replace("thing", "any-thing");
+        assert!(is_unknown(&other, "any-thing") && !is_unknown(&other, "thing"), "{other}");
         let stderr = "error: Couldn't parse requirement in `a` at position 12\n  Caused by: Expected one\na b\n  ^\n";
         assert_eq!(unparsed_position(&super::error(stderr)), Some(12));
         assert_eq!(super::error(stderr).lines().nth(1).map(str::trim), Some("Expected one"));

@@ -283,7 +283,7 @@ fn without(caller: CallerEnvironment<'_>, gone: &[&OsStr]) -> OsString {
 
 /// What conda calls the environment (`CONDA_DEFAULT_ENV`): `base`, the directory's name under any `envs`, or the
 /// whole path.
-fn default_name(prefix: &Path, root_prefix: &Path) -> OsString {
+pub fn default_name(prefix: &Path, root_prefix: &Path) -> OsString {
     if same(prefix.as_os_str(), root_prefix.as_os_str()) {
         return "base".into();
     }

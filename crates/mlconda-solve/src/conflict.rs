@@ -218,14 +218,15 @@ impl<'g, I: Interner<SolvableId = SolvableId>> Walk<'g, I> {
         possible.into_iter().chain(others).collect()
     }
 
-    /// A requirement, with the records that would satisfy it. `None` if there are too many reasons already.
+    /// A requirement, with the records that would satisfy it. `None` if there are too many reasons to show already; what it
+    /// demands of the system is collected all the same.
     fn requirement(&mut self, set: VersionSetId, targets: &[usize], depth: usize) -> Option<TreeNode> {
-        self.left = self.left.checked_sub(1)?;
+        let is_shown = self.take_room();
         let spec = self.spec(set);
         if is_missing(self.nodes, targets) {
             self.demand(set);
             let lacks = if spec.starts_with("__") { "which the system does not have" } else { "which nothing matches" };
-            return Some(TreeNode { text: format!("`{spec}`, {lacks}"), children: Vec::new() });
+            return is_shown.then(|| TreeNode { text: format!("`{spec}`, {lacks}"), children: Vec::new() });
         }
         let possible: Vec<usize> = targets.iter().copied().filter(|target| self.is_possible[*target]).collect();
         let (targets, says) = match (possible.as_slice(), depth) {
@@ -235,22 +236,39 @@ impl<'g, I: Interner<SolvableId = SolvableId>> Walk<'g, I> {
             (possible, _) => (possible, ", which is possible"),
         };
         let children: Vec<TreeNode> = targets.iter().filter_map(|target| self.candidate(*target, depth + 1)).collect();
-        let end = if children.is_empty() { " (see above)" } else { ":" };
-        Some(TreeNode { text: format!("`{spec}`{says}{end}"), children })
+        let has_room = self.left > 0;
+        let is_told = |target: &usize| match self.nodes[*target].kind {
+            ConflictNode::Solvable(id) => self.told.contains(&id),
+            _ => false,
+        };
+        let end = match children.is_empty() {
+            false => ":",
+            true if has_room && targets.iter().all(is_told) => " (see above)",
+            // It is cut off here.
+            true => " (and more)",
+        };
+        is_shown.then(|| TreeNode { text: format!("`{spec}`{says}{end}"), children })
     }
 
-    /// A record, and what stands in its way. `None` if it was told of.
+    /// Takes the room of one reason, and says whether there was any.
+    fn take_room(&mut self) -> bool {
+        let has_room = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        has_room
+    }
+
+    /// A record, and what stands in its way. `None` if it was told of, or there are too many reasons to show already.
     fn candidate(&mut self, index: usize, depth: usize) -> Option<TreeNode> {
         let node = &self.nodes[index];
         let ConflictNode::Solvable(id) = node.kind else { return None };
         if depth > MAX_DEPTH || !self.told.insert(id) {
             return None;
         }
-        self.left = self.left.checked_sub(1)?;
+        let is_shown = self.take_room();
         let alike = (self.merged)(id);
         self.told.extend(&alike);
         let name = self.interner.display_merged_solvables(&alike).to_string();
-        let leaf = |text: String| Some(TreeNode { text, children: Vec::new() });
+        let leaf = |text: String| is_shown.then(|| TreeNode { text, children: Vec::new() });
         if let Some(reason) = node.excluded {
             return leaf(format!("{name} {}", self.interner.display_string(reason)));
         }
@@ -268,6 +286,6 @@ impl<'g, I: Interner<SolvableId = SolvableId>> Walk<'g, I> {
         }
         let children = requirements.into_iter().filter_map(|(set, targets)| self.requirement(set, targets, depth + 1));
         let children: Vec<TreeNode> = children.collect();
-        Some(TreeNode { text: format!("{name} needs"), children })
+        is_shown.then(|| TreeNode { text: format!("{name} needs"), children })
     }
 }

@@ -15,6 +15,9 @@ use serde::{
     de::{self as serde_de, DeserializeSeed, MapAccess, SeqAccess, Visitor},
 };
 
+/// The most values of a list: hashes have 64, features a few words. Each takes many times the room that it has in a file.
+const LONGEST: usize = 1 << 16;
+
 /// What closures take and give.
 pub mod de {
     pub use super::{Error, Map, Seq};
@@ -193,6 +196,9 @@ impl<'de, Value> Visitor<'de> for UntaggedEnumVisitor<'_, 'de, Value> {
         };
         let mut values = Vec::new();
         while let Some(value) = sequence.next_element()? {
+            if values.len() == LONGEST {
+                return Err(serde_de::Error::custom("the list is too long"));
+            }
             values.push(value);
         }
         visit(Seq { values: serde_json::Value::Array(values), lifetimes: PhantomData }).map_err(serde_de::Error::custom)
@@ -234,6 +240,7 @@ mod tests {
         assert_eq!(words(json!({"a": 1})), Ok(vec!["a".to_owned()]));
         assert_eq!(words(json!(7)), Err("invalid type: integer `7`, expected words".to_owned()));
         assert_eq!(words(json!([7])), Err("invalid type: integer `7`, expected a string".to_owned()));
+        assert_eq!(words(Value::Array(vec![json!("a"); LONGEST + 1])), Err("the list is too long".to_owned()));
         let no_text: UntaggedEnumVisitor<'_, '_, ()> = UntaggedEnumVisitor::new().expecting("numbers").seq(|_| Ok(()));
         let error: serde_json::Error = no_text.deserialize(json!("a")).unwrap_err();
         assert_eq!(error.to_string(), "invalid type: string \"a\", expected numbers");

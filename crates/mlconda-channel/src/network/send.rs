@@ -22,8 +22,7 @@ use url::Url;
 
 use super::{BodyKind, Client, NetworkError, Transfer, waits::WaitGuard};
 
-/// A request.
-#[derive(Debug)]
+/// A request. It holds secrets, and so has no form to be printed in.
 pub struct Outgoing<'a> {
     /// The method.
     pub method: Method,
@@ -40,7 +39,6 @@ pub struct Outgoing<'a> {
 }
 
 /// The body of a request.
-#[derive(Debug)]
 pub enum Body {
     /// None.
     Empty,

@@ -6,6 +6,9 @@ use std::io::Write as _;
 /// How deeply values may be nested. Records need six levels; the limit protects the stack.
 const MAX_DEPTH: usize = 64;
 
+/// The longest JSON that is made of a value, but for one more text, in bytes: twice what a shard may have.
+const MAX_TEXT: usize = 256 << 20;
+
 /// Why bytes are not MessagePack as sharded repodata has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum MsgpackError {
@@ -21,6 +24,9 @@ pub(super) enum MsgpackError {
     /// Another value than the one that has to be here.
     #[error("there is no {0} where one has to be")]
     Expected(&'static str),
+    /// More JSON than any shard is.
+    #[error("it is too long")]
+    Long,
     /// A text that is no UTF-8.
     #[error("a text in it is not UTF-8")]
     NotUtf8,
@@ -167,6 +173,9 @@ impl<'b> Reader<'b> {
     fn json_below(&mut self, depth: usize, text: &mut Vec<u8>) -> Result<(), MsgpackError> {
         if depth > MAX_DEPTH {
             return Err(MsgpackError::Deep);
+        }
+        if text.len() > MAX_TEXT {
+            return Err(MsgpackError::Long);
         }
         match self.token()? {
             Token::Nil | Token::Extension => text.extend_from_slice(b"null"),

@@ -32,19 +32,20 @@ use crate::{
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let start = Instant::now();
+    // Before anything is solved or fetched.
+    let target = (!args.dry_run).then(|| places::Target::new(&args, context)).transpose()?;
     let host = Host::detect(Path::new("/"));
     let locks = locks::read_all(&args, &host, context)?;
     let prefix = prefix(&args, &locks)?;
     let registries = context.settings.registries(&args.plain_http)?;
-    if args.dry_run {
+    let Some(target) = target else {
         for (_, lock) in &locks {
             let (grouping, before) = places::earlier(&args, &platform(lock)?, &registries, context)?;
             let layers = plan_layers(lock, usize::from(args.content.layers), &grouping);
             summary::tell_plan(lock, &layers, &before, &args, context)?;
         }
         return Ok(ExitCode::SUCCESS);
-    }
-    let target = places::Target::new(&args, context)?;
+    };
     let mut making = Vec::new();
     for (_, lock) in &locks {
         let platform = platform(lock)?;

@@ -55,8 +55,9 @@ fn read_sections(file: &mut fs_err::File, head: &[u8; 64]) -> io::Result<Option<
         true => (number(head, 40, 8), number(head, 58, 2), number(head, 60, 2), number(head, 62, 2)),
         false => (number(head, 32, 4), number(head, 46, 2), number(head, 48, 2), number(head, 50, 2)),
     };
-    let smallest = if is_wide { 64 } else { 40 };
-    if table == 0 || size < smallest {
+    let usual = if is_wide { 64 } else { 40 };
+    // A table of larger entries would be read whole.
+    if table == 0 || size != usual {
         return Ok(None);
     }
     let bytes = read(file, table, size * count)?;

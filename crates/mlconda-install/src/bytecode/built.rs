@@ -177,7 +177,11 @@ fn write(
     if prefix.lookup(&target)?.is_some() {
         return Ok(None);
     }
-    prefix.make_directories(&directory, 0o777)?;
+    if !prefix.has_directory(&directory)? {
+        prefix.make_directory(&directory, 0o755)?;
+        // Whatever the umask is.
+        prefix.set_directory_mode(&directory, 0o755)?;
+    }
     prefix.put(&target, code, time)?;
     let recorded = beside(&module.name).join(file);
     Ok(Some(PathsEntry { path_type: PathType::PycFile, ..wheel::written(recorded, code) }))

@@ -7,7 +7,7 @@
 use base64::{Engine, prelude::BASE64_STANDARD};
 use mlconda_channel::network::{
     BodyKind, Transfer, check_scheme,
-    send::{Body, Method, Outgoing},
+    send::{Body, Method, Outgoing, pieces},
 };
 use reqwest::{
     StatusCode,
@@ -117,7 +117,12 @@ impl Repository {
             query.append_pair("client_id", "mlconda").append_pair("grant_type", "refresh_token");
             query.append_pair("scope", &self.scopes().join(" ")).append_pair("refresh_token", token);
             let headers = [(CONTENT_TYPE, "application/x-www-form-urlencoded")];
-            self.ask_service(Method::POST, &url, &headers, None, Body::Bytes(query.finish().into_bytes())).await
+            // A body in pieces cannot be sent again: a redirect does not take the token to another host.
+            let form = query.finish().into_bytes();
+            let (sender, body) = pieces(form.len() as u64);
+            sender.send(form).await;
+            drop(sender);
+            self.ask_service(Method::POST, &url, &headers, None, body).await
         } else {
             for scope in self.scopes() {
                 query.append_pair("scope", &scope);

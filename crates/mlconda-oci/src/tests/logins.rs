@@ -72,6 +72,28 @@ fn a_token_that_expires_in_between_is_renewed() {
     assert!(world.server.manifest("me/app", "3").is_some());
 }
 
+/// Another host that wants a login does not say where the registry's goes.
+#[test]
+fn a_host_behind_a_redirect_gets_no_login_for_its_own_token_service() {
+    let world = World::with_logins(basic(), &stored("s3cret"));
+    let token =
+        ServerOptions { access: Access::Token("me".to_owned(), "s3cret".to_owned()), ..ServerOptions::default() };
+    let elsewhere = Registry::start(token).unwrap();
+    let bytes = layer(1, 10);
+    world.server.put_image(("lib/base", "1"), "amd64", &[&bytes], &json!({}));
+    let base = world.base("lib/base:1").unwrap();
+    let digest = elsewhere.put_blob("other", &bytes);
+    world.server.fail(
+        "GET",
+        "/blobs/",
+        Failure::Redirect(format!("http://{}/v2/other/blobs/{digest}", elsewhere.host())),
+        1,
+    );
+    block_on(base.layers[0].bytes(100)).unwrap_err();
+    assert!(elsewhere.requests().iter().all(|request| !request.headers.contains_key("authorization")));
+    assert_eq!(elsewhere.requests().len(), 1, "its token service was asked");
+}
+
 #[test]
 fn a_login_does_not_follow_a_redirect_to_another_host() {
     let world = World::with_logins(basic(), &stored("s3cret"));

@@ -118,8 +118,11 @@ pub(super) fn deliver(
     match place {
         Place::Registry => {
             // Whose layers the image keeps, may be in another repository of the registry.
-            let like = args.content.like.as_deref().and_then(|like| like.trim_start_matches("docker://").parse().ok());
-            let like: Vec<Reference> = like.into_iter().collect();
+            let parse = |like| oci::Base::parse(like, &context.settings.directory);
+            let like = match args.content.like.as_deref().map(parse).transpose()? {
+                Some(oci::Base::Registry(reference)) => vec![reference],
+                _ => Vec::new(),
+            };
             let display = Display::new(&context.ui);
             let pushed = context.block_on_or_signal(registries.push(images, name, &like, &display))??;
             drop(display);
