@@ -184,6 +184,10 @@ impl People<'_> {
                 self.start(0, Some(bytes));
                 self.message(&format!("of {}", count(blobs, "blob")));
             }
+            Event::ImageStarted { layers, bytes } => {
+                self.start(0, Some(bytes));
+                self.message(&format!("of {}", count(layers, "layer")));
+            }
             Event::Downloaded { bytes }
             | Event::Local { bytes }
             | Event::Verified { bytes }
@@ -306,6 +310,7 @@ impl<'a> Program<'a> {
             Event::LinkScript { package } => json!({"event": "script", "package": package}),
             Event::VerifyStarted { files, bytes } => json!({"event": "verify-started", "files": files, "bytes": bytes}),
             Event::PushStarted { blobs, bytes } => json!({"event": "push-started", "blobs": blobs, "bytes": bytes}),
+            Event::ImageStarted { layers, bytes } => json!({"event": "image-started", "layers": layers, "bytes": bytes}),
             Event::Warning(text) => return self.ui.warn(&text),
             _ => return,
         };

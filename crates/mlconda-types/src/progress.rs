@@ -137,6 +137,13 @@ pub enum Event {
         /// The size of its files in bytes.
         bytes: u64,
     },
+    /// The layers of an image are read. What comes of them is told by [`Event::Downloaded`].
+    ImageStarted {
+        /// How many.
+        layers: usize,
+        /// Their size in bytes.
+        bytes: u64,
+    },
     /// The comparison of a prefix with its records begins.
     VerifyStarted {
         /// The number of files to read.

@@ -14,6 +14,7 @@ use mlconda::{
 use crate::{
     context::Context,
     error::CliError,
+    image_name,
     lock_or_prefix::{LockOrPrefix, LockOrPrefixArgs},
     progress::Display,
     text::count,
@@ -81,8 +82,14 @@ impl From<Format> for sbom::Format {
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
-    if let Some(image) = args.place.as_deref().and_then(|place| image_named(place, context)) {
-        return attached(&image?, &args, context);
+    if let Some(place) = &args.place
+        && let Some(image) = image_name::image_named(place, context)?
+    {
+        let written = attached(place, &image, &args, context);
+        if written.is_err() {
+            image_name::tell_if_unclear(place, context);
+        }
+        return written;
     }
     let view = LockOrPrefix::read(args.place.as_deref(), &args.view, Wanted::Licences, context)?;
     let format = args.format.into();
@@ -97,18 +104,6 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let packages = count(view.lock.packages.len() + view.lock.pip.len(), "package");
     context.ui.say(&format!("`{}` lists {packages}.", output.display()));
     Ok(ExitCode::SUCCESS)
-}
-
-/// The image that was typed: a text with a transport (`oci:`), or a reference that is not the name of a file.
-fn image_named(place: &Path, context: &Context) -> Option<Result<oci::Base, CliError>> {
-    let text = place.to_str()?;
-    let says = ["docker://", "oci:", "docker-archive:"].iter().any(|scheme| text.starts_with(scheme));
-    let is_name = || {
-        let reference = text.parse::<oci::Reference>().is_ok();
-        let is_file = [".lock", ".yml", ".yaml", ".txt"].iter().any(|end| text.ends_with(end));
-        reference && !is_file && text.contains([':', '/']) && !context.settings.absolute(place).exists()
-    };
-    (says || is_name()).then(|| Ok(oci::Base::parse(text, &context.settings.directory)?))
 }
 
 /// Writes the SBOM that is attached to an image.
