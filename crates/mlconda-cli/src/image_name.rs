@@ -4,12 +4,7 @@ use std::path::Path;
 
 use mlconda::{Subdir, oci};
 
-use crate::{
-    context::Context,
-    error::CliError,
-    lock_or_prefix::LockOrPrefixArgs,
-    text::list,
-};
+use crate::{context::Context, error::CliError, lock_or_prefix::LockOrPrefixArgs, text::list};
 
 /// How the names of files begin that say themselves what they are: not those of images.
 const FILES: [&str; 7] = [".lock", ".yml", ".yaml", ".txt", ".json", ".toml", ".tar"];
@@ -85,7 +80,7 @@ fn not_there(place: &Path, path: &Path) -> CliError {
     let entries = path.parent().and_then(|parent| fs_err::read_dir(parent).ok()).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.path()).filter(|other| other.extension() == Some(kind));
     let mut names: Vec<String> =
-        names.filter_map(|other| Some(format!("`{}`", other.file_name()?.to_string_lossy()))).collect();
+        names.filter_map(|other| Some(other.file_name()?.to_string_lossy().into_owned())).collect();
     mlconda::sorting::sort(&mut names);
     let hint = match names.as_slice() {
         [] => "make a lock with `mlconda lock environment.yml`".to_owned(),

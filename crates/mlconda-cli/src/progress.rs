@@ -310,7 +310,9 @@ impl<'a> Program<'a> {
             Event::LinkScript { package } => json!({"event": "script", "package": package}),
             Event::VerifyStarted { files, bytes } => json!({"event": "verify-started", "files": files, "bytes": bytes}),
             Event::PushStarted { blobs, bytes } => json!({"event": "push-started", "blobs": blobs, "bytes": bytes}),
-            Event::ImageStarted { layers, bytes } => json!({"event": "image-started", "layers": layers, "bytes": bytes}),
+            Event::ImageStarted { layers, bytes } => {
+                json!({"event": "image-started", "layers": layers, "bytes": bytes})
+            }
             Event::Warning(text) => return self.ui.warn(&text),
             _ => return,
         };

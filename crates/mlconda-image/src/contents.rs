@@ -232,12 +232,13 @@ fn layers_of(image: &BaseImage) -> Vec<ContentLayer> {
         let words = history.as_ref().map_or("", |history| history[number].as_str());
         // Archives have no annotations; the history tells the same.
         let (name, packages) = match (annotations.get(LAYER), words.strip_prefix("mlconda image: ")) {
-            (Some(key), _) => (Some(key.as_str()), annotations.get(PACKAGES).map_or("", String::as_str).replace('\n', ", ")),
+            (Some(key), _) => {
+                (Some(key.as_str()), annotations.get(PACKAGES).map_or("", String::as_str).replace('\n', ", "))
+            }
             (None, Some(packages)) if packages.contains(' ') => (Some("packages"), packages.to_owned()),
             (None, name) => (name, String::new()),
         };
-        let packages: Vec<String> =
-            packages.split(", ").filter(|line| !line.is_empty()).map(str::to_owned).collect();
+        let packages: Vec<String> = packages.split(", ").filter(|line| !line.is_empty()).map(str::to_owned).collect();
         let origin = match name {
             None => Origin::Other,
             Some(_) if !packages.is_empty() => Origin::Packages,

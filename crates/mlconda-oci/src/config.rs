@@ -98,7 +98,11 @@ impl Config {
     pub fn commands(&self) -> Vec<String> {
         let Some(Value::Array(history)) = self.0.get("history") else { return Vec::new() };
         let has_layer = |entry: &&Value| !entry["empty_layer"].as_bool().unwrap_or(false);
-        history.iter().filter(has_layer).map(|entry| entry["created_by"].as_str().unwrap_or_default().to_owned()).collect()
+        history
+            .iter()
+            .filter(has_layer)
+            .map(|entry| entry["created_by"].as_str().unwrap_or_default().to_owned())
+            .collect()
     }
 
     /// When the image was made (RFC 3339).

@@ -23,7 +23,7 @@ use crate::{
 /// are those of the archives to download, and there are no kinds of files. Of an image, they are those of the files that a
 /// container sees, and there is a table of its layers; the layers are read, and nothing is unpacked.
 ///
-/// With two images, it also tells which layers of the second one who has the first one must pull.
+/// With two images, it also tells which layers a pull of the second one fetches where the first one is present.
 ///
 /// --html draws it as a page of one file, in which a click leads from a package to its directories and files. It needs no
 /// network. With two places, it shows both, side by side.
@@ -72,8 +72,8 @@ An image has besides:
   outside    a list of objects: name, bytes, files; where the bytes are that no package has
   layers     a list of objects, the lowest first: digest, bytes (what is pulled), unpacked, origin
              (base, packages, environment, mlconda, application, other), name, packages
-  fetched    of the second image: layers, bytes, packages; what who has the first one must pull,
-             and each layer has `fetched`";
+  fetched    of the second image: layers, bytes, packages of what a pull of it fetches where the
+             first one is present; each of its layers has `fetched` too";
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let places: Vec<Option<&PathBuf>> = match args.places.is_empty() {

@@ -46,7 +46,9 @@ pub(super) fn contents(tree: &Tree<'_>, layers: Vec<ContentLayer>) -> Result<Con
         let relative = match inside.map(|number| prefixes[number].len()) {
             Some(length) if length > 0 => &path[length + 1..],
             Some(_) => path,
-            None => ["usr\0local\0", "usr\0"].iter().find_map(|above| path.strip_prefix(above.as_bytes())).unwrap_or(path),
+            None => {
+                ["usr\0local\0", "usr\0"].iter().find_map(|above| path.strip_prefix(above.as_bytes())).unwrap_or(path)
+            }
         };
         let relative = as_path(relative);
         let owner = inside.and_then(|number| Some(environments[number].first + owners[number].find(&relative)?));
@@ -88,7 +90,9 @@ fn records(tree: &Tree<'_>, prefix: &[u8]) -> Result<Vec<PrefixRecord>, ImageErr
             match parse_record(text) {
                 Ok(record) => records.push(record),
                 Err(_) if kind == "json" && is_foreign(text) => {}
-                Err(error) => return Err(invalid(&format!("the record `/{}` in the image", shown(path)), error.to_string())),
+                Err(error) => {
+                    return Err(invalid(&format!("the record `/{}` in the image", shown(path)), error.to_string()));
+                }
             }
         }
     }

@@ -112,7 +112,10 @@ fn later_layers_win_and_whiteouts_remove_what_is_below() {
         found,
         ["etc/passwd:10:1", "opt/x/bin/tool:2:1", "opt/x/lib/one:1:0", "srv/data:10:1", "var/cache/c:1:1"]
     );
-    assert_eq!(files(&[below, tar(&[(FILE, ".wh.opt", ""), (FILE, ".wh.var", ""), (FILE, ".wh.srv", "")])]), ["etc/passwd:4:0"]);
+    assert_eq!(
+        files(&[below, tar(&[(FILE, ".wh.opt", ""), (FILE, ".wh.var", ""), (FILE, ".wh.srv", "")])]),
+        ["etc/passwd:4:0"]
+    );
 }
 
 #[test]
@@ -197,7 +200,10 @@ fn hostile_layers_are_refused() {
         "it has `a/x`, where links lead in a circle"
     );
     assert_eq!(reason(&[(FILE, "a", ""), (FILE, "a/x", "")]), "it has `a/x`, and `a` is no directory");
-    assert_eq!(reason(&[(HARD, "a", "etc/shadow")]), "it has `a` as a link to the file `etc/shadow`, which is not there");
+    assert_eq!(
+        reason(&[(HARD, "a", "etc/shadow")]),
+        "it has `a` as a link to the file `etc/shadow`, which is not there"
+    );
     let long = "x/".repeat(2100);
     assert_eq!(reason(&[(FILE, &long, "")]), "a path in it has 4200 bytes, and 4096 is the limit");
     let whole = tar(&[(FILE, "a", "content")]);

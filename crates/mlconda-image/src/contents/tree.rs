@@ -67,7 +67,17 @@ pub(super) struct Tree<'a> {
 
 impl<'a> Tree<'a> {
     pub(super) fn new(limits: &'a Limits) -> Self {
-        Self { limits, nodes: BTreeMap::new(), files: Vec::new(), unpacked: 0, records: 0, entries: 0, paths: 0, steps: 0, parent: None }
+        Self {
+            limits,
+            nodes: BTreeMap::new(),
+            files: Vec::new(),
+            unpacked: 0,
+            records: 0,
+            entries: 0,
+            paths: 0,
+            steps: 0,
+            parent: None,
+        }
     }
 
     /// Puts an entry of a layer. Gives the number of the file, if it is a new one. The path is as in the tar.

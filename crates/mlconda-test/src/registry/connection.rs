@@ -140,6 +140,7 @@ fn send(mut answer: Answer, failure: Option<Failure>, is_head: bool, mut connect
             answer.headers.retain(|(name, _)| *name != "Content-Type");
             answer.headers.push(("Content-Type", kind.to_owned()));
         }
+        Some(Failure::Header(name, value)) => answer.headers.push((name, value)),
         Some(Failure::Endless) => goes_on = false,
         _ => {}
     }

@@ -39,7 +39,7 @@ pub(super) struct Layered {
     pub(super) layer_of: Vec<usize>,
     /// The prefixes, and the index of the first package of each.
     prefixes: Vec<(PathBuf, usize)>,
-    /// For each layer whether it is pulled by who has another image, and the name of that.
+    /// For each layer whether a pull fetches it where another image is present, and the name of that.
     fetched: Option<(String, Vec<bool>)>,
 }
 
@@ -83,8 +83,7 @@ pub(super) fn read(place: &Path, image: &oci::Base, args: &Args, context: &Conte
     }
     let (digest, contents) = read?;
     let Contents { layers, environments, sizes, layer_of } = contents;
-    let prefixes: Vec<(PathBuf, usize)> =
-        environments.iter().map(|each| (each.prefix.clone(), each.first)).collect();
+    let prefixes: Vec<(PathBuf, usize)> = environments.iter().map(|each| (each.prefix.clone(), each.first)).collect();
     let mut picture = Picture {
         name: path_text(place),
         subject: Subject::Installed,
@@ -114,7 +113,7 @@ fn graph(environment: &ImageEnvironment, subdir: Subdir) -> Result<Graph, CliErr
     Ok(Graph::new(&lock).with_sizes(records))
 }
 
-/// Notes which layers of the second image are pulled by who has the first one.
+/// Notes which layers of the second image a pull fetches where the first one is present.
 pub(super) fn compare(one: &Picture, other: &mut Picture) {
     let (Some(have), Some(image)) = (&one.image, &mut other.image) else { return };
     let is_new = |layer: &ContentLayer| !have.layers.iter().any(|each| each.digest == layer.digest);
@@ -122,29 +121,29 @@ pub(super) fn compare(one: &Picture, other: &mut Picture) {
 }
 
 impl Layered {
-    /// What is pulled by who has nothing, in bytes.
+    /// What a pull fetches where nothing is present, in bytes.
     pub(super) fn size(&self) -> u64 {
         self.layers.iter().map(|layer| layer.size).sum()
     }
 
-    /// Whether a layer is pulled by who has the other image; `None` if there is no other one.
+    /// Whether a pull fetches a layer where the other image is present; `None` if there is no other one.
     pub(super) fn is_fetched(&self, layer: usize) -> Option<bool> {
         self.fetched.as_ref().map(|(_, fetched)| fetched[layer])
     }
 
-    /// The layers that are pulled by who has the other image, and that one's name.
+    /// The layers that a pull fetches where the other image is present, and the name of that.
     fn pull(&self) -> Option<(&str, Vec<&ContentLayer>)> {
         let (other, fetched) = self.fetched.as_ref()?;
         let layers = self.layers.iter().zip(fetched).filter(|(_, is_fetched)| **is_fetched).map(|(layer, _)| layer);
         Some((other, layers.collect()))
     }
 
-    /// What is pulled by who has the other image, as prose.
+    /// What a pull fetches where the other image is present, as prose.
     pub(super) fn pull_in_words(&self, name: &str) -> Option<String> {
         let (other, layers) = self.pull()?;
         let size: u64 = layers.iter().map(|layer| layer.size).sum();
         if layers.is_empty() {
-            return Some(format!("Who has `{other}` pulls no layer of `{name}`."));
+            return Some(format!("A pull of `{name}` where `{other}` is already present fetches no layer."));
         }
         let packages: Vec<String> = layers.iter().flat_map(|layer| &layer.packages).map(|line| short(line)).collect();
         let with = match packages.as_slice() {
@@ -152,7 +151,7 @@ impl Layered {
             packages => format!(", with {}", some(packages, 8)),
         };
         Some(format!(
-            "Who has `{other}` pulls {} of {} of `{name}`, {} of {}{with}.",
+            "A pull of `{name}` where `{other}` is already present fetches {} of {}, {} of {}{with}.",
             layers.len(),
             count(self.layers.len(), "layer"),
             bytes(size),
