@@ -210,15 +210,20 @@ impl Picture {
         let mut totals: BTreeMap<Outside, Total> = BTreeMap::new();
         for (number, file) in self.sizes.files.iter().enumerate().filter(|(_, file)| file.package.is_none()) {
             let origin = self.image.as_ref().map(|image| image.layers[image.layer_of[number]].origin);
-            let place = match origin {
-                Some(Origin::Base) => Outside::Base,
-                Some(Origin::Application) => Outside::Copied,
-                Some(Origin::Program) => Outside::Program,
-                _ => Outside::Untracked,
-            };
+            let place = origin.map_or(Outside::Untracked, outside);
             totals.entry(place).or_default().add(file);
         }
         totals.into_iter().collect()
+    }
+}
+
+/// What it is that a layer has besides packages.
+pub(super) fn outside(origin: Origin) -> Outside {
+    match origin {
+        Origin::Base => Outside::Base,
+        Origin::Application => Outside::Copied,
+        Origin::Program => Outside::Program,
+        Origin::Packages | Origin::Environment | Origin::Other => Outside::Untracked,
     }
 }
 

@@ -45,7 +45,8 @@ fn data(picture: &Picture) -> Value {
     let layer = |image: &Layered, number: usize| {
         let layer = &image.layers[number];
         let title = format!("{}. {}", number + 1, image::title(layer));
-        json!({"title": title, "fetched": image.is_fetched(number), "size": layer.size})
+        let outside = image::outside(layer.origin).words();
+        json!({"title": title, "fetched": image.is_fetched(number), "size": layer.size, "outside": outside})
     };
     let layers = picture.image.iter().flat_map(|image| (0..image.layers.len()).map(|number| layer(image, number)));
     let layers: Vec<Value> = layers.collect();
