@@ -9,7 +9,6 @@
 
 mod application;
 mod config;
-mod elf;
 mod error;
 mod grouping;
 mod gzip;
