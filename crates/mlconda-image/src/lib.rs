@@ -10,7 +10,6 @@
 mod application;
 mod config;
 mod contents;
-mod elf;
 mod error;
 mod grouping;
 mod gzip;
@@ -27,7 +26,7 @@ pub use self::{
     contents::{ContentLayer, Contents, ImageEnvironment, Limits, Origin},
     error::{ImageError, Script},
     grouping::{Grouping, Key, Sized},
-    image::{Base, LayerReport, Made, PlannedLayer, Recipe, grouping_of, make, plan_layers},
+    image::{Base, LATEST, LayerReport, Made, PlannedLayer, Recipe, grouping_of, make, plan_layers},
     layer::Compression,
     programs::check_program,
     workspace::Workspace,

@@ -12,6 +12,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use crate::{acceptor::Acceptor, sha256_hex};
@@ -70,6 +71,10 @@ pub enum Failure {
     Silent,
     /// The answer has this header too.
     Header(&'static str, String),
+    /// Answers after this time.
+    Late(Duration),
+    /// `Location` leads to this host, which needs no login.
+    Elsewhere(String),
     /// Redirects to this URL.
     Redirect(String),
     /// After this request, the tag `latest` of the repository is this manifest.
