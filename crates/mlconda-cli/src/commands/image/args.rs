@@ -163,7 +163,7 @@ pub(crate) struct Content {
     #[arg(long, value_name = "HOW", default_value = "gzip", hide_short_help = true)]
     compression: How,
     /// The time of the image, in seconds since 1970 [default: $SOURCE_DATE_EPOCH, else that of the newest package]
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i64).range(0..=LATEST), hide_short_help = true)]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i64).range(0..=LATEST), allow_negative_numbers = true, hide_short_help = true)]
     created: Option<i64>,
     /// Attach an SBOM to the image: CycloneDX 1.6 or SPDX 2.3
     #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "cyclonedx")]
