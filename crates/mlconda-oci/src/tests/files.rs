@@ -27,8 +27,7 @@ fn a_layout_is_written_and_gets_further_images() {
     assert_eq!(names(&world.directory.path().join("a")), ["layout"]);
     assert_eq!(read(None).unwrap().digest, Some(one.root().digest));
     let base = Base::parse("oci:layout:1", &world.directory.path().join("a")).unwrap();
-    let found = block_on(crate::attached(&base, &world.registries, &platform("linux-64"), &())).unwrap();
-    assert_eq!(block_on(found[0].blob.bytes(1000)).unwrap(), b"{\"bill\": true}");
+    assert_eq!(world.bill(&base).unwrap().bytes.unwrap(), b"{\"bill\": true}");
 
     write(&two, "2").unwrap();
     assert_eq!(read(Some("1")).unwrap().digest, Some(one.root().digest));
