@@ -180,6 +180,10 @@ impl People<'_> {
                 self.message(&format!("0/{packages} packages"));
             }
             Event::VerifyStarted { files, bytes } => self.start_reading(files, bytes),
+            Event::BundleStarted { packages, bytes } => {
+                self.start(packages, Some(bytes));
+                self.message(&format!("of {}", count(packages, "archive")));
+            }
             Event::PushStarted { blobs, bytes } => {
                 self.start(0, Some(bytes));
                 self.message(&format!("of {}", count(blobs, "blob")));
@@ -292,6 +296,9 @@ impl<'a> Program<'a> {
             }
             Event::CacheNotWritten { reason } => json!({"event": "cache-not-written", "reason": reason}),
             Event::PackageInstalled { package } => json!({"event": "package-installed", "package": package}),
+            Event::BundleStarted { packages, bytes } => {
+                json!({"event": "bundle-started", "packages": packages, "bytes": bytes})
+            }
             Event::LayersStarted { layers, bytes } => {
                 json!({"event": "layers-started", "layers": layers, "bytes": bytes})
             }

@@ -2,7 +2,7 @@
 //! what it is told to, and never a network; it knows no conda package.
 //!
 //! Read in this order: this file (modes, times, locks, the exchange of two directories); [`files`], by which all files of others
-//! are read; [`process`], a program that runs; `linker` and `removal`, which link and remove many files; [`beneath`], by which a
+//! are read, and [`Slice`], a part of one; [`process`], a program that runs; `linker` and `removal`, which link and remove many files; [`beneath`], by which a
 //! prefix is changed that others may have written into.
 
 pub mod beneath;
@@ -10,6 +10,7 @@ pub mod files;
 mod linker;
 pub mod process;
 mod removal;
+mod slice;
 
 use std::{
     fs::File,
@@ -27,6 +28,7 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_OMIT}
 pub use self::{
     linker::{LinkMethod, Linker},
     removal::remove_tree,
+    slice::{Slice, SliceReader},
 };
 
 /// Sets a file's permissions, whatever the umask.

@@ -1,0 +1,130 @@
+//! Bundles that are not as they were written: each is refused, and nothing is half done.
+
+use insta::assert_snapshot;
+use mlconda_test::{context::TestContext, foreign_subdir, host_subdir, tree};
+
+use super::{bundle, install, path, served};
+use crate::{bundle::unpacked, packages::line};
+
+/// A world with a bundle of these packages, and without their server.
+fn bundled(packages: &[&str]) -> TestContext {
+    let (world, _server) = served(packages);
+    bundle(&world, &["env.lock", "-o", "env.bundle"]).success();
+    world
+}
+
+#[test]
+fn one_that_is_cut_short() {
+    let world = bundled(&["tzdata", "where-2.0"]);
+    let whole = fs_err::read(path(&world, "env.bundle")).unwrap();
+    fs_err::write(path(&world, "cut.bundle"), &whole[..whole.len() - 1]).unwrap();
+    let before = world.tree();
+    assert_snapshot!(install(&world, "cut.bundle", "prefix").failure(1), @"");
+    for length in [600, 1024, 2000, whole.len() / 2, whole.len() - 1024] {
+        fs_err::write(path(&world, "cut.bundle"), &whole[..length]).unwrap();
+        for arguments in [vec!["install", "cut.bundle", "-p", "prefix"], vec!["bundle", "--verify", "cut.bundle"]] {
+            let refused = world.mlconda(&arguments).failure(1);
+            assert!(
+                refused.stderr.contains("`[TEMP]/work/cut.bundle` is cut short")
+                    || refused.stderr.contains("is cut short: it has"),
+                "{length}: {refused}"
+            );
+        }
+    }
+    fs_err::write(path(&world, "cut.bundle"), &whole[..whole.len() - 1]).unwrap();
+    assert_eq!(tree::difference(&before, &world.tree()), "");
+}
+
+#[test]
+fn one_in_which_any_byte_is_another() {
+    let world = bundled(&["tzdata", "hollow"]);
+    let whole = fs_err::read(path(&world, "env.bundle")).unwrap();
+    world.mlconda(["bundle", "--verify", "env.bundle"]).success();
+    // Every block has its turn, with a byte that is somewhere else in each.
+    for (number, start) in (0..whole.len()).step_by(512).enumerate() {
+        let mut changed = whole.clone();
+        changed[start + number * 37 % 512] ^= 1;
+        fs_err::write(path(&world, "changed.bundle"), &changed).unwrap();
+        let refused = world.mlconda(["bundle", "--verify", "changed.bundle"]);
+        assert!(refused.code == 1, "block {number}: {refused}");
+    }
+    fs_err::write(path(&world, "changed.bundle"), [whole.as_slice(), b"more"].concat()).unwrap();
+    assert_snapshot!(world.mlconda(["bundle", "--verify", "changed.bundle"]).failure(1), @"");
+    assert_snapshot!(world.mlconda(["bundle", "--verify", "env.lock"]).failure(1), @"");
+}
+
+#[test]
+fn one_with_another_archive_or_lock() {
+    let world = bundled(&["tzdata", "where-2.0"]);
+    let whole = fs_err::read(path(&world, "env.bundle")).unwrap();
+    let find = |text: &[u8]| whole.windows(text.len()).rposition(|window| window == text).unwrap();
+    let change = |place: usize| {
+        let mut changed = whole.clone();
+        changed[place] ^= 1;
+        fs_err::write(path(&world, "changed.bundle"), changed).unwrap();
+    };
+    // The beginning of the content of an archive, which is a zip.
+    change(find(b"PK\x03\x04") + 40);
+    let before = world.tree();
+    let refused = install(&world, "changed.bundle", "prefix").failure(1);
+    assert_snapshot!(refused, @"");
+    assert_eq!(tree::difference(&before, &world.tree()), "");
+    change(find(b"@EXPLICIT") + 30);
+    assert_snapshot!(install(&world, "changed.bundle", "prefix").failure(1), @"");
+    change(whole.windows(9).position(|window| window == b"\"sha256\":").unwrap() + 12);
+    install(&world, "changed.bundle", "prefix").failure(1);
+}
+
+#[test]
+fn one_whose_lock_names_what_is_not_in_it() {
+    let world = bundled(&["tzdata", "where-2.0"]);
+    // Somebody puts it together again, with a list that is right, but without an archive.
+    let directory = unpacked(&world, "env.bundle");
+    let list = fs_err::read_to_string(directory.join("mlconda-bundle.json")).unwrap();
+    let lines: Vec<&str> = list.lines().filter(|line| !line.contains("/where-2.0")).collect();
+    let list = lines.join("\n") + "\n";
+    fs_err::write(directory.join("mlconda-bundle.json"), &list).unwrap();
+    let names =
+        list.lines().filter_map(|line| line.split("\"path\": \"").nth(1)).filter_map(|rest| rest.split('"').next());
+    let mut names: Vec<&str> = names.skip(1).collect();
+    names.insert(0, "mlconda-bundle.json");
+    let options =
+        ["--format=ustar", "--owner=0", "--group=0", "--numeric-owner", "-cf", "less.bundle", "-C", "unpacked"];
+    world.run("tar", &[&options[..], &names].concat()).success();
+    let before = world.tree();
+    assert_snapshot!(install(&world, "less.bundle", "prefix").failure(1), @"");
+    assert_eq!(tree::difference(&before, &world.tree()), "");
+}
+
+#[test]
+fn one_for_another_platform_or_of_a_newer_mlconda() {
+    let world = bundled(&["tzdata"]);
+    let lock = world.read("env.lock").replace(host_subdir(), foreign_subdir());
+    world.write("foreign.lock", &lock);
+    let package =
+        mlconda_test::package::PackageBuilder::new("plain", "1.0").noarch(mlconda_test::package::Noarch::Generic);
+    world.write("foreign.lock", &format!("# platform: {}\n@EXPLICIT\n{}", foreign_subdir(), line(&world, &package)));
+    bundle(&world, &["foreign.lock", "-o", "foreign.bundle"]).success();
+    assert_snapshot!(install(&world, "foreign.bundle", "prefix").failure(1), @"");
+    let mut newer = fs_err::read(path(&world, "env.bundle")).unwrap();
+    let place = newer.windows(12).position(|window| window == b"\"format\": 1,").unwrap() + 10;
+    newer[place] = b'2';
+    fs_err::write(path(&world, "newer.bundle"), newer).unwrap();
+    assert_snapshot!(install(&world, "newer.bundle", "prefix").failure(1), @"");
+}
+
+#[test]
+fn archives_that_are_not_what_the_lock_says_do_not_get_into_one() {
+    let (world, server) = served(&["tzdata", "where-2.0"]);
+    server.fail("where", mlconda_test::server::Fault::Corrupted);
+    let refused = bundle(&world, &["env.lock", "-o", "env.bundle"]).failure(1);
+    assert!(refused.stderr.contains("is not what the lock says: its sha256 is "), "{refused}");
+    assert!(!path(&world, "env.bundle").exists());
+    server.recover();
+    let local = line(&world, &mlconda_test::package::PackageBuilder::new("plain", "1.0"));
+    let wrong = format!("{}{}\n", &local[..local.len() - 65], "0".repeat(64));
+    crate::packages::lock(&world, &[&wrong]);
+    let refused = bundle(&world, &["env.lock", "-o", "local.bundle"]).failure(1);
+    assert!(refused.stderr.contains("is not what the lock says: its sha256 is "), "{refused}");
+    assert!(!path(&world, "local.bundle").exists() && !path(&world, "local.bundle.partial").exists());
+}
