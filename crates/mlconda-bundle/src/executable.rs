@@ -10,16 +10,13 @@ use std::{
     sync::Arc,
 };
 
-use mlconda_system::{Slice, files};
+use mlconda_system::{Slice, elf, files};
 use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest, digest::Digest as _, parse_digest_from_hex};
 
 use crate::{BundleError, format::BLOCK};
 
 /// How the block begins.
 const MARK: &str = "mlconda-executable 1\n";
-
-/// No program has more segments than this.
-const MOST_SEGMENTS: u64 = 1 << 10;
 
 /// What the block behind a program says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,42 +156,17 @@ impl Program {
     }
 }
 
-/// The size of the ELF program that a file begins with, by its headers: the end of its segments and of its table of
-/// sections, which linkers put last. `None` if it is none of 64 bits and little endian.
+/// The size of the program that a file begins with; `None` if it is none.
 fn program_size(file: &Arc<File>) -> io::Result<Option<u64>> {
-    let read = |place: u64, size: u64| {
+    elf::end(&mut |place, size| {
         let mut bytes = Vec::new();
         Slice::new(Arc::clone(file), place, size).reader().read_to_end(&mut bytes)?;
-        io::Result::Ok(bytes)
-    };
-    let head = read(0, 64)?;
-    if head.len() < 64 || !head.starts_with(b"\x7fELF\x02\x01") {
-        return Ok(None);
-    }
-    let (segments, sections) = (number(&head, 32, 8), number(&head, 40, 8));
-    let (segment, segment_count) = (number(&head, 54, 2), number(&head, 56, 2));
-    let table = number(&head, 58, 2) * number(&head, 60, 2);
-    if segment < 56 || segment_count > MOST_SEGMENTS {
-        return Ok(None);
-    }
-    let mut end = Some(segments.saturating_add(segment * segment_count)).max(sections.checked_add(table));
-    let all = read(segments, segment * segment_count)?;
-    for header in all.chunks_exact(usize::try_from(segment).unwrap_or(usize::MAX)) {
-        end = end.max(number(header, 8, 8).checked_add(number(header, 32, 8)));
-    }
-    Ok(end.filter(|end| *end < 1 << 40))
-}
-
-/// A number of `size` bytes, little endian.
-fn number(bytes: &[u8], at: usize, size: usize) -> u64 {
-    let bytes = bytes.get(at..at + size).unwrap_or_default();
-    bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+        Ok(bytes)
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
 
     #[test]
@@ -205,29 +177,5 @@ mod tests {
         for cut in 0..170 {
             assert_eq!(Executable::parse(&executable.render()[..cut]), None, "{cut}");
         }
-    }
-
-    #[test]
-    fn the_end_of_a_program_is_in_its_headers() {
-        let mut program = vec![0; 300];
-        program[..6].copy_from_slice(b"\x7fELF\x02\x01");
-        (program[32], program[54], program[56]) = (64, 56, 1);
-        // A segment of 20 bytes at 180, and three sections of 10 bytes at 270.
-        (program[64 + 8], program[64 + 32]) = (180, 20);
-        let file = |bytes: &[u8]| {
-            let mut file = tempfile::tempfile().unwrap();
-            file.write_all(bytes).unwrap();
-            Arc::new(file)
-        };
-        assert_eq!(program_size(&file(&program)).unwrap(), Some(200));
-        program[40..42].copy_from_slice(&270_u16.to_le_bytes());
-        (program[58], program[60]) = (10, 3);
-        assert_eq!(program_size(&file(&program)).unwrap(), Some(300));
-        for cut in 0..300 {
-            let _ = program_size(&file(&program[..cut])).unwrap();
-        }
-        program[40..48].copy_from_slice(&[255; 8]);
-        assert_eq!(program_size(&file(&program)).unwrap(), Some(200), "a table that no file can have is none");
-        assert_eq!(program_size(&file(b"#!/bin/sh\n")).unwrap(), None);
     }
 }

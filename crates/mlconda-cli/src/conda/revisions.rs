@@ -10,6 +10,7 @@ use mlconda::{
     export::{self, PastRevision},
     host::Host,
     install::Revision,
+    sorting::IntoTree,
 };
 use serde_json::{Value, json};
 
@@ -57,7 +58,7 @@ impl<'a> Package<'a> {
 fn sides(revision: &PastRevision) -> [BTreeMap<&str, Package<'_>>; 2] {
     ['+', '-'].map(|sign| {
         let packages = revision.changes.iter().filter_map(|line| Package::of(line.strip_prefix(sign)?));
-        packages.map(|package| (package.name, package)).collect()
+        packages.map(|package| (package.name, package)).into_tree()
     })
 }
 
@@ -159,7 +160,7 @@ pub(super) fn restore(number: &str, line: &Line, context: &Context) -> Result<Ex
     whole.options.extend(["--remove-old", "--no-pin"].map(|key| (key, String::new())));
     let mut lock = engine::solve::solve(&whole, Verb::Install, &goal, Some(&state), &channels, platform, context)?.lock;
     // A package that was removed with `--force` stays removed.
-    let names: BTreeSet<&str> = packages.iter().map(|package| package.name).collect();
+    let names: BTreeSet<&str> = packages.iter().map(|package| package.name).into_tree();
     lock.packages.retain(|package| names.contains(package.name.as_str()));
     lock.specs = asked.clone();
     let removed = now.into_iter().filter(|spec| !asked.contains(spec)).collect();
