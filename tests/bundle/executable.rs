@@ -24,8 +24,26 @@ fn it_installs_what_is_in_it() {
     run(&world, &["-p", "prefix"]).success();
     let ran = run(&world, &["mlconda", "run", "-p", "prefix", "where-am-i"]).success();
     assert!(ran.stdout.contains("prefix"), "{ran}");
-    assert_snapshot!(run(&world, &["--verify"]).success(), @"");
-    assert_snapshot!(run(&world, &["--help"]).success(), @"");
+    assert_snapshot!(run(&world, &["--verify"]).success(), @"
+    exit code 0
+    --- stdout
+    --- stderr
+    `env.run` is as it was written: 4 packages, [SIZE].
+    ");
+    assert_snapshot!(run(&world, &["--help"]).success(), @"
+    exit code 0
+    --- stdout
+    Installs the environment that is in this file. No network is used, and nothing else is needed.
+
+      ./env.run -p /opt/env           install it into this prefix
+      ./env.run                       install it as the environment of its name, under the root prefix
+      ./env.run --verify              compare this file with what was written, and install nothing
+      ./env.run --extract FILE        write the bundle without the program: a tar, and a channel when it is unpacked
+      ./env.run mlconda COMMAND …     the program: `./env.run mlconda run -p /opt/env python`
+
+    The other options are those of `mlconda install`: `./env.run mlconda install --help` lists them.
+    --- stderr
+    ");
     run(&world, &["--extract", "env.bundle"]).success();
     bundle(&world, &["--verify", "env.bundle", "env.run"]).success();
     let listed = world.run("tar", &["-tf", "env.bundle"]).success().stdout;
@@ -42,14 +60,17 @@ fn one_that_is_cut_short_or_changed_writes_nothing() {
     let world = executable(&["tzdata", "where-2.0"]);
     let whole = fs_err::read(path(&world, "env.run")).unwrap();
     let put = |bytes: &[u8]| {
-        fs_err::remove_file(path(&world, "env.run")).unwrap();
-        fs_err::write(path(&world, "env.run"), bytes).unwrap();
-        fs_err::set_permissions(path(&world, "env.run"), PermissionsExt::from_mode(0o755)).unwrap();
+        fs_err::write(path(&world, "new.run"), bytes).unwrap();
+        fs_err::set_permissions(path(&world, "new.run"), PermissionsExt::from_mode(0o755)).unwrap();
+        // By another process: what this one has open for writing, a child of another test may keep open, and nobody can
+        // run it.
+        world.run("cp", &["--remove-destination", "new.run", "env.run"]).success();
     };
     run(&world, &["--extract", "env.bundle"]).success();
     let tar = whole.len() - fs_err::read(path(&world, "env.bundle")).unwrap().len();
     put(&whole[..whole.len() - 700]);
-    assert_snapshot!(run(&world, &["-p", "prefix"]).failure(1), @"");
+    let refused = run(&world, &["-p", "prefix"]).failure(1);
+    assert!(refused.stderr.contains("env.run` is cut short: it has "), "{refused}");
     for length in [tar, tar + 100, tar + 600] {
         put(&whole[..length]);
         let refused = run(&world, &["-p", "prefix"]).failure(1);
@@ -74,11 +95,17 @@ fn it_is_for_one_platform_and_needs_a_program() {
     let script = world.write("script", "#!/bin/sh\n");
     assert!(script.is_file());
     let arguments = ["env.lock", "--self", "-o", "env.run", "--mlconda", "script"];
-    assert_snapshot!(bundle(&world, &arguments).failure(1), @"");
+    assert_snapshot!(bundle(&world, &arguments).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: `[TEMP]/work/script` is no program for [HOST]
+    hint: name a static mlconda for that platform with `--mlconda FILE`
+    ");
     let foreign = world.read("env.lock").replace(mlconda_test::host_subdir(), mlconda_test::foreign_subdir());
     world.write("foreign.lock", &foreign);
     let refused = bundle(&world, &["foreign.lock", "--self", "-o", "env.run"]).failure(1);
-    assert!(refused.stderr.contains("is no program for "), "{refused}");
+    assert!(refused.stderr.contains("`--self` makes programs for Linux, and the lock is for "), "{refused}");
     let refused = bundle(&world, &["foreign.lock", "env.lock", "--self", "-o", "env.run"]).failure(1);
     assert!(refused.stderr.contains("one executable cannot be for several platforms"), "{refused}");
 }

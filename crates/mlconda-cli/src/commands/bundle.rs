@@ -149,6 +149,10 @@ fn program(args: &Args, environments: &[Environment], context: &Context) -> Resu
             return Err(CliError::world(message, "make one of each lock, or a bundle without `--self`"));
         }
     };
+    if !platform.is_linux() && platform != Subdir::NoArch {
+        let message = format!("`--self` makes programs for Linux, and the lock is for {platform}");
+        return Err(CliError::world(message, "make a bundle without `--self`, and install it with `mlconda install`"));
+    }
     let file = args.mlconda.as_ref().map(|file| context.settings.absolute(file));
     let file = file.or_else(|| context.settings.program.clone());
     let file =
@@ -167,6 +171,8 @@ fn write(recipe: &Recipe, context: &Context) -> Result<Made, CliError> {
     let client = Client::new(&context.settings.network_options()?)?;
     let outcome = context.keep_or_signal(&recipe.stop, make(recipe, &client, &display));
     drop(display);
+    let has_begun =
+        matches!(outcome, Ok(Err(BundleError::Install(_) | BundleError::File(_))) | Err(CliError::Stopped(_)));
     let outcome = match outcome {
         Ok(Err(BundleError::Install(InstallError::Stopped))) => {
             Err(CliError::Stopped(signals::told().unwrap_or_default()))
@@ -175,7 +181,7 @@ fn write(recipe: &Recipe, context: &Context) -> Result<Made, CliError> {
         Err(error) => Err(error),
     };
     let partial = recipe.partial();
-    if outcome.is_ok() || !partial.is_file() {
+    if !has_begun || !partial.is_file() {
         return outcome;
     }
     let (kept, hint) = (format!("`{}` keeps what has arrived", partial.display()), "the same command goes on with it");
@@ -240,7 +246,7 @@ fn tell_made(made: &Made, recipe: &Recipe, start: Instant, args: &Args, context:
     let before = if kept > 0 { format!(" ({kept} of an earlier run)") } else { String::new() };
     let (packages, locks) = (count(packages, "package"), count(recipe.environments.len(), "lock"));
     context.ui.say(&format!(
-        "{packages}{before} of {locks} for {} are in `{}`: {}, in {:.1} s.",
+        "Put {packages}{before} of {locks} for {} into `{}`: {}, in {:.1} s.",
         mlconda_list(&platforms),
         shown.display(),
         bytes(size),

@@ -6,7 +6,10 @@ use mlconda::bundle::BundleError;
 pub(super) fn hint(error: &BundleError) -> Option<String> {
     let hint = match error {
         BundleError::File(error) => return super::io_hint(error),
-        BundleError::Install(error) => return super::install_hint(error),
+        BundleError::Install(error) => {
+            let hint = super::install_hint(error)?;
+            return Some(hint.strip_prefix("the prefix is unchanged; ").map_or(hint.clone(), str::to_owned));
+        }
         BundleError::Lock(error) => return super::lock_hint(error),
         BundleError::CutShort { .. } => "nothing was written. Copy the file again, or make it again from the lock",
         BundleError::Damaged { .. } | BundleError::NoArchive { .. } => {
