@@ -14,6 +14,7 @@ mod error;
 mod escape;
 mod global;
 mod hints;
+mod image_name;
 mod lock_diff;
 mod lock_or_prefix;
 mod lock_selection;

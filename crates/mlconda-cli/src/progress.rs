@@ -198,6 +198,10 @@ impl People<'_> {
                 self.start(packages, Some(bytes));
                 self.message(&format!("of {}", count(packages, "archive")));
             }
+            Event::ImageStarted { layers, bytes } => {
+                self.start(0, Some(bytes));
+                self.message(&format!("of {}", count(layers, "layer")));
+            }
             Event::VerifyStarted { files, bytes } => self.start_reading(files, bytes),
             Event::PushStarted { blobs, bytes } => self.start_blobs("Pushing", blobs, bytes),
             Event::ImageWriteStarted { blobs, bytes } => self.start_blobs("Writing", blobs, bytes),
@@ -338,6 +342,9 @@ impl<'a> Program<'a> {
                 json!({"event": "image-write-started", "blobs": blobs, "bytes": bytes})
             }
             Event::PushStarted { blobs, bytes } => json!({"event": "push-started", "blobs": blobs, "bytes": bytes}),
+            Event::ImageStarted { layers, bytes } => {
+                json!({"event": "image-started", "layers": layers, "bytes": bytes})
+            }
             Event::Warning(text) => return self.ui.warn(&text),
             _ => return,
         };
