@@ -12,6 +12,7 @@ mod error;
 mod escape;
 mod global;
 mod hints;
+mod image_name;
 mod lock_diff;
 mod lock_or_prefix;
 mod lock_selection;

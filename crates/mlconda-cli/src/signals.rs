@@ -213,9 +213,11 @@ fn begin(ui: Ui) -> std::io::Result<()> {
 /// Handles a signal. It does not wait for anything, so that the next signal can be handled.
 fn take(number: u8, ui: &Ui) {
     let (ui, mut state) = (ui.clone(), held(&STATE));
-    let temporary = state.temporary.clone();
-    // Directories that stay are in the system's temporary directory.
-    let tidy = move || temporary.iter().for_each(|directory| _ = fs_err::remove_dir_all(directory));
+    // What stays is in the system's temporary directory, or is removed by the next run.
+    let tidy = || {
+        let temporary = held(&STATE).temporary.clone();
+        temporary.iter().for_each(|directory| _ = fs_err::remove_dir_all(directory));
+    };
     if state.phase != Phase::Working {
         let is_left = matches!(state.phase, Phase::Undoing(Undo::Written, _));
         drop(state);

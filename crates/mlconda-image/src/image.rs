@@ -30,9 +30,9 @@ use crate::{
 const MOST_LAYERS: usize = 127;
 
 /// The annotation of a layer's descriptor with its key in the grouping.
-const LAYER: &str = "mlconda.layer";
+pub(crate) const LAYER: &str = "mlconda.layer";
 /// The annotation of a layer's descriptor with its packages, a line each: name, version, build.
-const PACKAGES: &str = "mlconda.packages";
+pub(crate) const PACKAGES: &str = "mlconda.packages";
 
 /// The image below.
 #[derive(Clone, Debug)]

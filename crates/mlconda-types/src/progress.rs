@@ -160,6 +160,13 @@ pub enum Event {
         /// The size of its files in bytes.
         bytes: u64,
     },
+    /// The layers of an image are read. What comes of them is told by [`Event::Downloaded`].
+    ImageStarted {
+        /// How many.
+        layers: usize,
+        /// Their size in bytes.
+        bytes: u64,
+    },
     /// An image is written into a file or a directory.
     ImageWriteStarted {
         /// The number of blobs: layers, configs, manifests.

@@ -21,19 +21,29 @@ struct Section {
     size: u64,
 }
 
+/// Reads so many bytes of a file at a position; fewer where it ends.
+type ReadAt<'a> = &'a mut dyn FnMut(u64, u64) -> io::Result<Vec<u8>>;
+
+/// The debug symbols of a file.
+pub(super) fn of_file(path: &Path) -> io::Result<u64> {
+    let mut file = files::open(path)?;
+    debug_symbols(&mut |offset, size| {
+        file.seek(SeekFrom::Start(offset))?;
+        let mut bytes = Vec::new();
+        (&mut file).take(size).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    })
+}
+
 /// The size in bytes of the sections that `strip --strip-unneeded` removes, about: `.debug_*`, `.symtab`, `.strtab`.
-/// What is no ELF file of this machine's byte order has none.
+/// What is no ELF file of this machine's byte order has none. `read` is given a position in the file and a number of bytes,
+/// and gives these bytes, or fewer where the file ends.
 ///
 /// # Errors
-/// If the file cannot be read, or its table of sections leads out of it.
-pub(super) fn debug_symbols(path: &Path) -> io::Result<u64> {
-    let mut file = files::open(path)?;
-    let mut head = [0; 64];
-    match file.read_exact(&mut head) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
-        read => read?,
-    }
-    let Some((sections, names)) = read_sections(&mut file, &head)? else { return Ok(0) };
+/// Those of `read`.
+pub fn debug_symbols(read: ReadAt<'_>) -> io::Result<u64> {
+    let Ok(head) = <[u8; 64]>::try_from(read(0, 64)?) else { return Ok(0) };
+    let Some((sections, names)) = read_sections(read, &head)? else { return Ok(0) };
     let is_debug = |section: &&Section| {
         let name = names.get(section.name..).unwrap_or_default();
         let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -44,7 +54,7 @@ pub(super) fn debug_symbols(path: &Path) -> io::Result<u64> {
 }
 
 /// The sections, and the text in which their names are. `None` if it is no ELF file, or has no sections.
-fn read_sections(file: &mut fs_err::File, head: &[u8; 64]) -> io::Result<Option<(Vec<Section>, Vec<u8>)>> {
+fn read_sections(read: ReadAt<'_>, head: &[u8; 64]) -> io::Result<Option<(Vec<Section>, Vec<u8>)>> {
     let is_little_endian = head[5] == 1;
     if !head.starts_with(b"\x7fELF") || !is_little_endian {
         return Ok(None);
@@ -60,7 +70,7 @@ fn read_sections(file: &mut fs_err::File, head: &[u8; 64]) -> io::Result<Option<
     if table == 0 || size != usual {
         return Ok(None);
     }
-    let bytes = read(file, table, size * count)?;
+    let bytes = read(table, size * count)?;
     let section = |entry: &[u8]| Section {
         name: usize::try_from(number(entry, 0, 4)).unwrap_or(usize::MAX),
         kind: number(entry, 4, 4),
@@ -71,17 +81,10 @@ fn read_sections(file: &mut fs_err::File, head: &[u8; 64]) -> io::Result<Option<
     let sections: Vec<Section> = bytes.chunks_exact(size).map(section).collect();
     let place = usize::try_from(names).ok().and_then(|names| sections.get(names));
     let names = match place {
-        Some(place) if place.size <= LARGEST_NAMES => read(file, place.offset, place.size)?,
+        Some(place) if place.size <= LARGEST_NAMES => read(place.offset, place.size)?,
         _ => Vec::new(),
     };
     Ok(Some((sections, names)))
-}
-
-fn read(file: &mut fs_err::File, offset: u64, size: u64) -> io::Result<Vec<u8>> {
-    file.seek(SeekFrom::Start(offset))?;
-    let mut bytes = Vec::new();
-    file.take(size).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// A little-endian number of so many bytes; the place is within the text.
