@@ -117,6 +117,12 @@ impl Waiting {
         Self::begin(ui, Undo::Written)
     }
 
+    /// The same for work that leaves what it has written.
+    pub(crate) fn begin_to_keep(ui: &Ui, stop: &Stop) -> std::io::Result<Self> {
+        held(&STATE).stop = Some(stop.clone());
+        Self::begin(ui, Undo::Nothing)
+    }
+
     /// Stops waiting. Gives the number of a signal that was not received yet.
     pub(crate) fn end(mut self) -> Option<u8> {
         // No other signal is passed on: that needs this lock.
