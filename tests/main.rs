@@ -8,6 +8,7 @@
 mod add;
 mod archives;
 mod bounds;
+mod bundle;
 mod cache;
 mod change;
 mod channels;

@@ -194,6 +194,10 @@ impl People<'_> {
                 self.start(packages, size);
                 self.message(&format!("0/{packages} packages"));
             }
+            Event::BundleStarted { packages, bytes } => {
+                self.start(packages, Some(bytes));
+                self.message(&format!("of {}", count(packages, "archive")));
+            }
             Event::ImageStarted { layers, bytes } => {
                 self.start(0, Some(bytes));
                 self.message(&format!("of {}", count(layers, "layer")));
@@ -315,6 +319,9 @@ impl<'a> Program<'a> {
             }
             Event::CacheNotWritten { reason } => json!({"event": "cache-not-written", "reason": reason}),
             Event::PackageInstalled { package } => json!({"event": "package-installed", "package": package}),
+            Event::BundleStarted { packages, bytes } => {
+                json!({"event": "bundle-started", "packages": packages, "bytes": bytes})
+            }
             Event::LayersStarted { layers, bytes } => {
                 json!({"event": "layers-started", "layers": layers, "bytes": bytes})
             }

@@ -29,6 +29,7 @@ mod metadata;
 mod options;
 mod package;
 mod package_paths;
+mod packed;
 mod pip;
 pub(crate) mod record;
 pub(crate) mod record_file;
@@ -61,8 +62,10 @@ pub use self::{
         temporary::{TemporaryDirectory, remove_abandoned},
     },
     error::InstallError,
+    fetch::{ArchiveSink, Hasher, Hashes, download_into},
     installation::install,
     options::{Bytecode, CacheCheck, Options, OutwardLinks, Revision, Scripts},
+    packed::PackedArchives,
     report::{MetadataOutcome, Report, UnmetVirtualPackage},
     sharing::Sharing,
     stage::Clash,

@@ -134,6 +134,13 @@ pub enum Event {
         /// The package's name.
         package: String,
     },
+    /// The archives of a bundle are brought together.
+    BundleStarted {
+        /// The number of archives.
+        packages: usize,
+        /// Their size in bytes.
+        bytes: u64,
+    },
     /// The layers of an image are written.
     LayersStarted {
         /// How many; those in the cache do not count.

@@ -71,7 +71,10 @@ fn a_layout_that_fails_leaves_nothing() {
     // And a layout as it was.
     write(&with_bill()).unwrap();
     let before = (names(&place.join("blobs/sha256")), fs_err::read(place.join("index.json")).unwrap());
+    // What a killed process has left goes.
+    fs_err::create_dir(place.join(".mlconda-killed")).unwrap();
     write(&unreadable(&world)).unwrap_err();
+    assert_eq!(names(&place), ["blobs", "index.json", "oci-layout"]);
     let after = (names(&place.join("blobs/sha256")), fs_err::read(place.join("index.json")).unwrap());
     assert!(before == after);
 }
