@@ -41,6 +41,7 @@ mod scripts;
 mod shell_init;
 mod shells;
 mod size;
+mod slim;
 mod stopping;
 mod stopping_stages;
 #[cfg(target_os = "linux")]

@@ -21,6 +21,7 @@ mod report;
 mod settings;
 mod shells;
 mod signals;
+mod slim;
 mod text;
 mod tree_drawing;
 mod ui;

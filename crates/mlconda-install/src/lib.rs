@@ -23,6 +23,7 @@ mod fetch;
 mod held;
 mod installation;
 pub(crate) mod layout;
+mod left_out;
 mod link;
 mod link_scripts;
 mod metadata;
@@ -59,6 +60,7 @@ pub use self::{
     cache::CacheContents,
     error::InstallError,
     installation::install,
+    left_out::{Forecast, LeftOutSize, forecast},
     options::{Bytecode, CacheCheck, Options, OutwardLinks, Revision, Scripts},
     report::{MetadataOutcome, Report, UnmetVirtualPackage},
     sharing::Sharing,
