@@ -1,5 +1,7 @@
 //! `mlconda image`: what is in the layers, and that nothing is made twice.
 
+mod faults;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
@@ -137,7 +139,8 @@ fn the_layers_are_what_install_puts_at_the_same_prefix() {
     }
     // Nothing was there meanwhile, and nothing is left.
     assert!(!prefix.exists());
-    let left: BTreeSet<String> = world.tree().into_keys().filter(|path| path.contains(".mlconda-")).collect();
+    let left: BTreeSet<String> =
+        world.tree().into_keys().filter(|path| path.contains(".mlconda-") || path.contains(".new-")).collect();
     assert_eq!(left, BTreeSet::new());
 }
 
@@ -227,7 +230,7 @@ fn scripts_that_cannot_run_are_told() {
     exit code 1
     --- stdout
     --- stderr
-    Installing 2 packages into `/opt/conda/envs/ml`
+    Putting 2 packages together for `/opt/conda/envs/ml`
     error: `after-link-1.0-h4bc722e_0` has a post-link script, which cannot run while an image is put together
       after-link-1.0-h4bc722e_0: echo "$PKG_NAME $PKG_VERSION was linked into $PREFIX" > "$PREFIX/share/after-link/linked.txt"
     hint: `--skip-scripts` leaves the scripts out, if the packages work without. Else make an image of it in a Dockerfile, where scripts can run: `FROM` this image and `RUN mlconda install env.lock`, or docs/docker.md

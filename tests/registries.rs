@@ -1,14 +1,17 @@
 //! `image --push` and its like against a registry on loopback: what is sent, logins, and what goes wrong.
 
-use std::{os::unix::process::ExitStatusExt, process::Stdio};
-
 use insta::assert_snapshot;
 use mlconda_test::{
     context::{Outcome, TestContext},
     registry::{Access, Failure, Registry, RegistryOptions},
+    tree,
 };
+use rustix::process::Signal;
 
-use crate::world;
+use crate::{
+    stopping::{begin, stop},
+    world,
+};
 
 /// The processor of this machine, as images call it.
 const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
@@ -140,15 +143,19 @@ fn a_signal_ends_a_push_without_a_manifest() {
     let tag = format!("{}/team/ml:1", registry.host());
     let base = format!("{}/lib/base:1", registry.host());
     let arguments = ["image", "env.lock", "--push", "--tag", &tag, "--base", &base];
-    let mut child = world.mlconda_command(arguments).stderr(Stdio::piped()).spawn().unwrap();
-    while registry.count("PUT", "/blobs/uploads/") == 0 {
-        std::thread::yield_now();
-        assert!(child.try_wait().unwrap().is_none(), "it has ended before");
+    let before = world.tree();
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        registry.forget();
+        let mut child = begin(&world, &arguments);
+        while registry.count("PUT", "/blobs/uploads/") == 0 {
+            std::thread::yield_now();
+            assert!(child.try_wait().unwrap().is_none(), "it has ended before");
+        }
+        let (found, said) = stop(child, signal);
+        assert_eq!(found, code, "{said}");
+        assert!(registry.manifest("team/ml", "1").is_none());
+        assert_eq!(tree::difference(&before, &world.tree()), "");
     }
-    world.run("sh", &["-c", &format!("kill -INT {}", child.id())]).success();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), output.status.signal()), (Some(130), None));
-    assert!(registry.manifest("team/ml", "1").is_none());
 }
 
 #[test]

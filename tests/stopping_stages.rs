@@ -59,7 +59,7 @@ fn nobody_waits(world: &TestContext) {
 }
 
 /// Waits until a process has a file open whose path ends so.
-fn until_open(child: &mut Child, end: &str) {
+pub(crate) fn until_open(child: &mut Child, end: &str) {
     let directory = format!("/proc/{}/fd", child.id());
     loop {
         let open = fs_err::read_dir(&directory).into_iter().flatten().flatten();

@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "a thorough run is to tell its figures")]
 
 mod failing;
+mod images;
 mod killed;
 mod stopped;
 

@@ -29,6 +29,31 @@ image_on_registry() {
     env HOME="$work/home" XDG_CACHE_HOME="$work/home/.cache" "$work/bin/mlconda" image "$work/context/base.lock" "$@"
 }
 
+# other_engines NAME DIGEST: the image as engines without a daemon see it, and runs it: buildah pulls and runs it by `chroot`,
+# which needs no control groups; podman pulls it; umoci unpacks it, which checks the layout against the image spec.
+other_engines() {
+    local name=$1 digest=$2 container storage=(--root "$work/containers" --runroot "$work/containers-run" --storage-driver vfs)
+    install_tool buildah buildah
+    install_tool podman podman
+    install_tool umoci umoci
+    quietly buildah "${storage[@]}" pull --tls-verify=false "docker://$name:1"
+    container=$(buildah "${storage[@]}" from --pull-never "$name:1")
+    quietly buildah "${storage[@]}" run --isolation chroot -v "$work/bin/mlconda:/mlconda:ro" \
+        -v "$work/context:/context:ro" "$container" -- /mlconda verify "/$prefix" /context/base.lock
+    [[ -n $real ]] || expect "buildah" "$(buildah "${storage[@]}" run --isolation chroot "$container" -- where-am-i)" "^prefix: /$prefix$"
+    buildah "${storage[@]}" rm "$container" >/dev/null
+    [[ $digest == $(podman "${storage[@]}" image inspect --format '{{.Digest}}' "$name:1") ]] ||
+        fail "podman has another image than the registry"
+    podman "${storage[@]}" image inspect --format '{{json .Config.Env}}' "$name:1" | grep -q "PATH=/$prefix/bin:" ||
+        fail "podman does not see the variables of the image"
+    quietly umoci unpack --image "$work/layout:1" "$work/bundle"
+    [[ -d $work/bundle/rootfs/$prefix/conda-meta ]] || fail "umoci has unpacked something else"
+    rm -rf "$work/bundle"
+    buildah "${storage[@]}" rmi --all >/dev/null 2>&1 || true
+    rm -rf "$work/containers" "$work/containers-run"
+    say "  ok  registry: pulled and run by buildah, pulled by podman, unpacked by umoci"
+}
+
 registry() {
     install_tool docker-registry docker-registry
     install_tool skopeo skopeo
@@ -54,6 +79,7 @@ registry() {
     [[ -n $("$client" inspect --format '{{index .RepoDigests}}' "$name:1" | grep "$digest") ]] ||
         fail "the engine has another image than the registry"
     quietly skopeo copy --src-tls-verify=false "docker://$name:1" "oci:$work/layout:1"
+    other_engines "$name" "$digest"
     # The bill of materials is attached, and is that of the lock.
     local bill=(env HOME="$work/home" XDG_CACHE_HOME="$work/home/.cache" "$work/bin/mlconda" sbom)
     quietly "${bill[@]}" "$name:1" -o "$work/image.cdx.json"

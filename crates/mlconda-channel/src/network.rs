@@ -198,7 +198,8 @@ impl Client {
     /// # Errors
     /// As [`Client::new`].
     pub fn for_registries(options: &NetworkOptions) -> Result<Self, NetworkError> {
-        let watch: Arc<dyn Middleware> = Arc::new(send::Watch(options.limits.read_timeout));
+        let watch: Arc<dyn Middleware> =
+            Arc::new(send::Watch { moves: options.limits.read_timeout, stored: options.limits.stored });
         // What is on this machine is asked over `http://`: no proxy gets its logins.
         let mut options = options.clone();
         let except = options.proxies.except.take().map_or_else(String::new, |list| list + ",");

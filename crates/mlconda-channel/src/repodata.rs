@@ -25,6 +25,7 @@ mod shards;
 #[cfg(test)]
 mod tests;
 
+use mlconda_types::sorting::IntoTree;
 use std::{
     collections::{BTreeSet, HashSet},
     path::PathBuf,
@@ -212,7 +213,7 @@ impl PackageNames {
 
     /// All names, sorted.
     pub fn to_set(&self) -> BTreeSet<&str> {
-        self.own.iter().map(String::as_str).chain(self.subdirs.iter().flat_map(LoadedSubdir::names)).collect()
+        self.own.iter().map(String::as_str).chain(self.subdirs.iter().flat_map(LoadedSubdir::names)).into_tree()
     }
 }
 

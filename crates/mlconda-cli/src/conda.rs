@@ -171,6 +171,9 @@ fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
     if !matches!(verb, Verb::Run) {
         signals::listen(&context.ui)?;
     }
+    if let Some(number) = line.value("--revision") {
+        return revisions::restore(number, line, context);
+    }
     match verb {
         Verb::Create | Verb::Install | Verb::Update | Verb::EnvCreate | Verb::EnvUpdate => {
             engine::run(line, verb, context)

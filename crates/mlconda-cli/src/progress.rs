@@ -111,8 +111,16 @@ impl<'a> People<'a> {
     }
 
     fn start_packing(&self, layers: usize, size: u64) {
+        if layers > 0 {
+            self.say(&format!("Compressing {} ({})", count(layers, "layer"), bytes(size)));
+            self.start(0, Some(size));
+        }
+    }
+
+    fn start_blobs(&self, doing: &str, blobs: usize, size: u64) {
+        self.say(&format!("{doing} {} ({})", count(blobs, "blob"), bytes(size)));
         self.start(0, Some(size));
-        self.message(&format!("into {}", count(layers, "layer")));
+        self.message(&format!("of {}", count(blobs, "blob")));
     }
 
     fn linked(&self, package: &str) {
@@ -172,21 +180,28 @@ impl People<'_> {
                 self.spin(format!("Resolving {} of pip", count(requirements, "requirement")));
             }
             Event::SolveFinished { .. } | Event::PipFinished { .. } => self.ui.bar().finish_and_clear(),
-            Event::InstallStarted { packages: 0, .. } => {}
+            Event::InstallStarted { packages: 0, .. } | Event::StagingStarted { packages: 0, .. } => {}
             Event::InstallStarted { prefix, packages, bytes: size } => {
                 let download = size.map_or_else(String::new, |size| format!(" ({})", bytes(size)));
                 self.say(&format!("Installing {}{download} into `{}`", count(packages, "package"), prefix.display()));
                 self.start(packages, size);
                 self.message(&format!("0/{packages} packages"));
             }
-            Event::VerifyStarted { files, bytes } => self.start_reading(files, bytes),
-            Event::PushStarted { blobs, bytes } => {
-                self.start(0, Some(bytes));
-                self.message(&format!("of {}", count(blobs, "blob")));
+            Event::StagingStarted { prefix, packages, bytes: size } => {
+                let download = size.map_or_else(String::new, |size| format!(" ({})", bytes(size)));
+                let packages_text = count(packages, "package");
+                self.say(&format!("Putting {packages_text}{download} together for `{}`", prefix.display()));
+                self.start(packages, size);
+                self.message(&format!("0/{packages} packages"));
             }
+            Event::VerifyStarted { files, bytes } => self.start_reading(files, bytes),
+            Event::PushStarted { blobs, bytes } => self.start_blobs("Pushing", blobs, bytes),
+            Event::ImageWriteStarted { blobs, bytes } => self.start_blobs("Writing", blobs, bytes),
             Event::Downloaded { bytes }
             | Event::Local { bytes }
             | Event::Verified { bytes }
+            | Event::Packed { bytes }
+            | Event::ImageWritten { bytes }
             | Event::Uploaded { bytes }
             | Event::AlreadyThere { bytes } => self.ui.bar().inc(bytes),
             Event::DownloadedAgain { bytes } | Event::UploadedAgain { bytes } => self.ui.bar().dec(bytes),
@@ -197,7 +212,9 @@ impl People<'_> {
             Event::CacheDamaged { .. } | Event::CacheNotWritten { .. } => self.of_the_cache(event),
             Event::PackageInstalled { package } => self.linked(&package),
             Event::LayersStarted { layers, bytes: size } => self.start_packing(layers, size),
-            Event::LayerWritten { bytes } => self.ui.bar().inc(bytes),
+            Event::LayerStarted { number, layers, name } => {
+                self.message(&format!("layer {number} of {layers}: {name}"))
+            }
             Event::BytecodeStarted { modules } => self.spin(format!("Compiling {}", count(modules, "module"))),
             Event::Building { package } => self.say(&format!("Building `{package}` with the environment's pip")),
             Event::StillRunning { task, package, elapsed, limit } => self.still(task, &package, elapsed, limit),
@@ -278,7 +295,9 @@ impl<'a> Program<'a> {
             Event::SolveFinished { packages } => json!({"event": "solve-finished", "packages": packages}),
             Event::PipStarted { requirements } => json!({"event": "pip-started", "requirements": requirements}),
             Event::PipFinished { packages } => json!({"event": "pip-finished", "packages": packages}),
-            Event::InstallStarted { prefix, packages, bytes } => self.start(prefix, packages, bytes),
+            Event::InstallStarted { prefix, packages, bytes } | Event::StagingStarted { prefix, packages, bytes } => {
+                self.start(prefix, packages, bytes)
+            }
             Event::Downloaded { bytes } | Event::Local { bytes } => {
                 return self.count(|arrived| arrived.saturating_add(bytes));
             }
@@ -295,6 +314,9 @@ impl<'a> Program<'a> {
             Event::LayersStarted { layers, bytes } => {
                 json!({"event": "layers-started", "layers": layers, "bytes": bytes})
             }
+            Event::LayerStarted { number, layers, name } => {
+                json!({"event": "layer-started", "number": number, "layers": layers, "name": name})
+            }
             Event::LayerWritten { bytes } => json!({"event": "layer-written", "bytes": bytes}),
             Event::BytecodeStarted { modules } => json!({"event": "bytecode-started", "modules": modules}),
             Event::Building { package } => json!({"event": "building", "package": package}),
@@ -305,6 +327,9 @@ impl<'a> Program<'a> {
             Event::Committing => json!({"event": "committing"}),
             Event::LinkScript { package } => json!({"event": "script", "package": package}),
             Event::VerifyStarted { files, bytes } => json!({"event": "verify-started", "files": files, "bytes": bytes}),
+            Event::ImageWriteStarted { blobs, bytes } => {
+                json!({"event": "image-write-started", "blobs": blobs, "bytes": bytes})
+            }
             Event::PushStarted { blobs, bytes } => json!({"event": "push-started", "blobs": blobs, "bytes": bytes}),
             Event::Warning(text) => return self.ui.warn(&text),
             _ => return,

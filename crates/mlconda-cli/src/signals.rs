@@ -141,6 +141,23 @@ impl Drop for Waiting {
     }
 }
 
+/// A directory that somebody else removes at the end. It is removed too when a signal ends the process.
+#[derive(Debug)]
+pub(crate) struct Watched(PathBuf);
+
+impl Watched {
+    pub(crate) fn new(path: &Path) -> Self {
+        held(&STATE).temporary.push(path.to_owned());
+        Self(path.to_owned())
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        held(&STATE).temporary.retain(|path| *path != self.0);
+    }
+}
+
 /// The number of a signal that was passed to a receiver.
 pub(crate) fn told() -> Option<u8> {
     match held(&STATE).phase {
@@ -151,22 +168,18 @@ pub(crate) fn told() -> Option<u8> {
 
 /// A temporary directory. It is removed with the value, and when a signal ends the process.
 #[derive(Debug)]
-pub(crate) struct Temporary(tempfile::TempDir);
+pub(crate) struct Temporary {
+    _watched: Watched,
+    directory: tempfile::TempDir,
+}
 
 impl Temporary {
     pub(crate) fn new(directory: tempfile::TempDir) -> Self {
-        held(&STATE).temporary.push(directory.path().to_owned());
-        Self(directory)
+        Self { _watched: Watched::new(directory.path()), directory }
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        held(&STATE).temporary.retain(|path| path != self.0.path());
+        self.directory.path()
     }
 }
 

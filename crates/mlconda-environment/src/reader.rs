@@ -14,6 +14,7 @@ use std::{
 use mlconda_types::{
     diagnostic::{Excerpt, SourceText},
     redact,
+    sorting::IntoTree,
 };
 use rattler_conda_types::Subdir;
 
@@ -60,7 +61,7 @@ fn expansions(text: &str, options: &ReadOptions) -> Vec<(String, String)> {
         .flat_map(|text| text.split('$').skip(1))
         .map(|tail| tail.strip_prefix('{').unwrap_or(tail))
         .map(|tail| tail.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default())
-        .collect();
+        .into_tree();
     let value = |name: &str| variables.iter().rfind(|(known, _)| known == name).cloned();
     names.into_iter().filter_map(value).collect()
 }

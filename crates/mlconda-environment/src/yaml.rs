@@ -95,7 +95,7 @@ impl YamlNode {
         }
         // Rust parses `inf`, `nan` and `infinity` as numbers, YAML as strings.
         let numeric = text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.'));
-        (numeric && text.parse::<f64>().is_ok()).then_some("a number")
+        (numeric && text.parse::<f64>().is_ok() || is_odd_number(text)).then_some("a number")
     }
 
     /// The kind of the value with its article, for messages.
@@ -119,6 +119,15 @@ impl YamlNode {
         // After a key comes its colon.
         behind.strip_prefix(':').unwrap_or(behind).trim_start().strip_prefix('#').map(str::trim)
     }
+}
+
+/// Whether a text is a number that only YAML writes so (YAML 1.2.2, section 10.3.2): `0x1F`, `0o17`, `-.inf`, `.nan`.
+fn is_odd_number(text: &str) -> bool {
+    let digits = |prefix, base| {
+        text.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty() && rest.chars().all(|c: char| c.is_digit(base)))
+    };
+    let infinite = matches!(text.strip_prefix(['+', '-']).unwrap_or(text), ".inf" | ".Inf" | ".INF");
+    infinite || matches!(text, ".nan" | ".NaN" | ".NAN") || digits("0x", 16) || digits("0o", 8)
 }
 
 /// Whether an unquoted scalar is a string for every reader, also of YAML 1.1.
@@ -211,9 +220,16 @@ impl TreeBuilder<'_> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let tagged = tag.is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == "str");
+                let mut text = text.into_owned();
+                // The parser adds a line break to a block that ends with the file and has none.
+                let is_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+                if is_block && !self.source.text.ends_with('\n') && span.end.index() >= self.source.text.chars().count()
+                {
+                    text.truncate(text.trim_end_matches('\n').len());
+                }
                 let style = if style == ScalarStyle::Plain && !tagged { Style::Plain } else { Style::Quoted };
                 let length = text.lines().next().unwrap_or("").chars().count();
-                let value = Value::Scalar { text: text.into_owned(), style };
+                let value = Value::Scalar { text, style };
                 let length = if span.start.line() == span.end.line() { span.len() } else { length };
                 self.put(Rc::new(YamlNode { value, location: start, length, end: location(span.end) }), anchor)?;
             }
@@ -458,3 +474,6 @@ fn is_invisible_character(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
+
+#[cfg(test)]
+mod conformance;

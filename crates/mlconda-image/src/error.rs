@@ -62,6 +62,9 @@ pub enum ImageError {
         /// Those of the base.
         base: usize,
     },
+    /// The time of the image is out of range.
+    #[error("an image cannot have the time {0}, in seconds since 1970: 0 to {latest} is possible", latest = crate::LATEST)]
+    Time(i64),
     /// Something that is to be copied cannot be.
     #[error("cannot copy `{path}`: {reason}")]
     Copy {

@@ -10,6 +10,7 @@
 //! So one change moves at most the package at the border between the two halves. A grouping of an earlier image
 //! ([`Grouping::like`]) is kept as it was, and decides nothing about packages that it does not have.
 
+use mlconda_types::sorting::IntoTree;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A package with a smaller archive never has a layer of its own, in bytes.
@@ -70,9 +71,9 @@ impl Grouping {
     /// Groups packages; those that an earlier grouping has stay where they were.
     pub fn like(packages: &[Sized], layers: usize, earlier: &Self) -> Self {
         let kept: BTreeMap<&str, &Key> =
-            packages.iter().filter_map(|each| Some((each.name.as_str(), earlier.0.get(&each.name)?))).collect();
+            packages.iter().filter_map(|each| Some((each.name.as_str(), earlier.0.get(&each.name)?))).into_tree();
         let alone_before = kept.values().filter(|key| matches!(key, Key::Package(_))).count();
-        let used: BTreeSet<&Key> = kept.values().copied().collect();
+        let used: BTreeSet<&Key> = kept.values().copied().into_tree();
         let groups = (layers - layers / 2).max(1);
         let used_beyond = used.iter().filter(|key| matches!(key, Key::Group(number) if *number >= groups)).count();
         let room = (layers / 2).saturating_sub(alone_before + used_beyond);
@@ -83,13 +84,13 @@ impl Grouping {
         mlconda_types::sorting::sort_by_key(&mut large, |package| {
             (std::cmp::Reverse(package.size.ilog2()), weight(&package.name, usize::MAX))
         });
-        let alone: BTreeSet<&str> = large.iter().take(room).map(|package| package.name.as_str()).collect();
+        let alone: BTreeSet<&str> = large.iter().take(room).map(|package| package.name.as_str()).into_tree();
         let key = |package: &Sized| match kept.get(package.name.as_str()) {
             Some(key) => (*key).clone(),
             None if alone.contains(package.name.as_str()) => Key::Package(package.name.clone()),
             None => Key::Group(group(&package.name, groups)),
         };
-        Self(packages.iter().map(|package| (package.name.clone(), key(package))).collect())
+        Self(packages.iter().map(|package| (package.name.clone(), key(package))).into_tree())
     }
 
     /// The key of a package.

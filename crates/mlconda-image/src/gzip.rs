@@ -15,6 +15,10 @@ use std::{
 
 use flate2::{Compress, Compression, Crc, FlushCompress};
 
+/// What makes the bytes, besides the level: the encoder and its version, and the size of blocks. Change it with them: layers
+/// in caches have it in their keys.
+pub(crate) const FORMAT: &str = "zlib-rs 0.6.8, blocks of 1 MiB";
+
 /// The size of a block in bytes. A part of the format of layers: another size gives other digests.
 const BLOCK: usize = 1 << 20;
 

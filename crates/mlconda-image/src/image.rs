@@ -230,6 +230,7 @@ impl Making<'_> {
     async fn run(&self, lock: &Lock, base: &Base, client: &Client) -> Result<Made, ImageError> {
         let Self { options, recipe, progress, .. } = *self;
         // What is wrong with these is known at once.
+        recipe.created.into_iter().chain(options.time).try_for_each(|time| timestamp(time).map(drop))?;
         let entries = recipe.application.entries()?;
         if !base.layers.is_empty() {
             Application::check_places(&entries)?;
@@ -274,6 +275,7 @@ impl Making<'_> {
             compression: self.recipe.compression,
             threads: self.options.threads.get(),
             stop: &self.options.stop,
+            progress: &(),
         }
     }
 
@@ -315,26 +317,29 @@ impl Making<'_> {
             planned.collect()
         };
         let found: Vec<Option<Stored>> = planned.iter().map(|(_, key, _)| self.workspace.find(key)).collect();
-        let missing = planned.iter().zip(&found).filter(|(_, found)| found.is_none());
-        let names: HashSet<&String> = missing.flat_map(|((_, _, members), _)| members).collect();
+        let new = planned.iter().zip(&found).filter(|(_, found)| found.is_none());
+        let names: HashSet<&String> = new.flat_map(|((_, _, members), _)| members).collect();
         let wanted = packages.iter().map(|each| &each.package).filter(|package| names.contains(&group_name(package)));
         let wanted: HashSet<String> = wanted.map(|package| package.file_name.clone()).collect();
         let compiled = staging.compile(&wanted, self.progress).await?;
         let packages = if wanted.is_empty() { packages } else { staging.packages()? };
         let by_name = by_name(&packages);
         let bytes = packages.iter().filter(|each| wanted.contains(&each.package.file_name)).map(|each| each.bytes);
-        self.progress.event(Event::LayersStarted {
-            layers: found.iter().filter(|found| found.is_none()).count(),
-            bytes: bytes.sum(),
-        });
-        let mut layers = Vec::new();
+        let missing = found.iter().filter(|found| found.is_none()).count();
+        self.progress.event(Event::LayersStarted { layers: missing, bytes: bytes.sum() });
+        let (mut layers, mut begun) = (Vec::new(), 0);
         for (number, ((name, key, members), found)) in planned.into_iter().zip(found).enumerate() {
             let files: Vec<&PackageFiles> =
                 members.iter().filter_map(|member| by_name.get(member.as_str())).copied().collect();
             let is_cached = found.is_some();
             let stored = match found {
                 Some(stored) => stored,
-                None => self.write_packages(number, &key, &files, staging.root(), &compiled)?,
+                None => {
+                    begun += 1;
+                    let event = Event::LayerStarted { number: begun, layers: missing, name: name.clone() };
+                    self.progress.event(event);
+                    self.write_packages(number, &key, &files, staging.root(), &compiled)?
+                }
             };
             layers.push(Drafted {
                 name,
@@ -354,7 +359,8 @@ impl Making<'_> {
         root: &Path,
         compiled: &Compiled,
     ) -> io::Result<Stored> {
-        let stored = self.writing().packages(&format!("layer-{number}"), files, root, &self.recipe.prefix)?;
+        let writing = Writing { progress: self.progress, ..self.writing() };
+        let stored = writing.packages(&format!("layer-{number}"), files, root, &self.recipe.prefix)?;
         self.progress.event(Event::LayerWritten { bytes: files.iter().map(|each| each.bytes).sum() });
         // Byte code that is missing here is not missing elsewhere.
         let is_complete = compiled.unable.is_none() && !compiled.is_broken;
@@ -429,7 +435,7 @@ impl Making<'_> {
         layers: &[Drafted],
         time: i64,
     ) -> Result<Image, ImageError> {
-        let created = jiff::Timestamp::from_second(time).unwrap_or_default().to_string();
+        let created = timestamp(time)?;
         config.set_created(&created);
         let mut blobs = base.layers.clone();
         for layer in layers {
@@ -455,6 +461,15 @@ impl Making<'_> {
             annotations.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
         Ok(Image::new(&config, blobs, &annotations)?)
     }
+}
+
+/// The latest time that images can have: the end of the year 9999, for a timezone behind it. In seconds since 1970.
+pub const LATEST: i64 = 253_402_207_200;
+
+/// A time as configs have it (RFC 3339).
+fn timestamp(time: i64) -> Result<String, ImageError> {
+    let time = Some(time).filter(|time| (0..=LATEST).contains(time)).ok_or(ImageError::Time(time))?;
+    jiff::Timestamp::from_second(time).map(|time| time.to_string()).map_err(|_| ImageError::Time(time))
 }
 
 fn by_name(packages: &[PackageFiles]) -> HashMap<String, &PackageFiles> {

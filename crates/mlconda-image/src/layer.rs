@@ -9,13 +9,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mlconda_install::{Stop, staged::PackageFiles};
+use mlconda_install::{
+    Stop,
+    staged::{self, PackageFiles},
+};
 use mlconda_oci::{Blob, Content, Descriptor, Digest, media_type};
+use mlconda_types::progress::Progress;
 use rattler_digest::{Sha256, digest::Digest as _};
 
 use crate::{
     gzip,
-    tar::{Attributes, TarWriter},
+    tar::{self, Attributes, TarWriter},
     workspace::{Stored, Workspace},
 };
 
@@ -41,6 +45,14 @@ impl Compression {
         }
     }
 
+    /// What decides the bytes of a layer, besides what is in it.
+    fn format(self) -> String {
+        match self {
+            Self::Gzip => format!("{}, gzip level {LEVEL} of {}", tar::FORMAT, gzip::FORMAT),
+            Self::None => tar::FORMAT.to_owned(),
+        }
+    }
+
     fn media_type(self) -> &'static str {
         match self {
             Self::Gzip => media_type::LAYER_GZIP,
@@ -56,6 +68,7 @@ pub(crate) struct Writing<'a> {
     pub(crate) compression: Compression,
     pub(crate) threads: usize,
     pub(crate) stop: &'a Stop,
+    pub(crate) progress: &'a dyn Progress,
 }
 
 /// Counts and hashes what goes through it.
@@ -103,7 +116,7 @@ impl Writing<'_> {
         let mut produce = |output: &mut dyn Write| {
             let (mut hash, mut size) = (Sha256::new(), 0);
             let mut tee = Tee { hash: &mut hash, size: &mut size, output };
-            let mut writer = TarWriter::new(&mut tee, self.stop);
+            let mut writer = TarWriter::new(&mut tee, self.stop, self.progress);
             fill(&mut writer)?;
             writer.finish()?;
             unpacked = Some((Digest::from(hash.finalize()), size));
@@ -182,9 +195,10 @@ impl Write for Tee<'_> {
 /// compiled, where it is.
 pub(crate) fn key(packages: &[&PackageFiles], prefix: &Path, compression: Compression, modules: &str) -> String {
     let mut hash = Sha256::new();
-    hash.update(format!("{} {LEVEL}\n{}\n", compression.name(), prefix.display()));
+    hash.update(format!("{}\n{}\n", compression.format(), prefix.display()));
     if packages.iter().any(|package| package.has_modules) {
         hash.update(modules);
+        hash.update(staged::compiler());
     }
     for package in packages {
         hash.update(package.identity);
@@ -214,4 +228,83 @@ pub(crate) fn above(directory: &Path, time: i64) -> Option<Attributes> {
         _ => 0o755,
     };
     Some(Attributes { mode, ..Attributes::directory(time) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A layer that is always the same, with all that a tar can hold and more than one block of gzip.
+    fn write(compression: Compression, threads: usize) -> Stored {
+        let directory = tempfile::tempdir().unwrap();
+        let workspace = Workspace::new(None, directory.path()).unwrap();
+        let stop = Stop::default();
+        let writing = Writing { workspace: &workspace, compression, threads, stop: &stop, progress: &() };
+        let source = directory.path().join("source");
+        fs_err::create_dir(&source).unwrap();
+        let mut state = 1_u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state >> 24
+        };
+        let words: Vec<u8> = (0..2_500_000).map(|_| b"import numpy as np\n"[next() as usize % 19]).collect();
+        fs_err::write(source.join("large"), words).unwrap();
+        fs_err::write(source.join("program"), "#!/bin/sh\n").unwrap();
+        std::os::unix::fs::symlink("program", source.join("link")).unwrap();
+        let long = format!("opt/{}/gr\u{fc}n", "long/".repeat(40));
+        let stored = writing.write("layer", &mut |tar| {
+            for (path, source) in
+                [("opt/large", "large"), ("opt/program", "program"), (&long, "large"), ("opt/link", "link")]
+            {
+                tar.parents(Path::new(path), &|directory| above(directory, 0))?;
+                let mode = if source == "program" { 0o755 } else { 0o644 };
+                let place = directory.path().join("source").join(source);
+                tar.file(Path::new(path), &place, &|_| Attributes { mode, time: 1_700_000_000, owner: (0, 0) })?;
+            }
+            Ok(())
+        });
+        stored.unwrap()
+    }
+
+    /// Where this fails, layers have got other bytes: other digests for users, and those in caches are wrong. If that is meant,
+    /// change `FORMAT` of `tar` or `gzip` and the digests here.
+    #[test]
+    fn a_layer_has_the_bytes_that_its_format_says() {
+        assert_eq!(
+            (tar::FORMAT, gzip::FORMAT, LEVEL),
+            ("tar 1", "zlib-rs 0.6.8, blocks of 1 MiB", 3),
+            "another format has other digests"
+        );
+        let plain = write(Compression::None, 1);
+        assert_eq!((plain.digest, plain.size), (plain.diff_id, plain.unpacked));
+        assert_eq!(plain.digest.to_string(), "sha256:de80e9bb94e0ca34d4263155a10d69c1dc1ebb221255cd0565bb9f70b593c5c5");
+        for threads in [1, 3] {
+            let zipped = write(Compression::Gzip, threads);
+            assert_eq!(zipped.diff_id, plain.digest);
+            assert_eq!(
+                zipped.digest.to_string(),
+                "sha256:2107367ffa8a3a1b20c16c372c2ffa9a08f7105a163d8fd80c7aa33e6613d7a0"
+            );
+        }
+    }
+
+    #[test]
+    fn the_version_of_the_encoder_is_the_one_in_use() {
+        let lock = fs_err::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.lock")).unwrap();
+        let entry = lock.split("[[package]]").find(|entry| entry.contains("name = \"zlib-rs\"")).unwrap();
+        let version = entry.lines().find_map(|line| line.strip_prefix("version = \"")?.strip_suffix('"')).unwrap();
+        assert!(gzip::FORMAT.starts_with(&format!("zlib-rs {version},")), "change `FORMAT`: zlib-rs is {version}");
+    }
+
+    #[test]
+    fn all_that_decides_the_bytes_is_in_the_key() {
+        let prefix = Path::new("/opt/env");
+        let none = key(&[], prefix, Compression::None, "");
+        assert_ne!(none, key(&[], prefix, Compression::Gzip, ""));
+        assert_ne!(none, key(&[], Path::new("/opt/other"), Compression::None, ""));
+        for part in [gzip::FORMAT, tar::FORMAT, "level 3"] {
+            assert!(Compression::Gzip.format().contains(part), "{part}");
+        }
+        assert!(staged::compiler().contains("marshal.dumps"));
+    }
 }

@@ -9,7 +9,6 @@
 
 mod application;
 mod config;
-mod elf;
 mod error;
 mod grouping;
 mod gzip;
@@ -25,7 +24,7 @@ pub use self::{
     config::Runtime,
     error::{ImageError, Script},
     grouping::{Grouping, Key, Sized},
-    image::{Base, LayerReport, Made, PlannedLayer, Recipe, grouping_of, make, plan_layers},
+    image::{Base, LATEST, LayerReport, Made, PlannedLayer, Recipe, grouping_of, make, plan_layers},
     layer::Compression,
     programs::check_program,
     workspace::Workspace,

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use mlconda_install::staged::{PackageFiles, Staging};
 use mlconda_oci::Platform;
+use mlconda_system::elf;
 use rattler_conda_types::Subdir;
 
-use crate::{ImageError, elf};
+use crate::ImageError;
 
 /// Whether the programs of an environment find their dynamic loader in it.
 pub(crate) fn check_interpreters(
@@ -21,7 +22,7 @@ pub(crate) fn check_interpreters(
         if !is_program {
             continue;
         }
-        if let Some(interpreter) = elf::read(&place)?.and_then(|program| program.interpreter)
+        if let Some(interpreter) = elf::program(&place)?.and_then(|program| program.interpreter)
             && !Path::new(&interpreter).strip_prefix(prefix).is_ok_and(|path| staging.root().join(path).exists())
         {
             return Err(ImageError::NoInterpreter { file: path.clone(), interpreter });
@@ -35,9 +36,24 @@ pub(crate) fn check_interpreters(
 /// # Errors
 /// If it is not, or cannot be read.
 pub fn check_program(program: &Path, platform: Subdir) -> Result<(), ImageError> {
-    let wanted = Platform::of(platform).and_then(|platform| elf::machine(&platform.architecture));
-    match elf::read(program)? {
+    let wanted = Platform::of(platform).and_then(|platform| machine(&platform.architecture));
+    match elf::program(program)? {
         Some(found) if wanted.is_none_or(|wanted| wanted == found.machine) => Ok(()),
         _ => Err(ImageError::WrongProgram { program: program.to_owned(), platform }),
     }
+}
+
+/// The number of a platform's processor (`e_machine`), by the name that images have for it.
+fn machine(architecture: &str) -> Option<u16> {
+    Some(match architecture {
+        "386" => 3,
+        "ppc64le" | "ppc64" => 21,
+        "s390x" => 22,
+        "arm" => 40,
+        "amd64" => 62,
+        "arm64" => 183,
+        "riscv64" => 243,
+        "loong64" => 258,
+        _ => return None,
+    })
 }

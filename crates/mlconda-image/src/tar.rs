@@ -12,6 +12,10 @@ use std::{
 };
 
 use mlconda_install::Stop;
+use mlconda_types::progress::{Event, Progress};
+
+/// The version of what this writes. Change it with the bytes: layers in caches have it in their keys.
+pub(crate) const FORMAT: &str = "tar 1";
 
 /// The size of a block, in bytes: headers and contents are padded to it.
 const BLOCK: usize = 512;
@@ -53,11 +57,12 @@ pub(crate) struct TarWriter<'a> {
     directories: BTreeSet<PathBuf>,
     buffer: Vec<u8>,
     stop: &'a Stop,
+    progress: &'a dyn Progress,
 }
 
 impl<'a> TarWriter<'a> {
-    pub(crate) fn new(output: &'a mut dyn Write, stop: &'a Stop) -> Self {
-        Self { output, directories: BTreeSet::new(), buffer: Vec::new(), stop }
+    pub(crate) fn new(output: &'a mut dyn Write, stop: &'a Stop, progress: &'a dyn Progress) -> Self {
+        Self { output, directories: BTreeSet::new(), buffer: Vec::new(), stop, progress }
     }
 
     /// Adds a directory, unless it is there. Paths are relative to `/`.
@@ -106,6 +111,7 @@ impl<'a> TarWriter<'a> {
             let piece = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
             file.read_exact(&mut self.buffer[..piece])?;
             self.output.write_all(&self.buffer[..piece])?;
+            self.progress.event(Event::Packed { bytes: piece as u64 });
             left -= piece as u64;
         }
         self.pad(size)
@@ -275,7 +281,7 @@ mod tests {
         let longest = format!("{}/{}", "c".repeat(200), "d".repeat(200));
         let names = ["short", &long, &longest, "opt/gr\u{fc}n.txt", &"e".repeat(100), &"f".repeat(101)];
         let (mut archive, stop) = (Vec::new(), Stop::default());
-        let mut writer = TarWriter::new(&mut archive, &stop);
+        let mut writer = TarWriter::new(&mut archive, &stop, &());
         for name in names {
             let attributes = |_| Attributes { mode: 0o644, time: 1_700_000_000, owner: (0, 0) };
             writer.file(Path::new(name), &source, &attributes).unwrap();
@@ -302,7 +308,7 @@ mod tests {
         let source = directory.path().join("file");
         fs_err::write(&source, "").unwrap();
         let (mut archive, stop) = (Vec::new(), Stop::default());
-        let mut writer = TarWriter::new(&mut archive, &stop);
+        let mut writer = TarWriter::new(&mut archive, &stop, &());
         for path in ["opt/a/b/one", "opt/a/two", "opt/a/b/three"] {
             writer.parents(Path::new(path), &|_| Some(Attributes::directory(0))).unwrap();
             writer.file(Path::new(path), &source, &|own| own).unwrap();

@@ -4,20 +4,17 @@
 //! packages are put together beside them, so that files can be hard links. Else all is in a directory for temporary files.
 
 use std::{
-    fs::File,
     io,
     path::{Path, PathBuf},
 };
 
+use mlconda_install::{TemporaryDirectory, remove_abandoned};
 use mlconda_oci::Digest;
 use mlconda_system::{self as system, files};
 use serde_json::{Value, json};
 
 /// The directory of finished layers in the cache. Its name contains the version of their format.
 const LAYERS: &str = "layers-1";
-
-/// How the names of temporary directories begin.
-const TEMPORARY: &str = ".mlconda-image-";
 
 /// A layer as it is kept: a compressed tar, and what is known of it.
 #[derive(Clone, Debug)]
@@ -37,11 +34,10 @@ pub(crate) struct Stored {
 /// The directories. Dropping this removes the temporary one.
 #[derive(Debug)]
 pub struct Workspace {
-    directory: PathBuf,
+    /// It is locked, which tells others that somebody works there.
+    directory: TemporaryDirectory,
     /// Where finished layers are kept.
     layers: Option<PathBuf>,
-    /// Tells others that somebody works there.
-    _hold: Option<File>,
 }
 
 impl Workspace {
@@ -51,30 +47,28 @@ impl Workspace {
     /// If none can be made.
     pub fn new(cache: Option<&Path>, temporary: &Path) -> io::Result<Self> {
         let layers = cache.map(|cache| cache.join(LAYERS));
-        let made = layers.as_deref().and_then(|layers| {
-            if !layers.is_dir() {
-                fs_err::create_dir(layers).and_then(|()| system::set_directory_mode(layers, 0o755)).ok()?;
-            }
-            remove_leftovers(layers);
-            temporary_in(layers).ok()
-        });
         // A cache that cannot be written to is not used.
+        let made = layers.as_deref().and_then(|layers| in_cache(layers).ok());
         let layers = layers.filter(|_| made.is_some());
-        let directory = made.map_or_else(|| temporary_in(temporary), Ok)?;
-        let hold = system::lock_directory(&directory)?;
-        Ok(Self { directory, layers, _hold: hold })
+        let directory = made.map_or_else(|| TemporaryDirectory::make_in(temporary), Ok)?;
+        Ok(Self { directory, layers })
+    }
+
+    /// The temporary directory.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Makes an empty directory in the temporary one.
     pub(crate) fn subdirectory(&self, name: &str) -> io::Result<PathBuf> {
-        let path = self.directory.join(name);
+        let path = self.path().join(name);
         fs_err::create_dir(&path)?;
         Ok(path)
     }
 
     /// A path for a file that is to be made.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
+        self.path().join(name)
     }
 
     /// A finished layer, by its key.
@@ -102,7 +96,7 @@ impl Workspace {
 
     /// Gives the file of a layer a name that no other one has: images of several platforms are put together one by one.
     pub(crate) fn set_aside(&self, stored: Stored) -> io::Result<Stored> {
-        let path = self.directory.join(stored.digest.hex());
+        let path = self.path().join(stored.digest.hex());
         fs_err::rename(&stored.path, &path)?;
         Ok(Stored { path, ..stored })
     }
@@ -117,38 +111,106 @@ impl Workspace {
             "digest": digest.to_string(), "size": size, "diff_id": diff_id.to_string(), "unpacked": unpacked,
             "directories": directories.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
         });
-        let kept = system::set_directory_mode(&stored.path, 0o644)
-            .and_then(|()| fs_err::rename(&stored.path, &path))
-            .and_then(|()| {
-                let text = self.directory.join("about");
-                fs_err::write(&text, about.to_string())?;
-                fs_err::rename(&text, layers.join(format!("{key}.json")))
-            });
+        let (text, named) = (self.path().join("about"), layers.join(format!("{key}.json")));
+        // What is known of a layer comes first: without it, nobody would ever look at a large file.
+        let kept = fs_err::write(&text, about.to_string())
+            .and_then(|()| system::set_directory_mode(&stored.path, 0o644))
+            .and_then(|()| fs_err::rename(&text, &named))
+            .and_then(|()| fs_err::rename(&stored.path, &path));
         match kept {
-            Err(_) if stored.path.exists() => self.set_aside(stored),
-            _ => Ok(Stored { path, ..stored }),
+            Err(_) => {
+                // An entry of another process may be there; without its layer it counts for nothing.
+                let _ = system::remove_if_exists(&text);
+                let _ = system::remove_if_exists(&named);
+                self.set_aside(stored)
+            }
+            Ok(()) => Ok(Stored { path, ..stored }),
         }
     }
 }
 
 impl Drop for Workspace {
     fn drop(&mut self) {
-        // What cannot be removed, the next run removes, if it is in the cache.
-        let _ = system::remove_tree(&self.directory);
+        // By several threads. What cannot be removed, the next run removes, if it is in the cache.
+        let _ = system::remove_tree(self.path());
     }
 }
 
-fn temporary_in(directory: &Path) -> io::Result<PathBuf> {
-    let made = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(directory)?;
-    Ok(made.keep())
+/// Makes a temporary directory among the layers of a cache.
+fn in_cache(layers: &Path) -> io::Result<TemporaryDirectory> {
+    match fs_err::create_dir(layers) {
+        Ok(()) => system::set_directory_mode(layers, 0o755)?,
+        // Also by another process, a moment ago.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    remove_abandoned(layers);
+    TemporaryDirectory::make_in(layers)
 }
 
-/// Removes what killed processes have left. What a running process holds stays.
-fn remove_leftovers(directory: &Path) {
-    for entry in fs_err::read_dir(directory).into_iter().flatten().flatten() {
-        let is_temporary = entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes());
-        if is_temporary && let Ok(Some(_hold)) = system::lock_directory_strictly(&entry.path()) {
-            let _ = system::remove_tree(&entry.path());
+#[cfg(test)]
+mod tests {
+    use std::{sync::Barrier, thread};
+
+    use super::*;
+
+    fn stored(workspace: &Workspace, name: &str) -> Stored {
+        let path = workspace.file(name);
+        fs_err::write(&path, name).unwrap();
+        let digest = Digest::of(name.as_bytes());
+        let size = name.len() as u64;
+        Stored { path, digest, size, diff_id: digest, unpacked: size, directories: Vec::new() }
+    }
+
+    #[test]
+    fn several_that_begin_at_once_in_a_new_cache_all_use_it() {
+        const MANY: usize = 8;
+        for _ in 0..20 {
+            let cache = tempfile::tempdir().unwrap();
+            let (begin, end) = (Barrier::new(MANY), Barrier::new(MANY));
+            thread::scope(|scope| {
+                for number in 0..MANY {
+                    let (cache, begin, end) = (cache.path(), &begin, &end);
+                    scope.spawn(move || {
+                        begin.wait();
+                        let workspace = Workspace::new(Some(cache), Path::new("/nowhere")).unwrap();
+                        let kept = workspace.keep(&format!("key-{number}"), stored(&workspace, "layer")).unwrap();
+                        assert_eq!(kept.path, cache.join(LAYERS).join(format!("key-{number}")));
+                        // All of one key.
+                        workspace.keep("key", stored(&workspace, "same")).unwrap();
+                        assert!(workspace.find("key").is_some());
+                        end.wait();
+                    });
+                }
+            });
+            let left = fs_err::read_dir(cache.path().join(LAYERS)).unwrap().count();
+            assert_eq!(left, 2 * (MANY + 1), "a layer and what is known of it, and nothing else");
+        }
+    }
+
+    #[test]
+    fn what_a_killed_process_has_left_goes() {
+        let cache = tempfile::tempdir().unwrap();
+        let layers = cache.path().join(LAYERS);
+        fs_err::create_dir_all(layers.join(".new-killed/stage/lib")).unwrap();
+        let workspace = Workspace::new(Some(cache.path()), Path::new("/nowhere")).unwrap();
+        let other = Workspace::new(Some(cache.path()), Path::new("/nowhere")).unwrap();
+        assert!(workspace.path().is_dir() && other.path().is_dir());
+        assert_eq!(fs_err::read_dir(&layers).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_layer_that_cannot_be_kept_is_used_all_the_same() {
+        let cache = tempfile::tempdir().unwrap();
+        let workspace = Workspace::new(Some(cache.path()), Path::new("/nowhere")).unwrap();
+        let layers = cache.path().join(LAYERS);
+        for in_the_way in ["one", "two.json"] {
+            fs_err::create_dir_all(layers.join(in_the_way).join("x")).unwrap();
+        }
+        for key in ["one", "two"] {
+            let kept = workspace.keep(key, stored(&workspace, key)).unwrap();
+            assert_eq!(fs_err::read_to_string(&kept.path).unwrap(), key);
+            assert!(kept.path.starts_with(workspace.path()) && workspace.find(key).is_none());
         }
     }
 }

@@ -32,7 +32,7 @@ use mlconda_prefix::{
     Prefix, PrefixError, STATE,
     on_disk::{BACKUP, PENDING_HISTORY, STAGE, stage_and_replica},
 };
-use mlconda_types::progress::Progress;
+use mlconda_types::{progress::Progress, sorting::IntoTree};
 
 pub use self::untracked::UntrackedFiles;
 use self::{files::Claims, records::RecordedPackage};
@@ -336,7 +336,7 @@ fn environment(prefix: &Prefix) -> Vec<Finding> {
 
 /// Whether the files of packages name another prefix than this one, under whatever name.
 fn moved(prefix: &Path, packages: &[RecordedPackage]) -> Vec<Finding> {
-    let written: BTreeSet<&Path> = packages.iter().filter_map(|package| package.prefix.as_deref()).collect();
+    let written: BTreeSet<&Path> = packages.iter().filter_map(|package| package.prefix.as_deref()).into_tree();
     let same = |one: &Path| matches!((one.canonicalize(), prefix.canonicalize()), (Ok(one), Ok(other)) if one == other);
     let others = written.into_iter().filter(|written| *written != prefix && !same(written));
     others.map(|written| Finding::Moved { expected: written.to_owned(), found: prefix.to_owned() }).collect()

@@ -48,7 +48,7 @@ use super::{
 };
 
 /// What runs in the environment's python.
-const SCRIPT: &str = include_str!("bytecode.py");
+pub(super) const SCRIPT: &str = include_str!("bytecode.py");
 
 /// The minimum number of modules per worker: starting a python takes as long as compiling a few modules.
 const WORTH_A_WORKER: usize = 16;

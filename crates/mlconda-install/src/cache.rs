@@ -5,7 +5,7 @@
 //! changes the cache, which [`verification`] detects. The directory of the cache must exist; it is not created here.
 
 mod extraction;
-mod temporary;
+pub(crate) mod temporary;
 mod verification;
 
 use std::{
@@ -202,12 +202,7 @@ pub(super) fn discard(place: &Path) -> io::Result<()> {
 /// Removes temporary directories of killed processes. Directories that a running process has locked are kept, and so are all on
 /// a file system without locks.
 pub(super) fn remove_leftovers(cache: &Path) {
-    let Ok(entries) = fs_err::read_dir(packages(cache)) else { return };
-    for entry in entries.flatten().filter(|entry| is_temporary(&entry.file_name())) {
-        if let Ok(Some(_hold)) = system::lock_directory_strictly(&entry.path()) {
-            let _ = fs_err::remove_dir_all(entry.path());
-        }
-    }
+    temporary::remove_abandoned(&packages(cache));
 }
 
 /// A package of the cache.

@@ -57,7 +57,10 @@ use mlconda_system::{self as system, files};
 pub use self::cache::{cached_index, cached_metadata};
 pub use self::{
     bytecode::Compiled,
-    cache::CacheContents,
+    cache::{
+        CacheContents,
+        temporary::{TemporaryDirectory, remove_abandoned},
+    },
     error::InstallError,
     installation::install,
     left_out::{Forecast, LeftOutSize, forecast},

@@ -21,6 +21,7 @@ use mlconda_system::{
 use mlconda_types::{
     progress::{Event, Progress, Task},
     redact,
+    sorting::IntoTree,
 };
 use rattler::install::PythonInfo;
 use rattler_conda_types::{
@@ -246,7 +247,7 @@ fn write_record(package: &LockedPip, requested: bool, prefix: &Prefix, time: i64
     let list = record.files.iter().find(|path| distributions::is_record_file(path)).cloned().ok_or_else(nothing)?;
     let info = list.parent().unwrap_or(Path::new("")).to_owned();
     let (direct, asked) = (info.join("direct_url.json"), info.join("REQUESTED"));
-    let mut files: BTreeSet<PathBuf> = record.files.drain(..).filter(|path| *path != list).collect();
+    let mut files: BTreeSet<PathBuf> = record.files.drain(..).filter(|path| *path != list).into_tree();
     if package.file_name().is_some() {
         match direct_url(package) {
             Some(text) => {

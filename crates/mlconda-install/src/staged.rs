@@ -103,7 +103,7 @@ async fn link(
     pip::check_tags(&plan)?;
     record_paths::check_record_names(&plan, &absent)?;
     let (packages, bytes) = (plan.link.len() + plan.pip.link.len(), plan.download_size());
-    progress.event(Event::InstallStarted { prefix: target.to_owned(), packages, bytes });
+    progress.event(Event::StagingStarted { prefix: target.to_owned(), packages, bytes });
     let root = Arc::new(Root::open(directory)?.with_open_parents(OPEN_PARENTS));
     root.set_directory_mode(Path::new(""), 0o755)?;
     let stage = Arc::new(Stage::new(&root, target, plan.platform, options.stop.clone())?);
@@ -111,6 +111,11 @@ async fn link(
     let finished = client.report_waits(progress, linking).await?;
     let (clashes, _) = installation::resolve_clashes(&plan, &absent, &stage, &finished)?;
     Ok(Staging { plan, absent, stage, finished, options: options.clone(), clashes })
+}
+
+/// What the environment's python runs to compile modules. The byte code depends on it.
+pub fn compiler() -> &'static str {
+    bytecode::SCRIPT
 }
 
 impl Staging {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
 use mlconda_environment::Environment;
-use mlconda_types::redact;
+use mlconda_types::{redact, sorting::IntoTree};
 use rattler_conda_types::{GenericVirtualPackage, Subdir, Version};
 
 use super::{Digest, Lock, LockedPackage, LockedPip, PipSource};
@@ -130,7 +130,7 @@ impl Diff {
     }
 
     fn of(before: &Table, after: &Table) -> Self {
-        let keys: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+        let keys: BTreeSet<_> = before.keys().chain(after.keys()).into_tree();
         let mut diff = Self::default();
         for key @ (manager, name) in keys {
             let (old, new) = (before.get(key).cloned(), after.get(key).cloned());
@@ -293,7 +293,7 @@ fn settings(old: &Lock, new: &Lock) -> Vec<SettingChange> {
                 build => format!("{}={build}", package.version),
             };
             let packages = lock.virtual_packages.iter();
-            packages.map(|package| (package.name.as_normalized().to_owned(), version(package))).collect()
+            packages.map(|package| (package.name.as_normalized().to_owned(), version(package))).into_tree()
         };
         each(&mut found, "virtual package", &machine(old), &machine(new));
     }
@@ -304,7 +304,7 @@ fn settings(old: &Lock, new: &Lock) -> Vec<SettingChange> {
 }
 
 fn sorted(variables: &IndexMap<String, String>) -> BTreeMap<String, String> {
-    variables.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+    variables.iter().map(|(name, value)| (name.clone(), value.clone())).into_tree()
 }
 
 fn each(
@@ -313,7 +313,7 @@ fn each(
     old: &BTreeMap<String, String>,
     new: &BTreeMap<String, String>,
 ) {
-    for name in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
+    for name in old.keys().chain(new.keys()).into_tree::<BTreeSet<_>>() {
         note(found, kind, Some(name), old.get(name).cloned(), new.get(name).cloned());
     }
 }

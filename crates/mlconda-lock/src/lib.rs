@@ -39,6 +39,7 @@ pub use self::read::kind_of;
 pub use mlconda_python::normalize;
 pub use order::linking_order;
 
+use mlconda_types::sorting::IntoTree;
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -292,7 +293,7 @@ impl Lock {
             Some(normalize(&line[..end.unwrap_or(line.len())]))
                 .filter(|name| !name.is_empty() && !name.starts_with('-'))
         };
-        self.pip_requirements.iter().filter_map(name).chain(self.pip_requested.iter().cloned()).collect()
+        self.pip_requirements.iter().filter_map(name).chain(self.pip_requested.iter().cloned()).into_tree()
     }
 
     /// A lock without packages.

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use mlconda_types::dependency::dependency_name;
+use mlconda_types::{dependency::dependency_name, sorting::IntoTree};
 use rattler_conda_types::RepoDataRecord;
 
 use super::LockedPackage;
@@ -14,12 +14,12 @@ use super::LockedPackage;
 /// Sorts records. Cycles (pip and python, say) are cut at the package with the fewest open dependencies.
 pub fn linking_order(records: &[RepoDataRecord]) -> Vec<&RepoDataRecord> {
     let by_name: BTreeMap<&str, &RepoDataRecord> =
-        records.iter().map(|record| (record.package_record.name.as_normalized(), record)).collect();
+        records.iter().map(|record| (record.package_record.name.as_normalized(), record)).into_tree();
     let mut open: BTreeMap<&str, BTreeSet<&str>> = by_name
         .iter()
         .map(|(name, record)| {
             let depends = record.package_record.depends.iter().map(|spec| dependency_name(spec));
-            (*name, depends.filter(|other| other != name && by_name.contains_key(other)).collect())
+            (*name, depends.filter(|other| other != name && by_name.contains_key(other)).into_tree())
         })
         .collect();
     // conda takes python out of pip's way: pip depends on python, never the other way round.
@@ -31,12 +31,12 @@ pub fn linking_order(records: &[RepoDataRecord]) -> Vec<&RepoDataRecord> {
 
 /// Sorts packages whose records say what they depend on. Those without a record come first.
 pub(crate) fn sort(packages: &mut [LockedPackage]) {
-    let known: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+    let known: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).into_tree();
     let mut open: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for package in packages.iter() {
         let depends = package.record.iter().flat_map(|record| &record.depends).map(|spec| dependency_name(spec));
         let depends = depends.filter(|other| *other != package.name && known.contains(other));
-        open.insert(&package.name, depends.collect());
+        open.insert(&package.name, depends.into_tree());
     }
     if let Some(depends) = open.get_mut("python") {
         depends.remove("pip");

@@ -5,9 +5,10 @@
 
 use std::{io::Write, path::Path};
 
+use mlconda_types::progress::Progress;
 use serde_json::{Map, Value};
 
-use crate::{Blob, Image, Images, OciError, Reference, json, layout};
+use crate::{Blob, Image, Images, OciError, Reference, json, layout, output::Output};
 
 /// The annotation by which containerd names images.
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
@@ -16,7 +17,13 @@ const CONTAINERD_NAME: &str = "io.containerd.image.name";
 ///
 /// # Errors
 /// If a blob cannot be read, or the tar cannot be written.
-pub async fn write(images: &Images, name: &Reference, output: &mut dyn Write) -> Result<(), OciError> {
+pub async fn write(
+    images: &Images,
+    name: &Reference,
+    output: &mut dyn Write,
+    progress: &dyn Progress,
+) -> Result<(), OciError> {
+    layout::tell_start(images, progress);
     let full = format!("{}:{}", name.name(), name.tag_or_latest());
     let mut named = images.clone();
     let root = match &mut named.index {
@@ -35,7 +42,7 @@ pub async fn write(images: &Images, name: &Reference, output: &mut dyn Write) ->
     head(output, "blobs/sha256/", None)?;
     for blob in layout::blobs(images) {
         head(output, &path(blob), Some(blob.descriptor.size))?;
-        blob.copy(output).await?;
+        blob.copy_with(output, progress).await?;
         pad(output, blob.descriptor.size)?;
     }
     // The end of a tar.
@@ -48,15 +55,19 @@ pub async fn write(images: &Images, name: &Reference, output: &mut dyn Write) ->
 ///
 /// # Errors
 /// As [`write()`].
-pub async fn write_file(images: &Images, name: &Reference, path: &Path) -> Result<(), OciError> {
+pub async fn write_file(
+    images: &Images,
+    name: &Reference,
+    path: &Path,
+    progress: &dyn Progress,
+) -> Result<(), OciError> {
     // A pipe or a device stays what it is.
     if fs_err::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-        return write(images, name, &mut fs_err::OpenOptions::new().write(true).open(path)?).await;
+        return write(images, name, &mut fs_err::OpenOptions::new().write(true).open(path)?, progress).await;
     }
     let mut file = layout::temporary(path)?;
-    write(images, name, &mut file).await?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    write(images, name, &mut Output { inner: file.as_file_mut(), place: path }, progress).await?;
+    layout::persist(file, path)
 }
 
 /// What `manifest.json` says of an image.

@@ -1,5 +1,6 @@
 //! Small helpers for JSON documents.
 
+use mlconda_types::sorting::IntoTree;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
@@ -34,7 +35,7 @@ pub(crate) fn text(object: &Map<String, Value>, key: &str) -> Option<String> {
 /// The texts of an object of texts. What is not a text is left out.
 pub(crate) fn texts(object: &Map<String, Value>, key: &str) -> BTreeMap<String, String> {
     let Some(Value::Object(inside)) = object.get(key) else { return BTreeMap::new() };
-    inside.iter().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+    inside.iter().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).into_tree()
 }
 
 /// Texts as an object; `None` if there are none.

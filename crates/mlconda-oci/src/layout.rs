@@ -1,18 +1,25 @@
 //! Images as an OCI layout: a directory with `oci-layout`, `index.json`, and blobs by their digests.
 //!
-//! A new layout is put together beside its place and renamed at the end. To one that is there, blobs are added, each
-//! renamed into its place, and `index.json` is replaced last: whoever reads meanwhile sees the old images or the new
-//! ones.
+//! A new layout is put together beside its place and renamed at the end. To one that is there, blobs are added, all of them
+//! renamed into their places when all are whole, and `index.json` is replaced last: whoever reads meanwhile sees the old
+//! images or the new ones. What fails or is stopped leaves nothing behind.
 
-use std::{fs::Permissions, io::Write, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs::Permissions,
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 use mlconda_system as system;
+use mlconda_types::progress::{Event, Progress};
 use serde_json::{Map, Value};
 
 use crate::{
     Blob, Descriptor, Images, OciError, annotation,
     json::{self, LARGEST_DOCUMENT},
     media_type,
+    output::{Output, cannot_write},
 };
 
 /// How names of unfinished things begin.
@@ -26,52 +33,119 @@ pub(crate) const VERSION: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 ///
 /// # Errors
 /// If the directory is something else or cannot be written to, another process writes into it, or a blob cannot be
-/// read. Then the layout is as it was, but for blobs that nothing names.
-pub async fn write(images: &Images, directory: &Path, tag: Option<&str>) -> Result<(), OciError> {
+/// read. Then all is as it was.
+pub async fn write(
+    images: &Images,
+    directory: &Path,
+    tag: Option<&str>,
+    progress: &dyn Progress,
+) -> Result<(), OciError> {
+    tell_start(images, progress);
     match fs_err::read_dir(directory) {
-        Ok(mut inside) => {
-            // An empty directory may be a mount, or not ours to replace: it becomes a layout of nothing.
-            if inside.next().is_none() {
-                put(&directory.join("index.json"), br#"{"schemaVersion":2,"manifests":[]}"#)?;
-                put(&directory.join("oci-layout"), VERSION.as_bytes())?;
-            }
-            return add(images, directory, tag).await;
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error.into()),
+        Ok(_) => add(images, directory, tag, progress).await,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => create(images, directory, tag, progress).await,
+        Err(error) => Err(error.into()),
     }
+}
+
+/// Tells that images are written to somewhere.
+pub(crate) fn tell_start(images: &Images, progress: &dyn Progress) {
+    let blobs = blobs(images);
+    let bytes = blobs.iter().map(|blob| blob.descriptor.size).sum();
+    progress.event(Event::ImageWriteStarted { blobs: blobs.len(), bytes });
+}
+
+/// Makes a layout.
+async fn create(images: &Images, directory: &Path, tag: Option<&str>, progress: &dyn Progress) -> Result<(), OciError> {
     let parent = directory.parent().unwrap_or(directory);
-    fs_err::create_dir_all(parent)?;
+    let mut made = Undo::default();
+    made.directories(parent)?;
     let all = Permissions::from_mode(0o777);
-    let stage = tempfile::Builder::new().prefix(PREFIX).permissions(all).tempdir_in(parent)?;
-    fs_err::create_dir_all(stage.path().join("blobs/sha256"))?;
-    write_blobs(images, stage.path()).await?;
+    let stage = tempfile::Builder::new().prefix(PREFIX).permissions(all).tempdir_in(parent);
+    let stage = stage.map_err(|error| cannot_write(directory, &error))?;
+    let blobs = stage.path().join("blobs/sha256");
+    fs_err::create_dir_all(&blobs)?;
+    stage_blobs(images, (&blobs, &blobs), directory, progress).await?;
     let index = index(Map::new(), images, tag);
     put(&stage.path().join("index.json"), index.as_bytes())?;
     put(&stage.path().join("oci-layout"), VERSION.as_bytes())?;
     fs_err::rename(stage.path(), directory)?;
     // It has another name now.
     let _ = stage.keep();
+    made.keep();
     Ok(())
 }
 
-/// Adds images to a layout that is there.
-async fn add(images: &Images, directory: &Path, tag: Option<&str>) -> Result<(), OciError> {
+/// Adds images to a layout that is there. An empty directory, which may be a mount, is a layout of nothing.
+async fn add(images: &Images, directory: &Path, tag: Option<&str>, progress: &dyn Progress) -> Result<(), OciError> {
     let what = format!("`{}`", directory.display());
     let invalid = |reason: &str| OciError::invalid(&what, reason);
-    if !directory.join("oci-layout").is_file() {
-        return Err(invalid("it is a directory with something else in it than an OCI layout"));
-    }
     let lock = system::lock_directory(directory)?;
     if lock.is_none() {
         return Err(invalid("another process writes into this layout"));
     }
-    let path = directory.join("index.json");
-    let document =
-        json::parse_object(&system::files::read(&path, LARGEST_DOCUMENT)?, &format!("`{}`", path.display()))?;
-    fs_err::create_dir_all(directory.join("blobs/sha256"))?;
-    write_blobs(images, directory).await?;
-    put(&path, index(document, images, tag).as_bytes())
+    let (path, version) = (directory.join("index.json"), directory.join("oci-layout"));
+    let is_empty = fs_err::read_dir(directory)?.next().is_none();
+    if !is_empty && !version.is_file() {
+        return Err(invalid("it is a directory with something else in it than an OCI layout"));
+    }
+    let document = match is_empty {
+        true => Map::new(),
+        false => json::parse_object(&system::files::read(&path, LARGEST_DOCUMENT)?, &format!("`{}`", path.display()))?,
+    };
+    let stage = tempfile::Builder::new().prefix(PREFIX).tempdir_in(directory);
+    let stage = stage.map_err(|error| cannot_write(directory, &error))?;
+    let place = directory.join("blobs/sha256");
+    let staged = stage_blobs(images, (stage.path(), &place), directory, progress).await?;
+    // From here on nothing waits: no signal comes in between.
+    let mut made = Undo::default();
+    made.directories(&place)?;
+    for name in staged {
+        let path = place.join(&name);
+        let is_new = !path.exists();
+        fs_err::rename(stage.path().join(&name), &path)?;
+        made.0.extend(is_new.then_some(path));
+    }
+    if is_empty {
+        made.0.push(version.clone());
+        put(&version, VERSION.as_bytes())?;
+    }
+    put(&path, index(document, images, tag).as_bytes())?;
+    made.keep();
+    Ok(())
+}
+
+/// What was made, the last one last. Dropping this removes it.
+#[derive(Default)]
+struct Undo(Vec<PathBuf>);
+
+impl Undo {
+    /// Makes a directory, and those above it that are not there.
+    fn directories(&mut self, path: &Path) -> std::io::Result<()> {
+        let missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
+        for directory in missing.into_iter().rev().filter(|path| !path.as_os_str().is_empty()) {
+            match fs_err::create_dir(directory) {
+                Ok(()) => self.0.push(directory.to_owned()),
+                // Somebody else was faster.
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        for path in self.0.iter().rev() {
+            // A directory in which others have put something stays.
+            let _ = fs_err::remove_file(path).or_else(|_| fs_err::remove_dir(path));
+        }
+    }
 }
 
 /// All blobs of images: layers, configs, manifests, the index, artifacts.
@@ -82,32 +156,45 @@ pub(crate) fn blobs(images: &Images) -> Vec<&Blob> {
     of_images.chain(&images.index).chain(artifacts).filter(|blob| seen.insert(blob.descriptor.digest)).collect()
 }
 
-async fn write_blobs(images: &Images, directory: &Path) -> Result<(), OciError> {
-    let directory = directory.join("blobs/sha256");
+/// Writes the blobs that are not in `place` yet into `stage`. Returns their names.
+async fn stage_blobs(
+    images: &Images,
+    (stage, place): (&Path, &Path),
+    layout: &Path,
+    progress: &dyn Progress,
+) -> Result<Vec<String>, OciError> {
+    let mut staged = Vec::new();
     for blob in blobs(images) {
-        let path = directory.join(blob.descriptor.digest.hex());
+        let (name, size) = (blob.descriptor.digest.hex(), blob.descriptor.size);
         // One that is there was renamed when it was whole.
-        if fs_err::metadata(&path).is_ok_and(|metadata| metadata.len() == blob.descriptor.size) {
+        if fs_err::metadata(place.join(&name)).is_ok_and(|metadata| metadata.len() == size) {
+            progress.event(Event::ImageWritten { bytes: size });
             continue;
         }
-        let mut file = temporary(&path)?;
-        blob.copy(&mut file).await?;
-        file.persist(&path).map_err(|error| error.error)?;
+        let mut file = fs_err::OpenOptions::new().write(true).create_new(true).open(stage.join(&name))?.into_parts().0;
+        blob.copy_with(&mut Output { inner: &mut file, place: layout }, progress).await?;
+        staged.push(name);
     }
-    Ok(())
+    Ok(staged)
 }
 
 /// A file beside a path, to be renamed to it.
 pub(crate) fn temporary(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
     let all = Permissions::from_mode(0o666);
-    tempfile::Builder::new().prefix(PREFIX).permissions(all).tempfile_in(path.parent().unwrap_or(path))
+    let made = tempfile::Builder::new().prefix(PREFIX).permissions(all).tempfile_in(path.parent().unwrap_or(path));
+    made.map_err(|error| cannot_write(path, &error))
 }
 
 /// Replaces a small file.
 fn put(path: &Path, bytes: &[u8]) -> Result<(), OciError> {
     let mut file = temporary(path)?;
-    file.write_all(bytes)?;
-    file.persist(path).map_err(|error| error.error)?;
+    Output { inner: file.as_file_mut(), place: path }.write_all(bytes)?;
+    persist(file, path)
+}
+
+/// Gives a temporary file its name.
+pub(crate) fn persist(file: tempfile::NamedTempFile, path: &Path) -> Result<(), OciError> {
+    file.persist(path).map_err(|error| cannot_write(path, &error.error))?;
     Ok(())
 }
 

@@ -40,6 +40,7 @@ mod image;
 mod json;
 pub mod layout;
 mod logins;
+mod output;
 mod read;
 mod reference;
 mod registry;

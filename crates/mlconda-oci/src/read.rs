@@ -7,6 +7,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 
 use mlconda_channel::network::{NetworkError, Transfer};
 use mlconda_system::files;
+use mlconda_types::progress::{Event, Progress};
 use rattler_digest::{Sha256, digest::Digest as _};
 
 use crate::{Blob, Content, Digest, OciError};
@@ -68,9 +69,15 @@ impl Blob {
     /// If it cannot be read or written, or is not what its descriptor says. Then some of the bytes may have been
     /// written, and never all.
     pub async fn copy(&self, output: &mut dyn Write) -> Result<(), OciError> {
+        self.copy_with(output, &()).await
+    }
+
+    /// The same, with events of an image that is written.
+    pub(crate) async fn copy_with(&self, output: &mut dyn Write, progress: &dyn Progress) -> Result<(), OciError> {
         let mut reader = self.open()?;
         while let Some(piece) = reader.next().await? {
             output.write_all(&piece)?;
+            progress.event(Event::ImageWritten { bytes: piece.len() as u64 });
             // Who is waited for may end this in between.
             tokio::task::yield_now().await;
         }

@@ -82,7 +82,7 @@ impl Registries {
     }
 
     /// Does something, and reports long waits for registries meanwhile.
-    pub(crate) async fn report_waits<T>(&self, progress: &dyn Progress, work: impl Future<Output = T>) -> T {
+    pub async fn report_waits<T>(&self, progress: &dyn Progress, work: impl Future<Output = T>) -> T {
         self.0.client.report_waits(progress, work).await
     }
 

@@ -7,7 +7,7 @@ mod push;
 
 use std::time::Duration;
 
-use mlconda_channel::network::{Client, NetworkOptions};
+use mlconda_channel::network::{Client, Limits, NetworkOptions};
 use mlconda_test::registry::{Registry, RegistryOptions as ServerOptions};
 use serde_json::{Value, json};
 
@@ -30,6 +30,10 @@ impl World {
 
     /// A world with a file of logins, made of the registry's host.
     fn with_logins(options: ServerOptions, logins: &dyn Fn(&str) -> Value) -> Self {
+        Self::with(options, logins, Limits::default())
+    }
+
+    fn with(options: ServerOptions, logins: &dyn Fn(&str) -> Value, limits: Limits) -> Self {
         let server = Registry::start(options).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("config.json");
@@ -41,7 +45,8 @@ impl World {
             }
         };
         let retry_delay = Duration::from_millis(1);
-        let client = Client::for_registries(&NetworkOptions { retry_delay, ..NetworkOptions::default() }).unwrap();
+        let client =
+            Client::for_registries(&NetworkOptions { retry_delay, limits, ..NetworkOptions::default() }).unwrap();
         let options = RegistryOptions { logins, retry_delay, ..RegistryOptions::default() };
         Self { server, registries: Registries::new(client, options), directory }
     }

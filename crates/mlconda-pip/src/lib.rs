@@ -33,6 +33,7 @@ use mlconda_types::{
     host::Host,
     progress::{Event, Progress},
     redact,
+    sorting::IntoTree,
 };
 use rattler_conda_types::Subdir;
 use url::Url;
@@ -216,7 +217,7 @@ pub async fn lock(
 pub fn requested(requirements: &Requirements, packages: &[LockedPip]) -> BTreeSet<String> {
     let asked = || requirements.entries.iter().filter(|entry| entry.role == RequirementRole::Requested);
     let is_asked = |package: &LockedPip| asked().any(|entry| hashes::is_about(entry, package));
-    packages.iter().filter(|package| is_asked(package)).map(|package| package.name.clone()).collect()
+    packages.iter().filter(|package| is_asked(package)).map(|package| package.name.clone()).into_tree()
 }
 
 /// The pip requirements of an environment, including its requirements files.

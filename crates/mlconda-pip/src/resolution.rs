@@ -14,6 +14,7 @@ use mlconda_system::files;
 use mlconda_types::{
     progress::{Event, Progress},
     redact,
+    sorting::IntoTree,
 };
 use pep440_rs::Version;
 use serde_json::Value;
@@ -190,7 +191,7 @@ impl Resolution<'_> {
         let warnings = words::messages(&outcome.stderr);
         let lacking = warnings.iter().filter(|(_, text)| words::says(text, Meaning::LacksExtra));
         let names = lacking.filter_map(|(_, text)| text.split('`').nth(1)?.split(' ').next());
-        names.filter_map(|name| self.conda.provided.get_key_value(name)).map(|(name, _)| name.as_str()).collect()
+        names.filter_map(|name| self.conda.provided.get_key_value(name)).map(|(name, _)| name.as_str()).into_tree()
     }
 
     fn read(&self, text: &str, directory: &Path) -> Result<ResolvedPackages, PipError> {

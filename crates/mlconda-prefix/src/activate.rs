@@ -309,4 +309,6 @@ fn join<'a>(entries: impl IntoIterator<Item = &'a OsStr>) -> OsString {
 }
 
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ use std::{
 
 use mlconda_python::{metadata::Metadata, normalize};
 use mlconda_system::files;
+use mlconda_types::sorting::IntoTree;
 use rattler_conda_types::{
     PackageName, PackageRecord, PrefixRecord, RepoDataRecord, Version, package::DistArchiveIdentifier,
 };
@@ -89,7 +90,7 @@ pub fn untracked(prefix: &Path, records: &mut Vec<PrefixRecord>) -> Result<BTree
             found.extend(Some(entry?.path()).filter(is_metadata));
         }
     }
-    let known: BTreeSet<PathBuf> = records.iter().flat_map(anchors).map(|path| prefix.join(path)).collect();
+    let known: BTreeSet<PathBuf> = records.iter().flat_map(anchors).map(|path| prefix.join(path)).into_tree();
     let is_replaced = |record: &PrefixRecord| {
         let mut own = anchors(record).peekable();
         own.peek().is_some() && own.all(|path| !found.contains(&prefix.join(path)))

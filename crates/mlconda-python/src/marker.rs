@@ -159,7 +159,11 @@ impl MarkerParser<'_> {
         let named = if left == extra { &right } else { &left };
         if let (Token::Quoted(name), true) = (named, left == extra || right == extra) {
             let has = self.extras.contains(&normalize(name));
-            return Some(if sign == "!=" { !has } else { has });
+            return match sign.as_str() {
+                "==" | "===" => Some(has),
+                "!=" => Some(!has),
+                _ => None,
+            };
         }
         let value = |token: &Token| match token {
             Token::Quoted(text) => Some(text.clone()),
@@ -179,6 +183,8 @@ fn compare(left: &str, sign: &str, right: &str) -> Option<bool> {
         "not in" => return Some(!right.contains(left)),
         _ => {}
     }
+    // `>= '3.6.*'` is in old metadata, where the star means nothing; only `==` and `!=` have one (PEP 440).
+    let right = if matches!(sign, "<" | "<=" | ">" | ">=") { right.trim_end_matches(".*") } else { right };
     let specifiers = VersionSpecifiers::from_str(&format!("{sign}{right}"));
     if let (Ok(version), Ok(specifiers)) = (Version::from_str(left), specifiers) {
         return Some(specifiers.contains(&version));
@@ -194,6 +200,9 @@ fn compare(left: &str, sign: &str, right: &str) -> Option<bool> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod conformance;
 
 #[cfg(test)]
 mod tests {
@@ -216,7 +225,11 @@ mod tests {
             ("extra == 'All_of.it'", true),
             ("python_version < '3.9' and extra == 'all-of-it'", false),
             ("extra == 'none'", false),
+            ("python_version >= '3.6.*'", true),
+            ("python_version < '3.11.*'", true),
             // What is not known or not understood counts.
+            ("extra in 'none'", true),
+            ("extra not in 'all-of-it'", true),
             ("platform_release >= '20'", true),
             ("python_version <", true),
             ("python_version < '3.9' 'x'", true),

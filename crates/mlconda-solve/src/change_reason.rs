@@ -13,6 +13,7 @@ use mlconda_lock::{Lock, LockedPackage};
 use mlconda_types::{
     dependency::{is_checkable, normalized_name, satisfies},
     host::Host,
+    sorting::IntoTree,
 };
 use rattler_conda_types::{PackageName, RepoDataRecord};
 
@@ -170,7 +171,8 @@ impl<'a> ReasonSearch<'a> {
         let changed = |package: &&LockedPackage| {
             self.chosen.get(package.name.as_str()).is_some_and(|record| record.url != package.url)
         };
-        let names: BTreeSet<&str> = lock.packages.iter().filter(changed).map(|package| package.name.as_str()).collect();
+        let names: BTreeSet<&str> =
+            lock.packages.iter().filter(changed).map(|package| package.name.as_str()).into_tree();
         let mut records: HashMap<&str, Vec<&RepoDataRecord>> = HashMap::new();
         if !names.is_empty() {
             for record in self.repodata.records().filter(|record| names.contains(name(record))) {
@@ -213,7 +215,7 @@ impl<'a> ReasonSearch<'a> {
     ) {
         mlconda_types::sorting::sort_by_key(&mut open, |(name, _)| *name);
         loop {
-            let unexplained: BTreeSet<&str> = open.iter().map(|(name, _)| *name).collect();
+            let unexplained: BTreeSet<&str> = open.iter().map(|(name, _)| *name).into_tree();
             let is_explained = |name: &str| !unexplained.contains(name);
             let (mut found, mut rest) = (Vec::new(), Vec::new());
             for (name, old_package) in open {

@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use mlconda_types::dependency::{is_checkable, is_within_limits, normalized_name};
+use mlconda_types::{
+    dependency::{is_checkable, is_within_limits, normalized_name},
+    sorting::IntoTree,
+};
 use rattler_conda_types::{MatchSpec, Matches, PackageName, ParseStrictness, RepoDataRecord};
 
 use super::session::SubdirRecords;
@@ -60,7 +63,7 @@ pub(super) fn remaining_urls<'a>(
         }
     }
     while eliminate_once(&mut remaining, &mut required) {}
-    remaining.into_values().flatten().map(|(record, _)| record.url.as_str()).collect()
+    remaining.into_values().flatten().map(|(record, _)| record.url.as_str()).into_tree()
 }
 
 /// Runs one round of elimination. Returns whether it changed anything.

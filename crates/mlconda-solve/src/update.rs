@@ -20,6 +20,7 @@ use mlconda_lock::Lock;
 use mlconda_types::{
     dependency::normalized_name,
     host::{Host, Override},
+    sorting::IntoTree,
 };
 use rattler_conda_types::{GenericVirtualPackage, MatchSpec, RepoDataRecord};
 
@@ -172,7 +173,7 @@ pub(super) fn host_changes(host: &Host, lock: &Lock) -> Vec<String> {
         let kind = |package: &GenericVirtualPackage| {
             (package.name.as_normalized().to_owned(), package.build_string.as_str().to_owned())
         };
-        packages.iter().map(kind).collect()
+        packages.iter().map(kind).into_tree()
     };
     let (before, now) = (kinds(&lock.virtual_packages), kinds(&host.virtual_packages));
     let mut names: Vec<String> = before.symmetric_difference(&now).map(|(name, _)| name.clone()).collect();

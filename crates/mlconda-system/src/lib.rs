@@ -3,9 +3,10 @@
 //!
 //! Read in this order: this file (modes, times, locks, the exchange of two directories); [`files`], by which all files of others
 //! are read; [`process`], a program that runs; `linker` and `removal`, which link and remove many files; [`beneath`], by which a
-//! prefix is changed that others may have written into.
+//! prefix is changed that others may have written into; [`elf`], what programs say of themselves.
 
 pub mod beneath;
+pub mod elf;
 pub mod files;
 mod linker;
 pub mod process;

@@ -16,6 +16,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
+    time::Duration,
 };
 
 use crate::sha256_hex;
@@ -70,6 +71,10 @@ pub enum Failure {
     Endless,
     /// Never answers.
     Silent,
+    /// Answers after this time.
+    Late(Duration),
+    /// `Location` leads to this host, which needs no login.
+    Elsewhere(String),
     /// Redirects to this URL.
     Redirect(String),
     /// After this request, the tag `latest` of the repository is this manifest.

@@ -57,6 +57,15 @@ pub enum Event {
         /// The number of bytes to download, if the lock has the size of every package.
         bytes: Option<u64>,
     },
+    /// Packages are put together for an image. What comes of them is told as in an installation.
+    StagingStarted {
+        /// The prefix in the image.
+        prefix: PathBuf,
+        /// The number of packages.
+        packages: usize,
+        /// The number of bytes to download, if the lock has the size of every package.
+        bytes: Option<u64>,
+    },
     /// More bytes of a package were downloaded.
     Downloaded {
         /// The number of bytes since the last event.
@@ -132,9 +141,35 @@ pub enum Event {
         /// The size of their files in bytes, as far as it is known.
         bytes: u64,
     },
+    /// A layer of an image is begun.
+    LayerStarted {
+        /// Its number, from 1 on.
+        number: usize,
+        /// How many there are.
+        layers: usize,
+        /// Its name: a package or a group.
+        name: String,
+    },
+    /// More bytes of files were written into a layer.
+    Packed {
+        /// The number of bytes since the last event.
+        bytes: u64,
+    },
     /// A layer of an image is finished.
     LayerWritten {
         /// The size of its files in bytes.
+        bytes: u64,
+    },
+    /// An image is written into a file or a directory.
+    ImageWriteStarted {
+        /// The number of blobs: layers, configs, manifests.
+        blobs: usize,
+        /// Their size in bytes.
+        bytes: u64,
+    },
+    /// More bytes of an image were written.
+    ImageWritten {
+        /// The number of bytes since the last event.
         bytes: u64,
     },
     /// The comparison of a prefix with its records begins.

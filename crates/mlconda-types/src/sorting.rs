@@ -58,6 +58,19 @@ pub trait InOrder: Iterator + Sized {
 
 impl<I: Iterator> InOrder for I {}
 
+/// Collects into a [`BTreeMap`](std::collections::BTreeMap) or a [`BTreeSet`](std::collections::BTreeSet) item by item.
+/// `collect` sorts the items first, and so brings a stable sort of the standard library for each type.
+pub trait IntoTree: Iterator + Sized {
+    /// Collects the items. Of equal keys of a map, the last value counts.
+    fn into_tree<C: Default + Extend<Self::Item>>(self) -> C {
+        let mut tree = C::default();
+        tree.extend(self);
+        tree
+    }
+}
+
+impl<I: Iterator> IntoTree for I {}
+
 #[inline(never)]
 fn sort_indices(indices: &mut [usize], compare: &dyn Fn(usize, usize) -> Ordering) {
     indices.sort_by(|one, other| compare(*one, *other));

@@ -179,6 +179,9 @@ impl Middleware for AuthMiddleware {
 }
 
 #[cfg(test)]
+mod conformance;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -10,6 +10,9 @@ pub struct Limits {
     pub connect: Duration,
     /// The time to wait for the headers of a response, and for the next bytes of a body.
     pub read_timeout: Duration,
+    /// The time to wait for the answer to a body in pieces, when all of it was sent: a registry may hash a blob, and bring it
+    /// to where it keeps them.
+    pub stored: Duration,
     /// No request is retried after this time.
     pub retry_budget: Duration,
     /// The longest `Retry-After` that is followed.
@@ -53,6 +56,7 @@ impl Default for Limits {
         Self {
             connect: 10 * second,
             read_timeout: 30 * second,
+            stored: 600 * second,
             retry_budget: 60 * second,
             max_retry_after: 30 * second,
             notice_interval: 10 * second,

@@ -1,7 +1,8 @@
 //! Requests of any method, with bodies that are sent in pieces: what registries of images are asked.
 //!
 //! A client for these ([`Client::for_registries`]) knows no mirrors and no stored logins of channels: the caller says
-//! what is sent. A body may take as long as it moves: the limit of the wait for an answer begins anew with each piece.
+//! what is sent. A body may take as long as it moves: the limit of the wait for an answer begins anew with each piece. After
+//! the last one it is longer, for the server may have to hash the whole and bring it elsewhere.
 
 use std::{
     pin::Pin,
@@ -63,7 +64,8 @@ pub struct PieceSender(mpsc::Sender<Vec<u8>>);
 /// Both ends of a body of `length` bytes. If the sending end is dropped before, the request fails.
 pub fn pieces(length: u64) -> (PieceSender, Body) {
     let (sender, receiver) = mpsc::channel(2);
-    (PieceSender(sender), Body::Pieces(Pieces { length, receiver, activity: Arc::default() }))
+    let activity = Arc::new(Activity::new(length));
+    (PieceSender(sender), Body::Pieces(Pieces { length, receiver, activity }))
 }
 
 impl PieceSender {
@@ -81,8 +83,8 @@ impl Stream for Pieces {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let piece = self.receiver.poll_recv(context);
-        if piece.is_ready() {
-            self.activity.moved();
+        if let Poll::Ready(piece) = &piece {
+            self.activity.moved(piece.as_ref().map_or(0, |piece| piece.len() as u64));
         }
         piece.map(|piece| piece.map(Ok))
     }
@@ -90,39 +92,61 @@ impl Stream for Pieces {
 
 /// When a body has last moved.
 #[derive(Debug)]
-pub(super) struct Activity(Mutex<(Instant, Option<WaitGuard>)>);
+pub(super) struct Activity(Mutex<Moves>);
+
+#[derive(Debug)]
+struct Moves {
+    last: Instant,
+    /// The report of the wait.
+    waiting: Option<WaitGuard>,
+    /// How many bytes are still to come; `None` if there is no body in pieces.
+    left: Option<u64>,
+}
 
 impl Default for Activity {
     fn default() -> Self {
-        Self(Mutex::new((Instant::now(), None)))
+        Self(Mutex::new(Moves { last: Instant::now(), waiting: None, left: None }))
     }
 }
 
 impl Activity {
-    fn state(&self) -> MutexGuard<'_, (Instant, Option<WaitGuard>)> {
+    fn new(length: u64) -> Self {
+        Self(Mutex::new(Moves { last: Instant::now(), waiting: None, left: Some(length) }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, Moves> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn moved(&self) {
+    fn moved(&self, bytes: u64) {
         let mut state = self.state();
-        state.0 = Instant::now();
-        if let Some(waiting) = &state.1 {
+        state.last = Instant::now();
+        state.left = state.left.map(|left| left.saturating_sub(bytes));
+        if let Some(waiting) = &state.waiting {
             waiting.restart("no answer yet".to_owned());
         }
     }
 
     /// Takes the report of the wait over, until the request ends.
     pub(super) fn hold(&self, waiting: Option<WaitGuard>) {
-        self.state().1 = waiting;
+        self.state().waiting = waiting;
     }
 
-    fn idle(&self) -> Duration {
-        self.state().0.elapsed()
+    /// How long the wait may still be; `None` if it is over.
+    fn left(&self, watch: &Watch) -> Option<Duration> {
+        let state = self.state();
+        let limit = if state.left == Some(0) { watch.stored } else { watch.moves };
+        limit.checked_sub(state.last.elapsed()).filter(|left| !left.is_zero())
     }
 }
 
 /// Gives up a request whose body does not move, and that is not answered.
-pub(super) struct Watch(pub(super) Duration);
+pub(super) struct Watch {
+    /// The limit for the wait for an answer, and for a body that does not move.
+    pub(super) moves: Duration,
+    /// The limit for the wait for the answer to a body in pieces, when all of it has gone.
+    pub(super) stored: Duration,
+}
 
 #[async_trait::async_trait]
 impl Middleware for Watch {
@@ -135,14 +159,12 @@ impl Middleware for Watch {
         let activity = extensions.get::<Arc<Activity>>().cloned().unwrap_or_default();
         let mut answer = next.run(request, extensions);
         loop {
-            let left = self.0.saturating_sub(activity.idle());
-            match tokio::time::timeout(left, &mut answer).await {
-                Ok(answer) => return answer,
-                Err(_) if activity.idle() < self.0 => {}
-                Err(_) => {
-                    let error = std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time");
-                    return Err(reqwest_middleware::Error::middleware(error));
-                }
+            let Some(left) = activity.left(self) else {
+                let error = std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time");
+                return Err(reqwest_middleware::Error::middleware(error));
+            };
+            if let Ok(answer) = tokio::time::timeout(left, &mut answer).await {
+                return answer;
             }
         }
     }

@@ -10,6 +10,7 @@ use mlconda_environment::{Environment, WELL_KNOWN_CHANNELS};
 use mlconda_types::{
     host::Host,
     progress::{Event, Progress},
+    sorting::IntoTree,
 };
 use rattler_conda_types::{Channel, MatchSpec, RepoDataRecord, Subdir};
 
@@ -130,8 +131,8 @@ fn assemble(
 pub(super) fn partial(specs: &[MatchSpec]) -> BTreeSet<String> {
     let of = |spec: &MatchSpec| spec.name.as_exact().map(|name| name.as_normalized().to_owned());
     let whole = specs.iter().filter(|spec| **spec == MatchSpec { name: spec.name.clone(), ..MatchSpec::default() });
-    let whole: BTreeSet<String> = whole.filter_map(of).collect();
-    specs.iter().filter_map(of).filter(|name| !whole.contains(name)).collect()
+    let whole: BTreeSet<String> = whole.filter_map(of).into_tree();
+    specs.iter().filter_map(of).filter(|name| !whole.contains(name)).into_tree()
 }
 
 /// The warning about records that cannot be read.

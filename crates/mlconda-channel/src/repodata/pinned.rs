@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::{StreamExt, TryStreamExt, future::join_all, stream};
-use mlconda_types::{host::Host, progress::Progress};
+use mlconda_types::{host::Host, progress::Progress, sorting::IntoTree};
 use rattler_conda_types::{Channel, PackageRecord, RepoDataRecord, Subdir};
 use url::Url;
 
@@ -58,7 +58,7 @@ pub async fn pinned_records(
     let host = Host::baseline(Subdir::NoArch);
     let loader = Loader { client, host: &host, options, progress };
     let found = join_all(subdirs.into_iter().map(async |((channel, subdir), indices)| {
-        let names = indices.iter().map(|index| packages[*index].name).collect();
+        let names = indices.iter().map(|index| packages[*index].name).into_tree();
         let records = loader.records_by_name(&Channel::from_url(channel), subdir, names).await;
         (indices, records)
     }));

@@ -27,12 +27,13 @@ use crate::{
     context::Context,
     error::CliError,
     progress::Display,
-    signals::{self, Temporary},
+    signals::{self, Temporary, Watched},
 };
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let start = Instant::now();
     // Before anything is solved or fetched.
+    args.compression()?;
     let target = (!args.dry_run).then(|| places::Target::new(&args, context)).transpose()?;
     let host = Host::detect(Path::new("/"));
     let mut locks = locks::read_all(&args, &host, context)?;
@@ -58,6 +59,8 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let temporary = tempfile::tempdir().or_else(|_| tempfile::tempdir_in(&context.settings.directory))?;
     let temporary = Temporary::new(temporary);
     let workspace = Arc::new(Workspace::new(cache.as_deref(), temporary.path())?);
+    // Where no future hears of a signal, this goes too.
+    let _watched = Watched::new(workspace.path());
     let mut made = Vec::new();
     for (lock, base, earlier) in &making {
         let image = make_one(lock, base, &prefix, earlier, &workspace, &host, &args, context)?;

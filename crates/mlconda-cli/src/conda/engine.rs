@@ -35,9 +35,6 @@ pub(super) fn run(line: &Line, verb: Verb, context: &Context) -> Result<ExitCode
     if let Some(source) = line.value("--clone") {
         return clone(source, line, platform, context);
     }
-    if let Some(number) = line.value("--revision") {
-        return super::revisions::restore(number, line, platform, &channels, context);
-    }
     let inputs = Inputs::of(line, verb, context)?;
     if let Some(file) = inputs.locks.first() {
         return of_lock(file, line, verb, platform, context);

@@ -10,6 +10,7 @@ use mlconda::{
     environment::{ChannelRule, Environment, Requirement},
     export,
     prefix::Prefix,
+    sorting::IntoTree,
 };
 
 use super::{channels::Channels, is_own, line::Line, options::Verb, tool::Tool};
@@ -139,7 +140,7 @@ impl InstalledState {
     }
 
     pub(super) fn names(&self) -> BTreeSet<&str> {
-        self.records.iter().map(record_name).collect()
+        self.records.iter().map(record_name).into_tree()
     }
 
     pub(super) fn record(&self, name: &str) -> Option<&PrefixRecord> {
@@ -149,7 +150,10 @@ impl InstalledState {
     /// The dependencies of an installed package.
     pub(super) fn needs(&self, name: &str) -> BTreeSet<&str> {
         let records = self.record(name).into_iter();
-        records.flat_map(|record| &record.repodata_record.package_record.depends).map(|need| dependency(need)).collect()
+        records
+            .flat_map(|record| &record.repodata_record.package_record.depends)
+            .map(|need| dependency(need))
+            .into_tree()
     }
 
     /// These packages and all their installed dependencies.
@@ -211,7 +215,7 @@ impl Goal {
 
     /// The package names of the specs.
     pub(super) fn names(&self) -> BTreeSet<String> {
-        self.environment.requirements.iter().filter_map(name_of).collect()
+        self.environment.requirements.iter().filter_map(name_of).into_tree()
     }
 
     /// Leaves out conda, mamba and micromamba, which mlconda replaces, and reports that.

@@ -10,6 +10,7 @@ use mlconda::{
     install::Revision,
     lock::Lock,
     prefix::Prefix,
+    sorting::IntoTree,
 };
 use serde_json::json;
 
@@ -87,7 +88,7 @@ fn goes<'a>(line: &Line, state: &'a InstalledState, specs: &[Requirement]) -> Re
         line.has("--all")
             || specs.iter().any(|each| name_of(each).as_deref() == Some(name) && each.spec.matches(package))
     };
-    let mut goes: BTreeSet<&str> = state.records.iter().filter(is_meant).map(record_name).collect();
+    let mut goes: BTreeSet<&str> = state.records.iter().filter(is_meant).map(record_name).into_tree();
     let is_installed =
         |each: &Requirement| name_of(each).is_some_and(|name| goes.contains(name.as_str()) || is_own(&name));
     let missing: Vec<&str> = specs.iter().filter(|each| !is_installed(each)).map(|each| each.text.as_str()).collect();

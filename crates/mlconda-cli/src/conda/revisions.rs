@@ -7,15 +7,15 @@ use std::{
 };
 
 use mlconda::{
-    Subdir,
     export::{self, PastRevision},
     host::Host,
     install::Revision,
+    sorting::IntoTree,
 };
 use serde_json::{Value, json};
 
 use super::{
-    channels::Channels,
+    channels::{self, Channels},
     engine::{self, Change, apply},
     environments,
     goal::{Goal, Inputs, InstalledState},
@@ -58,7 +58,7 @@ impl<'a> Package<'a> {
 fn sides(revision: &PastRevision) -> [BTreeMap<&str, Package<'_>>; 2] {
     ['+', '-'].map(|sign| {
         let packages = revision.changes.iter().filter_map(|line| Package::of(line.strip_prefix(sign)?));
-        packages.map(|package| (package.name, package)).collect()
+        packages.map(|package| (package.name, package)).into_tree()
     })
 }
 
@@ -125,17 +125,14 @@ fn event(number: usize, revision: &PastRevision) -> Value {
 }
 
 /// `install --revision N`: the packages that were there then, and no others.
-pub(super) fn restore(
-    number: &str,
-    line: &Line,
-    platform: Subdir,
-    channels: &Channels,
-    context: &Context,
-) -> Result<ExitCode, CliError> {
+pub(super) fn restore(number: &str, line: &Line, context: &Context) -> Result<ExitCode, CliError> {
     if !line.operands.is_empty() || line.has("--file") {
         let message = "`--revision` restores a whole revision: give no match specs and no files with it";
         return Err(CliError::Usage(message.to_owned()));
     }
+    let host = Host::detect(Path::new("/"));
+    let platform = channels::platform(line, context)?.unwrap_or(host.platform);
+    let channels = Channels::of(line, context)?;
     let (prefix, _) = engine::place(line, Verb::Install, None, context)?;
     let revisions = export::revisions(&prefix)?;
     let until = number.parse().ok().and_then(|number: usize| revisions.get(..=number));
@@ -147,7 +144,7 @@ pub(super) fn restore(
     let packages: Vec<Package<'_>> = packages.iter().filter_map(|text| Package::of(text)).collect();
     let now = state.requested.clone();
     let asked = until.last().map(|revision| revision.requested.clone()).unwrap_or_default();
-    let state = InstalledState::read(prefix.clone(), channels, context)?;
+    let state = InstalledState::read(prefix.clone(), &channels, context)?;
     let spec = |package: &Package<'_>| {
         let Package { channel, name, version, build } = package;
         let is_installed = state.record(name).is_some_and(|record| {
@@ -158,12 +155,12 @@ pub(super) fn restore(
         format!("{channel}{name}=={version}={build}")
     };
     let inputs = Inputs { specs: packages.iter().map(spec).collect(), ..Inputs::default() };
-    let goal = Goal::of(&inputs, channels, context)?;
+    let goal = Goal::of(&inputs, &channels, context)?;
     let mut whole = line.clone();
     whole.options.extend(["--remove-old", "--no-pin"].map(|key| (key, String::new())));
-    let mut lock = engine::solve::solve(&whole, Verb::Install, &goal, Some(&state), channels, platform, context)?.lock;
+    let mut lock = engine::solve::solve(&whole, Verb::Install, &goal, Some(&state), &channels, platform, context)?.lock;
     // A package that was removed with `--force` stays removed.
-    let names: BTreeSet<&str> = packages.iter().map(|package| package.name).collect();
+    let names: BTreeSet<&str> = packages.iter().map(|package| package.name).into_tree();
     lock.packages.retain(|package| names.contains(package.name.as_str()));
     lock.specs = asked.clone();
     let removed = now.into_iter().filter(|spec| !asked.contains(spec)).collect();
@@ -177,5 +174,5 @@ pub(super) fn restore(
         sets_variables: false,
         relink: BTreeSet::new(),
     };
-    apply(change, line, &Host::detect(Path::new("/")), context)
+    apply(change, line, &host, context)
 }

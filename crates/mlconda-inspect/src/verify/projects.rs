@@ -6,6 +6,7 @@ use std::{
 };
 
 use mlconda_prefix::{PrefixError, distributions};
+use mlconda_types::sorting::IntoTree;
 
 use super::{Finding, records::RecordedPackage};
 
@@ -37,7 +38,7 @@ pub(super) fn check(
             mlconda_types::sorting::sort_by_key(&mut places, |place| (holder(place).is_none(), place.clone()));
             let Some((first, others)) = places.split_first() else { continue };
             for place in others.iter().filter(|place| holder(place).is_none() || holder(place) != holder(first)) {
-                let packages = holder(place).map(str::to_owned).into_iter().collect();
+                let packages = holder(place).map(str::to_owned).into_iter().into_tree();
                 findings.push(Finding::SameProject { path: place.clone(), packages, other: first.clone() });
             }
         }

@@ -15,18 +15,23 @@ const PREFIX: &str = ".new-";
 const TRIES: usize = 16;
 
 /// Whether a directory of the cache has such a name.
-pub(super) fn is_temporary(name: &OsStr) -> bool {
+pub(crate) fn is_temporary(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
 }
 
 /// The directory.
-pub(super) struct TemporaryDirectory {
+#[derive(Debug)]
+pub struct TemporaryDirectory {
     directory: TempDir,
     _hold: File,
 }
 
 impl TemporaryDirectory {
-    pub(super) fn make_in(parent: &Path) -> io::Result<Self> {
+    /// Makes an empty one in a directory.
+    ///
+    /// # Errors
+    /// If none can be made or locked.
+    pub fn make_in(parent: &Path) -> io::Result<Self> {
         for _ in 0..TRIES {
             let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
             match system::lock_directory(directory.path()) {
@@ -39,13 +44,26 @@ impl TemporaryDirectory {
         Err(io::Error::new(io::ErrorKind::ResourceBusy, format!("cannot make a directory in `{}`", parent.display())))
     }
 
-    pub(super) fn path(&self) -> &Path {
+    /// Its path.
+    pub fn path(&self) -> &Path {
         self.directory.path()
     }
 
     /// Does not remove the directory: it was renamed.
-    pub(super) fn keep(self) {
+    pub(crate) fn keep(self) {
         let _ = self.directory.keep();
+    }
+}
+
+/// Removes those in a directory whose processes were killed. What a running process has locked stays, and so does all on a file
+/// system without locks.
+pub fn remove_abandoned(parent: &Path) {
+    for entry in fs_err::read_dir(parent).into_iter().flatten().flatten() {
+        if is_temporary(&entry.file_name())
+            && let Ok(Some(_hold)) = system::lock_directory_strictly(&entry.path())
+        {
+            let _ = fs_err::remove_dir_all(entry.path());
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use mlconda_system::{
     self as system, Attributes,
     beneath::{PathInfo, PathKind, Root},
 };
+use mlconda_types::sorting::IntoTree;
 
 use super::{HISTORY, PrefixChange, ScriptTiming, repair, whole_directories};
 use crate::rollback::{Journal, OldFiles};
@@ -45,12 +46,12 @@ impl PrefixChange<'_> {
             false => root.lookup(path).map(|there| there.filter(PathInfo::is_directory)),
         };
         let left = self.removed.iter().flat_map(|path| parents(path));
-        let mut emptied: BTreeSet<PathBuf> = left.chain(self.emptied.iter().flat_map(|path| parents(path))).collect();
+        let mut emptied: BTreeSet<PathBuf> = left.chain(self.emptied.iter().flat_map(|path| parents(path))).into_tree();
         emptied.extend(self.emptied.iter().cloned());
         emptied.extend(emptied.iter().map(|path| path.join("__pycache__")).collect::<Vec<_>>());
         emptied.extend(empty);
         emptied.retain(|path| !whole_directories::is_within(path, &whole));
-        let mut touched: BTreeSet<PathBuf> = topmost(&journal.added).flat_map(|path| parents(path)).collect();
+        let mut touched: BTreeSet<PathBuf> = topmost(&journal.added).flat_map(|path| parents(path)).into_tree();
         touched.extend(journal.moved.iter().flat_map(|path| parents(path)).chain(emptied.iter().cloned()));
         if self.repairs_modes {
             touched.extend(self.stage_directories.iter().cloned());
@@ -80,7 +81,7 @@ impl PrefixChange<'_> {
         let mut journal = Journal { moved: vec![Path::new("conda-meta").join(HISTORY)], ..Journal::default() };
         let packages: HashSet<&PathBuf> = self.removed.iter().chain(&self.new).collect();
         self.find_untracked(Path::new(""), &packages, &mut journal.copied)?;
-        let mut touched: BTreeSet<PathBuf> = journal.copied.iter().flat_map(|path| parents(path)).collect();
+        let mut touched: BTreeSet<PathBuf> = journal.copied.iter().flat_map(|path| parents(path)).into_tree();
         touched.insert("conda-meta".into());
         for path in touched.into_iter().filter(|path| !path.as_os_str().is_empty()) {
             if let Some(there) = self.root()?.lookup(&path)? {

@@ -29,6 +29,14 @@ pub(super) enum Outcome {
     Sent,
 }
 
+/// What a registry says when it is asked to take a blob from another of its repositories.
+enum Mount {
+    Done,
+    /// It does not, and has begun an upload instead.
+    Session(Url),
+    Refused,
+}
+
 impl Repository {
     /// Brings a blob into the repository. `mounts` are repositories of the registry that may have it.
     pub(super) async fn bring(
@@ -42,29 +50,42 @@ impl Repository {
             progress.event(Event::AlreadyThere { bytes: descriptor.size });
             return Ok(Outcome::There);
         }
+        let mut session = None;
         for from in mounts {
-            if self.mount(descriptor, from).await? {
-                progress.event(Event::AlreadyThere { bytes: descriptor.size });
-                return Ok(Outcome::Mounted);
+            match self.mount(descriptor, from).await? {
+                Mount::Done => {
+                    progress.event(Event::AlreadyThere { bytes: descriptor.size });
+                    return Ok(Outcome::Mounted);
+                }
+                Mount::Session(url) => session = Some((url, 0)),
+                Mount::Refused => {}
             }
         }
-        self.upload(blob, progress).await?;
+        self.upload(blob, session, progress).await?;
         Ok(Outcome::Sent)
     }
 
-    /// Whether the registry takes the blob from another of its repositories.
-    async fn mount(&self, descriptor: &Descriptor, from: &str) -> Result<bool, OciError> {
+    /// Asks the registry to take the blob from another of its repositories.
+    async fn mount(&self, descriptor: &Descriptor, from: &str) -> Result<Mount, OciError> {
         let url = self.join(&format!("blobs/uploads/?mount={}&from={from}", descriptor.digest))?;
         let what = format!("a push to `{self}`");
         let transfer = self.ask(Ask::new(Method::POST, &url, &what)).await?;
-        // What does not work is sent instead. An upload that was begun by it is given up, and the registry forgets it.
-        Ok(transfer.status() == StatusCode::CREATED)
+        // What does not work is sent instead.
+        Ok(match transfer.status() {
+            StatusCode::CREATED => Mount::Done,
+            StatusCode::ACCEPTED => self.location(&url, &transfer, &what).map_or(Mount::Refused, Mount::Session),
+            _ => Mount::Refused,
+        })
     }
 
-    async fn upload(&self, blob: &Blob, progress: &dyn Progress) -> Result<(), OciError> {
+    /// Sends the blob. `session` is where an upload goes on, and how much of it has arrived.
+    async fn upload(
+        &self,
+        blob: &Blob,
+        mut session: Option<(Url, u64)>,
+        progress: &dyn Progress,
+    ) -> Result<(), OciError> {
         let what = blob.what();
-        // Where the upload goes on, and how much of it has arrived.
-        let mut session: Option<(Url, u64)> = None;
         let mut delay = self.shared.options.retry_delay;
         for failures in 0.. {
             let (url, offset) = match session.take() {
@@ -129,18 +150,15 @@ impl Repository {
         let (digest, size) = (blob.descriptor.digest.to_string(), blob.descriptor.size);
         let what = blob.what();
         let mut last = url.clone();
-        if offset == 0 {
-            last.query_pairs_mut().append_pair("digest", &digest);
-            let transfer = self.stream(Method::PUT, &last, blob, 0, (sent, progress)).await?;
-            return self.arrived(transfer, &what).await;
-        }
-        if offset < size {
+        // What has arrived is not sent again: then the last request has no body.
+        let begin = if offset > 0 { size } else { 0 };
+        if offset > 0 && offset < size {
             let transfer = self.stream(Method::PATCH, url, blob, offset, (sent, progress)).await?;
             let transfer = self.accepted(transfer, &what).await?;
             last = self.location(url, &transfer, &what)?;
         }
         last.query_pairs_mut().append_pair("digest", &digest);
-        let transfer = self.ask(Ask::new(Method::PUT, &last, &what)).await?;
+        let transfer = self.stream(Method::PUT, &last, blob, begin, (sent, progress)).await?;
         self.arrived(transfer, &what).await
     }
 
@@ -157,7 +175,7 @@ impl Repository {
         let (sender, body) = send::pieces(size.saturating_sub(offset));
         let range = format!("{offset}-{}", size.saturating_sub(1));
         let mut headers: Vec<(HeaderName, &str)> = vec![(CONTENT_TYPE, "application/octet-stream")];
-        if offset > 0 {
+        if offset > 0 && offset < size {
             headers.push((CONTENT_RANGE, &range));
         }
         let authorization = self.authorization(url).await;
@@ -217,6 +235,10 @@ async fn feed(
     sender: PieceSender,
     (sent, progress): (&mut u64, &dyn Progress),
 ) -> Result<(), OciError> {
+    // All of it is there.
+    if offset > 0 && offset >= blob.descriptor.size {
+        return Ok(());
+    }
     let mut reader = blob.open()?;
     let mut skip = offset;
     while let Some(mut piece) = reader.next().await? {

@@ -16,7 +16,7 @@ fn names(directory: &Path) -> Vec<String> {
 fn a_layout_is_written_and_gets_further_images() {
     let world = World::new(ServerOptions::default());
     let place = world.directory.path().join("a/layout");
-    let write = |images: &Images, tag| block_on(layout::write(images, &place, Some(tag)));
+    let write = |images: &Images, tag| block_on(layout::write(images, &place, Some(tag), &()));
     let read = |tag: Option<&str>| {
         let base = Base::Layout { directory: place.clone(), tag: tag.map(str::to_owned) };
         world.load(&base)
@@ -46,20 +46,45 @@ fn what_is_no_layout_is_left_alone() {
     let place = world.directory.path().join("home");
     fs_err::create_dir(&place).unwrap();
     fs_err::write(place.join("file"), "precious").unwrap();
-    let words = world.words(block_on(layout::write(&with_bill(), &place, None)));
+    let words = world.words(block_on(layout::write(&with_bill(), &place, None, &())));
     assert!(words.ends_with("it is a directory with something else in it than an OCI layout"), "{words}");
     assert_eq!(names(&place), ["file"]);
+}
+
+/// An image whose last layer cannot be read.
+fn unreadable(world: &World) -> Images {
+    let mut image = image("linux-64", &[layer(8, 100), layer(9, 100)]);
+    image.layers[1].content = crate::Content::File(world.directory.path().join("gone"));
+    Images::one(image)
 }
 
 #[test]
 fn a_layout_that_fails_leaves_nothing() {
     let world = World::new(ServerOptions::default());
-    let mut image = image("linux-64", &[layer(1, 100)]);
-    image.layers[0].content = crate::Content::File(world.directory.path().join("gone"));
-    let images = Images::one(image);
-    let place = world.directory.path().join("layout");
-    block_on(layout::write(&images, &place, None)).unwrap_err();
+    let place = world.directory.path().join("a/b/layout");
+    let write = |images: &Images| block_on(layout::write(images, &place, Some("1"), &()));
+    write(&unreadable(&world)).unwrap_err();
     assert!(names(world.directory.path()).is_empty());
+    // A directory that is there stays empty.
+    fs_err::create_dir_all(&place).unwrap();
+    write(&unreadable(&world)).unwrap_err();
+    assert!(names(&place).is_empty());
+    // And a layout as it was.
+    write(&with_bill()).unwrap();
+    let before = (names(&place.join("blobs/sha256")), fs_err::read(place.join("index.json")).unwrap());
+    write(&unreadable(&world)).unwrap_err();
+    let after = (names(&place.join("blobs/sha256")), fs_err::read(place.join("index.json")).unwrap());
+    assert!(before == after);
+}
+
+#[test]
+fn an_empty_directory_becomes_a_layout() {
+    let world = World::new(ServerOptions::default());
+    let place = world.directory.path().join("mount");
+    fs_err::create_dir(&place).unwrap();
+    block_on(layout::write(&with_bill(), &place, Some("1"), &())).unwrap();
+    assert_eq!(names(&place), ["blobs", "index.json", "oci-layout"]);
+    assert!(world.load(&Base::Layout { directory: place, tag: None }).is_ok());
 }
 
 #[test]
@@ -69,7 +94,7 @@ fn an_archive_is_the_same_each_time_and_is_read_as_a_base() {
     let name: Reference = "localhost/me/app:1".parse().unwrap();
     let write = || {
         let mut bytes = Vec::new();
-        block_on(archive::write(&images, &name, &mut bytes)).unwrap();
+        block_on(archive::write(&images, &name, &mut bytes, &())).unwrap();
         bytes
     };
     let bytes = write();

@@ -1,6 +1,12 @@
 //! Pushes: what is sent, in which order, and what happens when it fails.
 
-use mlconda_test::registry::Failure;
+use std::{
+    net::{Shutdown, TcpListener, TcpStream},
+    thread,
+};
+
+use mlconda_channel::network::Limits;
+use mlconda_test::registry::{Access, Failure};
 
 use super::*;
 
@@ -139,6 +145,8 @@ fn layers_of_a_base_in_the_same_registry_are_mounted() {
         world.server.forget();
         let pushed = world.push(&images, "me/app:1").unwrap();
         assert_eq!((pushed.mounted, pushed.sent), if refuses_mounts { (0, 3) } else { (1, 2) });
+        // The upload that a refusal begins is the one that is used.
+        assert_eq!(world.server.count("POST", "/blobs/uploads/"), 3);
         assert_eq!(world.server.bytes_received() > 50_000, refuses_mounts);
         assert_eq!(world.base("me/app:1").unwrap().layers.len(), 2);
         // Into the repository of the base, nothing of it is sent or mounted.
@@ -162,4 +170,75 @@ fn a_bill_is_attached_and_read_back() {
         let tag = format!("sha256-{}", images.root().digest.hex());
         assert_eq!(world.server.manifest("app", &tag).is_none(), has_referrers);
     }
+}
+
+#[test]
+fn a_registry_may_take_its_time_to_store_a_blob() {
+    let (short, long) = (Duration::from_millis(150), Duration::from_secs(60));
+    let limits = Limits { read_timeout: short, stored: long, ..Limits::default() };
+    let world = World::with(ServerOptions::default(), &|_| Value::Null, limits);
+    world.server.fail("PUT", "/blobs/uploads/", Failure::Late(3 * short), 99);
+    let images = Images::one(image("linux-64", &[layer(1, 1_000_000)]));
+    world.push(&images, "app:1").unwrap();
+    assert_eq!(world.server.count("PUT", "/blobs/uploads/"), 2, "each was sent once");
+    // Also where the upload was resumed, and the last request has no body.
+    world.server.forget();
+    world.server.recover();
+    world.server.fail("PUT", "/blobs/uploads/", Failure::BreakOff(300_000), 1);
+    world.server.fail("PUT", "/blobs/uploads/", Failure::Late(3 * short), 99);
+    world.push(&Images::one(image("linux-64", &[layer(2, 1_000_000)])), "app:2").unwrap();
+    assert_eq!((world.server.count("PATCH", ""), world.server.count("GET", "/blobs/uploads/")), (1, 1));
+    assert!(world.server.manifest("app", "2").is_some());
+}
+
+#[test]
+fn a_registry_that_never_says_that_it_has_stored_a_blob_is_given_up() {
+    let short = Duration::from_millis(20);
+    let limits = Limits { read_timeout: short, stored: 2 * short, ..Limits::default() };
+    let world = World::with(ServerOptions::default(), &|_| Value::Null, limits);
+    world.server.fail("PUT", "/blobs/uploads/", Failure::Silent, 99);
+    let words = world.words(world.push(&Images::one(image("linux-64", &[layer(1, 100)])), "app:1"));
+    assert!(words.starts_with("cannot get an answer for the blob `sha256:"), "{words}");
+    assert_eq!(world.server.manifests(), 0);
+}
+
+/// Another host: what comes to it goes to the registry.
+fn other_host(server: &Registry) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (host, registry) = (listener.local_addr().unwrap().to_string(), server.host());
+    let forward = |mut from: TcpStream, mut to: TcpStream| {
+        thread::spawn(move || {
+            let _ = std::io::copy(&mut from, &mut to);
+            let _ = to.shutdown(Shutdown::Both);
+        });
+    };
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let Ok(server) = TcpStream::connect(&registry) else { return };
+            forward(client.try_clone().unwrap(), server.try_clone().unwrap());
+            forward(server, client);
+        }
+    });
+    host
+}
+
+#[test]
+fn uploads_to_another_host_have_no_login_and_are_tried_again() {
+    let access = Access::Basic("me".to_owned(), "s3cret".to_owned());
+    let login = |host: &str| json!({"auths": {host: {"username": "me", "password": "s3cret"}}});
+    let world = World::with_logins(ServerOptions { access, ..ServerOptions::default() }, &login);
+    let other = other_host(&world.server);
+    world.server.fail("POST", "/blobs/uploads/", Failure::Elsewhere(other.clone()), 99);
+    world.server.fail("PUT", "/blobs/uploads/", Failure::BreakOff(300_000), 1);
+    world.server.fail("PUT", "/blobs/uploads/", Failure::Status(503), 1);
+    world.server.fail("PATCH", "/blobs/uploads/", Failure::Status(500), 1);
+    let images = Images::one(image("linux-64", &[layer(1, 1_000_000), layer(2, 100)]));
+    world.push(&images, "me/app:1").unwrap();
+    assert!(world.server.manifest("me/app", "1").is_some());
+    let requests = world.server.requests();
+    let elsewhere: Vec<_> = requests.iter().filter(|request| request.headers["host"] == other).collect();
+    assert!(["PUT", "PATCH", "GET"].iter().all(|method| elsewhere.iter().any(|request| request.method == *method)));
+    assert!(elsewhere.iter().all(|request| !request.headers.contains_key("authorization")));
+    let is_sent = |request: &&mlconda_test::registry::RegistryRequest| request.method == "PUT" && request.status == 201;
+    assert_eq!(elsewhere.iter().filter(|request| is_sent(request)).count(), 3);
 }

@@ -16,6 +16,7 @@ use std::{
 };
 
 use mlconda_system::{beneath::Root, files, process};
+use mlconda_types::sorting::IntoTree;
 use rattler_digest::{Sha256, compute_bytes_digest};
 use serde::{Deserialize, Serialize};
 
@@ -146,9 +147,9 @@ async fn observe(prefix: &Path, contents: Contents) -> io::Result<Option<Vec<u8>
 
 /// What differs between the variables of a shell, one after the other with a NUL behind, and those of an activation.
 fn compare(text: &str, activation: &Activation, seen: SnapshotInputs) -> Option<Snapshot> {
-    let found: BTreeMap<&str, &str> = text.split_terminator('\0').filter_map(|line| line.split_once('=')).collect();
+    let found: BTreeMap<&str, &str> = text.split_terminator('\0').filter_map(|line| line.split_once('=')).into_tree();
     let mut path = (String::new(), String::new());
-    let expected: BTreeMap<OsString, OsString> = activation.all_variables().collect();
+    let expected: BTreeMap<OsString, OsString> = activation.all_variables().into_tree();
     let mut set = BTreeMap::new();
     for (name, value) in &found {
         let was = expected.get(OsStr::new(name));

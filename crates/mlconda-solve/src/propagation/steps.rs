@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, rc::Rc};
 
 use itertools::Itertools;
-use mlconda_types::sorting::InOrder;
+use mlconda_types::sorting::{InOrder, IntoTree};
 
 use super::{Contradiction, Dependency, DependencyKind, Exclusion, NeedReason, PackageId, PackageState, Propagation};
 
@@ -53,7 +53,7 @@ impl<'a> Propagation<'a> {
         let left: Vec<Rc<[Rc<Dependency>]>> =
             self.packages[id].remaining().map(|candidate| self.dependencies(candidate)).collect();
         let Some(first) = left.first() else { return Some(id) };
-        let names: BTreeSet<String> = first.iter().map(|dependency| dependency.name.clone()).collect();
+        let names: BTreeSet<String> = first.iter().map(|dependency| dependency.name.clone()).into_tree();
         for name in names {
             let on_it = |dependencies: &[Rc<Dependency>]| {
                 dependencies.iter().filter(|dependency| dependency.name == name).cloned().collect_vec()

@@ -156,6 +156,9 @@ fn leading_numbers(text: &str, limit: usize) -> Option<String> {
 }
 
 #[cfg(test)]
+mod conformance;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -105,3 +105,6 @@ fn skip_name(mut bytes: &[u8]) -> Option<&[u8]> {
         }
     }
 }
+
+#[cfg(test)]
+mod conformance;

@@ -8,7 +8,7 @@ use std::{
 
 use mlconda::{
     Subdir,
-    image::{Application, Compression, Copied, Grouping, Recipe, Runtime},
+    image::{Application, Compression, Copied, Grouping, LATEST, Recipe, Runtime},
     install::{Bytecode, CacheCheck, Options, OutwardLinks, Revision, Scripts, Stop},
     lock::Lock,
     repodata::Access,
@@ -70,8 +70,11 @@ Layers are kept in mlconda's cache directory, if that exists (`mlconda info` nam
 lock compresses only what has changed.
 
 With --progress json, stderr has the events of `mlconda install --help`, and besides
-  layers-started   layers, bytes
-  layer-written    bytes")]
+  layers-started        layers, bytes
+  layer-started         number, layers, name
+  layer-written         bytes
+  push-started          blobs, bytes
+  image-write-started   blobs, bytes")]
 pub(crate) struct Args {
     /// Lock files (@EXPLICIT, conda-lock.yml or pixi.lock), or an environment.yml. Locks for several platforms make one
     /// image for all of them
@@ -163,7 +166,7 @@ pub(crate) struct Content {
     #[arg(long, value_name = "HOW", default_value = "gzip", hide_short_help = true)]
     compression: How,
     /// The time of the image, in seconds since 1970 [default: $SOURCE_DATE_EPOCH, else that of the newest package]
-    #[arg(long, value_name = "SECONDS", hide_short_help = true)]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i64).range(0..=LATEST), allow_negative_numbers = true, hide_short_help = true)]
     created: Option<i64>,
     /// Attach an SBOM to the image: CycloneDX 1.6 or SPDX 2.3
     #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "cyclonedx")]
@@ -202,6 +205,8 @@ pub(crate) struct RuntimeArgs {
 enum How {
     Gzip,
     None,
+    #[value(hide = true)]
+    Zstd,
 }
 
 /// The words of a command.
@@ -312,16 +317,26 @@ impl Args {
             root_prefix: PathBuf::from(ROOT_PREFIX),
             layers: usize::from(content.layers),
             earlier,
-            compression: match content.compression {
-                How::Gzip => Compression::Gzip,
-                How::None => Compression::None,
-            },
+            compression: self.compression()?,
             scripts: if content.skip_scripts { Scripts::Skip } else { Scripts::Run },
             runtime: self.runtime.runtime(),
             application: self.application(context)?,
             program,
             created: content.created,
         })
+    }
+
+    /// How layers are compressed.
+    pub(super) fn compression(&self) -> Result<Compression, CliError> {
+        match self.content.compression {
+            How::Gzip => Ok(Compression::Gzip),
+            How::None => Ok(Compression::None),
+            How::Zstd => Err(CliError::world(
+                "`--compression zstd`: mlconda reads zstd, and does not write it",
+                "leave it out: gzip layers are read by all engines. Or write them plain, with `--compression none`, and let \
+                 `skopeo copy --dest-compress-format zstd` compress them",
+            )),
+        }
     }
 
     fn application(&self, context: &Context) -> Result<Application, CliError> {

@@ -47,7 +47,7 @@ pub(super) fn read_all(args: &Args, host: &Host, context: &Context) -> Result<Ve
     for (file, lock) in locks.iter().filter(|_| args.content.base == DEFAULT_BASE) {
         check_glibc(file, lock)?;
     }
-    locks.sort_by(|(_, one), (_, other)| one.platform.as_str().cmp(other.platform.as_str()));
+    mlconda::sorting::sort_by(&mut locks, |(_, one), (_, other)| one.platform.as_str().cmp(other.platform.as_str()));
     for pair in locks.windows(2) {
         let [(one, lock), (other, next)] = pair else { continue };
         if lock.platform == next.platform {

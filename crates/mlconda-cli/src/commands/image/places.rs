@@ -129,12 +129,25 @@ pub(super) fn deliver(
             tell_pushed(&pushed, context);
         }
         Place::Archive(None) => {
-            let mut stdout = std::io::stdout().lock();
-            context.block_on_or_signal(archive::write(images, name, &mut stdout))??;
+            let (display, mut stdout) = (Display::new(&context.ui), std::io::stdout().lock());
+            let writing = archive::write(images, name, &mut stdout, &display);
+            // Who reads may not read on, and then a signal ends the process.
+            context.block_on(registries.report_waits(&display, writing))??;
         }
-        Place::Archive(Some(path)) => context.block_on_or_signal(archive::write_file(images, name, path))??,
+        Place::Archive(Some(path)) => {
+            let display = Display::new(&context.ui);
+            let writing = archive::write_file(images, name, path, &display);
+            let writing = registries.report_waits(&display, writing);
+            match fs_err::metadata(path) {
+                // The same holds for a pipe.
+                Ok(metadata) if !metadata.is_file() => context.block_on(writing)??,
+                _ => context.block_on_or_signal(writing)??,
+            }
+        }
         Place::Layout(directory) => {
-            context.block_on_or_signal(layout::write(images, directory, Some(name.tag_or_latest())))??;
+            let display = Display::new(&context.ui);
+            let writing = layout::write(images, directory, Some(name.tag_or_latest()), &display);
+            context.block_on_or_signal(registries.report_waits(&display, writing))??;
         }
     }
     Ok(())

@@ -77,6 +77,12 @@ pub(super) fn tell_notes(made: &Made, lock: &Lock, host: &Host, args: &Args, con
     }
     if let Some(reason) = &made.compiled.unable {
         ui.warn(&format!("byte code is left out, for the environment's python does not run here: {reason}"));
+    } else if made.compiled.is_broken {
+        let failed = made.compiled.failed.iter().map(|(path, reason)| format!("`{}` ({reason})", path.display()));
+        ui.warn(&format!(
+            "python ended while it compiled a module, whose byte code is left out: {}. These layers are not kept in the cache",
+            failed.collect::<Vec<_>>().join(", ")
+        ));
     } else if lock.platform != host.platform
         && args.wants_bytecode()
         && lock.packages.iter().any(|it| it.name == "python")

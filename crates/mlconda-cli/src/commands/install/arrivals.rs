@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mlconda::{PrefixRecord, lock::Lock, plan::Plan};
+use mlconda::{PrefixRecord, lock::Lock, plan::Plan, sorting::IntoTree};
 use serde_json::{Value, json};
 
 use crate::ui::Ui;
@@ -28,7 +28,7 @@ struct Pinned {
 
 /// All changes of a plan, those of requested packages first.
 pub(crate) fn of(plan: &Plan, lock: &Lock) -> Vec<Arrival> {
-    let asked: BTreeSet<String> = lock.specs.iter().map(|spec| name(spec)).collect();
+    let asked: BTreeSet<String> = lock.specs.iter().map(|spec| name(spec)).into_tree();
     let mut found: BTreeMap<(bool, String), (Option<Pinned>, Option<Pinned>)> = BTreeMap::new();
     let old = |records: &[PrefixRecord]| -> Vec<(String, Pinned)> {
         let package = |record: &PrefixRecord| {

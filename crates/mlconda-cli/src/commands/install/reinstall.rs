@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mlconda::{lock::normalize, plan::Reinstall, solve::near_names};
+use mlconda::{lock::normalize, plan::Reinstall, solve::near_names, sorting::IntoTree};
 
 use super::{args::Args, locks::Target};
 use crate::{error::CliError, text::list};
@@ -16,7 +16,7 @@ pub(super) fn chosen(args: &Args, targets: &[Target]) -> Result<Reinstall, CliEr
     }
     let conda = targets.iter().flat_map(|target| &target.lock.packages).map(|package| package.name.as_str());
     let pip = targets.iter().flat_map(|target| &target.lock.pip).map(|package| package.name.as_str());
-    let known: BTreeSet<&str> = conda.chain(pip).collect();
+    let known: BTreeSet<&str> = conda.chain(pip).into_tree();
     let (mut names, mut unknown) = (BTreeSet::new(), Vec::new());
     for name in typed {
         let found: Vec<String> =

@@ -7,6 +7,7 @@ use mlconda::{
     environment::Environment,
     lock::{Expansion, Lock, LockError, LockFile, Selection, kind_of, merge, normalize},
     solve::{Upgrade, near_names},
+    sorting::IntoTree,
 };
 
 use super::Args;
@@ -44,7 +45,7 @@ pub(super) fn read(
                 packages.chain(lock.pip.iter().map(|package| package.name.as_str()))
             });
             let asked = environment.requirements.iter().filter_map(|requirement| requirement.spec.name.as_exact());
-            let known: BTreeSet<&str> = of_locks.chain(asked.map(|name| name.as_normalized())).collect();
+            let known: BTreeSet<&str> = of_locks.chain(asked.map(|name| name.as_normalized())).into_tree();
             let near: Vec<String> = unknown.iter().flat_map(|name| near_names(name, &known)).collect();
             let hint = match near.as_slice() {
                 [] => "check the spelling; give files before `--update`".to_owned(),

@@ -7,6 +7,7 @@ use mlconda::{
     environment::{ChannelRule, Environment, ReadOptions, Requirement},
     lock::Lock,
     solve::Upgrade,
+    sorting::IntoTree,
 };
 
 use super::{
@@ -156,7 +157,7 @@ impl Asking<'_> {
             .iter()
             .for_each(|warning| self.context.ui.warn(&warning.to_string()));
         let first = environment.channels.clone();
-        let known: BTreeSet<String> = first.iter().map(Channel::canonical_name).collect();
+        let known: BTreeSet<String> = first.iter().map(Channel::canonical_name).into_tree();
         let more = self.goal.more.iter().filter(|channel| !known.contains(&channel.canonical_name()));
         let all: Vec<Channel> = first.iter().chain(more).cloned().collect();
         let is_neuterable =

@@ -1,0 +1,222 @@
+//! Headers of programs and libraries (ELF, System V ABI, chapters 4 and 5): the processor, the dynamic loader, and how many
+//! bytes are debug symbols. Of a file only the tables are read, wherever in it they are, and each up to a limit.
+
+use std::{
+    io::{self, Read, Seek, SeekFrom},
+    path::Path,
+};
+
+use crate::files;
+
+/// No program has more names of sections than fit into these bytes; what has, is not looked at.
+const LARGEST_NAMES: u64 = 1 << 20;
+
+/// No path is longer, in bytes.
+const LONGEST_PATH: u64 = 4096;
+
+/// The entry of the program headers that names the dynamic loader (`PT_INTERP`).
+const INTERPRETER: u64 = 3;
+
+/// The section has no bytes in the file (`SHT_NOBITS`).
+const NOBITS: u64 = 8;
+
+/// Reads so many bytes of a file at a position; fewer where it ends.
+pub type ReadAt<'a> = &'a mut dyn FnMut(u64, u64) -> io::Result<Vec<u8>>;
+
+/// What the headers of a program say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// The dynamic loader that it names; `None` of a static program or a library.
+    pub interpreter: Option<String>,
+    /// The number of the processor (`e_machine`).
+    pub machine: u16,
+}
+
+/// Reads the headers of a file; `None` if it is no ELF file.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn program(path: &Path) -> io::Result<Option<Program>> {
+    in_file(path, &mut |read| {
+        let Some(mut elf) = Elf::new(read)? else { return Ok(None) };
+        let machine = u16::try_from(elf.number(&elf.head, 18, 2)).unwrap_or(0);
+        Ok(Some(Program { interpreter: elf.interpreter()?, machine }))
+    })
+}
+
+/// The size in bytes of the sections of a file that `strip --strip-unneeded` removes, about: `.debug_*`, `.symtab`, `.strtab`.
+/// What is no ELF file has none.
+///
+/// # Errors
+/// Those of `read`.
+pub fn debug_symbols(read: ReadAt<'_>) -> io::Result<u64> {
+    Elf::new(read)?.map_or(Ok(0), |mut elf| elf.debug_symbols())
+}
+
+/// The same of a file of this machine.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn debug_symbols_of(path: &Path) -> io::Result<u64> {
+    in_file(path, &mut |read| debug_symbols(read))
+}
+
+fn in_file<T>(path: &Path, work: &mut dyn FnMut(ReadAt<'_>) -> io::Result<T>) -> io::Result<T> {
+    let mut file = files::open(path)?;
+    work(&mut |offset, size| {
+        let mut bytes = Vec::new();
+        // No file has an offset beyond this.
+        if i64::try_from(offset).is_ok() {
+            file.seek(SeekFrom::Start(offset))?;
+            (&mut file).take(size).read_to_end(&mut bytes)?;
+        }
+        Ok(bytes)
+    })
+}
+
+/// An ELF file.
+struct Elf<'a> {
+    head: [u8; 64],
+    read: ReadAt<'a>,
+}
+
+/// A section.
+struct Section {
+    name: usize,
+    kind: u64,
+    offset: u64,
+    size: u64,
+}
+
+impl<'a> Elf<'a> {
+    fn new(read: ReadAt<'a>) -> io::Result<Option<Self>> {
+        let Ok(head) = <[u8; 64]>::try_from(read(0, 64)?) else { return Ok(None) };
+        let is_known = head.starts_with(b"\x7fELF") && matches!(head[4], 1 | 2) && matches!(head[5], 1 | 2);
+        Ok(is_known.then_some(Self { head, read }))
+    }
+
+    fn interpreter(&mut self) -> io::Result<Option<String>> {
+        let is_wide = self.is_wide();
+        let places = if is_wide { (32, 8, 54, 56) } else { (28, 4, 42, 44) };
+        let table = self.table(places, if is_wide { 56 } else { 32 })?;
+        let (offset, size) = if is_wide { ((8, 8), (32, 8)) } else { ((4, 4), (16, 4)) };
+        let mut entries = table.chunks_exact(if is_wide { 56 } else { 32 });
+        let Some(entry) = entries.find(|entry| self.number(entry, 0, 4) == INTERPRETER) else { return Ok(None) };
+        let (offset, size) = (self.number(entry, offset.0, offset.1), self.number(entry, size.0, size.1));
+        let text = (self.read)(offset, size.min(LONGEST_PATH))?;
+        Ok(Some(String::from_utf8_lossy(first_word(&text)).into_owned()))
+    }
+
+    fn debug_symbols(&mut self) -> io::Result<u64> {
+        let is_wide = self.is_wide();
+        let (places, entry) = if is_wide { ((40, 8, 58, 60), 64) } else { ((32, 4, 46, 48), 40) };
+        let table = self.table(places, entry)?;
+        let section = |bytes: &[u8]| Section {
+            name: usize::try_from(self.number(bytes, 0, 4)).unwrap_or(usize::MAX),
+            kind: self.number(bytes, 4, 4),
+            offset: if is_wide { self.number(bytes, 24, 8) } else { self.number(bytes, 16, 4) },
+            size: if is_wide { self.number(bytes, 32, 8) } else { self.number(bytes, 20, 4) },
+        };
+        let sections: Vec<Section> = table.chunks_exact(entry).map(section).collect();
+        let place = usize::try_from(self.number(&self.head, if is_wide { 62 } else { 50 }, 2));
+        let names = match place.ok().and_then(|place| sections.get(place)) {
+            Some(place) if place.size <= LARGEST_NAMES => (self.read)(place.offset, place.size)?,
+            _ => Vec::new(),
+        };
+        let is_debug = |section: &&Section| {
+            let name = first_word(names.get(section.name..).unwrap_or_default());
+            let is_named = name.starts_with(b".debug") || name.starts_with(b".zdebug");
+            section.kind != NOBITS && (is_named || name == b".symtab" || name == b".strtab")
+        };
+        Ok(sections.iter().filter(is_debug).fold(0, |sum: u64, section| sum.saturating_add(section.size)))
+    }
+
+    /// Whether addresses have 64 bits.
+    fn is_wide(&self) -> bool {
+        self.head[4] == 2
+    }
+
+    /// A table: the header has its offset at a place and of a length, the size of an entry, and how many there are. What has
+    /// entries of another size than `usual` is not looked at.
+    fn table(
+        &mut self,
+        (offset, length, size, count): (usize, usize, usize, usize),
+        usual: usize,
+    ) -> io::Result<Vec<u8>> {
+        let offset = self.number(&self.head, offset, length);
+        let (size, count) = (self.number(&self.head, size, 2), self.number(&self.head, count, 2));
+        if offset == 0 || size != usual as u64 { Ok(Vec::new()) } else { (self.read)(offset, size * count) }
+    }
+
+    /// A number of so many bytes, in the file's order; the place is within the text.
+    fn number(&self, bytes: &[u8], place: usize, length: usize) -> u64 {
+        let (bytes, digit) = (&bytes[place..place + length], |number: u64, byte: &u8| number << 8 | u64::from(*byte));
+        if self.head[5] == 1 { bytes.iter().rev().fold(0, digit) } else { bytes.iter().fold(0, digit) }
+    }
+}
+
+/// A text up to its end, which is a zero.
+fn first_word(text: &[u8]) -> &[u8] {
+    text.split(|byte| *byte == 0).next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(bytes: &[u8]) -> Option<Program> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs_err::write(file.path(), bytes).unwrap();
+        debug_symbols_of(file.path()).unwrap();
+        program(file.path()).unwrap()
+    }
+
+    /// A program of 64 bits whose program headers are at one place, and the loader's name at another.
+    fn written(table: usize, name: usize) -> Vec<u8> {
+        let mut file = vec![0; table.max(name) + 64];
+        file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        file[18] = 62;
+        file[32..40].copy_from_slice(&(table as u64).to_le_bytes());
+        (file[54], file[56]) = (56, 1);
+        file[table] = 3;
+        file[table + 8..table + 16].copy_from_slice(&(name as u64).to_le_bytes());
+        file[table + 32] = 6;
+        file[name..name + 6].copy_from_slice(b"/lib/x");
+        file
+    }
+
+    #[test]
+    fn the_loader_of_a_program_is_found_wherever_it_is_named() {
+        for (table, name) in [(64, 130), (64, 3 << 20), (5 << 20, 70), (2 << 20, 4 << 20)] {
+            let found = open(&written(table, name)).unwrap();
+            assert_eq!((found.machine, found.interpreter.as_deref()), (62, Some("/lib/x")), "{table} {name}");
+        }
+        // Of 32 bits, with the largest digit first.
+        let mut file = vec![0; 300];
+        file[..6].copy_from_slice(b"\x7fELF\x01\x02");
+        (file[19], file[31], file[43], file[45]) = (8, 64, 32, 1);
+        (file[67], file[71], file[83]) = (3, 200, 7);
+        file[200..207].copy_from_slice(b"/lib/ld");
+        let found = open(&file).unwrap();
+        assert_eq!((found.machine, found.interpreter.as_deref()), (8, Some("/lib/ld")));
+    }
+
+    #[test]
+    fn what_names_none_and_what_is_cut_off_is_no_error() {
+        let whole = written(64, 130);
+        for cut in 0..whole.len() {
+            open(&whole[..cut]);
+        }
+        let with = |place: usize, bytes: &[u8]| {
+            let mut file = whole.clone();
+            file[place..place + bytes.len()].copy_from_slice(bytes);
+            open(&file).unwrap().interpreter
+        };
+        assert_eq!(with(64, &[1]), None, "no such entry");
+        assert_eq!(with(32, &[255; 8]), None, "a table beyond all files");
+        assert_eq!(with(54, &[57]), None, "entries of another size");
+        assert_eq!(with(72, &[255; 8]).as_deref(), Some(""), "a name beyond all files");
+        assert_eq!(with(96, &[255; 8]).as_deref(), Some("/lib/x"), "a name without end");
+        assert!(open(b"#!/bin/sh\n").is_none() && open(&[0; 100]).is_none());
+    }
+}
