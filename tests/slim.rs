@@ -1,7 +1,5 @@
 //! `--slim`: what is left out of packages, that it is known, and that it comes back.
 
-use std::path::Path;
-
 use insta::assert_snapshot;
 use mlconda_test::{
     context::{Outcome, TestContext, argument},
@@ -73,8 +71,8 @@ fn what_is_left_out_is_told_and_comes_back() {
     Installing 2 packages into `[TEMP]/work/env`
     + plain 1.0
     + wide 1.0
-    Linked 2 packages in `[TEMP]/work/env`: 6 files, [SIZE], in [TIME].
-    Left out 12.5 kB (99 %): tests 12.0 kB, records 456 bytes, docs 9 bytes, stubs 7 bytes.
+    Linked 2 packages in `[TEMP]/work/env`: 7 files, [SIZE], in [TIME].
+    Left out [SIZE] (99 %): tests [SIZE], records [SIZE], docs [SIZE], stubs [SIZE].
     ");
     let there = |path: &str| has(&world, &format!("env/{path}"));
     assert!(there(&format!("{SITE}/wide/tests/common.py")) && there(&format!("{SITE}/wide/only.pyi")));
@@ -91,8 +89,8 @@ fn what_is_left_out_is_told_and_comes_back() {
     exit code 0
     --- stdout
     --- stderr
-    Left out on purpose: docs 9 bytes, stubs 7 bytes, tests 12.0 kB.
-    `[TEMP]/work/env` is intact: 2 packages, 6 files, [SIZE], in [TIME].
+    Left out on purpose: docs [SIZE], stubs [SIZE], tests [SIZE].
+    `[TEMP]/work/env` is intact: 2 packages, 7 files, [SIZE], in [TIME].
     ");
     let again = install(&world, "env", &["--slim"]).success().to_string();
     assert!(again.contains("is up to date"), "{again}");
@@ -101,7 +99,9 @@ fn what_is_left_out_is_told_and_comes_back() {
     assert!(back.contains("Linked 1 package in") && back.contains("kept 1"), "{back}");
     let (mut full, mut env) = (contents(&world.work().join("full")), contents(&world.work().join("env")));
     // Its record has still no hash twice.
-    [&mut full, &mut env].map(|tree| tree.retain(|path, _| !path.starts_with("conda-meta/plain")));
+    for tree in [&mut full, &mut env] {
+        tree.retain(|path, _| !path.starts_with("conda-meta/plain"));
+    }
     assert_eq!(env, full);
     install(&world, "env", &["--slim=docs"]).success();
     assert!(there(&format!("{SITE}/wide/tests/test_wide.py")) && !there("share/man/man1/wide.1"));
@@ -125,7 +125,7 @@ fn the_cache_and_the_archive_give_the_same() {
     + wide-1.0-h4bc722e_0
     + plain-1.0-h4bc722e_0
     Would link 2 packages and unlink 0 in `[TEMP]/work/third`; 0 would stay.
-    Would leave out 12.0 kB (99 %): tests 12.0 kB, docs 9 bytes, stubs 7 bytes; symbols are told when they are left out.
+    Would leave out [SIZE] (99 %): tests [SIZE], docs [SIZE], stubs [SIZE]; symbols are told when they are left out.
     ");
     // Files in the cache are whole, whoever has linked them.
     install(&world, "whole", &["--no-slim", "--verify-cache"]).success();
@@ -152,7 +152,7 @@ fn a_lock_says_what_is_left_out_and_the_line_overrules_it() {
     let exported = world.mlconda(["export", "env"]).success().to_string();
     assert!(exported.contains("x-mlconda:\n  slim: docs,tests\n"), "{exported}");
     world.mlconda(["lock", "--no-slim"]).success();
-    assert!(!world.read("env.lock").contains("slim"));
+    assert!(!world.read("env.lock").contains("# slim:"));
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn what_conda_words_change_stays_slim() {
     let world = locked();
     install(&world, "env", &["--slim=tests"]).success();
     let prefix = world.work().join("env");
-    let told = world.mlconda(["conda", "remove", "-y", "-p", argument(&prefix), "plain"]);
+    let told = world.mlconda(["remove", "-y", "-p", argument(&prefix), "plain"]);
     told.success();
     assert!(!has(&world, "env/share/plain.txt") && !has(&world, &format!("env/{SITE}/wide/tests/test_wide.py")));
     world.mlconda(["verify", "env"]).success();
@@ -222,5 +222,4 @@ fn hard_links_of_one_file_stay_together() {
     assert!(has(&world, "env/share/doc/twins/NOTICE"));
     let again = install(&world, "env", &["--slim=docs"]).success().to_string();
     assert!(again.contains("is up to date"), "{again}");
-    assert!(Path::new(&world.work()).is_dir());
 }
