@@ -89,7 +89,7 @@ fn what_is_left_out_is_told_and_comes_back() {
     exit code 0
     --- stdout
     --- stderr
-    Left out on purpose: docs [SIZE], stubs [SIZE], tests [SIZE].
+    Left out on purpose: docs [SIZE], stubs [SIZE], tests 12.0 kB.
     `[TEMP]/work/env` is intact: 2 packages, 7 files, [SIZE], in [TIME].
     ");
     let again = install(&world, "env", &["--slim"]).success().to_string();

@@ -16,6 +16,9 @@ const SECTION: usize = 64;
 const MOST: u64 = 1 << 12;
 const LONGEST_NAMES: u64 = 1 << 20;
 
+/// How many bytes that no table names may stand behind all others, if they are zeros.
+const MOST_BEHIND: u64 = 64;
+
 /// What saves fewer bytes stays as it is: a shared file is worth more.
 const WORTH: u64 = 4096;
 
@@ -85,6 +88,15 @@ impl Stripped {
             return Ok(None);
         }
         let names = read(file, names.0, names.1 - names.0)?;
+        let known = sections.chunks_exact(SECTION).map(|section| range(section).1).max().unwrap_or(0);
+        let known = known.max(sections_at + sections.len() as u64);
+        // Something stands behind it that no table names: the data of a program that unpacks itself, say. Zeros are what
+        // patchelf leaves there.
+        let behind = length.checked_sub(known).filter(|behind| *behind <= MOST_BEHIND);
+        match behind.map(|behind| read(file, known, behind)).transpose()? {
+            Some(bytes) if bytes.iter().all(|byte| *byte == 0) => {}
+            _ => return Ok(None),
+        }
         Ok(Self::plan(head, segments, sections, &names, index, length))
     }
 
@@ -108,10 +120,7 @@ impl Stripped {
         for (section, _) in sections.chunks_exact(SECTION).zip(&goes).filter(|(_, goes)| !**goes) {
             blocks.push(block(range(section), number(section, 48, 8)));
         }
-        let known = sections.chunks_exact(SECTION).map(|section| range(section).1).max()?;
-        let sections_end = number(&head, 40, 8) + sections.len() as u64;
-        // Something stands behind it that no table names: the data of a program that unpacks itself, say.
-        if known.max(sections_end) != length || blocks.iter().any(|block| block.end > length || block.align > 1 << 30) {
+        if blocks.iter().any(|block| block.end > length || block.align > 1 << 30) {
             return None;
         }
         let blocks = placed(blocks);

@@ -136,6 +136,8 @@ fn what_is_loaded_behind_symbols_moves_by_whole_pages() {
     let mut made_later = usual();
     made_later.push(made(".dynstr", 3, 2, 700));
     let before = elf(&made_later);
+    // It also leaves a zero behind.
+    assert_eq!(stripped(&[&before[..], b"\0"].concat()), stripped(&before));
     let after = stripped(&before).unwrap();
     assert_eq!(sections(&after), without_symbols(&before));
     assert_eq!(segments(&after), segments(&before));
