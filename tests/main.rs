@@ -8,6 +8,7 @@
 mod add;
 mod archives;
 mod bounds;
+mod bundle;
 mod cache;
 mod change;
 mod channels;
@@ -41,7 +42,11 @@ mod scripts;
 mod shell_init;
 mod shells;
 mod size;
+<<<<<<< HEAD
 mod slim;
+=======
+mod size_images;
+>>>>>>> main
 mod stopping;
 mod stopping_stages;
 #[cfg(target_os = "linux")]

@@ -76,7 +76,7 @@ fn places_that_are_not_there_are_told() {
     exit code 1
     --- stdout
     --- stderr
-    error: failed to open file `[TEMP]/work/nothere.lock`: No such file or directory (os error [NUMBER])
-    hint: make a lock with `mlconda lock environment.yml`; `mlconda install` takes an environment.yml as well
+    error: there is no file or directory `nothere.lock`
+    hint: make a lock with `mlconda lock environment.yml`
     ");
 }

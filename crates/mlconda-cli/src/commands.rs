@@ -1,5 +1,6 @@
 //! The command line, and its commands: one file each.
 
+pub(crate) mod bundle;
 mod completions;
 mod convert;
 mod diff;
@@ -19,7 +20,7 @@ mod tree;
 mod verify;
 mod why;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::{CommandFactory, Parser};
 
@@ -63,6 +64,7 @@ pub(crate) enum Command {
     Convert(convert::Args),
     Install(install::Args),
     Image(Box<image::Args>),
+    Bundle(bundle::Args),
     Run(run::Args),
     ShellHook(shell_hook::Args),
     Diff(diff::Args),
@@ -79,8 +81,8 @@ pub(crate) enum Command {
 }
 
 /// Reads the command line. On wrong usage, this says what is wrong and ends the process with 2.
-pub(crate) fn parse() -> Arguments {
-    Arguments::try_parse().unwrap_or_else(|error| usage::report(&error, &command_line()))
+pub(crate) fn parse(words: Vec<OsString>) -> Arguments {
+    Arguments::try_parse_from(words).unwrap_or_else(|error| usage::report(&error, &command_line()))
 }
 
 /// All commands and options, for completions and the manual.
@@ -102,6 +104,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode, CliEr
         Command::Convert(args) => convert::run(args, context),
         Command::Install(args) => install::run(args, context),
         Command::Image(args) => image::run(*args, context),
+        Command::Bundle(args) => bundle::run(args, context),
         Command::Run(args) => run::run(args, context),
         Command::ShellHook(args) => shell_hook::run(args, context),
         Command::Diff(args) => diff::run(args, context),

@@ -56,6 +56,12 @@ impl Context {
         self.block_on(or_stopped(installing, &mut waiting))?
     }
 
+    /// The same for work that keeps what it has written; `stop` stops the parts of it that do not wait.
+    pub(crate) fn keep_or_signal<F: Future>(&self, stop: &Stop, working: F) -> Result<F::Output, CliError> {
+        let mut waiting = Waiting::begin_to_keep(&self.ui, stop)?;
+        self.block_on(or_stopped(working, &mut waiting))?
+    }
+
     /// The same for a future that only reads. It does not wait for threads that still read.
     pub(crate) fn block_on_or_end<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
         let mut waiting = Waiting::begin(&self.ui, Undo::Nothing)?;

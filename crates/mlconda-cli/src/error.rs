@@ -1,8 +1,8 @@
 //! What a command can fail with: an error of the library, of the command line, of the machine, or a signal.
 
 use mlconda::{
-    environment::EnvironmentError, image::ImageError, install::InstallError, lock::LockError, network::NetworkError,
-    pip::PipError, prefix::PrefixError, repodata::RepodataError, solve::SolveError,
+    bundle::BundleError, environment::EnvironmentError, image::ImageError, install::InstallError, lock::LockError,
+    network::NetworkError, pip::PipError, prefix::PrefixError, repodata::RepodataError, solve::SolveError,
 };
 
 use crate::hints::{MANY_OPEN, MORE_OPEN};
@@ -48,6 +48,7 @@ from_stages!(
     mlconda::activate::ActivateError,
     mlconda::edit::EditError,
     mlconda::oci::OciError,
+    BundleError,
     EnvironmentError,
     ImageError,
     InstallError,

@@ -1,5 +1,6 @@
 //! Hints: what the user can do about an error of the library.
 
+mod bundle;
 mod image;
 mod network;
 mod registry;
@@ -37,6 +38,7 @@ pub(crate) fn hint(error: &mlconda::Error) -> Option<String> {
             registry::hint(error)
         }
         mlconda::Error::Image(error) => image::hint(error),
+        mlconda::Error::Bundle(error) => bundle::hint(error),
         _ => None,
     }
 }
@@ -159,6 +161,9 @@ fn install_hint(error: &InstallError) -> Option<String> {
         InstallError::Digest { .. } => {
             "the archive was not used. If you know that the server replaced the package, lock again; \
              otherwise somebody between you and the server has changed it"
+        }
+        InstallError::Packed { .. } => {
+            "nothing was installed. Copy the file again; if it stays so, somebody has changed it: make it again from the lock"
         }
         InstallError::Damaged { .. } => "install once without `--offline`: it is then downloaded again",
         InstallError::Unusable { .. } => "choose another directory, with `-p DIR`",

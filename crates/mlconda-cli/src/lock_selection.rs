@@ -4,11 +4,12 @@ use std::{path::Path, str::FromStr};
 
 use mlconda::{
     Subdir,
+    bundle::Bundle,
     host::Host,
     lock::{Expansion, Lock, LockFile, LockKind, Selection, SourcePackages, kind_of},
 };
 
-use crate::{context::Context, error::CliError, text::list};
+use crate::{bundles, context::Context, error::CliError, text::list};
 
 /// The lock to use of a file with several
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -47,8 +48,11 @@ impl SelectionArgs {
     }
 }
 
-/// Reads a file of locks of any kind, or the records of a prefix.
+/// Reads a file of locks of any kind, a bundle, or the records of a prefix.
 pub(crate) fn read(file: &Path, context: &Context) -> Result<LockFile, CliError> {
+    if let Some(bundle) = bundles::open(file, context)? {
+        return Ok(bundle.locks()?);
+    }
     let settings = &context.settings;
     let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
     Ok(LockFile::read(&settings.absolute(file), &expansion)?)
@@ -63,6 +67,10 @@ pub(crate) fn is_environment(file: &Path, context: &Context) -> bool {
 
 /// The kind of a lock file; `None` for other files. A pipe is not read, because it can be read only once.
 pub(crate) fn kind_of_file(path: &Path) -> Option<LockKind> {
+    // What is wrong with a bundle is told when it is read.
+    if Bundle::open(path).map_or(true, |bundle| bundle.is_some()) {
+        return Some(LockKind::Explicit);
+    }
     let bytes = mlconda::files::read(path, mlconda::files::LARGEST_LOCK).ok()?;
     kind_of(&String::from_utf8_lossy(&bytes))
 }

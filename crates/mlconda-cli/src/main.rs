@@ -4,6 +4,8 @@
 //! the library. Only [`ui`] prints, only [`settings`] reads the environment, and only [`report`] chooses exit codes.
 //! No module imports one that imports it.
 
+mod bundled;
+mod bundles;
 mod commands;
 mod conda;
 mod condarc;
@@ -12,6 +14,7 @@ mod error;
 mod escape;
 mod global;
 mod hints;
+mod image_name;
 mod lock_diff;
 mod lock_or_prefix;
 mod lock_selection;
@@ -41,10 +44,14 @@ fn main() -> ExitCode {
 
 fn work() -> ExitCode {
     let words = conda::shell::without_own_name(std::env::args_os().collect());
-    if let Some(code) = conda::shell::main(&words).or_else(|| conda::main(words)) {
+    let words = match bundled::main(words) {
+        bundled::Meaning::Words(words) => words,
+        bundled::Meaning::Done(code) => return code,
+    };
+    if let Some(code) = conda::shell::main(&words).or_else(|| conda::main(words.clone())) {
         return code;
     }
-    let arguments = commands::parse();
+    let arguments = commands::parse(words);
     let context = context::Context::new(&arguments.global);
     match commands::run(arguments.command, &context) {
         Ok(code) => code,

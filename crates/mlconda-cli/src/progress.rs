@@ -194,6 +194,14 @@ impl People<'_> {
                 self.start(packages, size);
                 self.message(&format!("0/{packages} packages"));
             }
+            Event::BundleStarted { packages, bytes } => {
+                self.start(packages, Some(bytes));
+                self.message(&format!("of {}", count(packages, "archive")));
+            }
+            Event::ImageStarted { layers, bytes } => {
+                self.start(0, Some(bytes));
+                self.message(&format!("of {}", count(layers, "layer")));
+            }
             Event::VerifyStarted { files, bytes } => self.start_reading(files, bytes),
             Event::PushStarted { blobs, bytes } => self.start_blobs("Pushing", blobs, bytes),
             Event::ImageWriteStarted { blobs, bytes } => self.start_blobs("Writing", blobs, bytes),
@@ -311,6 +319,9 @@ impl<'a> Program<'a> {
             }
             Event::CacheNotWritten { reason } => json!({"event": "cache-not-written", "reason": reason}),
             Event::PackageInstalled { package } => json!({"event": "package-installed", "package": package}),
+            Event::BundleStarted { packages, bytes } => {
+                json!({"event": "bundle-started", "packages": packages, "bytes": bytes})
+            }
             Event::LayersStarted { layers, bytes } => {
                 json!({"event": "layers-started", "layers": layers, "bytes": bytes})
             }
@@ -331,6 +342,9 @@ impl<'a> Program<'a> {
                 json!({"event": "image-write-started", "blobs": blobs, "bytes": bytes})
             }
             Event::PushStarted { blobs, bytes } => json!({"event": "push-started", "blobs": blobs, "bytes": bytes}),
+            Event::ImageStarted { layers, bytes } => {
+                json!({"event": "image-started", "layers": layers, "bytes": bytes})
+            }
             Event::Warning(text) => return self.ui.warn(&text),
             _ => return,
         };

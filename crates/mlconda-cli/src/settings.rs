@@ -41,6 +41,11 @@ pub(crate) struct Settings {
     pub(crate) raw_variables: Vec<(OsString, OsString)>,
 }
 
+/// The file of this program, if the system knows it.
+pub(crate) fn own_program() -> Option<PathBuf> {
+    std::env::current_exe().ok()
+}
+
 impl Settings {
     /// Reads the environment, once.
     pub(crate) fn new(global: &Global) -> Self {
@@ -67,7 +72,7 @@ impl Settings {
         Self {
             root_prefix: plain(&directory.join(root_prefix)),
             shared_root,
-            program: std::env::current_exe().ok(),
+            program: own_program(),
             custom_channels: Vec::new(),
             directory,
             home,

@@ -117,6 +117,12 @@ impl Waiting {
         Self::begin(ui, Undo::Written)
     }
 
+    /// The same for work that leaves what it has written.
+    pub(crate) fn begin_to_keep(ui: &Ui, stop: &Stop) -> std::io::Result<Self> {
+        held(&STATE).stop = Some(stop.clone());
+        Self::begin(ui, Undo::Nothing)
+    }
+
     /// Stops waiting. Gives the number of a signal that was not received yet.
     pub(crate) fn end(mut self) -> Option<u8> {
         // No other signal is passed on: that needs this lock.
@@ -213,9 +219,11 @@ fn begin(ui: Ui) -> std::io::Result<()> {
 /// Handles a signal. It does not wait for anything, so that the next signal can be handled.
 fn take(number: u8, ui: &Ui) {
     let (ui, mut state) = (ui.clone(), held(&STATE));
-    let temporary = state.temporary.clone();
-    // Directories that stay are in the system's temporary directory.
-    let tidy = move || temporary.iter().for_each(|directory| _ = fs_err::remove_dir_all(directory));
+    // What stays is in the system's temporary directory, or is removed by the next run.
+    let tidy = || {
+        let temporary = held(&STATE).temporary.clone();
+        temporary.iter().for_each(|directory| _ = fs_err::remove_dir_all(directory));
+    };
     if state.phase != Phase::Working {
         let is_left = matches!(state.phase, Phase::Undoing(Undo::Written, _));
         drop(state);

@@ -4,6 +4,7 @@
 //! packages are put together beside them, so that files can be hard links. Else all is in a directory for temporary files.
 
 use std::{
+    collections::HashMap,
     io,
     path::{Path, PathBuf},
 };
@@ -127,6 +128,22 @@ impl Workspace {
             Ok(()) => Ok(Stored { path, ..stored }),
         }
     }
+}
+
+/// The finished layers in a cache, by their digests. Whether they are whole is not known.
+pub(crate) fn finished_layers(cache: &Path) -> HashMap<Digest, PathBuf> {
+    let mut finished = HashMap::new();
+    for entry in fs_err::read_dir(cache.join(LAYERS)).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.extension().is_none_or(|kind| kind != "json") {
+            continue;
+        }
+        let text = files::read(&path, files::LARGEST_TEXT).unwrap_or_default();
+        let about: Value = serde_json::from_slice(&text).unwrap_or_default();
+        let digest = about["digest"].as_str().and_then(|digest| digest.parse().ok());
+        finished.extend(digest.map(|digest| (digest, path.with_extension(""))));
+    }
+    finished
 }
 
 impl Drop for Workspace {

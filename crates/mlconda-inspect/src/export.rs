@@ -95,9 +95,14 @@ pub fn export(prefix: &Prefix, detail: Detail) -> Result<Export, PrefixError> {
 /// # Errors
 /// If the history is there and cannot be read.
 pub fn requested_specs(prefix: &Prefix, records: &[PrefixRecord]) -> Result<Vec<String>, PrefixError> {
-    let mut requested = history::requested(prefix, records)?;
+    Ok(requested_specs_in(&history::read(prefix)?, records))
+}
+
+/// The same for a prefix that lies elsewhere: `history` is the text of its `conda-meta/history`.
+pub fn requested_specs_in(history: &str, records: &[PrefixRecord]) -> Vec<String> {
+    let mut requested = history::requested_in(history, records);
     requested.sort_unstable_keys();
-    Ok(requested.into_values().collect())
+    requested.into_values().collect()
 }
 
 impl Export {

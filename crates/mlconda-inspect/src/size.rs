@@ -1,6 +1,6 @@
-//! Where the bytes of a prefix are: by package, and by kind of file.
+//! Where the bytes of a prefix are: by package, and by kind of file. What is needed of it for files that lie elsewhere, in an
+//! image, is public: [`Owners`], [`debug_symbols`], [`may_have_symbols`].
 
-mod elf;
 mod kind;
 
 use std::{
@@ -11,6 +11,8 @@ use std::{
 };
 
 use mlconda_prefix::{Prefix, PrefixError, distributions, on_disk::module_of};
+use mlconda_system::elf;
+pub use mlconda_system::elf::debug_symbols;
 use rattler_conda_types::PrefixRecord;
 
 pub use self::kind::FileKind;
@@ -58,7 +60,8 @@ pub struct Total {
 }
 
 impl Total {
-    fn add(&mut self, file: &SizedFile) {
+    /// Adds a file. Debug symbols are no file of their own.
+    pub fn add(&mut self, file: &SizedFile) {
         self.bytes += file.bytes;
         self.files += usize::from(file.kind != FileKind::DebugSymbols);
     }
@@ -72,35 +75,37 @@ impl Sizes {
     pub fn of_prefix(prefix: &Prefix) -> Result<Self, PrefixError> {
         let mut records = prefix.records()?;
         records.extend(prefix.distributions()?);
-        let mut sizes = Self::of_records(&records);
+        let mut sizes = Self::default();
+        sizes.add_packages(&records);
         let owners = Owners::new(&records);
         let mut walk = Walk { root: prefix.path(), seen: HashSet::new(), files: Vec::new() };
         walk.directory(Path::new(""))?;
         for (path, bytes, debug_symbols) in walk.files {
-            sizes.add(path.clone(), bytes - debug_symbols, FileKind::of(&path), owners.find(&path));
-            if debug_symbols > 0 {
-                let owner = owners.find(&path);
-                sizes.add(path, debug_symbols, FileKind::DebugSymbols, owner);
-            }
+            let (kind, owner) = (FileKind::of(&path), owners.find(&path));
+            sizes.add_file(path, bytes, debug_symbols, kind, owner);
         }
         Ok(sizes)
     }
 
-    /// The packages of these records, without files.
-    fn of_records(records: &[PrefixRecord]) -> Self {
-        let packages = records.iter().map(|record| {
+    /// Adds the packages of these records, without files.
+    pub fn add_packages(&mut self, records: &[PrefixRecord]) {
+        self.packages.extend(records.iter().map(|record| {
             let package = &record.repodata_record.package_record;
             SizedPackage {
                 name: package.name.as_normalized().to_owned(),
                 version: package.version.to_string(),
                 is_pip: distributions::is_distribution(package),
             }
-        });
-        Self { packages: packages.collect(), files: Vec::new() }
+        }));
     }
 
-    fn add(&mut self, path: PathBuf, bytes: u64, kind: FileKind, package: Option<usize>) {
-        self.files.push(SizedFile { path, bytes, kind, package });
+    /// Adds a file of so many bytes, `symbols` of which are debug symbols.
+    pub fn add_file(&mut self, path: PathBuf, bytes: u64, symbols: u64, kind: FileKind, package: Option<usize>) {
+        let symbols = symbols.min(bytes);
+        self.files.push(SizedFile { path: path.clone(), bytes: bytes - symbols, kind, package });
+        if symbols > 0 {
+            self.files.push(SizedFile { path, bytes: symbols, kind: FileKind::DebugSymbols, package });
+        }
     }
 
     /// All of it.
@@ -129,15 +134,22 @@ impl Sizes {
     }
 }
 
-/// Which package has a path.
-struct Owners<'a> {
+/// Whether a file may be a program or a library, by its path and its permission bits.
+pub fn may_have_symbols(path: &Path, mode: u32) -> bool {
+    mode & 0o111 != 0 || kind::is_library(path)
+}
+
+/// Which package has a path of a prefix.
+#[derive(Debug)]
+pub struct Owners<'a> {
     paths: HashMap<&'a Path, usize>,
     /// The records themselves, by their file names.
     records: HashMap<PathBuf, usize>,
 }
 
 impl<'a> Owners<'a> {
-    fn new(records: &'a [PrefixRecord]) -> Self {
+    /// The owners by the records of a prefix.
+    pub fn new(records: &'a [PrefixRecord]) -> Self {
         let mut owners = Self { paths: HashMap::new(), records: HashMap::new() };
         for (number, record) in records.iter().enumerate() {
             let paths = record.paths_data.paths.iter().map(|path| path.relative_path.as_path());
@@ -148,8 +160,9 @@ impl<'a> Owners<'a> {
         owners
     }
 
-    /// The owner of a path. Byte code that python wrote belongs to the package of its module.
-    fn find(&self, path: &Path) -> Option<usize> {
+    /// The owner of a path, which is relative to the prefix, as an index in the records. Byte code that python wrote belongs to
+    /// the package of its module.
+    pub fn find(&self, path: &Path) -> Option<usize> {
         let direct = self.paths.get(path).or_else(|| self.records.get(path));
         direct.copied().or_else(|| self.paths.get(module_of(path)?.as_path()).copied())
     }
@@ -181,10 +194,10 @@ impl Walk<'_> {
             } else if metadata.is_file() {
                 let is_first = metadata.nlink() == 1 || self.seen.insert((metadata.dev(), metadata.ino()));
                 let bytes = if is_first { metadata.len() } else { 0 };
-                let may_be_elf = bytes > 0 && (metadata.mode() & 0o111 != 0 || kind::is_library(&path));
+                let may_be_elf = bytes > 0 && may_have_symbols(&path, metadata.mode());
                 // What cannot be read as a program has no symbols that count.
-                let symbols = if may_be_elf { elf::debug_symbols(&self.root.join(&path)).unwrap_or(0) } else { 0 };
-                self.files.push((path, bytes, symbols.min(bytes)));
+                let symbols = if may_be_elf { elf::debug_symbols_of(&self.root.join(&path)).unwrap_or(0) } else { 0 };
+                self.files.push((path, bytes, symbols));
             }
         }
         Ok(())

@@ -91,6 +91,18 @@ pub enum InstallError {
         /// The archive's, in hex.
         found: String,
     },
+    /// An archive in a bundle does not have the locked hash.
+    #[error("`{package}` in `{}` is not what the lock says: its sha256 is {found}, not {expected}", .file.display())]
+    Packed {
+        /// The package's file name.
+        package: String,
+        /// The bundle.
+        file: PathBuf,
+        /// The lock's, in hex.
+        expected: String,
+        /// The archive's, in hex.
+        found: String,
+    },
     /// A package in the cache is damaged, and cannot be downloaded again.
     #[error("`{package}` is damaged in the cache, and network access is disabled")]
     Damaged {

@@ -15,7 +15,7 @@ use std::{
 
 use mlconda_channel::network::{BodyKind, Cause, Client, NetworkError};
 use mlconda_lock::{Digest, LockedPackage};
-use mlconda_system::{beneath::Root, files};
+use mlconda_system::{Slice, beneath::Root, files};
 use mlconda_types::{
     progress::{Event, Progress},
     redact,
@@ -34,30 +34,43 @@ const FIRST_PAUSE: Duration = Duration::from_millis(300);
 
 /// The hashes of an archive: the locked one, and the other one for the record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Hashes {
-    pub(super) sha256: Option<Sha256Hash>,
-    pub(super) md5: Option<Md5Hash>,
+pub struct Hashes {
+    /// sha256.
+    pub sha256: Option<Sha256Hash>,
+    /// md5.
+    pub md5: Option<Md5Hash>,
 }
 
-/// Computes both hashes. A lock has one of them, but a record always has both, so that it does not depend on the lock. Wheels
-/// have no md5.
-struct Hasher {
+/// Hashes an archive as it comes, and compares it with the lock.
+#[derive(Debug)]
+pub struct Hasher {
     sha256: Box<Sha256>,
     md5: Option<Box<Md5>>,
 }
 
 impl Hasher {
+    /// Computes both hashes. A lock has one of them, but a record always has both, so that it does not depend on the lock.
+    /// Wheels have no md5.
     fn new(package: &LockedPackage) -> Self {
         Self { sha256: Box::default(), md5: (!package.is_distribution()).then(Box::default) }
     }
 
-    fn update(&mut self, bytes: &[u8]) {
+    /// Computes the sha256, and the md5 only if the lock has that.
+    pub fn of_lock(package: &LockedPackage) -> Self {
+        Self { sha256: Box::default(), md5: matches!(package.digest, Digest::Md5(_)).then(Box::default) }
+    }
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
         self.sha256.update(bytes);
         self.md5.iter_mut().for_each(|md5| md5.update(bytes));
     }
 
     /// Compares the hash with the lock.
-    fn check(self, package: &LockedPackage) -> Result<Hashes, InstallError> {
+    ///
+    /// # Errors
+    /// [`InstallError::Digest`].
+    pub fn check(self, package: &LockedPackage) -> Result<Hashes, InstallError> {
         let hashes = Hashes { sha256: Some(self.sha256.finalize()), md5: self.md5.map(|md5| md5.finalize()) };
         let (kind, expected, found) = match package.digest {
             Digest::Sha256(expected) => ("sha256", hex::encode(expected), hashes.sha256.map(hex::encode)),
@@ -105,6 +118,35 @@ pub(super) fn local(
     Ok((Archive::File(Arc::new(file.into_parts().0)), hashes))
 }
 
+/// Verifies an archive in a bundle. `stop` ends the work early.
+pub(super) fn packed(
+    package: &LockedPackage,
+    file: &Path,
+    slice: Slice,
+    stop: &AtomicBool,
+) -> Result<(Archive, Hashes), InstallError> {
+    let (mut hasher, mut buffer, mut place) = (Hasher::new(package), vec![0; 256 << 10], 0);
+    loop {
+        if stop.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the installation was stopped").into());
+        }
+        match slice.read_at(&mut buffer, place)? {
+            0 => break,
+            count => {
+                hasher.update(&buffer[..count]);
+                place += count as u64;
+            }
+        }
+    }
+    let hashes = hasher.check(package).map_err(|error| match error {
+        InstallError::Digest { package, expected, found, .. } => {
+            InstallError::Packed { package, file: file.to_owned(), expected, found }
+        }
+        error => error,
+    })?;
+    Ok((Archive::Part(slice), hashes))
+}
+
 /// The error for an archive that would have to be downloaded, in an offline installation.
 pub(super) fn not_asked(package: &LockedPackage) -> InstallError {
     Failure::Final("network access is disabled, and it is neither in the cache nor a local file".into())
@@ -118,20 +160,51 @@ pub(super) async fn download(
     directory: &Root,
     progress: &dyn Progress,
 ) -> Result<(Archive, Hashes), InstallError> {
+    let mut spool = Spool { directory, memory: Vec::new(), file: None };
+    let hashes = download_into(client, package, &Hasher::new, &mut spool, progress).await?;
+    Ok((spool.archive()?, hashes))
+}
+
+/// Receives an archive that is downloaded.
+pub trait ArchiveSink: Send {
+    /// A download begins, for the first time or again: what was written before does not count.
+    ///
+    /// # Errors
+    /// If the place of the archive cannot be written to.
+    fn begin(&mut self) -> io::Result<()>;
+    /// The next bytes.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// Downloads an archive piece by piece, again if it breaks off, and verifies it. What the sink has got counts only if this
+/// succeeds.
+///
+/// # Errors
+/// If the server does not have it, or it is not what the lock says, or the sink fails.
+pub async fn download_into(
+    client: &Client,
+    package: &LockedPackage,
+    hasher: &(dyn Fn(&LockedPackage) -> Hasher + Sync),
+    sink: &mut dyn ArchiveSink,
+    progress: &dyn Progress,
+) -> Result<Hashes, InstallError> {
     let mut pause = FIRST_PAUSE;
     for _ in 1..TRIES {
-        match attempt(client, package, directory, progress).await {
+        match attempt(client, package, hasher(package), sink, progress).await {
             Err(Failure::Passing(source)) => {
                 let reason = source.to_string();
                 progress.event(Event::Retrying { package: package.file_name.clone(), reason });
             }
             Err(failure) => return Err(failure.into_error(package)),
-            Ok(archive) => return Ok(archive),
+            Ok(hashes) => return Ok(hashes),
         }
         tokio::time::sleep(pause).await;
         pause *= 2;
     }
-    attempt(client, package, directory, progress).await.map_err(|failure| failure.into_error(package))
+    attempt(client, package, hasher(package), sink, progress).await.map_err(|failure| failure.into_error(package))
 }
 
 /// Why an attempt failed.
@@ -176,12 +249,12 @@ impl From<io::Error> for Failure {
 async fn attempt(
     client: &Client,
     package: &LockedPackage,
-    directory: &Root,
+    mut hasher: Hasher,
+    sink: &mut dyn ArchiveSink,
     progress: &dyn Progress,
-) -> Result<(Archive, Hashes), Failure> {
+) -> Result<Hashes, Failure> {
     let mut response = client.get(&package.url, BodyKind::Package(package.size)).await?;
-    let mut hasher = Hasher::new(package);
-    let mut sink = Spool::new(directory);
+    sink.begin()?;
     let mut arrived = 0_u64;
     let outcome = loop {
         match response.chunk().await {
@@ -205,7 +278,7 @@ async fn attempt(
     if outcome.is_err() {
         progress.event(Event::DownloadedAgain { bytes: arrived });
     }
-    Ok((sink.archive()?, outcome?))
+    outcome
 }
 
 /// Received bytes: in memory first, then in an unnamed file.
@@ -215,9 +288,10 @@ struct Spool<'a> {
     file: Option<File>,
 }
 
-impl<'a> Spool<'a> {
-    fn new(directory: &'a Root) -> Self {
-        Self { directory, memory: Vec::new(), file: None }
+impl ArchiveSink for Spool<'_> {
+    fn begin(&mut self) -> io::Result<()> {
+        (self.memory, self.file) = (Vec::new(), None);
+        Ok(())
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -234,7 +308,9 @@ impl<'a> Spool<'a> {
             }
         }
     }
+}
 
+impl Spool<'_> {
     fn archive(self) -> io::Result<Archive> {
         Ok(match self.file {
             Some(mut file) => {

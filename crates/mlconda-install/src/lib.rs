@@ -30,6 +30,7 @@ mod metadata;
 mod options;
 mod package;
 mod package_paths;
+mod packed;
 mod pip;
 pub(crate) mod record;
 pub(crate) mod record_file;
@@ -62,9 +63,11 @@ pub use self::{
         temporary::{TemporaryDirectory, remove_abandoned},
     },
     error::InstallError,
+    fetch::{ArchiveSink, Hasher, Hashes, download_into},
     installation::install,
     left_out::{Forecast, LeftOutSize, forecast},
     options::{Bytecode, CacheCheck, Options, OutwardLinks, Revision, Scripts},
+    packed::PackedArchives,
     report::{MetadataOutcome, Report, UnmetVirtualPackage},
     sharing::Sharing,
     stage::Clash,

@@ -5,7 +5,7 @@ use std::{num::NonZero, path::PathBuf, sync::Arc, time::Duration};
 use mlconda_channel::repodata::Access;
 use rattler_conda_types::GenericVirtualPackage;
 
-use super::{Sharing, Stop};
+use super::{PackedArchives, Sharing, Stop};
 
 /// How to install.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub struct Options {
     pub cache: Option<PathBuf>,
     /// How packages in the cache are verified.
     pub cache_check: CacheCheck,
+    /// Files with archives of packages, such as bundles. They come before local files and the network.
+    pub archives: Vec<Arc<PackedArchives>>,
     /// The packages that this installation shares with others of the same call.
     pub sharing: Option<Arc<Sharing>>,
     /// The handle that stops the installation. Each installation needs its own.
@@ -67,6 +69,7 @@ impl Default for Options {
             outward_links: OutwardLinks::default(),
             cache: None,
             cache_check: CacheCheck::default(),
+            archives: Vec::new(),
             sharing: None,
             stop: Stop::default(),
             virtual_packages: Vec::new(),

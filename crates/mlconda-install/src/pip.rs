@@ -37,7 +37,7 @@ use super::{
     fetch,
     layout::PackageLinks,
     link::wheel::{self, Request},
-    record_file,
+    packed, record_file,
     script::{self, ScriptContext},
     stage::Stage,
     unpack::Archive,
@@ -131,6 +131,10 @@ pub(super) async fn prepare(
             sources.push(None);
             continue;
         };
+        if let Some((file, slice)) = packed::find(&options.archives, &archive) {
+            sources.push(Some(fetch::packed(&archive, file, slice, options.stop.flag())?.0));
+            continue;
+        }
         sources.push(Some(match mlconda_system::files::of_url(&archive.url) {
             Some(path) => fetch::local(&archive, &path, options.stop.flag())?.0,
             _ if options.access == Access::Offline => return Err(fetch::not_asked(&archive)),

@@ -1,4 +1,4 @@
-//! Where a package comes from: another environment of the same call, the cache, a local file, or the network.
+//! Where a package comes from: another environment of the same call, the cache, a bundle, a local file, or the network.
 //!
 //! An extracted package is linked. An archive is verified, extracted into the cache (if there is one) and linked from there.
 //! A cache that cannot be written to is not used. A package that is damaged in the cache is reported, removed and fetched
@@ -12,14 +12,15 @@ use std::{
 
 use mlconda_channel::repodata::Access;
 use mlconda_lock::LockedPackage;
-use mlconda_system::Linker;
+use mlconda_system::{Linker, Slice};
 use mlconda_types::progress::{Event, Progress};
 
 use super::{
-    CacheCheck, InstallError, Options, Sharing,
+    CacheCheck, InstallError, Options, PackedArchives, Sharing,
     cache::{self, FillError},
     deviations::DeviationLog,
     fetch::{self, Hashes},
+    packed,
     unpack::{Archive, IdleCores},
 };
 
@@ -31,6 +32,8 @@ const WITHOUT_CACHE: u32 = 2;
 pub(super) enum PackageLocation {
     /// A local file, not verified yet.
     LocalFile(PathBuf),
+    /// An archive in the file of this path, not verified yet.
+    Packed(PathBuf, Slice),
     /// An archive that was fetched and verified.
     Fetched(Archive, Hashes),
     /// A directory in the cache.
@@ -79,6 +82,7 @@ pub(super) struct Sources {
     cache: Option<PathBuf>,
     check: CacheCheck,
     access: Access,
+    archives: Vec<Arc<PackedArchives>>,
     sharing: Option<Arc<Sharing>>,
     /// The linkers for the cache and for shared packages, which may be on different file systems.
     linkers: [Linker; 2],
@@ -90,13 +94,13 @@ pub(super) struct Sources {
 
 impl Sources {
     pub(crate) fn new(options: &Options) -> Self {
-        let (cache, sharing) = (options.cache.clone(), options.sharing.clone());
+        let (cache, sharing, archives) = (options.cache.clone(), options.sharing.clone(), options.archives.clone());
         if let Some(cache) = &cache {
             cache::remove_leftovers(cache);
         }
         let (check, access, unwritable) = (options.cache_check, options.access, OnceLock::new());
         let (linkers, deviations) = (<[Linker; 2]>::default(), DeviationLog::default());
-        Self { cache, check, access, sharing, linkers, unwritable, deviations }
+        Self { cache, check, access, archives, sharing, linkers, unwritable, deviations }
     }
 
     /// Finds a package on this machine; `None` if it must be downloaded.
@@ -106,6 +110,9 @@ impl Sources {
         }
         if let Some(place) = self.cached(package, attempt).filter(|place| place.is_dir()) {
             return Ok(Some(PackageLocation::Cached(place)));
+        }
+        if let Some((file, slice)) = packed::find(&self.archives, package) {
+            return Ok(Some(PackageLocation::Packed(file.to_owned(), slice)));
         }
         match mlconda_system::files::of_url(&package.url) {
             Some(path) => Ok(Some(PackageLocation::LocalFile(path))),
@@ -136,6 +143,9 @@ impl Sources {
     ) -> Result<PackageLocation, SourceError> {
         let (archive, hashes) = match place {
             PackageLocation::LocalFile(path) => fetch::local(package, &path, stop).map_err(SourceError::Failed)?,
+            PackageLocation::Packed(file, slice) => {
+                fetch::packed(package, &file, slice, stop).map_err(SourceError::Failed)?
+            }
             PackageLocation::Fetched(archive, hashes) => (archive, hashes),
             PackageLocation::Cached(place) => {
                 if self.check == CacheCheck::Content {
@@ -229,7 +239,9 @@ impl Sources {
 
     /// Whether a package can come from the cache only.
     fn is_only_in_cache(&self, package: &LockedPackage) -> bool {
-        self.access == Access::Offline && package.url.scheme() != "file"
+        self.access == Access::Offline
+            && package.url.scheme() != "file"
+            && packed::find(&self.archives, package).is_none()
     }
 
     /// The linker for the files of a package at this location.

@@ -34,14 +34,17 @@ use self::{
     tar::{ExactSize, Metered, Stoppable, Tar},
 };
 use super::package::{InfoFiles, invalid};
+use mlconda_system::Slice;
 
-/// A verified archive: in memory if it is small, else in a file that has no name.
+/// A verified archive: in memory if it is small, else in a file that has no name, or a part of a bundle.
 #[derive(Clone, Debug)]
 pub(super) enum Archive {
     /// Its bytes.
     Memory(Arc<[u8]>),
     /// An open file.
     File(Arc<File>),
+    /// A part of an open file.
+    Part(Slice),
 }
 
 /// What reading an archive needs; boxed, for a `.conda` archive is opened twice.
@@ -58,6 +61,7 @@ impl Archive {
                 file.seek(SeekFrom::Start(0))?;
                 Ok(Box::new(io::BufReader::with_capacity(128 << 10, file)))
             }
+            Self::Part(slice) => Ok(Box::new(io::BufReader::with_capacity(128 << 10, slice.reader()))),
         }
     }
 
@@ -66,6 +70,7 @@ impl Archive {
         match self {
             Self::Memory(bytes) => Ok(bytes.len() as u64),
             Self::File(file) => Ok(file.metadata()?.len()),
+            Self::Part(slice) => Ok(slice.size()),
         }
     }
 
@@ -83,6 +88,7 @@ impl Archive {
                 buffer[..count].copy_from_slice(&bytes[..count]);
                 return Ok(count);
             }
+            Self::Part(slice) => return slice.read_at(buffer, place),
             Self::File(file) => file,
         };
         loop {

@@ -282,7 +282,7 @@ impl LinkState {
         let (size, hashes) = match &place {
             PackageLocation::Extracted(place, _) => cache::archive_size_and_hashes(place),
             PackageLocation::Fetched(archive, hashes) => (archive.len().ok(), *hashes),
-            PackageLocation::LocalFile(_) | PackageLocation::Cached(_) => <_>::default(),
+            PackageLocation::LocalFile(_) | PackageLocation::Packed(..) | PackageLocation::Cached(_) => <_>::default(),
         };
         let (python, links, linker) =
             (self.python.get(), (self.outward_links, &self.slim), self.sources.linker(&place));
@@ -294,7 +294,7 @@ impl LinkState {
             PackageLocation::Fetched(archive, _) => {
                 (unpack(archive, &package.file_name, &self.idle_cores, &self.stop, &mut linking), None)
             }
-            PackageLocation::LocalFile(_) | PackageLocation::Cached(_) => (Ok(()), None),
+            PackageLocation::LocalFile(_) | PackageLocation::Packed(..) | PackageLocation::Cached(_) => (Ok(()), None),
         };
         let linked = match read {
             // A local file is opened again later, and not kept open.

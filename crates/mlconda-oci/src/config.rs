@@ -94,6 +94,17 @@ impl Config {
         self.array("history", None).push(Value::Object(entry));
     }
 
+    /// The commands that made the layers, in order, as far as the history tells them. It may tell of more or fewer layers.
+    pub fn commands(&self) -> Vec<String> {
+        let Some(Value::Array(history)) = self.0.get("history") else { return Vec::new() };
+        let has_layer = |entry: &&Value| !entry["empty_layer"].as_bool().unwrap_or(false);
+        history
+            .iter()
+            .filter(has_layer)
+            .map(|entry| entry["created_by"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    }
+
     /// When the image was made (RFC 3339).
     pub fn set_created(&mut self, time: &str) {
         self.0.insert("created".to_owned(), time.into());

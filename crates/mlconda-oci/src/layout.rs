@@ -89,6 +89,7 @@ async fn add(images: &Images, directory: &Path, tag: Option<&str>, progress: &dy
     if !is_empty && !version.is_file() {
         return Err(invalid("it is a directory with something else in it than an OCI layout"));
     }
+    remove_leftovers(directory);
     let document = match is_empty {
         true => Map::new(),
         false => json::parse_object(&system::files::read(&path, LARGEST_DOCUMENT)?, &format!("`{}`", path.display()))?,
@@ -113,6 +114,16 @@ async fn add(images: &Images, directory: &Path, tag: Option<&str>, progress: &dy
     put(&path, index(document, images, tag).as_bytes())?;
     made.keep();
     Ok(())
+}
+
+/// Removes what killed processes have left in a layout that this one has locked.
+fn remove_leftovers(directory: &Path) {
+    for entry in fs_err::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+            let path = entry.path();
+            let _ = fs_err::remove_file(&path).or_else(|_| system::remove_tree(&path));
+        }
+    }
 }
 
 /// What was made, the last one last. Dropping this removes it.

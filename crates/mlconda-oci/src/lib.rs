@@ -47,7 +47,7 @@ mod registry;
 #[cfg(test)]
 mod tests;
 
-pub use attached::{Attached, attached};
+pub use attached::{Attached, Wanted, attached};
 pub use base::{Base, BaseImage};
 pub use config::{Config, LayerHistory};
 pub use descriptor::{Descriptor, Platform, annotation, media_type};

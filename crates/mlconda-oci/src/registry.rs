@@ -25,7 +25,7 @@ use tokio::sync::Mutex;
 use url::Url;
 
 pub use push::Pushed;
-pub(crate) use referrers::index_entries;
+pub(crate) use referrers::{Referrers, index_entries};
 
 use crate::{
     Blob, Content, Descriptor, Digest, OciError, Reference,

@@ -4,6 +4,7 @@ mod files;
 mod hostile;
 mod logins;
 mod push;
+mod referrers;
 
 use std::time::Duration;
 
@@ -15,6 +16,9 @@ use crate::{
     Artifact, Base, BaseImage, Blob, Config, Image, Images, LayerHistory, LoginOptions, OciError, Platform, Pushed,
     Reference, Registries, RegistryOptions, media_type,
 };
+
+/// The type of a bill of materials.
+const BILL: &str = "application/vnd.cyclonedx+json";
 
 /// A registry, and who talks to it.
 struct World {
@@ -67,6 +71,16 @@ impl World {
         block_on(base.load(&self.registries, &platform("linux-64"), &()))
     }
 
+    /// The bill of materials that is attached to an image for linux-64.
+    fn bill(&self, image: &Base) -> Result<crate::Attached, OciError> {
+        self.bill_for(image, "linux-64")
+    }
+
+    fn bill_for(&self, image: &Base, subdir: &str) -> Result<crate::Attached, OciError> {
+        let wanted = crate::Wanted { artifact_type: BILL, platform: &platform(subdir), limit: 1000 };
+        block_on(crate::attached(image, &wanted, &self.registries, &()))
+    }
+
     /// An error with its causes, the registry's port left out.
     fn words<T>(&self, outcome: Result<T, OciError>) -> String {
         let Err(error) = outcome else { return "it worked".to_owned() };
@@ -103,7 +117,7 @@ fn image(subdir: &str, layers: &[Vec<u8>]) -> Image {
 /// An image with a bill of materials.
 fn with_bill() -> Images {
     let image = image("linux-64", &[layer(1, 5000)]);
-    let bill = Blob::new("application/vnd.cyclonedx+json", b"{\"bill\": true}".to_vec());
-    let artifact = Artifact::new(&image.manifest.descriptor, "application/vnd.cyclonedx+json", bill, &[("a", "b")]);
+    let bill = Blob::new(BILL, b"{\"bill\": true}".to_vec());
+    let artifact = Artifact::new(&image.manifest.descriptor, BILL, bill, &[("a", "b")]);
     Images { artifacts: vec![artifact], ..Images::one(image) }
 }

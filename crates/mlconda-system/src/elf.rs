@@ -11,6 +11,9 @@ use crate::files;
 /// No program has more names of sections than fit into these bytes; what has, is not looked at.
 const LARGEST_NAMES: u64 = 1 << 20;
 
+/// No program is larger, in bytes.
+const LARGEST_PROGRAM: u64 = 1 << 40;
+
 /// No path is longer, in bytes.
 const LONGEST_PATH: u64 = 4096;
 
@@ -59,6 +62,23 @@ pub fn debug_symbols(read: ReadAt<'_>) -> io::Result<u64> {
 /// If it cannot be read.
 pub fn debug_symbols_of(path: &Path) -> io::Result<u64> {
     in_file(path, &mut |read| debug_symbols(read))
+}
+
+/// Where a program ends, in bytes: behind its last segment and its table of sections, which linkers put last. `None` if the
+/// file is no program of 64 bits.
+///
+/// # Errors
+/// Those of `read`.
+pub fn end(read: ReadAt<'_>) -> io::Result<Option<u64>> {
+    let Some(mut elf) = Elf::new(read)?.filter(Elf::is_wide) else { return Ok(None) };
+    let segments = elf.table((32, 8, 54, 56), 56)?;
+    let of_header = |place, length| elf.number(&elf.head, place, length);
+    let mut end = of_header(40, 8).checked_add(of_header(58, 2) * of_header(60, 2));
+    end = end.max(of_header(32, 8).checked_add(segments.len() as u64));
+    for segment in segments.chunks_exact(56) {
+        end = end.max(elf.number(segment, 8, 8).checked_add(elf.number(segment, 32, 8)));
+    }
+    Ok(end.filter(|end| !segments.is_empty() && *end < LARGEST_PROGRAM))
 }
 
 fn in_file<T>(path: &Path, work: &mut dyn FnMut(ReadAt<'_>) -> io::Result<T>) -> io::Result<T> {
@@ -199,6 +219,30 @@ mod tests {
         file[200..207].copy_from_slice(b"/lib/ld");
         let found = open(&file).unwrap();
         assert_eq!((found.machine, found.interpreter.as_deref()), (8, Some("/lib/ld")));
+    }
+
+    #[test]
+    fn a_program_ends_behind_its_segments_and_sections() {
+        let mut program = written(64, 180);
+        program.resize(300, 0);
+        let end_of = |bytes: &[u8]| {
+            end(&mut |offset, size| {
+                let range = usize::try_from(offset).unwrap_or(usize::MAX)..;
+                let rest = bytes.get(range).unwrap_or_default();
+                Ok(rest[..rest.len().min(usize::try_from(size).unwrap())].to_vec())
+            })
+            .unwrap()
+        };
+        assert_eq!(end_of(&program), Some(186));
+        program[40..42].copy_from_slice(&270_u16.to_le_bytes());
+        (program[58], program[60]) = (10, 3);
+        assert_eq!(end_of(&program), Some(300));
+        for cut in 0..300 {
+            end_of(&program[..cut]);
+        }
+        program[40..48].copy_from_slice(&[255; 8]);
+        assert_eq!(end_of(&program), Some(186), "a table that no file can have is none");
+        assert_eq!(end_of(b"#!/bin/sh\n"), None);
     }
 
     #[test]

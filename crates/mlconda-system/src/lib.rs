@@ -2,8 +2,8 @@
 //! what it is told to, and never a network; it knows no conda package.
 //!
 //! Read in this order: this file (modes, times, locks, the exchange of two directories); [`files`], by which all files of others
-//! are read; [`process`], a program that runs; `linker` and `removal`, which link and remove many files; [`beneath`], by which a
-//! prefix is changed that others may have written into; [`elf`], what programs say of themselves.
+//! are read, and [`Slice`], a part of one; [`process`], a program that runs; `linker` and `removal`, which link and remove many
+//! files; [`beneath`], by which a prefix is changed that others may have written into; [`elf`], what programs say of themselves.
 
 pub mod beneath;
 pub mod elf;
@@ -11,6 +11,7 @@ pub mod files;
 mod linker;
 pub mod process;
 mod removal;
+mod slice;
 
 use std::{
     fs::File,
@@ -28,6 +29,7 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_OMIT}
 pub use self::{
     linker::{LinkMethod, Linker},
     removal::remove_tree,
+    slice::{Slice, SliceReader},
 };
 
 /// Sets a file's permissions, whatever the umask.

@@ -4,6 +4,7 @@
 //! checked in, and a Rust toolchain is all it takes. What it makes is deterministic, so that tests can tell a
 //! difference that mlconda makes from one that the test made.
 
+mod acceptor;
 pub mod channel;
 pub mod context;
 pub mod docs;

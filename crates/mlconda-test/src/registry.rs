@@ -10,16 +10,12 @@ mod connection;
 use std::{
     collections::BTreeMap,
     io,
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::JoinHandle,
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use crate::sha256_hex;
+use crate::{acceptor::Acceptor, sha256_hex};
 
 /// Who may do what.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -42,6 +38,8 @@ pub struct RegistryOptions {
     pub access: Access,
     /// Whether it has the referrers API.
     pub has_referrers: bool,
+    /// How many referrers it tells at once; the others follow on further pages.
+    pub referrers_on_a_page: Option<usize>,
     /// Whether it refuses to mount.
     pub refuses_mounts: bool,
 }
@@ -71,6 +69,8 @@ pub enum Failure {
     Endless,
     /// Never answers.
     Silent,
+    /// The answer has this header too.
+    Header(&'static str, String),
     /// Answers after this time.
     Late(Duration),
     /// `Location` leads to this host, which needs no login.
@@ -101,14 +101,13 @@ pub struct RegistryRequest {
 pub struct Registry {
     address: SocketAddr,
     shared: Arc<Shared>,
-    acceptor: Option<JoinHandle<()>>,
+    _acceptor: Acceptor,
 }
 
 #[derive(Debug)]
 struct Shared {
     address: SocketAddr,
     options: RegistryOptions,
-    stopping: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -132,8 +131,6 @@ struct State {
     /// What goes wrong: method, a part of the path, how, and how often.
     failures: Vec<(String, String, Failure, usize)>,
     requests: Vec<RegistryRequest>,
-    connections: Vec<TcpStream>,
-    workers: Vec<JoinHandle<()>>,
 }
 
 impl Registry {
@@ -144,13 +141,10 @@ impl Registry {
     pub fn start(options: RegistryOptions) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
-        let stopping = AtomicBool::new(false);
-        let shared = Arc::new(Shared { address, options, stopping, state: Mutex::default() });
-        let acceptor = std::thread::spawn({
-            let shared = Arc::clone(&shared);
-            move || accept(&listener, &shared)
-        });
-        Ok(Self { address, shared, acceptor: Some(acceptor) })
+        let shared = Arc::new(Shared { address, options, state: Mutex::default() });
+        let of_connections = Arc::clone(&shared);
+        let converse = move |connection: &TcpStream| connection::converse(connection, &of_connections);
+        Ok(Self { address, shared, _acceptor: Acceptor::start(listener, address, converse) })
     }
 
     /// The registry in references: host and port.
@@ -279,46 +273,6 @@ impl Shared {
         let (_, _, failure, times) = state.failures.iter_mut().find(is_it)?;
         *times -= 1;
         Some(failure.clone())
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        self.shared.stopping.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
-        if let Some(acceptor) = self.acceptor.take() {
-            let _ = acceptor.join();
-        }
-        let (connections, workers) = {
-            let mut state = self.shared.state();
-            (std::mem::take(&mut state.connections), std::mem::take(&mut state.workers))
-        };
-        for connection in connections {
-            let _ = connection.shutdown(Shutdown::Both);
-        }
-        for worker in workers {
-            let _ = worker.join();
-        }
-    }
-}
-
-fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
-    for connection in listener.incoming() {
-        if shared.stopping.load(Ordering::SeqCst) {
-            return;
-        }
-        let Ok(connection) = connection else { continue };
-        let Ok(handle) = connection.try_clone() else { continue };
-        let worker = std::thread::spawn({
-            let shared = Arc::clone(shared);
-            move || {
-                let _ = connection::converse(&connection, &shared);
-                let _ = connection.shutdown(Shutdown::Both);
-            }
-        });
-        let mut state = shared.state();
-        state.connections.push(handle);
-        state.workers.push(worker);
     }
 }
 

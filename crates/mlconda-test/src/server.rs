@@ -8,16 +8,15 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     io::{self, BufRead, BufReader, Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
-    thread::JoinHandle,
 };
 
-use crate::sha256_hex;
+use crate::{acceptor::Acceptor, sha256_hex};
 
 /// What a page of an index in JSON is (PEP 691).
 const PAGE_IN_JSON: &str = "application/vnd.pypi.simple.v1+json";
@@ -58,14 +57,13 @@ pub enum Fault {
 pub struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
-    acceptor: Option<JoinHandle<()>>,
+    _acceptor: Acceptor,
 }
 
 /// What the threads share.
 #[derive(Debug)]
 struct Shared {
     directory: PathBuf,
-    stopping: AtomicBool,
     state: Mutex<State>,
     arrived: Condvar,
     now: AtomicUsize,
@@ -79,8 +77,6 @@ struct State {
     /// Patterns and what happens to the paths that contain them, with how often it has.
     faults: Vec<(String, Fault, usize)>,
     requests: Vec<Request>,
-    connections: Vec<TcpStream>,
-    workers: Vec<JoinHandle<()>>,
 }
 
 /// A request as it arrived.
@@ -106,18 +102,15 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let shared = Arc::new(Shared {
             directory: directory.into(),
-            stopping: AtomicBool::new(false),
             state: Mutex::default(),
             arrived: Condvar::new(),
             now: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
         });
         let address = listener.local_addr()?;
-        let acceptor = std::thread::spawn({
-            let shared = Arc::clone(&shared);
-            move || accept(&listener, &shared)
-        });
-        Ok(Self { address, shared, acceptor: Some(acceptor) })
+        let of_connections = Arc::clone(&shared);
+        let acceptor = Acceptor::start(listener, address, move |connection| converse(connection, &of_connections));
+        Ok(Self { address, shared, _acceptor: acceptor })
     }
 
     /// The URL of a path below the directory.
@@ -169,26 +162,6 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.shared.stopping.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address);
-        if let Some(acceptor) = self.acceptor.take() {
-            let _ = acceptor.join();
-        }
-        let (connections, workers) = {
-            let mut state = self.shared.state();
-            (std::mem::take(&mut state.connections), std::mem::take(&mut state.workers))
-        };
-        for connection in connections {
-            let _ = connection.shutdown(Shutdown::Both);
-        }
-        for worker in workers {
-            let _ = worker.join();
-        }
-    }
-}
-
 /// A URL on loopback where nobody listens.
 ///
 /// # Errors
@@ -216,26 +189,6 @@ impl Shared {
             Fault::HangUpFirst(first) => (*times <= *first).then_some(Fault::HangUpFirst(0)),
             other => Some(other.clone()),
         }
-    }
-}
-
-fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
-    for connection in listener.incoming() {
-        if shared.stopping.load(Ordering::SeqCst) {
-            return;
-        }
-        let Ok(connection) = connection else { continue };
-        let Ok(handle) = connection.try_clone() else { continue };
-        let worker = std::thread::spawn({
-            let shared = Arc::clone(shared);
-            move || {
-                let _ = converse(&connection, &shared);
-                let _ = connection.shutdown(Shutdown::Both);
-            }
-        });
-        let mut state = shared.state();
-        state.connections.push(handle);
-        state.workers.push(worker);
     }
 }
 

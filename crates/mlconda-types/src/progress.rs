@@ -134,6 +134,13 @@ pub enum Event {
         /// The package's name.
         package: String,
     },
+    /// The archives of a bundle are brought together.
+    BundleStarted {
+        /// The number of archives.
+        packages: usize,
+        /// Their size in bytes.
+        bytes: u64,
+    },
     /// The layers of an image are written.
     LayersStarted {
         /// How many; those in the cache do not count.
@@ -158,6 +165,13 @@ pub enum Event {
     /// A layer of an image is finished.
     LayerWritten {
         /// The size of its files in bytes.
+        bytes: u64,
+    },
+    /// The layers of an image are read. What comes of them is told by [`Event::Downloaded`].
+    ImageStarted {
+        /// How many.
+        layers: usize,
+        /// Their size in bytes.
         bytes: u64,
     },
     /// An image is written into a file or a directory.

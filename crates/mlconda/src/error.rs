@@ -34,6 +34,9 @@ pub enum Error {
     /// An image could not be made.
     #[error(transparent)]
     Image(#[from] mlconda_image::ImageError),
+    /// A bundle could not be made or read.
+    #[error(transparent)]
+    Bundle(#[from] mlconda_bundle::BundleError),
     /// An image could not be read or written.
     #[error(transparent)]
     Oci(#[from] mlconda_oci::OciError),

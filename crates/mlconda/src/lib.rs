@@ -101,6 +101,7 @@ pub mod error;
 pub mod records;
 pub mod tools;
 
+pub use mlconda_bundle as bundle;
 pub use mlconda_channel::{network, repodata};
 pub use mlconda_environment as environment;
 pub use mlconda_environment::edit;

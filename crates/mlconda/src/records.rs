@@ -19,7 +19,7 @@ use mlconda_channel::{
 use mlconda_install as install;
 use mlconda_lock::{Digest, Lock, LockedPackage};
 use mlconda_prefix::Prefix;
-use mlconda_system::files;
+use mlconda_system::{Slice, files};
 use mlconda_types::progress::Progress;
 use rattler_conda_types::PackageRecord;
 
@@ -155,7 +155,8 @@ fn of_itself(package: &LockedPackage, sources: &Sources) -> Option<PackageRecord
     let cached = || install::cached_index(sources.package_cache.as_deref()?, package);
     let file = || {
         let file = files::open(&files::of_url(&package.url)?).ok()?.into_parts().0;
-        repodata::read_index_json(file, package.url.path().ends_with(".conda")).ok()
+        let size = file.metadata().ok()?.len();
+        repodata::read_index_json(&Slice::new(Arc::new(file), 0, size), package.url.path().ends_with(".conda")).ok()
     };
     let (sha256, md5) = match package.digest {
         Digest::Sha256(hash) => (Some(hash), None),

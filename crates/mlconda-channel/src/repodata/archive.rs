@@ -5,9 +5,10 @@ use std::{
     fs::File,
     io::{self, Read, Seek, Write},
     path::Path,
+    sync::Arc,
 };
 
-use mlconda_system::files;
+use mlconda_system::{Slice, files};
 use mlconda_types::{host::Host, lenient};
 use rattler_conda_types::{
     MatchSpec, PackageRecord, RepoDataRecord, Subdir,
@@ -22,6 +23,9 @@ use crate::network::{self, BodyKind, Client, NetworkError};
 
 /// The largest `info/index.json`, in bytes.
 const INDEX_LIMIT: u64 = 16 << 20;
+
+/// How much of an archive is read at once, in bytes.
+const BUFFER: usize = 16 << 10;
 
 /// How many unpacked bytes are read in search of `info/index.json`. Package builders put it near the beginning.
 const SCAN_LIMIT: u64 = 4 << 30;
@@ -80,8 +84,7 @@ fn hash_and_read(mut file: File, is_conda: bool) -> io::Result<PackageRecord> {
     let size = io::copy(&mut reader, &mut io::sink())?;
     let (reader, sha256) = reader.finalize();
     let (_, md5) = reader.finalize();
-    file.rewind()?;
-    let index = read_index_json(file, is_conda)?;
+    let index = read_index_json(&Slice::new(Arc::new(file), 0, size), is_conda)?;
     let record =
         PackageRecord::from_index_json(index, Some(size), Some(sha256), Some(md5)).map_err(io::Error::other)?;
     match super::records::oversized_spec(&record) {
@@ -90,15 +93,16 @@ fn hash_and_read(mut file: File, is_conda: bool) -> io::Result<PackageRecord> {
     }
 }
 
-/// Reads `info/index.json` of an archive.
+/// Reads `info/index.json` of an archive, which can be a part of a file.
 ///
 /// # Errors
 /// If the archive cannot be read, or has no such file.
-pub fn read_index_json(file: File, is_conda: bool) -> io::Result<IndexJson> {
+pub fn read_index_json(archive: &Slice, is_conda: bool) -> io::Result<IndexJson> {
+    let reader = io::BufReader::with_capacity(BUFFER, archive.reader());
     if is_conda {
-        find_index_json(stream_conda_info(file).map_err(io::Error::other)?)
+        find_index_json(stream_conda_info(reader).map_err(io::Error::other)?)
     } else {
-        find_index_json(stream_tar_bz2(file))
+        find_index_json(stream_tar_bz2(reader))
     }
 }
 

@@ -13,6 +13,7 @@ use mlconda::{
 use serde_json::{Value, json};
 
 use crate::{
+    bundles,
     context::Context,
     error::CliError,
     lock_diff::{self, Reasons},
@@ -115,8 +116,8 @@ fn read(path: &Path, context: &Context) -> Result<Side, CliError> {
     let settings = &context.settings;
     let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
     let absolute = settings.absolute(path);
-    if absolute.is_dir() {
-        return Ok(Side::Locks(LockFile::read(&absolute, &expansion)?));
+    if absolute.is_dir() || bundles::open(&absolute, context)?.is_some() {
+        return Ok(Side::Locks(lock_selection::read(&absolute, context)?));
     }
     // A pipe can be read only once.
     let bytes = mlconda::files::read_any(&absolute, mlconda::files::LARGEST_LOCK)?;

@@ -58,9 +58,12 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     // An image `FROM scratch` has no directory for temporary files.
     let temporary = tempfile::tempdir().or_else(|_| tempfile::tempdir_in(&context.settings.directory))?;
     let temporary = Temporary::new(temporary);
-    let workspace = Arc::new(Workspace::new(cache.as_deref(), temporary.path())?);
-    // Where no future hears of a signal, this goes too.
-    let _watched = Watched::new(workspace.path());
+    // Where no future hears of a signal, it is removed all the same.
+    let (workspace, _watched) = signals::whole(|| {
+        let workspace = Workspace::new(cache.as_deref(), temporary.path())?;
+        let watched = Watched::new(workspace.path());
+        Ok::<_, std::io::Error>((Arc::new(workspace), watched))
+    })?;
     let mut made = Vec::new();
     for (lock, base, earlier) in &making {
         let image = make_one(lock, base, &prefix, earlier, &workspace, &host, &args, context)?;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use mlconda::{
-    Subdir, oci,
+    oci,
     records::Wanted,
     sbom::{self, Subject},
 };
@@ -14,6 +14,7 @@ use mlconda::{
 use crate::{
     context::Context,
     error::CliError,
+    image_name,
     lock_or_prefix::{LockOrPrefix, LockOrPrefixArgs},
     progress::Display,
     text::count,
@@ -81,8 +82,14 @@ impl From<Format> for sbom::Format {
 }
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
-    if let Some(image) = args.place.as_deref().and_then(|place| image_named(place, context)) {
-        return attached(&image?, &args, context);
+    if let Some(place) = &args.place
+        && let Some(image) = image_name::image_named(place, context)?
+    {
+        let written = attached(place, &image, &args, context);
+        if written.is_err() {
+            image_name::tell_if_unclear(place, context);
+        }
+        return written;
     }
     let view = LockOrPrefix::read(args.place.as_deref(), &args.view, Wanted::Licences, context)?;
     let format = args.format.into();
@@ -101,38 +108,23 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The image that was typed: a text with a transport (`oci:`), or a reference that is not the name of a file.
-fn image_named(place: &Path, context: &Context) -> Option<Result<oci::Base, CliError>> {
-    let text = place.to_str()?;
-    let says = ["docker://", "oci:", "docker-archive:"].iter().any(|scheme| text.starts_with(scheme));
-    let is_name = || {
-        let reference = text.parse::<oci::Reference>().is_ok();
-        let is_file = [".lock", ".yml", ".yaml", ".txt"].iter().any(|end| text.ends_with(end));
-        reference && !is_file && text.contains([':', '/']) && !context.settings.absolute(place).exists()
-    };
-    (says || is_name()).then(|| Ok(oci::Base::parse(text, &context.settings.directory)?))
-}
-
 /// Writes the SBOM that is attached to an image.
-fn attached(image: &oci::Base, args: &Args, context: &Context) -> Result<ExitCode, CliError> {
+fn attached(place: &Path, image: &oci::Base, args: &Args, context: &Context) -> Result<ExitCode, CliError> {
     let registries = context.settings.registries(&args.plain_http)?;
-    let subdir = args.view.platform().or_else(Subdir::current).unwrap_or(Subdir::Linux64);
-    let platform = oci::Platform::of(subdir).or_else(|| oci::Platform::of(Subdir::Linux64));
-    let platform = platform.ok_or_else(|| CliError::Usage("no platform".to_owned()))?;
+    let platform = image_name::platform(&args.view)?;
     let display = Display::new(&context.ui);
-    let reading = async {
-        let found = oci::attached(image, &registries, &platform, &display).await?;
-        let types: Vec<String> = found.iter().map(|each| each.artifact_type.clone()).collect();
-        match found.into_iter().find(|each| each.artifact_type == args.format.media_type()) {
-            Some(bill) => Ok(Ok(bill.blob.bytes(LARGEST_BILL).await?)),
-            None => Ok::<_, oci::OciError>(Err(types)),
-        }
-    };
-    let name = args.place.as_deref().unwrap_or(Path::new("")).display();
-    let bill = context.block_on_or_signal(reading)??.map_err(|types| {
+    let artifact_type = args.format.media_type();
+    let wanted = oci::Wanted { artifact_type, platform: &platform, limit: LARGEST_BILL };
+    let found = context.block_on_or_signal(oci::attached(image, &wanted, &registries, &display))??;
+    drop(display);
+    for unread in &found.unread {
+        context.ui.warn(&format!("passed over: {unread}"));
+    }
+    let name = place.display();
+    let bill = found.bytes.ok_or_else(|| {
         let other = [Format::CycloneDx, Format::Spdx]
             .into_iter()
-            .find(|format| types.iter().any(|kind| kind == format.media_type()));
+            .find(|format| found.types.iter().any(|kind| kind == format.media_type()));
         match other {
             Some(Format::Spdx) => {
                 CliError::world(format!("`{name}` has an SBOM in the SPDX format"), "use `--format spdx`")
@@ -140,13 +132,16 @@ fn attached(image: &oci::Base, args: &Args, context: &Context) -> Result<ExitCod
             Some(Format::CycloneDx) => {
                 CliError::world(format!("`{name}` has an SBOM in the CycloneDX format"), "leave out `--format`")
             }
+            None if !found.unread.is_empty() => CliError::world(
+                format!("`{name}` has no SBOM that can be read"),
+                "attach it again, with `mlconda image --sbom`",
+            ),
             None => CliError::world(
                 format!("`{name}` has no SBOM"),
                 "`mlconda image --sbom` attaches one; `mlconda sbom LOCK` writes the SBOM of a lock",
             ),
         }
     })?;
-    drop(display);
     let text = String::from_utf8_lossy(&bill);
     match &args.output {
         Some(output) => context.write(output, &text)?,

@@ -82,6 +82,8 @@ const NAMED: usize = 10;
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let (prefix, lock) = places(&args, context)?;
+    let is_lock = |path: &&PathBuf| !context.settings.absolute(path).is_dir();
+    let locks: Vec<PathBuf> = args.places.iter().filter(is_lock).cloned().collect();
     if args.repair.repair {
         mlconda::install::recover(&prefix)?;
     }
@@ -89,7 +91,8 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let mut json = serde_json::Value::Null;
     if args.repair.repair && !proof.report.is_ok() {
         proof.lines().lines().for_each(|line| context.ui.say(&format!("Found: {line}")));
-        let done = repair::repair((&prefix, lock.as_ref()), &proof.report, &args.repair, args.threads, context)?;
+        let done =
+            repair::repair((&prefix, lock.as_ref()), &locks, &proof.report, &args.repair, args.threads, context)?;
         proof = Proof::of(&prefix, lock.as_ref(), args.threads, context)?;
         json = done;
     }
@@ -104,8 +107,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     }
     proof.tell(context);
     if !args.repair.repair {
-        let is_lock = |path: &&PathBuf| !context.settings.absolute(path).is_dir();
-        proof.tell_remedy(args.places.iter().find(is_lock).map(PathBuf::as_path), context);
+        proof.tell_remedy(locks.first().map(PathBuf::as_path), context);
     }
     Ok(if proof.report.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

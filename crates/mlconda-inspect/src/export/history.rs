@@ -10,14 +10,19 @@ use super::{name, package_of};
 
 /// The specs that were asked for, by the package that they ask for; of installed packages only.
 pub(crate) fn requested(prefix: &Prefix, records: &[PrefixRecord]) -> Result<IndexMap<String, String>, PrefixError> {
-    let mut requested = parse(&read(prefix)?);
+    Ok(requested_in(&read(prefix)?, records))
+}
+
+/// The same, with the text of the history.
+pub(super) fn requested_in(history: &str, records: &[PrefixRecord]) -> IndexMap<String, String> {
+    let mut requested = parse(history);
     requested.retain(|package, _| records.iter().any(|record| name(record) == package));
     if requested.is_empty() {
         let of_record =
             |record: &PrefixRecord| Some((name(record).to_owned(), record.requested_specs.first()?.clone()));
         requested = records.iter().filter_map(of_record).collect();
     }
-    Ok(requested)
+    requested
 }
 
 /// The text of a history; none if there is no such file.

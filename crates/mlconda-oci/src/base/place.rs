@@ -91,7 +91,13 @@ impl Place {
     pub(crate) fn entries(&self) -> Result<Vec<Descriptor>, OciError> {
         let Self::Layout(directory) = self else { return Ok(Vec::new()) };
         let path = directory.join("index.json");
-        let bytes = files::read(&path, LARGEST_DOCUMENT)?;
+        let bytes = match files::read(&path, LARGEST_DOCUMENT) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let what = format!("OCI layout in `{}`: no file `index.json` is in it", directory.display());
+                return Err(OciError::Missing { what, said: String::new() });
+            }
+            bytes => bytes?,
+        };
         index_entries(&bytes, &format!("`{}`", path.display()))
     }
 }

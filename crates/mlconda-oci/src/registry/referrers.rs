@@ -2,60 +2,151 @@
 //! that the spec has for that: `sha256-…`.
 
 use mlconda_channel::network::send::Method;
-use reqwest::{StatusCode, header::CONTENT_TYPE};
-use serde_json::Value;
+use reqwest::{
+    StatusCode,
+    header::{CONTENT_TYPE, LINK},
+};
+use serde_json::{Map, Value};
 
 use super::{Ask, Repository, header};
 use crate::{Artifact, Blob, Descriptor, Digest, OciError, json, media_type};
 
+/// The most pages of referrers that are asked for.
+const MOST_PAGES: usize = 50;
+
+/// What refers to a manifest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Referrers {
+    pub(crate) entries: Vec<Descriptor>,
+    /// What of it cannot be read, and why.
+    pub(crate) unread: Vec<String>,
+}
+
 impl Repository {
-    /// The manifests that refer to the manifest of a digest.
-    ///
-    /// # Errors
-    /// If the registry refuses, or its answer is invalid.
-    pub async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, OciError> {
+    /// The manifests that refer to the manifest of a digest. What is wrong with one of them, or with a further page, does not
+    /// hide the others.
+    pub(crate) async fn referrers(&self, subject: &Digest) -> Result<Referrers, OciError> {
         let what = format!("what refers to `{self}@{subject}`");
-        let url = self.join(&format!("referrers/{subject}"))?;
-        let transfer = self.ask(Ask::new(Method::GET, &url, &what)).await?;
-        let is_index = header(&transfer, CONTENT_TYPE).is_some_and(|kind| kind.starts_with(media_type::INDEX));
-        if transfer.status() == StatusCode::OK && is_index {
-            let bytes = transfer.bytes().await.map_err(OciError::network(&what))?;
-            return index_entries(&bytes, &what);
-        }
-        match transfer.status() {
-            // Registries without it answer all sorts of things.
-            status if status.is_success() || status.is_client_error() && status != StatusCode::UNAUTHORIZED => {
-                self.referrers_by_tag(subject).await
+        let mut url = self.join(&format!("referrers/{subject}"))?;
+        let mut found = Referrers::default();
+        for page in 0..MOST_PAGES {
+            let transfer = match self.ask(Ask::new(Method::GET, &url, &what)).await {
+                Err(error) if page > 0 => return Ok(found.without(&what, &error)),
+                answer => answer?,
+            };
+            let is_index = header(&transfer, CONTENT_TYPE).is_some_and(|kind| kind.starts_with(media_type::INDEX));
+            if transfer.status() != StatusCode::OK || !is_index {
+                if page > 0 {
+                    let error = OciError::invalid("the answer", format!("it is no index ({})", transfer.status()));
+                    return Ok(found.without(&what, &error));
+                }
+                return match transfer.status() {
+                    // Registries without it answer all sorts of things.
+                    status if status.is_success() || status.is_client_error() && status != StatusCode::UNAUTHORIZED => {
+                        self.referrers_by_tag(subject).await
+                    }
+                    _ => self.successful(transfer, &what).await.map(|_| Referrers::default()),
+                };
             }
-            _ => self.successful(transfer, &what).await.map(|_| Vec::new()),
+            let next = header(&transfer, LINK).and_then(next_page).map(|next| url.join(&next));
+            let bytes = transfer.bytes().await.map_err(OciError::network(&what));
+            match bytes.and_then(|bytes| json::parse_object(&bytes, &what)) {
+                Ok(index) => found.add(&index, &what),
+                Err(error) => found.unread.push(error.to_string()),
+            }
+            url = match next {
+                None if found.entries.is_empty() && found.unread.is_empty() => {
+                    // It may have been pushed before the registry had this.
+                    return self.referrers_by_tag(subject).await;
+                }
+                None => return Ok(found),
+                Some(Ok(next)) if self.is_own(&next) => next,
+                Some(_) => {
+                    found.unread.push(format!("a further page of {what}, which is at another host"));
+                    return Ok(found);
+                }
+            };
         }
+        found.unread.push(format!("{what}, beyond {MOST_PAGES} pages"));
+        Ok(found)
     }
 
-    async fn referrers_by_tag(&self, subject: &Digest) -> Result<Vec<Descriptor>, OciError> {
+    async fn referrers_by_tag(&self, subject: &Digest) -> Result<Referrers, OciError> {
+        let what = format!("what refers to `{self}@{subject}`");
+        let mut found = Referrers::default();
+        match self.tagged(subject).await {
+            Ok(index) => found.add(&index, &what),
+            Err(error @ OciError::Invalid { .. }) => found.unread.push(error.to_string()),
+            Err(error) => return Err(error),
+        }
+        Ok(found)
+    }
+
+    /// The index under the subject's tag; an empty object if there is none.
+    async fn tagged(&self, subject: &Digest) -> Result<Map<String, Value>, OciError> {
         match self.manifest(&tag_of(subject)).await {
-            Ok((_, bytes)) => index_entries(&bytes, &format!("what refers to `{self}@{subject}`")),
-            Err(OciError::Missing { .. }) => Ok(Vec::new()),
+            Ok((descriptor, _)) if !descriptor.is_index() => {
+                Err(OciError::invalid(format!("`{self}:{}`", tag_of(subject)), "it is no index"))
+            }
+            Ok((_, bytes)) => json::parse_object(&bytes, &format!("what refers to `{self}@{subject}`")),
+            Err(OciError::Missing { .. }) => Ok(Map::new()),
             Err(error) => Err(error),
         }
     }
 
-    /// Adds an artifact to the index under the subject's tag.
+    /// Adds an artifact to the index under the subject's tag. What others have there stays as it is.
     pub(super) async fn refer(&self, artifact: &Artifact) -> Result<(), OciError> {
         let subject = artifact.subject()?;
-        let mut entries = self.referrers_by_tag(&subject).await?;
-        entries.retain(|entry| entry.digest != artifact.manifest.descriptor.digest);
-        entries.push(artifact.manifest.descriptor.clone());
-        let index = Blob::document(
-            media_type::INDEX,
-            json::object([
-                ("schemaVersion", Some(2.into())),
-                ("mediaType", Some(media_type::INDEX.into())),
-                ("manifests", Some(entries.iter().map(Descriptor::to_json).collect())),
-            ]),
-        );
-        self.put_manifest(&index, &tag_of(&subject)).await?;
+        let mut index = self.tagged(&subject).await?;
+        let mut entries = match index.remove("manifests") {
+            Some(Value::Array(entries)) => entries,
+            _ => Vec::new(),
+        };
+        let own = artifact.manifest.descriptor.digest.to_string();
+        entries.retain(|entry| entry["digest"].as_str() != Some(&own));
+        entries.push(artifact.manifest.descriptor.to_json());
+        index.insert("schemaVersion".to_owned(), 2.into());
+        index.insert("mediaType".to_owned(), media_type::INDEX.into());
+        index.insert("manifests".to_owned(), entries.into());
+        self.put_manifest(&Blob::document(media_type::INDEX, index), &tag_of(&subject)).await?;
         Ok(())
     }
+}
+
+impl Referrers {
+    /// Adds those that an index tells.
+    fn add(&mut self, index: &Map<String, Value>, what: &str) {
+        let Some(Value::Array(entries)) = index.get("manifests") else { return };
+        for entry in entries {
+            match Descriptor::from_json(entry, what) {
+                Ok(entry) => self.entries.push(entry),
+                Err(error) => self.unread.push(error.to_string()),
+            }
+        }
+    }
+
+    fn without(mut self, what: &str, error: &OciError) -> Self {
+        self.unread.push(format!("a further page of {what}: {error}"));
+        self
+    }
+}
+
+/// The next page that a `Link` names (RFC 8288): `<URL>; rel="next"`.
+fn next_page(links: &str) -> Option<String> {
+    let mut rest = links;
+    while let Some((_, begin)) = rest.split_once('<') {
+        let (url, parameters) = begin.split_once('>')?;
+        let end = parameters.find('<').unwrap_or(parameters.len());
+        let is_next = parameters[..end].split([';', ',']).any(|parameter| {
+            let value = parameter.trim().strip_prefix("rel=").map(|value| value.trim_matches('"'));
+            value.is_some_and(|value| value.split(' ').any(|each| each.eq_ignore_ascii_case("next")))
+        });
+        if is_next {
+            return Some(url.to_owned());
+        }
+        rest = &parameters[end..];
+    }
+    None
 }
 
 /// The tag of the index of what refers to a manifest.

@@ -27,8 +27,7 @@ fn a_layout_is_written_and_gets_further_images() {
     assert_eq!(names(&world.directory.path().join("a")), ["layout"]);
     assert_eq!(read(None).unwrap().digest, Some(one.root().digest));
     let base = Base::parse("oci:layout:1", &world.directory.path().join("a")).unwrap();
-    let found = block_on(crate::attached(&base, &world.registries, &platform("linux-64"), &())).unwrap();
-    assert_eq!(block_on(found[0].blob.bytes(1000)).unwrap(), b"{\"bill\": true}");
+    assert_eq!(world.bill(&base).unwrap().bytes.unwrap(), b"{\"bill\": true}");
 
     write(&two, "2").unwrap();
     assert_eq!(read(Some("1")).unwrap().digest, Some(one.root().digest));
@@ -72,7 +71,10 @@ fn a_layout_that_fails_leaves_nothing() {
     // And a layout as it was.
     write(&with_bill()).unwrap();
     let before = (names(&place.join("blobs/sha256")), fs_err::read(place.join("index.json")).unwrap());
+    // What a killed process has left goes.
+    fs_err::create_dir(place.join(".mlconda-killed")).unwrap();
     write(&unreadable(&world)).unwrap_err();
+    assert_eq!(names(&place), ["blobs", "index.json", "oci-layout"]);
     let after = (names(&place.join("blobs/sha256")), fs_err::read(place.join("index.json")).unwrap());
     assert!(before == after);
 }

@@ -155,24 +155,6 @@ fn layers_of_a_base_in_the_same_registry_are_mounted() {
 }
 
 #[test]
-fn a_bill_is_attached_and_read_back() {
-    for has_referrers in [true, false] {
-        let world = World::new(ServerOptions { has_referrers, ..ServerOptions::default() });
-        let images = with_bill();
-        world.push(&images, "app:1").unwrap();
-        // Again: it is there once.
-        world.push(&images, "app:1").unwrap();
-        let base = Base::Registry(world.reference("app:1"));
-        let found = block_on(crate::attached(&base, &world.registries, &platform("linux-64"), &())).unwrap();
-        assert_eq!(found.len(), 1);
-        assert_eq!(found[0].artifact_type, "application/vnd.cyclonedx+json");
-        assert_eq!(block_on(found[0].blob.bytes(1000)).unwrap(), b"{\"bill\": true}");
-        let tag = format!("sha256-{}", images.root().digest.hex());
-        assert_eq!(world.server.manifest("app", &tag).is_none(), has_referrers);
-    }
-}
-
-#[test]
 fn a_registry_may_take_its_time_to_store_a_blob() {
     let (short, long) = (Duration::from_millis(150), Duration::from_secs(60));
     let limits = Limits { read_timeout: short, stored: long, ..Limits::default() };

@@ -32,7 +32,7 @@ pub(super) fn answer(shared: &Shared, request: &RegistryRequest, body: Vec<u8>) 
         "manifests" => manifest(shared, request, (repository, id), body),
         "blobs" => blob(shared, request, (repository, id)),
         "uploads" => upload(shared, request, (repository, id), (&query, body)),
-        "referrers" if shared.options.has_referrers => referrers(shared, repository, id),
+        "referrers" if shared.options.has_referrers => referrers(shared, repository, id, &query),
         _ => Answer::error(404),
     }
 }
@@ -163,7 +163,7 @@ pub(super) fn move_tag(shared: &Shared, request: &RegistryRequest, manifest: &[u
     state.tags.insert((repository.to_owned(), "latest".to_owned()), digest(manifest));
 }
 
-fn referrers(shared: &Shared, repository: &str, subject: &str) -> Answer {
+fn referrers(shared: &Shared, repository: &str, subject: &str, query: &BTreeMap<String, String>) -> Answer {
     let state = shared.state();
     let entry = |((of, digest), (kind, bytes)): (&(String, String), &(String, Vec<u8>))| {
         let document: Value = serde_json::from_slice(bytes).ok()?;
@@ -172,8 +172,16 @@ fn referrers(shared: &Shared, repository: &str, subject: &str) -> Answer {
         })
     };
     let entries: Vec<Value> = state.manifests.iter().filter_map(entry).collect();
-    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries});
-    Answer { body: index.to_string().into_bytes(), ..Answer::new(200) }.header("Content-Type", INDEX)
+    let first = query.get("first").and_then(|first| first.parse().ok()).unwrap_or(0);
+    let most = shared.options.referrers_on_a_page.unwrap_or(usize::MAX);
+    let page: Vec<&Value> = entries.iter().skip(first).take(most).collect();
+    let next = first + page.len();
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": page});
+    let answer = Answer { body: index.to_string().into_bytes(), ..Answer::new(200) }.header("Content-Type", INDEX);
+    match next < entries.len() {
+        true => answer.header("Link", format!("</v2/{repository}/referrers/{subject}?first={next}>; rel=\"next\"")),
+        false => answer,
+    }
 }
 
 /// Whether a request may do this to a repository.

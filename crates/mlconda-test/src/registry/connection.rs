@@ -140,6 +140,7 @@ fn send(mut answer: Answer, failure: Option<Failure>, is_head: bool, mut connect
             answer.headers.retain(|(name, _)| *name != "Content-Type");
             answer.headers.push(("Content-Type", kind.to_owned()));
         }
+        Some(Failure::Header(name, value)) => answer.headers.push((name, value)),
         Some(Failure::Elsewhere(host)) => {
             let locations = answer.headers.iter_mut().filter(|(name, _)| *name == "Location");
             locations.for_each(|(_, location)| *location = format!("http://{host}{location}"));

@@ -15,6 +15,7 @@ use mlconda::{
 };
 
 use crate::{
+    bundles,
     commands::sbom::Format,
     context::Context,
     error::CliError,
@@ -76,7 +77,7 @@ With --progress json, stderr has the events of `mlconda install --help`, and bes
   push-started          blobs, bytes
   image-write-started   blobs, bytes")]
 pub(crate) struct Args {
-    /// Lock files (@EXPLICIT, conda-lock.yml or pixi.lock), or an environment.yml. Locks for several platforms make one
+    /// Lock files (@EXPLICIT, conda-lock.yml or pixi.lock), bundles, or an environment.yml. Locks for several platforms make one
     /// image for all of them
     #[arg(required_unless_present = "files", value_name = "LOCK")]
     pub(super) inputs: Vec<PathBuf>,
@@ -280,7 +281,7 @@ impl Args {
 
     /// How packages are put together. `is_native` tells whether programs of the image's platform run here.
     pub(super) fn options(&self, is_native: bool, context: &Context) -> Result<Options, CliError> {
-        Ok(Options {
+        let mut options = Options {
             downloads: self.downloads,
             threads: self.threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN),
             time: context.settings.source_date_epoch()?,
@@ -295,7 +296,9 @@ impl Args {
             cache_check: CacheCheck::Presence,
             stop: Stop::default(),
             ..Options::default()
-        })
+        };
+        bundles::add_archives(&self.inputs, &mut options, context)?;
+        Ok(options)
     }
 
     /// Whether byte code was wanted.

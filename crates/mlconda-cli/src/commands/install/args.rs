@@ -10,8 +10,13 @@ use mlconda::{
 };
 
 use crate::{
+<<<<<<< HEAD
     context::Context, error::CliError, lock_selection::SelectionArgs, locking::LockingArgs, settings::PrefixArgs,
     slim::SlimArgs,
+=======
+    bundles, context::Context, error::CliError, lock_selection::SelectionArgs, locking::LockingArgs,
+    settings::PrefixArgs,
+>>>>>>> main
 };
 
 /// What `-h` ends with.
@@ -41,6 +46,7 @@ Examples:
   mlconda install pixi.lock -n ml            the lock of another tool
   mlconda install pixi.lock --environment gpu -p /opt/env
   mlconda install conda-lock.yml --with-category dev -n ml
+  mlconda install env.bundle                 without a network; `mlconda bundle` makes it
   mlconda install environment.yml            lock in memory, then install
   mlconda install --locked environment.yml   the lock beside it, if it is up to date
   mlconda install base.yml train.yml         both as one environment
@@ -75,7 +81,7 @@ In a Dockerfile:
   RUN mlconda install env.lock
   ENV PATH=/opt/conda/envs/ml/bin:$PATH")]
 pub(crate) struct Args {
-    /// Lock files (@EXPLICIT, conda-lock.yml or pixi.lock), or an environment.yml; several of these are merged into one
+    /// Lock files (@EXPLICIT, conda-lock.yml or pixi.lock), bundles, or an environment.yml; several of these are merged into one
     /// environment
     #[arg(required_unless_present = "files", value_name = "LOCK")]
     pub(super) inputs: Vec<PathBuf>,
@@ -169,7 +175,7 @@ impl Args {
     ) -> Result<Options, CliError> {
         // Programs of another platform do not run here, and virtual packages of this machine do not apply to it.
         let native = lock.platform == host.platform || lock.platform == Subdir::NoArch;
-        Ok(Options {
+        let mut options = Options {
             downloads: self.downloads,
             threads: self.threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN),
             time: context.settings.source_date_epoch()?,
@@ -190,6 +196,9 @@ impl Args {
             sharing,
             stop: Stop::default(),
             virtual_packages: if native { host.virtual_packages.clone() } else { Vec::new() },
-        })
+            archives: Vec::new(),
+        };
+        bundles::add_archives(&self.inputs, &mut options, context)?;
+        Ok(options)
     }
 }

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use mlconda::{
     Subdir,
-    lock::{Digest, Lock, SourcePackages},
+    lock::{Digest, Lock, LockFile, Selection, SourcePackages},
     prefix::Prefix,
 };
 
 use super::args::Args;
 use crate::{
+    bundles,
     commands::lock::check,
     context::Context,
     error::CliError,
@@ -65,9 +66,10 @@ pub(super) fn read_all(args: &Args, platform: Subdir, context: &Context) -> Resu
     files.extend(locks_by_option);
     let mut locks = Vec::new();
     for file in files {
-        let lock = read(&file, args, platform, context)?;
-        warn_of_weak_hashes(&file, &lock, context);
-        locks.push((file, lock));
+        for lock in read_each(&file, args, platform, context)? {
+            warn_of_weak_hashes(&file, &lock, context);
+            locks.push((file.clone(), lock));
+        }
     }
     let environments: Vec<PathBuf> = environments.into_iter().chain(by_option).collect();
     if !environments.is_empty() {
@@ -87,17 +89,38 @@ pub(super) fn read_all(args: &Args, platform: Subdir, context: &Context) -> Resu
     Ok(locks)
 }
 
+/// The locks of a file: of a bundle, those of all its environments, unless one is chosen; of others, one.
+fn read_each(file: &Path, args: &Args, platform: Subdir, context: &Context) -> Result<Vec<Lock>, CliError> {
+    if args.selection.environment.is_some() || bundles::open(file, context)?.is_none() {
+        return Ok(vec![read(file, args, platform, context)?]);
+    }
+    let found = lock_selection::read(file, context)?;
+    let of_environment = |name: &str| {
+        let mut chosen = args.selection.selection(Some(platform), SourcePackages::Refuse);
+        chosen.environment = Some(name.to_owned());
+        select(&found, &chosen, context)
+    };
+    found.environments().into_iter().map(of_environment).collect()
+}
+
 /// The lock of a file for this platform, else its first lock.
 fn read(file: &Path, args: &Args, platform: Subdir, context: &Context) -> Result<Lock, CliError> {
     let found = lock_selection::read(file, context)?;
     let sources = if args.without_source_packages { SourcePackages::LeaveOut } else { SourcePackages::Refuse };
     let chosen = args.selection.selection(Some(platform), sources);
+    select(&found, &chosen, context)
+}
+
+fn select(found: &LockFile, chosen: &Selection, context: &Context) -> Result<Lock, CliError> {
     match found.parts.as_slice() {
-        [only] if ![platform, Subdir::NoArch].contains(&only.lock.platform) => return Ok(only.lock.clone()),
+        // That it is not for this platform is told later.
+        [only] if ![chosen.platform, Some(Subdir::NoArch)].contains(&Some(only.lock.platform)) => {
+            return Ok(only.lock.clone());
+        }
         _ => {}
     }
-    let lock = found.select(&chosen)?;
-    lock_selection::tell_of_categories(&found, &chosen, context);
+    let lock = found.select(chosen)?;
+    lock_selection::tell_of_categories(found, chosen, context);
     Ok(lock)
 }
 

@@ -1,6 +1,6 @@
-//! The sizes of a lock or a prefix as one value, of which tables, JSON and the page are made.
+//! The sizes of a lock, a prefix or an image as one value, of which tables, JSON and the page are made.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use mlconda::{
     graph::{Graph, PackageKind},
@@ -9,6 +9,7 @@ use mlconda::{
 };
 use serde_json::{Value, json};
 
+use super::image::Layered;
 use crate::{context::Context, error::CliError, lock_or_prefix::LockOrPrefix};
 
 /// Sizes, and who asked for what.
@@ -21,12 +22,14 @@ pub(super) struct Picture {
     pub(super) asked: Vec<(String, u64)>,
     /// For each package the index in `asked` of the only one that needs it.
     pub(super) only_asked: Vec<Option<usize>>,
+    /// What an image has besides.
+    pub(super) image: Option<Layered>,
 }
 
 /// What the sizes are of.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Subject {
-    /// Files on the disk.
+    /// Files on the disk, or in an image.
     Installed,
     /// Archives: each is one file, of no kind.
     Archives,
@@ -39,24 +42,37 @@ impl Picture {
             true => (Subject::Installed, Sizes::of_prefix(&Prefix::open(view.root())?)?),
             false => (Subject::Archives, of_archives(&graph)),
         };
-        let totals = sizes.by_package();
+        let mut picture = Self {
+            name: view.name(),
+            subject,
+            only_asked: vec![None; sizes.packages.len()],
+            sizes,
+            asked: Vec::new(),
+            image: None,
+        };
+        let packages = 0..picture.sizes.packages.len();
+        picture.ask(&graph, packages, &|spec| spec);
+        Ok(picture)
+    }
+
+    /// Adds who asked for what in one environment, whose packages these are.
+    pub(super) fn ask(&mut self, graph: &Graph, packages: Range<usize>, named: &dyn Fn(String) -> String) {
+        let totals = self.sizes.by_package();
         let numbers: HashMap<(bool, &str), usize> = graph
             .packages
             .iter()
             .enumerate()
             .map(|(at, each)| ((each.kind == PackageKind::Pip, each.name.as_str()), at))
             .collect();
-        let only_root = graph.only_root();
-        let only = |package: &SizedPackage| {
-            let number = numbers.get(&(package.is_pip, package.name.as_str()))?;
-            only_root[*number]
-        };
-        let only_asked: Vec<Option<usize>> = sizes.packages.iter().map(only).collect();
-        let mut asked: Vec<(String, u64)> = graph.roots.iter().map(|root| (title(&graph, root), 0)).collect();
-        for (place, total) in only_asked.iter().zip(&totals) {
-            place.iter().for_each(|place| asked[*place].1 += total.bytes);
+        let (only_root, before) = (graph.only_root(), self.asked.len());
+        self.asked.extend(graph.roots.iter().map(|root| (named(title(graph, root)), 0)));
+        for place in packages {
+            let package = &self.sizes.packages[place];
+            let number = numbers.get(&(package.is_pip, package.name.as_str()));
+            let Some(root) = number.and_then(|number| only_root[*number]) else { continue };
+            self.only_asked[place] = Some(before + root);
+            self.asked[before + root].1 += totals[place].bytes;
         }
-        Ok(Self { name: view.name(), subject, sizes, asked, only_asked })
     }
 
     /// The packages with their sizes, the largest first.
@@ -99,7 +115,7 @@ impl Picture {
             .map(|(kind, size)| json!({"name": kind.name(), "bytes": size.bytes, "files": size.files}));
         let asked = self.asked.iter().map(|(spec, bytes)| json!({"spec": spec, "bytes": bytes}));
         let untracked = self.untracked();
-        json!({
+        let mut value = json!({
             "name": self.name,
             "bytes": total.bytes,
             "files": total.files,
@@ -107,7 +123,11 @@ impl Picture {
             "untracked": {"bytes": untracked.bytes, "files": untracked.files},
             "kinds": kinds.collect::<Vec<_>>(),
             "asked": asked.collect::<Vec<_>>(),
-        })
+        });
+        if let Some(image) = &self.image {
+            image.add_to_json(&mut value, self);
+        }
+        value
     }
 }
 

@@ -2,7 +2,10 @@
 
 use mlconda::size::Total;
 
-use super::picture::{Picture, Subject};
+use super::{
+    image::{self, Layered},
+    picture::{Picture, Subject},
+};
 use crate::{
     escape,
     text::{bytes, count, grouped},
@@ -23,12 +26,23 @@ pub(super) fn tables(picture: &Picture, top: usize) -> String {
         Subject::Installed => format!("{} in {}, {packages}", bytes(total.bytes), count(total.files, "file")),
         Subject::Archives => format!("{} to download, {packages}", bytes(total.bytes)),
     };
+    let head = match &picture.image {
+        Some(image) => format!("{head}; {} to pull in {}", bytes(image.size()), count(image.layers.len(), "layer")),
+        None => head,
+    };
     let mut text = format!("{}: {head}\n", escape::line(&picture.name));
     let tables =
         [("package", by_package(picture, top)), ("kind of file", by_kind(picture)), ("asked for", by_request(picture))];
     for (title, rows) in tables.into_iter().filter(|(_, rows)| !rows.is_empty()) {
         text.push('\n');
         text.push_str(&table(title, &rows, total.bytes));
+    }
+    if let Some(image) = &picture.image {
+        text.push('\n');
+        text.push_str(&columns(&by_layer(image)));
+        if let Some(words) = image.pull_in_words(&picture.name) {
+            text.push_str(&format!("\n{}\n", escape::line(&words)));
+        }
     }
     text
 }
@@ -48,10 +62,7 @@ fn by_package(picture: &Picture, top: usize) -> Vec<Row> {
     if !others.is_empty() {
         rows.push(row(format!("(the other {})", count(others.len(), "package")), rest));
     }
-    let untracked = picture.untracked();
-    if untracked.files > 0 {
-        rows.push(row("(files of no package)".to_owned(), untracked));
-    }
+    rows.extend(picture.outside().into_iter().map(|(name, total)| row(format!("({})", name.words()), total)));
     rows
 }
 
@@ -78,9 +89,23 @@ fn by_request(picture: &Picture) -> Vec<Row> {
     rows
 }
 
-/// Columns as wide as their widest cell: the name to the left, numbers to the right.
+/// The layers of an image, the lowest first.
+fn by_layer(image: &Layered) -> Vec<[String; 4]> {
+    let whole = image.size();
+    let mut cells = vec![["layer", "to pull", "share", "unpacked"].map(str::to_owned)];
+    cells.extend(image.layers.iter().enumerate().map(|(number, layer)| {
+        let fetched = if image.is_fetched(number) == Some(true) { " (new)" } else { "" };
+        let title = format!("{}{fetched}", image::title(layer));
+        [escape::line(&title).into_owned(), bytes(layer.size), share(layer.size, whole), bytes(layer.unpacked)]
+    }));
+    cells
+}
+
+fn share(size: u64, total: u64) -> String {
+    format!("{:.1} %", 100.0 * size as f64 / total.max(1) as f64)
+}
+
 fn table(title: &str, rows: &[Row], total: u64) -> String {
-    let share = |size: u64| format!("{:.1} %", 100.0 * size as f64 / total.max(1) as f64);
     let has_files = rows.iter().any(|row| row.files.is_some());
     let mut cells = vec![[
         title.to_owned(),
@@ -90,8 +115,13 @@ fn table(title: &str, rows: &[Row], total: u64) -> String {
     ]];
     cells.extend(rows.iter().map(|row| {
         let files = row.files.map(grouped).unwrap_or_default();
-        [escape::line(&row.name).into_owned(), bytes(row.size), share(row.size), files]
+        [escape::line(&row.name).into_owned(), bytes(row.size), share(row.size, total), files]
     }));
+    columns(&cells)
+}
+
+/// Columns as wide as their widest cell: the name to the left, numbers to the right.
+fn columns(cells: &[[String; 4]]) -> String {
     let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths = [0, 1, 2, 3].map(width);
     let line = |row: &[String; 4]| {

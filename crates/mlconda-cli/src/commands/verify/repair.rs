@@ -1,6 +1,10 @@
 //! `mlconda verify --repair`: links the packages with findings again.
 
-use std::{num::NonZero, path::Path, time::Instant};
+use std::{
+    num::NonZero,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use mlconda::{
     Subdir,
@@ -15,6 +19,7 @@ use mlconda::{
 use serde_json::Value;
 
 use crate::{
+    bundles,
     commands::install::{arrivals, carry_out, summary},
     context::Context,
     error::CliError,
@@ -43,6 +48,7 @@ pub(super) struct RepairArgs {
 /// Links the packages of the report again. Prints the result, and gives it as JSON.
 pub(super) fn repair(
     (prefix, lock): (&Prefix, Option<&Lock>),
+    files: &[PathBuf],
     report: &Verification,
     args: &RepairArgs,
     threads: Option<NonZero<usize>>,
@@ -79,6 +85,7 @@ pub(super) fn repair(
         ..Options::default()
     };
     options.threads = threads.unwrap_or(options.threads);
+    bundles::add_archives(files, &mut options, context)?;
     let done = carry_out(&plan, prefix, &options, context).map_err(|error| match error {
         CliError::Stopped(signal) => summary::stopped(signal, prefix, std::iter::empty()),
         error => error,

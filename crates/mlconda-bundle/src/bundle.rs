@@ -1,0 +1,353 @@
+//! Reads a bundle: its locks, where its archives are, and whether all of it is as it was written.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::File,
+    io::{self, Read, Write},
+    num::NonZero,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use mlconda_install::{InstallError, PackedArchives, Stop};
+use mlconda_lock::{DEFAULT_ENVIRONMENT, Expansion, Lock, LockFile, LockKind, Part, Selection};
+use mlconda_system::{Slice, files};
+use mlconda_types::{
+    lenient,
+    progress::{Event, Progress},
+};
+use rattler_conda_types::PackageRecord;
+use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest, digest::Digest as _};
+
+use serde_json::Value;
+
+use crate::{
+    BundleError, Executable,
+    format::{self, BLOCK, INDEX, Index, IndexError, Layout, Member, header},
+    items::{self, CHANNEL},
+};
+
+/// How much is read at once, in bytes.
+const BUFFER: usize = 256 << 10;
+
+/// A lock of a bundle, with the name by which it is chosen.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// The name.
+    pub name: String,
+    /// The lock.
+    pub lock: Lock,
+}
+
+/// A bundle that is read where it lies.
+#[derive(Debug)]
+pub struct Bundle {
+    path: PathBuf,
+    file: Arc<File>,
+    /// The program before it, if it is an executable.
+    executable: Option<Executable>,
+    /// Where the tar begins in the file.
+    base: u64,
+    index: Index,
+    layout: Layout,
+}
+
+impl Bundle {
+    /// Opens a bundle; `None` if the file is something else, or no file. Archives are not read yet.
+    ///
+    /// # Errors
+    /// If it is cut short, or its list of members makes no sense.
+    pub fn open(path: &Path) -> Result<Option<Self>, BundleError> {
+        // A pipe is left alone: it can be opened only once.
+        if !fs_err::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+            return Ok(None);
+        }
+        let Ok(file) = files::open(path) else { return Ok(None) };
+        let file = Arc::new(file.into_parts().0);
+        let size = file.metadata()?.len();
+        let executable = Executable::find(&file, path)?;
+        let base = executable.as_ref().map_or(0, Executable::base);
+        let tar = Slice::new(Arc::clone(&file), base, size.saturating_sub(base));
+        let cut = |expected| BundleError::CutShort { file: path.to_owned(), found: size, expected };
+        let text = match format::read_index(tar.reader()) {
+            Ok(Some(text)) => text,
+            Ok(None) => match &executable {
+                // Only the beginning is there.
+                Some(executable) if size < executable.end() => return Err(cut(Some(executable.end()))),
+                Some(_) => return Err(BundleError::damaged(path, "there is no bundle behind the program")),
+                None => return Ok(None),
+            },
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(cut(executable.as_ref().map(Executable::end)));
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(BundleError::damaged(path, error.to_string()));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let index = Index::parse(&text).map_err(|error| match error {
+            IndexError::Format(found) => BundleError::Format { file: path.to_owned(), found },
+            IndexError::Invalid(reason) => BundleError::damaged(path, format!("its list of members: {reason}")),
+        })?;
+        // What is read must be what is written: places are computed from it.
+        if index.render().as_bytes() != text {
+            return Err(BundleError::damaged(path, "its list of members is not as mlconda writes it"));
+        }
+        if executable.as_ref().is_some_and(|executable| !executable.has_index(&text)) {
+            return Err(BundleError::damaged(path, "its list of members is not the one that was written"));
+        }
+        let layout = index.layout().map_err(|error| BundleError::damaged(path, error.to_string()))?;
+        let end = base + layout.end;
+        if size < end {
+            return Err(cut(Some(end)));
+        }
+        Ok(Some(Self { path: path.to_owned(), file, executable, base, index, layout }))
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The program before the tar, if the bundle is an executable.
+    pub fn executable(&self) -> Option<&Executable> {
+        self.executable.as_ref()
+    }
+
+    /// How many archives it has.
+    pub fn packages(&self) -> usize {
+        self.index.members.iter().filter(|member| is_archive(&member.path)).count()
+    }
+
+    /// The size of the tar in bytes.
+    pub fn size(&self) -> u64 {
+        self.layout.end
+    }
+
+    /// Its locks, one part for each environment and platform.
+    ///
+    /// # Errors
+    /// If a lock is not as it was written, or names an archive that is not in the bundle.
+    pub fn locks(&self) -> Result<LockFile, BundleError> {
+        let there: HashSet<Sha256Hash> = self.archive_places().into_keys().collect();
+        let mut records = self.records()?;
+        let mut parts = Vec::with_capacity(self.index.locks.len());
+        for entry in &self.index.locks {
+            let place = self.index.members.iter().position(|member| member.path == entry.path);
+            let place = place.ok_or_else(|| BundleError::damaged(&self.path, format!("it has no `{}`", entry.path)))?;
+            let text = self.text(place)?;
+            let read = LockFile::parse(&text, &self.path, &Expansion::default())?;
+            let mut lock = read.select(&Selection::default())?;
+            if lock.platform != entry.platform {
+                let reason = format!("`{}` is a lock for {}, not {}", entry.path, lock.platform, entry.platform);
+                return Err(BundleError::damaged(&self.path, reason));
+            }
+            for (number, (path, package, _)) in items::archives(&lock)?.into_iter().enumerate() {
+                if let (Some(locked), Some(record)) = (lock.packages.get_mut(number), records.get_mut(&path)) {
+                    locked.record = record.read();
+                }
+                if items::sha256(&package).is_none_or(|hash| !there.contains(&hash)) {
+                    return Err(BundleError::NoArchive {
+                        file: self.path.clone(),
+                        lock: entry.path.clone(),
+                        package: package.file_name,
+                    });
+                }
+            }
+            let environment = entry.environment.clone();
+            parts.push(Part { environment, ..Part::new(lock) });
+        }
+        // Of one environment, nobody has to say the name.
+        if parts.windows(2).all(|pair| pair[0].environment == pair[1].environment) {
+            parts.iter_mut().for_each(|part| DEFAULT_ENVIRONMENT.clone_into(&mut part.environment));
+        }
+        Ok(LockFile { file: self.path.clone(), kind: LockKind::Explicit, parts })
+    }
+
+    /// What its repodata say of its packages, by the paths of their archives.
+    fn records(&self) -> Result<HashMap<String, Record>, BundleError> {
+        let mut records = HashMap::new();
+        for (number, member) in self.index.members.iter().enumerate() {
+            let Some(directory) = member.path.strip_suffix("repodata.json").filter(|path| path.starts_with(CHANNEL))
+            else {
+                continue;
+            };
+            let broken =
+                |error: serde_json::Error| BundleError::damaged(&self.path, format!("`{}`: {error}", member.path));
+            let mut repodata: Value = serde_json::from_str(&self.text(number)?).map_err(broken)?;
+            for list in ["packages", "packages.conda"] {
+                let Value::Object(list) = repodata[list].take() else { continue };
+                records.extend(
+                    list.into_iter().map(|(file, record)| (format!("{directory}{file}"), Record::Text(record))),
+                );
+            }
+        }
+        Ok(records)
+    }
+
+    /// Its archives, for [`Options::archives`](mlconda_install::Options::archives).
+    pub fn archives(&self) -> PackedArchives {
+        PackedArchives::new(self.path.clone(), Arc::clone(&self.file), self.archive_places())
+    }
+
+    fn archive_places(&self) -> HashMap<Sha256Hash, (u64, u64)> {
+        let members = self.index.members.iter().zip(&self.layout.places);
+        let archives = members.filter(|(member, _)| is_archive(&member.path));
+        archives.map(|(member, place)| (member.sha256, (self.base + place, member.size))).collect()
+    }
+
+    /// A small member, checked.
+    fn text(&self, number: usize) -> Result<String, BundleError> {
+        let member = &self.index.members[number];
+        if member.size > files::LARGEST_LOCK {
+            return Err(BundleError::damaged(&self.path, format!("`{}` is too large", member.path)));
+        }
+        let mut bytes = Vec::new();
+        self.slice(number).reader().read_to_end(&mut bytes)?;
+        let text = String::from_utf8(bytes).ok().filter(|text| compute_bytes_digest::<Sha256>(text) == member.sha256);
+        text.ok_or_else(|| self.changed(member))
+    }
+
+    fn slice(&self, number: usize) -> Slice {
+        let place = self.base + self.layout.places[number];
+        Slice::new(Arc::clone(&self.file), place, self.index.members[number].size)
+    }
+
+    fn changed(&self, member: &Member) -> BundleError {
+        BundleError::damaged(&self.path, format!("`{}` is not what was put into it", member.path))
+    }
+
+    /// Compares all of it with its list of members, and the list with what the program says, if there is one. Gives the
+    /// number of bytes.
+    ///
+    /// # Errors
+    /// If anything is not as it was written, or it was told to stop.
+    pub fn verify(&self, threads: NonZero<usize>, stop: &Stop, progress: &dyn Progress) -> Result<u64, BundleError> {
+        let (size, end) = (self.file.metadata()?.len(), self.base + self.layout.end);
+        if size > end {
+            return Err(BundleError::damaged(&self.path, format!("it has {} bytes behind its end", size - end)));
+        }
+        progress.event(Event::VerifyStarted { files: self.index.members.len(), bytes: end });
+        let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
+        let work = || {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                // One more than there are members: the program and the end.
+                if number > self.index.members.len() || stop.is_requested() {
+                    return;
+                }
+                if let Err(error) = self.verify_one(number, stop, progress) {
+                    next.store(usize::MAX / 2, Ordering::Relaxed);
+                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    return;
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..threads.get() {
+                scope.spawn(work);
+            }
+            work();
+        });
+        if stop.is_requested() {
+            return Err(InstallError::Stopped.into());
+        }
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(end),
+        }
+    }
+
+    fn verify_one(&self, number: usize, stop: &Stop, progress: &dyn Progress) -> Result<(), BundleError> {
+        let Some(member) = self.index.members.get(number) else {
+            if let Some(executable) = &self.executable {
+                executable.verify(&self.file, &self.path)?;
+            }
+            let index = self.index.render().len() as u64;
+            self.verify_around(INDEX, index, self.layout.index)?;
+            return self.verify_zeros(self.layout.end - format::END, format::END);
+        };
+        let (slice, mut hasher) = (self.slice(number), Sha256::default());
+        let (mut buffer, mut reader) = (vec![0; BUFFER], slice.reader());
+        loop {
+            match reader.read(&mut buffer)? {
+                _ if stop.is_requested() => return Ok(()),
+                0 => break,
+                count => {
+                    hasher.update(&buffer[..count]);
+                    progress.event(Event::Verified { bytes: count as u64 });
+                }
+            }
+        }
+        if hasher.finalize() != member.sha256 {
+            return Err(self.changed(member));
+        }
+        self.verify_around(&member.path, member.size, self.layout.places[number])
+    }
+
+    /// Compares the header before a member and the zeros behind it.
+    fn verify_around(&self, path: &str, size: u64, place: u64) -> Result<(), BundleError> {
+        let expected = header(path, size)?;
+        let mut found = vec![0; expected.len()];
+        let begin = self.base + place - expected.len() as u64;
+        Slice::new(Arc::clone(&self.file), begin, expected.len() as u64).reader().read_exact(&mut found)?;
+        if found != expected {
+            return Err(BundleError::damaged(&self.path, format!("the header of `{path}` is not as it was written")));
+        }
+        self.verify_zeros(place + size, size.next_multiple_of(BLOCK) - size)
+    }
+
+    fn verify_zeros(&self, place: u64, size: u64) -> Result<(), BundleError> {
+        let mut found = Vec::new();
+        Slice::new(Arc::clone(&self.file), self.base + place, size).reader().read_to_end(&mut found)?;
+        match found.iter().all(|byte| *byte == 0) {
+            true => Ok(()),
+            false => Err(BundleError::damaged(&self.path, "there is something between its members")),
+        }
+    }
+
+    /// Writes the tar without the program before it.
+    ///
+    /// # Errors
+    /// If it cannot be read or written.
+    pub fn extract(&self, output: &mut dyn Write) -> io::Result<()> {
+        let slice = Slice::new(Arc::clone(&self.file), self.base, self.layout.end);
+        let (mut reader, mut buffer) = (slice.reader(), vec![0; BUFFER]);
+        loop {
+            match reader.read(&mut buffer)? {
+                0 => return output.flush(),
+                count => output.write_all(&buffer[..count])?,
+            }
+        }
+    }
+}
+
+/// The record of a package, which is read when a lock has the package.
+enum Record {
+    Text(Value),
+    Read(Option<Arc<PackageRecord>>),
+}
+
+impl Record {
+    /// One that cannot be read is as one that is not there.
+    fn read(&mut self) -> Option<Arc<PackageRecord>> {
+        if let Self::Text(text) = self {
+            *self = Self::Read(lenient::from_slice(text.to_string().as_bytes()).ok().map(Arc::new));
+        }
+        match self {
+            Self::Read(record) => record.clone(),
+            Self::Text(_) => None,
+        }
+    }
+}
+
+/// Whether a member is an archive of a package.
+fn is_archive(path: &str) -> bool {
+    let in_channel = path.strip_prefix(CHANNEL).is_some_and(|rest| rest.starts_with('/'));
+    in_channel && !path.ends_with("/repodata.json")
+        || path.strip_prefix(items::PYPI).is_some_and(|rest| rest.starts_with('/'))
+}

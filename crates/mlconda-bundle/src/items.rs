@@ -1,0 +1,130 @@
+//! What belongs in a bundle: the archives of all locks, each once, with the place that it has as a member of a channel.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use mlconda_channel::{network::Client, repodata::Access};
+use mlconda_install::{InstallError, PackedArchives};
+use mlconda_lock::{Digest, Lock, LockedPackage, PipSource};
+use mlconda_system::files;
+use mlconda_types::redact;
+use rattler_conda_types::Subdir;
+use rattler_digest::Sha256Hash;
+
+use crate::{BundleError, Environment};
+
+/// The directory of conda packages.
+pub(crate) const CHANNEL: &str = "channel";
+
+/// The directory of wheels and archives of sources.
+pub(crate) const PYPI: &str = "pypi";
+
+/// An archive of a bundle.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    /// Its path in the bundle.
+    pub(crate) path: String,
+    /// Its package, with the size.
+    pub(crate) package: LockedPackage,
+    /// The subdir of a conda package; `None` for one of pip.
+    pub(crate) subdir: Option<Subdir>,
+    /// The numbers of the locks that have it.
+    pub(crate) locks: Vec<usize>,
+}
+
+impl Item {
+    /// Its size in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.package.size.unwrap_or(0)
+    }
+
+    /// Whether it is a package that a path of the bundle stands for, as far as the hashes tell.
+    fn is_same(&self, package: &LockedPackage) -> bool {
+        match (&self.package.digest, &package.digest) {
+            (Digest::Sha256(one), Digest::Sha256(other)) => one == other,
+            (Digest::Md5(one), Digest::Md5(other)) => one == other,
+            _ => self.package.url == package.url,
+        }
+    }
+}
+
+/// The sha256 of a package, if the lock has it.
+pub(crate) fn sha256(package: &LockedPackage) -> Option<Sha256Hash> {
+    match package.digest {
+        Digest::Sha256(hash) => Some(hash),
+        Digest::Md5(_) | Digest::Unknown => None,
+    }
+}
+
+/// All packages of a lock that have an archive, with their paths in a bundle.
+pub(crate) fn archives(lock: &Lock) -> Result<Vec<(String, LockedPackage, Option<Subdir>)>, BundleError> {
+    let mut found = Vec::with_capacity(lock.packages.len() + lock.pip.len());
+    for package in &lock.packages {
+        let told = package.record.as_ref().and_then(|record| record.subdir.parse().ok());
+        let subdir: Subdir = told.unwrap_or(package.subdir);
+        found.push((format!("{CHANNEL}/{subdir}/{}", package.file_name), package.clone(), Some(subdir)));
+    }
+    for package in &lock.pip {
+        let from = match &package.source {
+            PipSource::Archive { .. } => "a URL without a file name",
+            PipSource::Git { .. } => "a git repository",
+            PipSource::Directory { .. } => "a directory of this machine",
+        };
+        let archive = package.as_package();
+        let archive = archive.ok_or_else(|| BundleError::NotAnArchive { package: package.name.clone(), from })?;
+        found.push((format!("{PYPI}/{}", archive.file_name), archive, None));
+    }
+    Ok(found)
+}
+
+/// The archives of all locks, in the order of their paths.
+pub(crate) fn collect(environments: &[Environment]) -> Result<Vec<Item>, BundleError> {
+    let mut items: BTreeMap<String, Item> = BTreeMap::new();
+    for (number, Environment { lock, .. }) in environments.iter().enumerate() {
+        for (path, package, subdir) in archives(lock)? {
+            match items.get_mut(&path) {
+                None => {
+                    items.insert(path.clone(), Item { path, package, subdir, locks: vec![number] });
+                }
+                Some(item) if item.is_same(&package) => {
+                    item.locks.push(number);
+                    item.package.size = item.package.size.or(package.size);
+                }
+                Some(_) => return Err(BundleError::SameName { path }),
+            }
+        }
+    }
+    Ok(items.into_values().collect())
+}
+
+/// The error for an archive that would have to be downloaded.
+pub(crate) fn not_asked(package: &LockedPackage) -> BundleError {
+    let (package, url) = (package.file_name.clone(), redact::url(&package.url));
+    let source = "network access is disabled, and it is no local file".into();
+    InstallError::Download { package, url, source }.into()
+}
+
+/// Finds the sizes that the locks do not have, and those of files of this machine.
+pub(crate) async fn find_sizes(
+    items: &mut [Item],
+    packed: &[Arc<PackedArchives>],
+    client: &Client,
+    access: Access,
+) -> Result<(), BundleError> {
+    for Item { package, .. } in items {
+        // The lock of a bundle has all sizes, and its files may be of another machine.
+        if let Some(slice) = packed.iter().find_map(|packed| packed.find(package)) {
+            package.size = Some(slice.size());
+        } else if let Some(path) = files::of_url(&package.url) {
+            package.size = Some(files::open(&path)?.metadata()?.len());
+        } else if package.size.is_none() {
+            if access == Access::Offline {
+                return Err(not_asked(package));
+            }
+            package.size = client.content_length(&package.url).await;
+        }
+        if package.size.is_none() {
+            return Err(BundleError::NoSize { package: package.file_name.clone() });
+        }
+    }
+    Ok(())
+}

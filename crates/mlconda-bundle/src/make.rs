@@ -1,0 +1,295 @@
+//! Writes a bundle.
+//!
+//! The size of everything is known before anything is written, so all has its place from the beginning. The file has the
+//! room for it at once, archives come in any order, and what an earlier run has left is known by its hash. The list of
+//! members comes last; until then nobody takes the file for a bundle. It gets its name when it is whole.
+
+use std::{
+    fs::{File, Permissions},
+    io,
+    num::NonZero,
+    os::unix::fs::{FileExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use fs_err::os::unix::fs::OpenOptionsExt;
+use mlconda_channel::{network::Client, repodata::Access};
+use mlconda_install::{InstallError, PackedArchives, Stop};
+use mlconda_types::progress::{Event, Progress};
+use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest};
+use rustix::{
+    fs::{FallocateFlags, FlockOperation, OFlags},
+    io::Errno,
+};
+
+use crate::{
+    BundleError, Environment, Executable, Program,
+    documents::{self, Document, Known},
+    fill::{Filled, Filler},
+    format::{BLOCK, END, INDEX, Index, LockEntry, Member, header},
+    items::{self, Item},
+};
+
+/// What is behind the name of a file that is not finished.
+const PARTIAL: &str = ".partial";
+
+/// What a bundle is made of, and how.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// The locks. Their names become names of files.
+    pub environments: Vec<Environment>,
+    /// Bundles from which archives are taken.
+    pub archives: Vec<Arc<PackedArchives>>,
+    /// The program before the bundle; `None` for a bundle alone.
+    pub program: Option<Program>,
+    /// The file. Until it is finished, its name ends with `.partial`.
+    pub output: PathBuf,
+    /// How many downloads run at once.
+    pub downloads: NonZero<usize>,
+    /// How many threads copy and hash.
+    pub threads: NonZero<usize>,
+    /// Whether archives may be downloaded.
+    pub access: Access,
+    /// The handle that stops the work.
+    pub stop: Stop,
+}
+
+impl Recipe {
+    /// The unfinished file.
+    pub fn partial(&self) -> PathBuf {
+        let mut name = self.output.clone().into_os_string();
+        name.push(PARTIAL);
+        name.into()
+    }
+}
+
+/// What was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// How many archives are in it.
+    pub packages: usize,
+    /// How many of them an earlier run had brought.
+    pub kept: usize,
+    /// The size of the file in bytes.
+    pub size: u64,
+}
+
+/// What a bundle of some locks would have in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    /// The paths of all archives with their sizes in bytes, where they are known.
+    pub archives: Vec<(String, Option<u64>)>,
+}
+
+/// What would be in a bundle. Nothing is fetched.
+///
+/// # Errors
+/// If a package has no archive, or two have one name.
+pub fn contents(environments: &[Environment]) -> Result<Contents, BundleError> {
+    check_names(environments)?;
+    let items = items::collect(environments)?;
+    Ok(Contents { archives: items.into_iter().map(|item| (item.path, item.package.size)).collect() })
+}
+
+/// Makes a bundle. If this fails or is stopped, the unfinished file stays, and the next call goes on with it.
+///
+/// # Errors
+/// If an archive cannot be fetched or is not what its lock says, the file cannot be written, or the work was stopped.
+pub async fn make(recipe: &Recipe, client: &Client, progress: &dyn Progress) -> Result<Made, BundleError> {
+    let made = make_all(recipe, client, progress).await;
+    // What is torn down by a stop can fail in other ways.
+    made.map_err(|error| if recipe.stop.is_requested() { InstallError::Stopped.into() } else { error })
+}
+
+async fn make_all(recipe: &Recipe, client: &Client, progress: &dyn Progress) -> Result<Made, BundleError> {
+    check_names(&recipe.environments)?;
+    let mut items = items::collect(&recipe.environments)?;
+    items::find_sizes(&mut items, &recipe.archives, client, recipe.access).await?;
+    let draft = Draft::new(&recipe.environments, &items)?;
+    let base = recipe.program.as_ref().map_or(0, |program| Executable::base_of(program.size()));
+    let places = draft.index.layout()?.places;
+    let archives: Vec<u64> = places[draft.documents..][..items.len()].iter().map(|place| base + place).collect();
+    let room = archives.last().zip(items.last()).map_or(base, |(place, item)| place + item.size());
+    let bytes = items.iter().map(Item::size).sum();
+    let partial = Partial::open(recipe.partial(), room)?;
+    progress.event(Event::BundleStarted { packages: items.len(), bytes });
+    let filler = Filler {
+        file: &partial.file,
+        items: &items,
+        places: archives,
+        packed: &recipe.archives,
+        may_keep: partial.had_content,
+        arrived: AtomicUsize::new(0),
+        stop: &recipe.stop,
+        progress,
+    };
+    let filled = filler.fill(client, recipe.access, recipe.threads, recipe.downloads).await;
+    if filled.is_err() && !partial.had_content && filler.arrived.load(Ordering::Relaxed) == 0 {
+        // There is nothing in it that would be worth its room.
+        let _ = fs_err::remove_file(&partial.path);
+    }
+    let filled = filled?;
+    let size = draft.finish(recipe, &items, &filled, base, &partial)?;
+    fs_err::rename(&partial.path, &recipe.output)?;
+    let kept = filled.iter().filter(|filled| filled.is_kept).count();
+    Ok(Made { packages: items.len(), kept, size })
+}
+
+/// Refuses locks that could not be told apart.
+fn check_names(environments: &[Environment]) -> Result<(), BundleError> {
+    let paths = documents::lock_paths(environments);
+    match (1..paths.len()).find(|number| paths[..*number].contains(&paths[*number])) {
+        None => Ok(()),
+        Some(number) => {
+            let Environment { name, lock } = &environments[number];
+            Err(BundleError::SameEnvironment { environment: name.clone(), platform: lock.platform.to_string() })
+        }
+    }
+}
+
+/// The list of members, before hashes are known.
+struct Draft {
+    index: Index,
+    /// How many documents stand before the archives.
+    documents: usize,
+}
+
+impl Draft {
+    fn new(environments: &[Environment], items: &[Item]) -> Result<Self, BundleError> {
+        let unknown = items.iter().map(|item| (item.path.as_str(), (item.size(), Sha256Hash::default()))).collect();
+        let documents = documents::before(environments, &unknown)?;
+        let paths = documents::lock_paths(environments);
+        let lock = |(each, path): (&Environment, String)| LockEntry {
+            environment: each.name.clone(),
+            platform: each.lock.platform,
+            path,
+        };
+        let locks = environments.iter().zip(paths).map(lock).collect();
+        let member = |path: &str, size| Member { path: path.to_owned(), size, sha256: Sha256Hash::default() };
+        let mut members: Vec<Member> = documents.iter().map(|(path, text)| member(path, text.len() as u64)).collect();
+        members.extend(items.iter().map(|item| member(&item.path, item.size())));
+        members.extend(documents::repodata_paths(environments, items).iter().map(|(_, path)| member(path, 0)));
+        Ok(Self { index: Index { locks, members }, documents: documents.len() })
+    }
+
+    /// Writes all that is not an archive. Gives the size of the file.
+    fn finish(
+        mut self,
+        recipe: &Recipe,
+        items: &[Item],
+        filled: &[Filled],
+        base: u64,
+        partial: &Partial,
+    ) -> Result<u64, BundleError> {
+        let environments = &recipe.environments;
+        let sized = |(item, filled): (&Item, &Filled)| (item.size(), filled.sha256);
+        let facts: Vec<(u64, Sha256Hash)> = items.iter().zip(filled).map(sized).collect();
+        let known: Known<'_> = items.iter().map(|item| item.path.as_str()).zip(facts).collect();
+        let mut documents = documents::before(environments, &known)?;
+        let (behind, first) = (documents::repodata_paths(environments, items), self.documents);
+        documents.extend(
+            behind.into_iter().map(|(subdir, path)| (path, documents::repodata(subdir, environments, items, filled))),
+        );
+        let members = &mut self.index.members;
+        for (member, filled) in members[first..].iter_mut().zip(filled) {
+            member.sha256 = filled.sha256;
+        }
+        let is_document = |number: &usize| !(first..first + items.len()).contains(number);
+        let numbers: Vec<usize> = (0..members.len()).filter(is_document).collect();
+        for (number, (_, text)) in numbers.iter().zip(&documents) {
+            let member = &mut members[*number];
+            (member.size, member.sha256) = (text.len() as u64, compute_bytes_digest::<Sha256>(text));
+        }
+        self.write(recipe, &numbers, &documents, base, partial)
+    }
+
+    fn write(
+        &self,
+        recipe: &Recipe,
+        numbers: &[usize],
+        documents: &[Document],
+        base: u64,
+        Partial { file, .. }: &Partial,
+    ) -> Result<u64, BundleError> {
+        let (layout, text) = (self.index.layout()?, self.index.render());
+        let end = base + layout.end;
+        file.set_len(end)?;
+        let zeros =
+            |place: u64, size: u64| file.write_all_at(&vec![0; usize::try_from(size).unwrap_or(0)], base + place);
+        let padding = |place: u64, size: u64| zeros(place + size, size.next_multiple_of(BLOCK) - size);
+        for (member, place) in self.index.members.iter().zip(&layout.places) {
+            let header = header(&member.path, member.size)?;
+            file.write_all_at(&header, base + place - header.len() as u64)?;
+            padding(*place, member.size)?;
+        }
+        for (number, (_, text)) in numbers.iter().zip(documents) {
+            file.write_all_at(text.as_bytes(), base + layout.places[*number])?;
+        }
+        zeros(layout.end - END, END)?;
+        padding(layout.index, text.len() as u64)?;
+        file.write_all_at(text.as_bytes(), base + layout.index)?;
+        let head = header(INDEX, text.len() as u64)?;
+        file.write_all_at(&head, base)?;
+        let mode = file.metadata()?.permissions().mode() & 0o777;
+        let Some(program) = &recipe.program else { return Ok(end) };
+        let hash = program.copy(&mut |bytes, place| file.write_all_at(bytes, place))?;
+        let begin = program.size().next_multiple_of(BLOCK);
+        file.write_all_at(&vec![0; usize::try_from(begin - program.size()).unwrap_or(0)], program.size())?;
+        file.write_all_at(&Executable::new(program.size(), hash, layout.end, &text).render(), begin)?;
+        file.set_permissions(Permissions::from_mode(mode | mode >> 2 & 0o111))?;
+        Ok(end)
+    }
+}
+
+/// The unfinished file, held by this process.
+struct Partial {
+    path: PathBuf,
+    file: Arc<File>,
+    had_content: bool,
+}
+
+impl Partial {
+    /// Opens or creates the file, with room for so many bytes.
+    fn open(path: PathBuf, room: u64) -> Result<Self, BundleError> {
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed();
+        let mut options = fs_err::OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).mode(0o666).custom_flags(flags);
+        let file = file.open(&path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            let message = format!("cannot write `{}`: it is not a regular file", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message).into());
+        }
+        let file = file.into_parts().0;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => return Err(BundleError::Busy { path }),
+            // A file system without locks.
+            _ => {}
+        }
+        let had_content = metadata.len() > 0;
+        if let Err(error) = allocate(&file, &path, room) {
+            if !had_content {
+                let _ = fs_err::remove_file(&path);
+            }
+            return Err(error.into());
+        }
+        Ok(Self { path, file: Arc::new(file), had_content })
+    }
+}
+
+/// Gives a file the room that it will need, so that a full disk is known before anything is fetched. Not all file systems
+/// can.
+fn allocate(file: &File, path: &Path, room: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, room.max(1)) {
+        Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => {
+            let error = io::Error::from(error);
+            let message = format!("there is no room for the {room} bytes of `{}`: {error}", path.display());
+            Err(io::Error::new(error.kind(), message))
+        }
+        _ => Ok(()),
+    }
+}

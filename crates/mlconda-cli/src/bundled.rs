@@ -1,0 +1,124 @@
+//! This program with a bundle behind it: one executable that installs what is in it, `./env.run -p /opt/env`.
+//!
+//! All of the file is compared with what was written before anything is installed.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use mlconda::bundle::Bundle;
+
+use crate::{
+    commands::bundle::{prove, threads},
+    context::Context,
+    error::CliError,
+    global::{Color, Global, ProgressForm},
+    report, settings,
+    text::{bytes, count},
+};
+
+/// What `--help` says.
+const HELP: &str = "\
+Installs the environment that is in this file. No network is used, and nothing else is needed.
+
+  NAME -p /opt/env           install it into this prefix
+  NAME                       install it as the environment of its name, under the root prefix
+  NAME --verify              compare this file with what was written, and install nothing
+  NAME --extract FILE        write the bundle without the program: a tar, and a channel when it is unpacked
+  NAME mlconda COMMAND …     the program: `NAME mlconda run -p /opt/env python`
+
+The other options are those of `mlconda install`: `NAME mlconda install --help` lists them.
+";
+
+/// What the command line means.
+pub(crate) enum Meaning {
+    /// These words, for the program as it usually is.
+    Words(Vec<OsString>),
+    /// All is done.
+    Done(ExitCode),
+}
+
+/// Looks for a bundle behind this program, and does what is asked of it.
+pub(crate) fn main(words: Vec<OsString>) -> Meaning {
+    let Some(program) = settings::own_program() else { return Meaning::Words(words) };
+    let bundle = match Bundle::open(&program) {
+        Ok(None) => return Meaning::Words(words),
+        Ok(Some(bundle)) => Ok(bundle),
+        Err(error) => Err(error),
+    };
+    let arguments = words.get(1..).unwrap_or_default();
+    if let Some((first, rest)) = arguments.split_first()
+        && first == "mlconda"
+    {
+        return Meaning::Words([&[first.clone()], rest].concat());
+    }
+    // Under its own name it is the program as it usually is: an image may have it as that.
+    if file_name(&words) == "mlconda" {
+        return Meaning::Words(words);
+    }
+    let context = Context::new(&global(arguments));
+    let outcome = bundle.map_err(CliError::from).and_then(|bundle| asked(&bundle, &program, &words, &context));
+    outcome.unwrap_or_else(|error| Meaning::Done(report::report(&error, &context)))
+}
+
+/// The name by which this program was called.
+fn file_name(words: &[OsString]) -> String {
+    let own = words.first().map(PathBuf::from).unwrap_or_default();
+    own.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The options that count before the command line is read.
+fn global(arguments: &[OsString]) -> Global {
+    Global {
+        quiet: arguments.iter().any(|word| word == "-q" || word == "--quiet"),
+        verbose: false,
+        color: Color::Auto,
+        progress: ProgressForm::Words,
+        root_prefix: None,
+        is_mamba: false,
+    }
+}
+
+fn asked(bundle: &Bundle, program: &Path, words: &[OsString], context: &Context) -> Result<Meaning, CliError> {
+    let own = file_name(words);
+    let arguments = words.get(1..).unwrap_or_default();
+    let has = |names: &[&str]| arguments.iter().any(|word| names.iter().any(|name| word == name));
+    if has(&["--help", "-h"]) {
+        context.ui.text(&HELP.replace("NAME", &format!("./{own}")))?;
+        return Ok(Meaning::Done(ExitCode::SUCCESS));
+    }
+    if has(&["--version", "-V"]) {
+        return Ok(Meaning::Words(vec!["mlconda".into(), "--version".into()]));
+    }
+    let size = prove(bundle, threads(None), context)?;
+    if has(&["--verify"]) {
+        let packages = count(bundle.packages(), "package");
+        context.ui.say(&format!("`{own}` is as it was written: {packages}, {}.", bytes(size)));
+        return Ok(Meaning::Done(ExitCode::SUCCESS));
+    }
+    if let Some(place) = arguments.iter().position(|word| word == "--extract") {
+        let output = arguments.get(place + 1);
+        let output = output.ok_or_else(|| CliError::Usage("`--extract` needs the name of a file".to_owned()))?;
+        extract(bundle, &context.settings.absolute(Path::new(output)))?;
+        let (size, output) = (bytes(bundle.size()), Path::new(output).display().to_string());
+        context.ui.say(&format!("The bundle is in `{output}`: {size}."));
+        return Ok(Meaning::Done(ExitCode::SUCCESS));
+    }
+    let before = ["mlconda".into(), "install".into(), program.as_os_str().to_owned()];
+    Ok(Meaning::Words([&before, arguments].concat()))
+}
+
+/// Writes the bundle into a file, which gets its name when it is whole.
+fn extract(bundle: &Bundle, output: &Path) -> Result<(), CliError> {
+    let mut name = output.as_os_str().to_owned();
+    name.push(".partial");
+    let partial = PathBuf::from(name);
+    let mut file = fs_err::OpenOptions::new().write(true).create_new(true).open(&partial)?;
+    let written = bundle.extract(&mut file).and_then(|()| fs_err::rename(&partial, output));
+    if written.is_err() {
+        let _ = fs_err::remove_file(&partial);
+    }
+    Ok(written?)
+}

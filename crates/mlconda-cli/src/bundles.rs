@@ -1,0 +1,38 @@
+//! Bundles among the files that a command is given: their archives come from them, and from nowhere else.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use mlconda::{
+    bundle::Bundle,
+    install::{Options, PackedArchives},
+    repodata::Access,
+};
+
+use crate::{context::Context, error::CliError};
+
+/// Opens a bundle; `None` if the file is something else.
+pub(crate) fn open(file: &Path, context: &Context) -> Result<Option<Bundle>, CliError> {
+    Ok(Bundle::open(&context.settings.absolute(file))?)
+}
+
+/// The archives of all bundles among some files.
+pub(crate) fn archives(files: &[PathBuf], context: &Context) -> Result<Vec<Arc<PackedArchives>>, CliError> {
+    let mut found = Vec::new();
+    for file in files {
+        found.extend(open(file, context)?.map(|bundle| Arc::new(bundle.archives())));
+    }
+    Ok(found)
+}
+
+/// Adds the archives of all bundles among some files to the options of an installation. If all are bundles, the network is
+/// not used.
+pub(crate) fn add_archives(files: &[PathBuf], options: &mut Options, context: &Context) -> Result<(), CliError> {
+    options.archives = archives(files, context)?;
+    if !files.is_empty() && options.archives.len() == files.len() {
+        options.access = Access::Offline;
+    }
+    Ok(())
+}

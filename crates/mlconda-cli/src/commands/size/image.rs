@@ -1,0 +1,266 @@
+//! What `mlconda size` tells of an image: its layers, its environments, and what a pull of it fetches.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use mlconda::{
+    Subdir,
+    export::requested_specs_in,
+    graph::Graph,
+    image::{ContentLayer, Contents, ImageEnvironment, Limits, Origin},
+    lock::Lock,
+    oci,
+    prefix::distributions::is_distribution,
+    size::Total,
+};
+use serde_json::{Value, json};
+
+use super::{
+    Args,
+    picture::{Picture, Subject},
+};
+use crate::{
+    context::Context,
+    error::CliError,
+    image_name,
+    progress::Display,
+    text::{bytes, count, path_text},
+};
+
+/// The layers of an image, and its environments.
+pub(super) struct Layered {
+    /// The digest of the manifest, where there is one.
+    digest: Option<oci::Digest>,
+    /// The layers, the lowest first.
+    pub(super) layers: Vec<ContentLayer>,
+    /// For each file the index of its layer.
+    pub(super) layer_of: Vec<usize>,
+    /// The prefixes, and the index of the first package of each.
+    prefixes: Vec<(PathBuf, usize)>,
+    /// For each layer whether a pull fetches it where another image is present, and the name of that.
+    fetched: Option<(String, Vec<bool>)>,
+}
+
+/// Where bytes are that belong to no package.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Outside {
+    Base,
+    Copied,
+    Program,
+    Untracked,
+}
+
+impl Outside {
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Base => "base image",
+            Self::Copied => "copied files",
+            Self::Program => "mlconda",
+            Self::Untracked => "files of no package",
+        }
+    }
+}
+
+/// Reads an image.
+pub(super) fn read(place: &Path, image: &oci::Base, args: &Args, context: &Context) -> Result<Picture, CliError> {
+    let registries = context.settings.registries(&args.plain_http)?;
+    let platform = image_name::platform(&args.view)?;
+    let cache = context.settings.package_cache();
+    let display = Display::new(&context.ui);
+    let reading = async {
+        let found = image.load(&registries, &platform, &display).await?;
+        let limits = Limits::default();
+        let contents = Contents::read(&found, cache.as_deref(), &limits, &display);
+        let contents = registries.report_waits(&display, contents).await?;
+        Ok::<_, mlconda::image::ImageError>((found.digest, contents))
+    };
+    let read = context.block_on_or_signal(reading)?;
+    drop(display);
+    if read.is_err() {
+        image_name::tell_if_unclear(place, context);
+    }
+    let (digest, contents) = read?;
+    let Contents { layers, environments, sizes, layer_of } = contents;
+    let prefixes: Vec<(PathBuf, usize)> = environments.iter().map(|each| (each.prefix.clone(), each.first)).collect();
+    let mut picture = Picture {
+        name: path_text(place),
+        subject: Subject::Installed,
+        only_asked: vec![None; sizes.packages.len()],
+        sizes,
+        asked: Vec::new(),
+        image: Some(Layered { digest, layers, layer_of, prefixes, fetched: None }),
+    };
+    let subdir = args.view.platform().or_else(Subdir::current).unwrap_or(Subdir::Linux64);
+    for environment in &environments {
+        let graph = graph(environment, subdir)?;
+        let is_only = environments.len() == 1;
+        let named = |spec: String| if is_only { spec } else { format!("{spec} in {}", environment.prefix.display()) };
+        picture.ask(&graph, environment.first..environment.first + environment.records.len(), &named);
+    }
+    Ok(picture)
+}
+
+/// What depends on what in an environment.
+fn graph(environment: &ImageEnvironment, subdir: Subdir) -> Result<Graph, CliError> {
+    let records = &environment.records;
+    let (pip, conda): (Vec<_>, Vec<_>) =
+        records.iter().cloned().partition(|record| is_distribution(&record.repodata_record.package_record));
+    let conda: Vec<_> = conda.into_iter().map(|record| record.repodata_record).collect();
+    let mut lock = Lock::of_records(subdir, &conda)?.with_distributions(&pip);
+    lock.specs = requested_specs_in(&environment.history, records);
+    Ok(Graph::new(&lock).with_sizes(records))
+}
+
+/// Notes which layers of the second image a pull fetches where the first one is present.
+pub(super) fn compare(one: &Picture, other: &mut Picture) {
+    let (Some(have), Some(image)) = (&one.image, &mut other.image) else { return };
+    let is_new = |layer: &ContentLayer| !have.layers.iter().any(|each| each.digest == layer.digest);
+    image.fetched = Some((one.name.clone(), image.layers.iter().map(is_new).collect()));
+}
+
+impl Layered {
+    /// What a pull fetches where nothing is present, in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.layers.iter().map(|layer| layer.size).sum()
+    }
+
+    /// Whether a pull fetches a layer where the other image is present; `None` if there is no other one.
+    pub(super) fn is_fetched(&self, layer: usize) -> Option<bool> {
+        self.fetched.as_ref().map(|(_, fetched)| fetched[layer])
+    }
+
+    /// The layers that a pull fetches where the other image is present, and the name of that.
+    fn pull(&self) -> Option<(&str, Vec<&ContentLayer>)> {
+        let (other, fetched) = self.fetched.as_ref()?;
+        let layers = self.layers.iter().zip(fetched).filter(|(_, is_fetched)| **is_fetched).map(|(layer, _)| layer);
+        Some((other, layers.collect()))
+    }
+
+    /// What a pull fetches where the other image is present, as prose.
+    pub(super) fn pull_in_words(&self, name: &str) -> Option<String> {
+        let (other, layers) = self.pull()?;
+        let size: u64 = layers.iter().map(|layer| layer.size).sum();
+        if layers.is_empty() {
+            return Some(format!("A pull of `{name}` where `{other}` is already present fetches no layer."));
+        }
+        let packages: Vec<String> = layers.iter().flat_map(|layer| &layer.packages).map(|line| short(line)).collect();
+        let with = match packages.as_slice() {
+            [] => String::new(),
+            packages => format!(", with {}", some(packages, 8)),
+        };
+        Some(format!(
+            "A pull of `{name}` where `{other}` is already present fetches {} of {}, {} of {}{with}.",
+            layers.len(),
+            count(self.layers.len(), "layer"),
+            bytes(size),
+            bytes(self.size())
+        ))
+    }
+
+    /// The prefix of a package, where there are several.
+    pub(super) fn prefix_in_words(&self, package: usize) -> Option<String> {
+        (self.prefixes.len() > 1).then(|| path_text(self.prefix(package)))
+    }
+
+    fn prefix(&self, package: usize) -> &Path {
+        let prefix = self.prefixes.iter().rev().find(|(_, first)| *first <= package);
+        prefix.map_or(Path::new("/"), |(prefix, _)| prefix)
+    }
+
+    /// The path of a package's file, relative to its prefix.
+    pub(super) fn within<'a>(&self, package: usize, path: &'a Path) -> &'a Path {
+        let prefix = self.prefix(package);
+        path.strip_prefix(prefix.strip_prefix("/").unwrap_or(prefix)).unwrap_or(path)
+    }
+
+    pub(super) fn add_to_json(&self, value: &mut Value, picture: &Picture) {
+        let layer = |(number, layer): (usize, &ContentLayer)| {
+            let mut value = json!({
+                "digest": layer.digest.to_string(), "bytes": layer.size, "unpacked": layer.unpacked,
+                "origin": origin(layer.origin), "name": layer.name, "packages": layer.packages,
+            });
+            if let Some(fetched) = self.is_fetched(number) {
+                value["fetched"] = fetched.into();
+            }
+            value
+        };
+        value["digest"] = json!(self.digest.map(|digest| digest.to_string()));
+        value["prefixes"] = self.prefixes.iter().map(|(prefix, _)| path_text(prefix)).collect();
+        let outside = picture.outside().into_iter();
+        value["outside"] = outside
+            .map(|(name, total)| json!({"name": name.words(), "bytes": total.bytes, "files": total.files}))
+            .collect();
+        value["layers"] = self.layers.iter().enumerate().map(layer).collect();
+        if let Some((_, layers)) = self.pull() {
+            let packages: Vec<&String> = layers.iter().flat_map(|layer| &layer.packages).collect();
+            let size: u64 = layers.iter().map(|layer| layer.size).sum();
+            value["fetched"] = json!({"layers": layers.len(), "bytes": size, "packages": packages});
+        }
+        for number in 0..picture.sizes.packages.len() {
+            value["packages"][number]["prefix"] = path_text(self.prefix(number)).into();
+        }
+    }
+}
+
+impl Picture {
+    /// Where the bytes are that belong to no package.
+    pub(super) fn outside(&self) -> Vec<(Outside, Total)> {
+        let mut totals: BTreeMap<Outside, Total> = BTreeMap::new();
+        for (number, file) in self.sizes.files.iter().enumerate().filter(|(_, file)| file.package.is_none()) {
+            let origin = self.image.as_ref().map(|image| image.layers[image.layer_of[number]].origin);
+            let place = origin.map_or(Outside::Untracked, outside);
+            totals.entry(place).or_default().add(file);
+        }
+        totals.into_iter().collect()
+    }
+}
+
+/// What it is that a layer has besides packages.
+pub(super) fn outside(origin: Origin) -> Outside {
+    match origin {
+        Origin::Base => Outside::Base,
+        Origin::Application => Outside::Copied,
+        Origin::Program => Outside::Program,
+        Origin::Packages | Origin::Environment | Origin::Other => Outside::Untracked,
+    }
+}
+
+/// A layer in a few words.
+pub(super) fn title(layer: &ContentLayer) -> String {
+    let packages: Vec<String> = layer.packages.iter().map(|line| short(line)).collect();
+    let words: String = layer.name.chars().take(60).collect();
+    let dots = if words.len() < layer.name.len() { "…" } else { "" };
+    match (layer.origin, packages.as_slice()) {
+        (Origin::Base, []) if words.is_empty() => "base".to_owned(),
+        (Origin::Base, []) => format!("base: {words}{dots}"),
+        (Origin::Application, _) => "copied files".to_owned(),
+        (Origin::Environment | Origin::Program, _) => layer.name.clone(),
+        (_, []) if words.is_empty() => layer.digest.to_string().chars().take(19).collect(),
+        (_, []) => format!("{words}{dots}"),
+        (_, packages) => some(packages, 3),
+    }
+}
+
+fn origin(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Base => "base",
+        Origin::Packages => "packages",
+        Origin::Environment => "environment",
+        Origin::Program => "mlconda",
+        Origin::Application => "application",
+        Origin::Other => "other",
+    }
+}
+
+/// The first of some names, and how many more there are.
+fn some(names: &[String], most: usize) -> String {
+    let shown = names[..names.len().min(most)].join(", ");
+    if names.len() > most { format!("{shown} and {} more", names.len() - most) } else { shown }
+}
+
+/// A package without its build.
+fn short(line: &str) -> String {
+    line.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}

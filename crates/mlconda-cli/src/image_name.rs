@@ -1,0 +1,90 @@
+//! Images as people name them, in commands that take a lock, a prefix or an image.
+
+use std::path::Path;
+
+use mlconda::{Subdir, oci};
+
+use crate::{context::Context, error::CliError, lock_or_prefix::LockOrPrefixArgs, text::list};
+
+/// How the names of files begin that say themselves what they are: not those of images.
+const FILES: [&str; 7] = [".lock", ".yml", ".yaml", ".txt", ".json", ".toml", ".tar"];
+
+/// The image that was typed; `None` if it is a lock or a prefix. An image is: a text with a transport (`oci:`), a directory
+/// that is a layout, a tar, or a reference that names no file.
+///
+/// # Errors
+/// If the text names nothing that is there and is no reference, or a directory that is neither a prefix nor a layout.
+pub(crate) fn image_named(place: &Path, context: &Context) -> Result<Option<oci::Base>, CliError> {
+    let (path, directory) = (context.settings.absolute(place), &context.settings.directory);
+    let text = place.to_str().unwrap_or_default();
+    let has_transport = ["docker://", "oci:", "docker-archive:"].iter().any(|transport| text.starts_with(transport));
+    if has_transport || !path.exists() && is_reference(text, &path) {
+        return Ok(Some(oci::Base::parse(text, directory)?));
+    }
+    let is_archive = || path.is_file() && path.extension().is_some_and(|kind| kind == "tar");
+    let is_prefix = || path.ends_with("conda-meta") || path.join("conda-meta").is_dir();
+    if path.is_dir() && !is_prefix() {
+        if !path.join("oci-layout").is_file() {
+            let message = format!(
+                "`{}` is neither the prefix of an environment (it has no `conda-meta`) nor an image layout (it has no \
+                 `oci-layout`)",
+                place.display()
+            );
+            return Err(CliError::world(message, "name a lock, the prefix of an environment, or an image"));
+        }
+        return Ok(Some(oci::Base::Layout { directory: path, tag: None }));
+    }
+    match (is_archive(), path.exists()) {
+        (true, _) => Ok(Some(oci::Base::DockerArchive { file: path, tag: None })),
+        (false, true) => Ok(None),
+        (false, false) => Err(not_there(place, &path)),
+    }
+}
+
+/// The platform of the image to take where there are several: what was typed, else that of containers on this machine.
+pub(crate) fn platform(args: &LockOrPrefixArgs) -> Result<oci::Platform, CliError> {
+    let subdir = args.platform().or_else(Subdir::current).unwrap_or(Subdir::Linux64);
+    let platform = oci::Platform::of(subdir).or_else(|| oci::Platform::of(Subdir::Linux64));
+    platform.ok_or_else(|| CliError::Usage("no platform".to_owned()))
+}
+
+/// Says of a name that may have been meant for a file that it was taken for an image's, where that has failed.
+pub(crate) fn tell_if_unclear(place: &Path, context: &Context) {
+    let text = place.to_str().unwrap_or_default();
+    let is_explicit = text.contains(':') || text.split('/').next().is_some_and(|first| first.contains('.'));
+    if !is_explicit && !context.settings.absolute(place).exists() {
+        context.ui.warn(&format!("there is no file or directory `{text}`, so it was looked for as an image"));
+    }
+}
+
+/// Whether a text that names no file is the name of an image.
+fn is_reference(text: &str, path: &Path) -> bool {
+    let is_file = FILES.iter().any(|end| text.ends_with(end));
+    // `envs/typo` beside a directory `envs` is a path.
+    let is_beside = || !text.contains(':') && path.parent().is_some_and(Path::is_dir);
+    !is_file && text.contains([':', '/']) && text.parse::<oci::Reference>().is_ok() && !is_beside()
+}
+
+/// The error about a place where nothing is.
+fn not_there(place: &Path, path: &Path) -> CliError {
+    let message = format!("there is no file or directory `{}`", place.display());
+    let kind = path.extension().filter(|kind| FILES.iter().any(|end| end[1..] == **kind));
+    let Some(kind) = kind else {
+        let name = place.display();
+        let hint = format!(
+            "an image is named with its registry or its tag, as in `{name}:latest`; an environment under the root prefix by \
+             `-n NAME`"
+        );
+        return CliError::world(message, hint);
+    };
+    let entries = path.parent().and_then(|parent| fs_err::read_dir(parent).ok()).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.path()).filter(|other| other.extension() == Some(kind));
+    let mut names: Vec<String> =
+        names.filter_map(|other| Some(other.file_name()?.to_string_lossy().into_owned())).collect();
+    mlconda::sorting::sort(&mut names);
+    let hint = match names.as_slice() {
+        [] => "make a lock with `mlconda lock environment.yml`".to_owned(),
+        names => format!("beside it there is {}", list(&names[..names.len().min(5)])),
+    };
+    CliError::world(message, hint)
+}

@@ -1,0 +1,44 @@
+//! Archives that lie in a file of many: a bundle. They are read where they lie, and checked as any other archive.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use mlconda_lock::{Digest, LockedPackage};
+use mlconda_system::Slice;
+use rattler_digest::Sha256Hash;
+
+/// The archives in a file, by their sha256.
+#[derive(Clone, Debug)]
+pub struct PackedArchives {
+    path: PathBuf,
+    file: Arc<File>,
+    places: HashMap<Sha256Hash, (u64, u64)>,
+}
+
+impl PackedArchives {
+    /// The archives of an open file: for each sha256 the offset and the size, in bytes. `path` names the file in messages.
+    pub fn new(path: PathBuf, file: Arc<File>, places: HashMap<Sha256Hash, (u64, u64)>) -> Self {
+        Self { path, file, places }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The archive of a package; `None` if it is not here, or the lock has no sha256 for it.
+    pub fn find(&self, package: &LockedPackage) -> Option<Slice> {
+        let Digest::Sha256(hash) = package.digest else { return None };
+        let (offset, size) = *self.places.get(&hash)?;
+        Some(Slice::new(Arc::clone(&self.file), offset, size))
+    }
+}
+
+/// The first of several files that has a package.
+pub(super) fn find<'a>(all: &'a [Arc<PackedArchives>], package: &LockedPackage) -> Option<(&'a Path, Slice)> {
+    all.iter().find_map(|archives| Some((archives.path(), archives.find(package)?)))
+}
