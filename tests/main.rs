@@ -42,11 +42,8 @@ mod scripts;
 mod shell_init;
 mod shells;
 mod size;
-<<<<<<< HEAD
-mod slim;
-=======
 mod size_images;
->>>>>>> main
+mod slim;
 mod stopping;
 mod stopping_stages;
 #[cfg(target_os = "linux")]

@@ -10,13 +10,8 @@ use mlconda::{
 };
 
 use crate::{
-<<<<<<< HEAD
-    context::Context, error::CliError, lock_selection::SelectionArgs, locking::LockingArgs, settings::PrefixArgs,
-    slim::SlimArgs,
-=======
     bundles, context::Context, error::CliError, lock_selection::SelectionArgs, locking::LockingArgs,
-    settings::PrefixArgs,
->>>>>>> main
+    settings::PrefixArgs, slim::SlimArgs,
 };
 
 /// What `-h` ends with.
