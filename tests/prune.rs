@@ -69,7 +69,7 @@ fn what_was_not_used_for_long_goes() {
     exit code 0
     --- stdout
     --- stderr
-    Would remove 1 package ([SIZE]) from the cache `[TEMP]/home/.cache/mlconda`; 1 of its parts stay ([SIZE]).
+    Would remove 1 package ([SIZE]) from the cache `[TEMP]/home/.cache/mlconda`; 1 item stays ([SIZE]).
     ");
     assert!(tzdata.is_dir() && other.is_dir());
     prune(&world, &["--older-than", "50d"]).success();
@@ -78,7 +78,7 @@ fn what_was_not_used_for_long_goes() {
     exit code 0
     --- stdout
     --- stderr
-    Removed 1 package ([SIZE]) from the cache `[TEMP]/home/.cache/mlconda`; 1 of its parts stay ([SIZE]).
+    Removed 1 package ([SIZE]) from the cache `[TEMP]/home/.cache/mlconda`; 1 item stays ([SIZE]).
     ");
     assert!(tzdata.is_dir() && !other.exists());
     assert_eq!(number(&packages), 1, "nothing is left of it");
@@ -159,14 +159,14 @@ fn installations_beside_it_never_miss_a_package() {
             for entry in fs_err::read_dir(&packages).into_iter().flatten().flatten() {
                 let _ = std::fs::File::open(entry.path()).map(|file| file.set_modified(SystemTime::UNIX_EPOCH));
             }
-            let outcome = install(&world, "again", &[]).success();
+            let outcome = install(&world, "prefix", &[]).success();
             assert!(!outcome.stderr.contains("damaged"), "round {round}: {outcome}");
-            assert_eq!(tree::difference(&expected, &tree::tree(&world.work().join("again")).unwrap()), "", "{round}");
+            assert_eq!(tree::difference(&expected, &tree::tree(&world.work().join("prefix")).unwrap()), "", "{round}");
         }
         done.store(true, Ordering::Relaxed);
         pruning.join().unwrap();
     });
-    world.mlconda(["verify", "again"]).success();
+    world.mlconda(["verify", "prefix"]).success();
 }
 
 #[test]

@@ -212,6 +212,18 @@ mod tests {
     }
 
     #[test]
+    fn a_layer_that_is_used_is_no_longer_old() {
+        let cache = tempfile::tempdir().unwrap();
+        let workspace = Workspace::new(Some(cache.path()), Path::new("/nowhere")).unwrap();
+        workspace.keep("key", stored(&workspace, "layer")).unwrap();
+        let about = cache.path().join(LAYERS).join("key.json");
+        system::set_directory_time(&about, 1_000_000_000).unwrap();
+        assert!(workspace.find("key").is_some());
+        assert!(system::modified(&fs_err::metadata(&about).unwrap()) > 1_700_000_000);
+        assert!(matches!(usage::find(cache.path()).unwrap(), usage::Use::Busy), "whoever prunes knows of it");
+    }
+
+    #[test]
     fn what_a_killed_process_has_left_goes() {
         let cache = tempfile::tempdir().unwrap();
         let layers = cache.path().join(LAYERS);

@@ -168,7 +168,8 @@ fn tell(pruned: &Pruned, directory: &str, args: &PruneArgs, context: &Context) {
     let phrases: Vec<String> = pruned.removed.iter().map(|(kind, amount)| phrase(*kind, amount)).collect();
     let kept = match pruned.kept.count {
         0 => "nothing stays".to_owned(),
-        number => format!("{number} of its parts stay ({})", bytes(pruned.kept.bytes)),
+        1 => format!("1 item stays ({})", bytes(pruned.kept.bytes)),
+        number => format!("{} stay ({})", count(number, "item"), bytes(pruned.kept.bytes)),
     };
     context.ui.say(&match (phrases.as_slice(), args.dry_run) {
         ([], _) => format!("There is nothing to remove from the cache `{directory}`: {kept}."),

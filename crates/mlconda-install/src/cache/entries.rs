@@ -159,7 +159,8 @@ fn groups(directory: &Path, kind: CacheKind, key: fn(&str) -> &str) -> Vec<Cache
     }
     for mut paths in groups.into_values() {
         // What is known of the others comes first: without it, they are not used.
-        mlconda_types::sorting::sort_by_key(&mut paths, |path| !name(path).ends_with(".json"));
+        let rank = |path: &PathBuf| (!name(path).ends_with(".info.json"), !name(path).ends_with(".json"));
+        mlconda_types::sorting::sort_by_key(&mut paths, rank);
         found.extend(CacheEntry::new(kind, paths));
     }
     found

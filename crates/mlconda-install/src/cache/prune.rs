@@ -19,7 +19,7 @@ use mlconda_system::{
 
 use super::{
     entries::{CacheAmount, CacheEntry, CacheKind, entries, sweep, workshops},
-    temporary_beside,
+    packages, temporary_beside,
 };
 use crate::{InstallError, Stop};
 
@@ -123,8 +123,9 @@ pub fn prune(cache: &Path, keep: &Keep, pruning: Pruning, stop: &Stop) -> Result
         }
     }
     if pruning == Pruning::Remove {
-        // One of an older version, of which nothing is left.
-        workshops(cache).iter().for_each(|directory| _ = std::fs::remove_dir(directory));
+        // Those of other versions, of which nothing is left.
+        let others = workshops(cache).into_iter().filter(|directory| *directory != packages(cache));
+        others.for_each(|directory| _ = std::fs::remove_dir(directory));
     }
     pruned.removed = removed.into_iter().filter(|(_, amount)| amount.count > 0).collect();
     Ok(pruned)
