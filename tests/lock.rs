@@ -201,6 +201,7 @@ fn json_is_for_programs() {
             "__unix=0=0"
           ],
           "variables": {},
+          "slim": "none",
           "download_size": [SIZE],
           "packages": [
             {

@@ -43,6 +43,7 @@ mod shell_init;
 mod shells;
 mod size;
 mod size_images;
+mod slim;
 mod stopping;
 mod stopping_stages;
 #[cfg(target_os = "linux")]

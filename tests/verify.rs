@@ -406,6 +406,7 @@ fn as_json() {
       },
       "files_without_hash": {},
       "packages_without_digest": [],
+      "left_out": {},
     }
     "#);
 }

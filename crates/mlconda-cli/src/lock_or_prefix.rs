@@ -2,6 +2,7 @@
 //! asked for them.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -104,6 +105,14 @@ impl LockOrPrefix {
     /// Whether it is a prefix.
     pub(crate) fn is_prefix(&self) -> bool {
         self.records.is_some()
+    }
+
+    /// What was left out of the packages of a prefix, for an SBOM.
+    pub(crate) fn left_out(&self) -> Result<BTreeMap<String, String>, CliError> {
+        match self.is_prefix() {
+            true => Ok(mlconda::prefix::slim::by_package(&Prefix::open(self.root())?)?),
+            false => Ok(BTreeMap::new()),
+        }
     }
 
     /// The root of the prefix, or the file of the lock.

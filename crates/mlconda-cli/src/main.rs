@@ -24,6 +24,7 @@ mod report;
 mod settings;
 mod shells;
 mod signals;
+mod slim;
 mod text;
 mod tree_drawing;
 mod ui;

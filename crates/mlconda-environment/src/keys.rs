@@ -1,7 +1,7 @@
 //! The words that the readers share: the keys of an environment.yml, and the nearest to a misspelt one.
 
 /// The known keys.
-pub(super) const KEYS: &[&str] = &["name", "channels", "dependencies", "variables", "prefix", "platforms"];
+pub(super) const KEYS: &[&str] = &["name", "channels", "dependencies", "variables", "prefix", "platforms", "x-mlconda"];
 
 pub(super) const TEMPLATE_HELP: &str = "the file looks like a template: render it first";
 

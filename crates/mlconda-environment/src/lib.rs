@@ -32,7 +32,7 @@ use std::{
 };
 
 use indexmap::IndexMap;
-use mlconda_types::redact;
+use mlconda_types::{redact, slim::Slim};
 use rattler_conda_types::{Channel, MatchSpec, Subdir};
 use rattler_digest::{Sha256, compute_bytes_digest};
 
@@ -148,13 +148,15 @@ pub struct Environment {
     pub prefix: Option<PathBuf>,
     /// `platforms:`
     pub platforms: Vec<Subdir>,
+    /// `slim:` of `x-mlconda:`, what the environment does without.
+    pub slim: Option<Slim>,
     /// Warnings about the file.
     pub warnings: Vec<Warning>,
     /// The location of `channels:`, if there is any. A merged environment takes no channels from a file without it.
     channels_key: Option<Box<Diagnostic>>,
     /// The lines of channels, by their URLs without secrets.
     channel_lines: IndexMap<String, Excerpt>,
-    /// The locations of `name`, `channels`, `platforms` and each `variables.NAME`.
+    /// The locations of `name`, `channels`, `platforms`, `x-mlconda` and each `variables.NAME`.
     key_locations: IndexMap<String, FileLocation>,
 }
 
@@ -322,7 +324,7 @@ impl Environment {
         self.channel_lines.get(url).or_else(spec)
     }
 
-    /// The location of a key: `name`, `channels`, `platforms`, or `variables.NAME`.
+    /// The location of a key: `name`, `channels`, `platforms`, `x-mlconda`, or `variables.NAME`.
     pub fn place(&self, key: &str) -> Option<(&Path, Location)> {
         self.key_locations.get(key).map(|(file, location)| (file.as_ref(), *location))
     }
@@ -387,6 +389,9 @@ impl Environment {
         let mut platforms: Vec<_> = self.platforms.iter().map(|platform| platform.as_str()).collect();
         mlconda_types::sorting::sort(&mut platforms);
         platforms.iter().for_each(|platform| line("platform", platform));
+        if let Some(slim) = &self.slim {
+            line("slim", &slim.to_string());
+        }
         text
     }
 }

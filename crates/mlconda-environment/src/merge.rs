@@ -130,6 +130,7 @@ fn absorb(merged: &mut Environment, other: Environment) {
     merged.expansions.extend(other.expansions);
     mlconda_types::sorting::sort(&mut merged.expansions);
     merged.expansions.dedup();
+    merged.slim = merged.slim.take().or(other.slim);
     merged.name = merged.name.take().or(other.name);
     merged.prefix = merged.prefix.take().or(other.prefix);
     merged.warnings.extend(other.warnings);

@@ -3,6 +3,7 @@
 
 mod channels;
 mod dependencies;
+mod own;
 
 use std::{
     path::{Path, PathBuf},
@@ -88,6 +89,7 @@ pub(super) fn read(text: &str, file: &Path, options: &ReadOptions) -> Result<Env
             expansions: expansions(text, options),
             prefix: None,
             platforms: Vec::new(),
+            slim: None,
             warnings: Vec::new(),
             channels_key: None,
             channel_lines: indexmap::IndexMap::new(),
@@ -170,7 +172,7 @@ impl Reader<'_> {
         }
         let mut channels = None;
         for (key, value) in entries {
-            if let Some(text @ ("name" | "channels" | "platforms")) = key.text() {
+            if let Some(text @ ("name" | "channels" | "platforms" | "x-mlconda")) = key.text() {
                 self.place(text, key);
             }
             self.selector_out_of_place(key);
@@ -184,6 +186,7 @@ impl Reader<'_> {
                 Some("variables") => self.variables(value),
                 Some("prefix") => self.prefix(value),
                 Some("platforms") => self.platforms(value),
+                Some("x-mlconda") => self.own(value),
                 _ => self.unknown(key, entries),
             };
             self.note(read);

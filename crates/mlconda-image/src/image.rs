@@ -31,6 +31,8 @@ const MOST_LAYERS: usize = 127;
 
 /// The annotation of a layer's descriptor with its key in the grouping.
 pub(crate) const LAYER: &str = "mlconda.layer";
+/// The annotation of an image with the parts that its packages come without.
+const SLIM: &str = "mlconda.slim";
 /// The annotation of a layer's descriptor with its packages, a line each: name, version, build.
 pub(crate) const PACKAGES: &str = "mlconda.packages";
 
@@ -451,11 +453,13 @@ impl Making<'_> {
             blobs.push(blob);
         }
         let digest = base.digest.map(|digest| digest.to_string());
+        let slim = (!lock.slim.is_empty()).then(|| lock.slim.to_string());
         let annotations = [
             (annotation::BASE_NAME, base.name.as_deref()),
             (annotation::BASE_DIGEST, digest.as_deref()),
             (annotation::CREATED, Some(created.as_str())),
             (annotation::TITLE, lock.name.as_deref()),
+            (SLIM, slim.as_deref()),
         ];
         let annotations: Vec<(&str, &str)> =
             annotations.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();

@@ -13,8 +13,8 @@ pub use self::revisions::{PastRevision, packages_after, revisions};
 
 use indexmap::IndexMap;
 use mlconda_environment::is_name;
-use mlconda_prefix::{Prefix, PrefixError};
-use mlconda_types::{dependency::dependency_name, redact};
+use mlconda_prefix::{Prefix, PrefixError, slim};
+use mlconda_types::{dependency::dependency_name, redact, slim::Slim};
 use rattler_conda_types::{PrefixRecord, Subdir};
 
 /// The level of detail of an export.
@@ -42,6 +42,8 @@ pub struct Export {
     pub pip: Vec<String>,
     /// `variables:`
     pub variables: IndexMap<String, String>,
+    /// `slim:` of `x-mlconda:`, where something was left out.
+    pub slim: Option<Slim>,
 }
 
 /// Exports a prefix.
@@ -84,6 +86,7 @@ pub fn export(prefix: &Prefix, detail: Detail) -> Result<Export, PrefixError> {
         dependencies,
         pip,
         variables: prefix.variables()?,
+        slim: slim::of_prefix(prefix)?,
     })
 }
 

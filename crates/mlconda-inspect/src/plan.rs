@@ -7,9 +7,10 @@ use std::{
 
 use indexmap::IndexMap;
 use mlconda_lock::{ArchiveOrigin, Digest, Lock, LockedPackage, LockedPip, PipSource};
-use mlconda_prefix::{Installed, Prefix, PrefixError, distributions};
+use mlconda_prefix::{Installed, Prefix, PrefixError, distributions, slim};
 use mlconda_python::tags::{Tags, virtual_version};
-use mlconda_types::redact;
+use mlconda_system::files;
+use mlconda_types::{redact, slim::Slim};
 use rattler_conda_types::{GenericVirtualPackage, PackageName, PrefixRecord, Subdir};
 
 /// What must change so that a prefix equals a lock.
@@ -45,6 +46,8 @@ pub struct Plan {
     pub reinstall: Reinstall,
     /// Whether `conda-meta/state` cannot be read, and is replaced.
     pub damaged_state: bool,
+    /// What is left out of the packages that are linked.
+    pub slim: Slim,
 }
 
 /// Which packages are reinstalled even if they equal the locked ones: conda packages and packages of pip.
@@ -99,7 +102,7 @@ pub enum LinkOrder {
 }
 
 impl Plan {
-    /// Compares a lock with a prefix.
+    /// Compares a lock with a prefix. A package of which more or less was left out than [`Lock::slim`] says is linked anew.
     ///
     /// A lock of mlconda lists everything that must be installed. A lock of another tool does not list packages of pip, so these
     /// are kept. Distributions that pip has installed and the lock does not have are kept, too.
@@ -126,12 +129,13 @@ impl Plan {
         let by_name: HashMap<&str, &Installed> = installed.iter().map(|each| (each.name.as_str(), each)).collect();
         // An installation into this prefix was cut off: nothing in it can be trusted.
         let broken = !installed.is_empty() && !prefix.is_environment();
+        let other = other_parts(&lock.slim, prefix)?;
         let same = |package: &LockedPackage| {
             let is_there = || by_name.get(package.name.as_str()).is_some_and(|old| is_same(old, package));
-            !broken && !reinstall.has(&package.name) && is_there()
+            !broken && !reinstall.has(&package.name) && !other.contains(&(false, package.name.clone())) && is_there()
         };
         let wanted: HashSet<&str> = lock.packages.iter().map(|package| package.name.as_str()).collect();
-        let distributions = Distributions::new(lock, prefix, broken, reinstall)?;
+        let distributions = Distributions::new(lock, prefix, broken, (reinstall, &other))?;
         let changed = installed.iter().any(|old| !wanted.contains(old.name.as_str()))
             || !lock.packages.iter().all(same)
             || distributions.change()
@@ -162,6 +166,7 @@ impl Plan {
             },
             reinstall: reinstall.clone(),
             damaged_state,
+            slim: lock.slim.clone(),
         };
         if changed {
             plan.fill(lock, prefix, same, distributions)?;
@@ -267,10 +272,17 @@ struct Distributions<'a> {
     stale: HashSet<String>,
     broken: bool,
     reinstall: &'a Reinstall,
+    /// Those of which more or less was left out than the lock says.
+    other: &'a HashSet<Key>,
 }
 
 impl<'a> Distributions<'a> {
-    fn new(lock: &'a Lock, prefix: &Prefix, broken: bool, reinstall: &'a Reinstall) -> Result<Self, PrefixError> {
+    fn new(
+        lock: &'a Lock,
+        prefix: &Prefix,
+        broken: bool,
+        (reinstall, other): (&'a Reinstall, &'a HashSet<Key>),
+    ) -> Result<Self, PrefixError> {
         let there = prefix.distributions()?;
         let stale = there.iter().filter(|record| !distributions::is_installed(prefix.path(), record));
         Ok(Self {
@@ -281,6 +293,7 @@ impl<'a> Distributions<'a> {
             there,
             broken,
             reinstall,
+            other,
         })
     }
 
@@ -308,6 +321,7 @@ impl<'a> Distributions<'a> {
             && !self.broken
             && !self.reinstall.has(&package.name)
             && !self.stale.contains(&package.name)
+            && !self.other.contains(&(true, package.name.clone()))
             && says == (!record.requested_specs.is_empty(), is_direct)
     }
 
@@ -346,6 +360,26 @@ fn tags(lock: &Lock) -> Option<(Tags, String)> {
     let words = format!("python {} on {}{glibc}", python.version, lock.platform);
     let tags = Tags::new(lock.platform, &machine, &python.version, &python.build);
     tags.filter(|_| lock.platform != Subdir::NoArch).map(|tags| (tags, words))
+}
+
+/// The installed packages of which more or less was left out than is wished.
+fn other_parts(slim: &Slim, prefix: &Prefix) -> Result<HashSet<Key>, PrefixError> {
+    let mut other = HashSet::new();
+    for path in prefix.all_record_files()? {
+        let differs = |text: Vec<u8>| {
+            let own = slim::own_fields(&text)?;
+            if slim.is_empty() && own.left_out.is_none() {
+                return Ok(None);
+            }
+            match mlconda_prefix::parse_record(&text) {
+                Err(_) if mlconda_prefix::is_foreign(&text) => Ok(None),
+                read => read.map(|record| slim::differs(slim, &record, &own).then(|| key(&record))),
+            }
+        };
+        let read = files::read(&path, files::LARGEST_RECORD).and_then(differs);
+        other.extend(read.map_err(|source| PrefixError::Record { path, source })?);
+    }
+    Ok(other)
 }
 
 /// Whether an installed package is the locked one.

@@ -17,7 +17,7 @@ mod reinstall;
 mod untracked;
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     num::NonZero,
     path::{Path, PathBuf},
     sync::{
@@ -53,6 +53,8 @@ pub struct Verification {
     /// Packages with files that have no recorded hash, and the number of these files. Only their existence and their recorded
     /// size are checked.
     pub without_hash: Vec<(String, usize)>,
+    /// What was left out on purpose, by part: how many files, and their size in bytes.
+    pub left_out: BTreeMap<String, (u64, u64)>,
     /// Packages whose record does not have the kind of hash that the lock has. Only their file names are compared.
     pub without_digest: Vec<String>,
 }
@@ -297,6 +299,10 @@ pub fn verify(
     let packages = records::read(prefix, threads, &mut findings)?;
     findings.extend(moved(prefix.path(), &packages));
     let mut report = Verification { packages: packages.len(), ..Verification::default() };
+    for (part, size) in packages.iter().flat_map(|package| &package.left_out) {
+        let sum = report.left_out.entry(part.clone()).or_default();
+        *sum = (sum.0 + size.0, sum.1 + size.1);
+    }
     if let Some(lock) = lock {
         report.without_digest = compare(lock, &packages, &mut findings);
     }

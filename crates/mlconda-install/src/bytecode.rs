@@ -28,7 +28,10 @@ use mlconda_system::{
     self as system,
     beneath::{PathInfo, PathKind, Root, WayForChildren},
 };
-use mlconda_types::progress::{Event, Progress, Task};
+use mlconda_types::{
+    progress::{Event, Progress, Task},
+    slim::Part,
+};
 use rattler::install::PythonInfo;
 use rattler_conda_types::{
     PrefixRecord,
@@ -235,7 +238,8 @@ fn records(
 /// The modules to compile, largest first, so that no core is idle at the end.
 fn modules(records: &Records, stage: &Stage, python: &PythonInfo) -> Result<Vec<Module>, InstallError> {
     let mut modules: Vec<Module> = Vec::new();
-    for (package, (record, _)) in records {
+    let is_compiled = |own: &OwnFields| !own.left_out.as_ref().is_some_and(|left| left.has(Part::Bytecode));
+    for (package, (record, _)) in records.iter().filter(|(_, (_, own))| is_compiled(own)) {
         for name in record_file::files(record).filter(|path| path.starts_with(&python.site_packages_path)) {
             if name.extension().is_none_or(|extension| extension != "py") {
                 continue;

@@ -25,9 +25,10 @@ use self::{
     temporary::{TemporaryDirectory, is_temporary},
 };
 use super::{
-    contents::{self, Content},
+    contents::{self, Content, ContentKind},
     deviations::Deviations,
     fetch::Hashes,
+    left_out::SizedFile,
     package::{InfoFiles, PackageMetadata, Wheel, invalid},
     read_if_there,
     unpack::{Archive, IdleCores, unpack},
@@ -212,6 +213,17 @@ pub(super) struct Cached {
     pub(super) package: PackageMetadata,
     /// Its paths, sorted.
     pub(super) contents: Vec<Content>,
+}
+
+/// The dependencies and the files of a package in the cache.
+pub(super) fn file_sizes(cache: &Path, package: &LockedPackage) -> Option<(Option<Vec<String>>, Vec<SizedFile>)> {
+    let Cached { package, contents, .. } = read(&package_path(cache, package)?).ok()?;
+    let files = contents.into_iter().filter(|content| content.kind != ContentKind::Directory);
+    let sized = files.map(|Content { kind, listed, size, .. }| {
+        let bytes = if matches!(kind, ContentKind::File | ContentKind::Program) { size } else { 0 };
+        (listed.path, listed.sha256, bytes)
+    });
+    Some((package.wheel.is_none().then_some(package.index.depends), sized.collect()))
 }
 
 /// Reads what a package of the cache holds.

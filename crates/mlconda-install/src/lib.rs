@@ -23,6 +23,7 @@ mod fetch;
 mod held;
 mod installation;
 pub(crate) mod layout;
+mod left_out;
 mod link;
 mod link_scripts;
 mod metadata;
@@ -64,6 +65,7 @@ pub use self::{
     error::InstallError,
     fetch::{ArchiveSink, Hasher, Hashes, download_into},
     installation::install,
+    left_out::{Forecast, LeftOutSize, forecast},
     options::{Bytecode, CacheCheck, Options, OutwardLinks, Revision, Scripts},
     packed::PackedArchives,
     report::{MetadataOutcome, Report, UnmetVirtualPackage},

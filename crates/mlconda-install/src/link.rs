@@ -4,7 +4,9 @@ mod cached;
 mod entry;
 mod error;
 mod first_line;
+mod leave_out;
 mod replace;
+mod strip;
 pub(super) mod wheel;
 mod write;
 
@@ -15,8 +17,9 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use mlconda_prefix::on_disk::OwnFields;
+use mlconda_prefix::{on_disk::OwnFields, slim::Selected};
 use mlconda_system::Linker;
+use mlconda_types::slim::Slim;
 use rattler::install::PythonInfo;
 use rattler_conda_types::prefix_record::{PathType, PathsEntry};
 use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest};
@@ -54,6 +57,10 @@ pub(super) struct Linking<'a> {
     /// The buffer of the thread.
     buffer: &'a mut Vec<u8>,
     outward_links: OutwardLinks,
+    /// What is left out of packages.
+    slim: &'a Slim,
+    /// What of this one, by its paths in the prefix.
+    selected: Selected,
     /// The linker for files of an extracted package.
     linker: &'a Linker,
     /// Set when the installation is to stop.
@@ -92,7 +99,10 @@ impl Sink for Linking<'_> {
     fn begin(&mut self, info: &InfoFiles) -> Result<(), LinkError> {
         let package = info.read()?;
         let paths = package.paths.len();
-        self.take(package, paths)
+        self.take(package, paths)?;
+        let listed = self.package.as_ref().map(|package| package.paths.values().cloned().collect::<Vec<_>>());
+        self.select(listed.iter().flatten());
+        Ok(())
     }
 
     fn entry(&mut self, entry: Entry<'_>) -> Result<(), LinkError> {
@@ -104,6 +114,10 @@ impl Sink for Linking<'_> {
             linked.insert(entry.path.clone(), ());
         }
         let target = self.target(&entry.path)?;
+        let size = if matches!(entry.kind, EntryKind::File(_)) { entry.size } else { 0 };
+        if self.leaves_out(&target, size) {
+            return Ok(());
+        }
         let place = self.claim(&target)?.into_owned();
         if entry.executable && matches!(entry.kind, EntryKind::File(_)) {
             self.own.executable.insert(target.clone());
@@ -144,19 +158,22 @@ impl<'a> Linking<'a> {
         number: usize,
         python: Option<&'a PythonInfo>,
         buffer: &'a mut Vec<u8>,
-        outward_links: OutwardLinks,
+        (outward_links, slim): (OutwardLinks, &'a Slim),
         linker: &'a Linker,
         stop: &'a AtomicBool,
     ) -> Self {
         let (package, entered, paths, own) = (None, PathBuf::new(), Vec::new(), OwnFields::default());
         let parent_kind = ParentKind::Directory;
         let (targets, hard_linked, linked, deviations) = (PathMap::default(), 0, None, Deviations::default());
+        let selected = Selected::new();
         Self {
             stage,
             number,
             python,
             buffer,
             outward_links,
+            slim,
+            selected,
             linker,
             stop,
             package,
@@ -267,6 +284,7 @@ impl<'a> Linking<'a> {
             self.empty_directory(&listed)?;
         }
         self.entry_points()?;
+        self.tell_left_out();
         let wheel = self.package.as_ref().and_then(|package| package.wheel.clone());
         if let (Some(wheel), Some(request)) = (wheel, request) {
             self.dist_info(&wheel.dist_info, request)?;

@@ -8,6 +8,7 @@ use std::{
 
 use mlconda_prefix::on_disk::OwnFields;
 use mlconda_system::{beneath::Root, files};
+use mlconda_types::slim::Part;
 use rattler_conda_types::{
     NoArchKind, PrefixRecord, RepoDataRecord,
     package::FileMode,
@@ -24,6 +25,7 @@ pub(super) fn list_files(record: &mut PrefixRecord) {
 
 /// A record's text.
 pub(super) fn render(record: &PrefixRecord, own: &OwnFields) -> io::Result<Vec<u8>> {
+    let is_compact = own.left_out.as_ref().is_some_and(|left| left.has(Part::Records));
     let rendered = Rendered {
         package: &record.repodata_record,
         constrains: record.repodata_record.package_record.constrains.is_empty().then_some([]),
@@ -33,7 +35,10 @@ pub(super) fn render(record: &PrefixRecord, own: &OwnFields) -> io::Result<Vec<u
             None => None,
         },
         files: record.files.iter().map(|path| path.to_string_lossy()).collect(),
-        paths_data: RenderedPaths { paths_version: 1, paths: record.paths_data.paths.iter().map(Into::into).collect() },
+        paths_data: RenderedPaths {
+            paths_version: 1,
+            paths: record.paths_data.paths.iter().map(|entry| RenderedPath::new(entry, is_compact)).collect(),
+        },
         link: record.link.as_ref(),
         requested_spec: record.requested_specs.first(),
         requested_specs: &record.requested_specs,
@@ -125,14 +130,20 @@ struct RenderedPath<'a> {
     prefix_placeholder: Option<&'a str>,
 }
 
-impl<'a> From<&'a PathsEntry> for RenderedPath<'a> {
-    fn from(entry: &'a PathsEntry) -> Self {
+/// Whether the hash of a file's content in its package is its hash in the prefix.
+pub(super) fn is_twofold(entry: &PathsEntry) -> bool {
+    entry.sha256.is_some() && entry.sha256 == entry.sha256_in_prefix
+}
+
+impl<'a> RenderedPath<'a> {
+    /// A path; a compact one has no hash twice.
+    fn new(entry: &'a PathsEntry, is_compact: bool) -> Self {
         Self {
             path: entry.relative_path.to_string_lossy(),
             original_path: entry.original_path.as_deref(),
             path_type: entry.path_type,
             no_link: entry.no_link,
-            sha256: entry.sha256.map(hex::encode),
+            sha256: entry.sha256.filter(|_| !is_compact || !is_twofold(entry)).map(hex::encode),
             sha256_in_prefix: entry.sha256_in_prefix.map(hex::encode),
             size_in_bytes: entry.size_in_bytes,
             file_mode: entry.file_mode,

@@ -7,7 +7,12 @@ use mlconda_types::dependency::{dependency_name, is_within_limits};
 use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, ParseStrictness};
 
 use super::{
-    Clash, Compiled, Options, commit::PrefixChange, record_paths, source::PackageOrigin, staged_package::StagedPackage,
+    Clash, Compiled, Options,
+    commit::PrefixChange,
+    left_out::{self, LeftOutSize},
+    record_paths,
+    source::PackageOrigin,
+    staged_package::StagedPackage,
 };
 
 /// What an installation did.
@@ -28,6 +33,8 @@ pub struct Report {
     /// How many of the bytes need no additional disk space: they are hard links to files in the cache or in another
     /// environment of the same call.
     pub shared: u64,
+    /// What was left out of the linked packages, the largest part first.
+    pub left_out: Vec<LeftOutSize>,
     /// Paths that several packages contain.
     pub clashes: Vec<Clash>,
     /// Untracked files that a file of a package has replaced.
@@ -62,6 +69,7 @@ impl Report {
             bytes: finished.iter().map(|package| package.bytes).sum::<u64>() + compiled.bytes,
             cached: finished.iter().filter(|package| package.origin.is_some_and(PackageOrigin::is_cache)).count(),
             shared: finished.iter().map(|package| package.shared).sum(),
+            left_out: left_out::sum(finished.iter().flat_map(|package| &package.left_out)),
             compiled,
             unmet: unmet(plan, finished, &options.virtual_packages),
             ..Self::default()

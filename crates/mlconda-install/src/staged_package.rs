@@ -8,7 +8,7 @@ use mlconda_prefix::distributions;
 use rattler::install::PythonInfo;
 use rattler_conda_types::PrefixRecord;
 
-use super::{script, source::PackageOrigin, stage::Stage};
+use super::{left_out::LeftOutSize, script, source::PackageOrigin, stage::Stage};
 
 /// A package that is in the stage.
 pub(super) struct StagedPackage {
@@ -26,6 +26,8 @@ pub(super) struct StagedPackage {
     pub(super) shared: u64,
     /// Where it was linked from, if it was extracted before.
     pub(super) origin: Option<PackageOrigin>,
+    /// What was left out of it.
+    pub(super) left_out: Vec<LeftOutSize>,
 }
 
 /// The interpreter among the kept packages.

@@ -19,7 +19,10 @@ use mlconda_channel::network::Client;
 use mlconda_inspect::plan::Plan;
 use mlconda_lock::LockedPackage;
 use mlconda_prefix::distributions;
-use mlconda_types::progress::{Event, Progress};
+use mlconda_types::{
+    progress::{Event, Progress},
+    slim::Slim,
+};
 use rattler::install::PythonInfo;
 use rattler_conda_types::{
     Subdir,
@@ -30,6 +33,7 @@ use tokio::sync::mpsc;
 use super::{
     InstallError, Options, OutwardLinks, cache,
     fetch::{self, Hashes},
+    left_out,
     link::{LinkError, Linked, Linking, wheel::Request},
     pip, record, record_file,
     source::{PackageLocation, PackageOrigin, SourceError, Sources, package_or_disk_error, verify},
@@ -68,6 +72,7 @@ struct LinkState {
     specs: Vec<String>,
     sources: Sources,
     outward_links: OutwardLinks,
+    slim: Slim,
     platform: Subdir,
     stage: Arc<Stage>,
     python: OnceLock<PythonInfo>,
@@ -112,6 +117,7 @@ pub(super) async fn link_all(
         specs: plan.specs.clone(),
         sources: Sources::new(options),
         outward_links: options.outward_links,
+        slim: plan.slim.clone(),
         platform: plan.platform,
         stage: Arc::clone(stage),
         python: kept_python(plan).map_or_else(OnceLock::new, OnceLock::from),
@@ -278,7 +284,8 @@ impl LinkState {
             PackageLocation::Fetched(archive, hashes) => (archive.len().ok(), *hashes),
             PackageLocation::LocalFile(_) | PackageLocation::Packed(..) | PackageLocation::Cached(_) => <_>::default(),
         };
-        let (python, links, linker) = (self.python.get(), self.outward_links, self.sources.linker(&place));
+        let (python, links, linker) =
+            (self.python.get(), (self.outward_links, &self.slim), self.sources.linker(&place));
         let mut linking = Linking::new(&self.stage, number, python, buffer, links, linker, &self.stop);
         let (read, origin) = match &place {
             PackageLocation::Extracted(place, origin) => {
@@ -372,7 +379,8 @@ impl LinkState {
         let paths = std::mem::take(&mut record.paths_data.paths);
         let files = std::mem::take(&mut record.files).len();
         let bytes = paths.iter().filter(|entry| is_file(entry)).filter_map(|entry| entry.size_in_bytes).sum();
-        Ok(StagedPackage { number, record, built, files, bytes, shared, origin })
+        let left_out = own.left_out.map(|left| left_out::of_package(left, &paths)).unwrap_or_default();
+        Ok(StagedPackage { number, record, built, files, bytes, shared, origin, left_out })
     }
 }
 

@@ -13,6 +13,7 @@ use mlconda_environment::{Environment, Location, Requirement};
 use mlconda_types::{
     host::{Host, Override},
     redact,
+    slim::Slim,
 };
 use rattler_conda_types::{
     GenericVirtualPackage, MatchSpec, Matches, PackageName, PackageRecord, Subdir, Version, VersionWithSource,
@@ -81,6 +82,13 @@ pub enum MismatchKind {
         /// The environment's value.
         wanted: Option<String>,
     },
+    /// Something else is left out of the packages.
+    Slim {
+        /// What the lock leaves out.
+        locked: Slim,
+        /// What the environment says.
+        wanted: Slim,
+    },
     /// The platform of the lock is not in the environment.
     Platform {
         /// That of the lock.
@@ -126,6 +134,11 @@ impl Lock {
         // the packages from the other.
         self.check_specs(environment, &mut unmet);
         self.check_pip(environment, &mut unmet);
+        if let Some(wanted) = environment.slim.as_ref().filter(|wanted| **wanted != self.slim) {
+            let place = environment.place("x-mlconda").and_then(|(file, location)| placed(file, location));
+            let reason = MismatchKind::Slim { locked: self.slim.clone(), wanted: wanted.clone() };
+            unmet.push(Mismatch { place, reason });
+        }
         if self.input.as_ref().is_none_or(|input| *input != environment.digest()) {
             self.check_left_over(environment, &mut unmet);
             self.check_settings(environment, &mut unmet);
@@ -345,6 +358,9 @@ impl Display for MismatchKind {
                 write!(f, "the variable `{name}` of the lock is not in the environment")
             }
             Self::Variable { name, .. } => write!(f, "the variable `{name}` has another value in the lock"),
+            Self::Slim { locked, wanted } => {
+                write!(f, "the environment leaves out `{wanted}`, and the lock `{locked}`")
+            }
             Self::Platform { locked, wanted } => {
                 let wanted: Vec<String> = wanted.iter().map(|each| each.as_str().to_owned()).collect();
                 write!(f, "the platforms are {}, and the lock is for `{locked}`", joined(&wanted))

@@ -3,7 +3,10 @@
 
 use std::{collections::HashMap, fmt::Write};
 
-use mlconda_types::solution::{ChannelPriority, ChannelPriorityError, CutoffError, Pip, SolveOptions};
+use mlconda_types::{
+    slim::SlimError,
+    solution::{ChannelPriority, ChannelPriorityError, CutoffError, Pip, SolveOptions},
+};
 use rattler_conda_types::{GenericVirtualPackage, Subdir};
 
 use super::{Lock, LockedPackage};
@@ -41,6 +44,9 @@ pub(super) fn render(lock: &Lock) -> String {
     }
     if let Some(cutoff) = exclude_newer {
         line("exclude newer", &cutoff.to_string());
+    }
+    if !lock.slim.is_empty() {
+        line("slim", &lock.slim.to_string());
     }
     lock.specs.iter().for_each(|spec| line("spec", spec));
     lock.pip_requirements.iter().for_each(|requirement| line("pip requirement", requirement));
@@ -117,6 +123,7 @@ impl LockComments {
                 let cutoff = value.parse().map_err(|error: CutoffError| error.to_string())?;
                 self.lock.options.exclude_newer = Some(cutoff);
             }
+            "slim" => self.lock.slim = value.parse().map_err(|error: SlimError| error.to_string())?,
             "virtual package" => self.lock.virtual_packages.push(virtual_package(value)?),
             "variable" => {
                 let (name, value) = value.split_once('=').ok_or("a variable is NAME=\"value\"")?;

@@ -17,7 +17,7 @@ use super::{Digest, Lock, LockedPackage, LockedPip, PipSource};
 pub struct Diff {
     /// The packages that differ, by name; conda packages before packages of pip.
     pub changes: Vec<PackageChange>,
-    /// What else differs: platform, name, channels, match specs, virtual packages, variables.
+    /// What else differs: platform, name, channels, match specs, virtual packages, what is left out, variables.
     pub settings: Vec<SettingChange>,
     /// How many packages are the same.
     pub unchanged: usize,
@@ -123,6 +123,8 @@ impl Diff {
         let settings = &mut diff.settings;
         note(settings, "name", None, old.name.clone(), new.name.clone());
         note(settings, "channels", None, Some(channels(old)), Some(channels(new)));
+        let slim = |environment: &Environment| environment.slim.as_ref().map(ToString::to_string);
+        note(settings, "slim", None, slim(old), slim(new));
         each(settings, "variable", &sorted(&old.variables), &sorted(&new.variables));
         diff
     }
@@ -295,6 +297,8 @@ fn settings(old: &Lock, new: &Lock) -> Vec<SettingChange> {
         };
         each(&mut found, "virtual package", &machine(old), &machine(new));
     }
+    let slim = |lock: &Lock| (!lock.slim.is_empty()).then(|| lock.slim.to_string());
+    note(&mut found, "slim", None, slim(old), slim(new));
     each(&mut found, "variable", &sorted(&old.variables), &sorted(&new.variables));
     found
 }

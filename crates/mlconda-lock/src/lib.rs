@@ -54,6 +54,7 @@ use mlconda_types::{
     file_name_parts,
     host::Host,
     redact,
+    slim::Slim,
     solution::{Solution, SolveOptions},
 };
 use rattler_conda_types::{GenericVirtualPackage, PackageRecord, PrefixRecord, RepoDataRecord, Subdir};
@@ -111,6 +112,8 @@ pub struct Lock {
     pub virtual_packages: Vec<GenericVirtualPackage>,
     /// The options of the solve.
     pub options: SolveOptions,
+    /// What the environment does without.
+    pub slim: Slim,
     /// Variables to be set when the environment is active.
     pub variables: IndexMap<String, String>,
     /// Environment variables and their values. Where a URL contains such a value as a secret, the file has `${NAME}`.
@@ -240,6 +243,7 @@ impl Lock {
             specs,
             virtual_packages: host.virtual_packages.clone(),
             options: solution.options,
+            slim: environment.slim.clone().unwrap_or_default(),
             variables: environment.variables.clone(),
             expansions: environment.expansions.clone(),
             packages,
@@ -302,6 +306,7 @@ impl Lock {
             specs: Vec::new(),
             virtual_packages: Vec::new(),
             options: SolveOptions::default(),
+            slim: Slim::default(),
             variables: IndexMap::new(),
             expansions: Vec::new(),
             packages: Vec::new(),

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use mlconda_environment::{EnvironmentError, decode};
-use mlconda_prefix::Prefix;
+use mlconda_prefix::{Prefix, slim};
 use mlconda_system::files;
 use mlconda_types::diagnostic::SourceText;
 use rattler_conda_types::Subdir;
@@ -108,7 +108,8 @@ impl LockFile {
         let mut subdirs = records.iter().filter_map(|record| record.package_record.subdir.parse().ok());
         let platform = subdirs.find(|subdir| *subdir != Subdir::NoArch).unwrap_or(Subdir::NoArch);
         let lock = Lock::of_records(platform, &records)?.with_distributions(&prefix.distributions()?);
-        Ok(Self::new(Lock { variables: prefix.variables()?, ..lock }, path, LockKind::Prefix))
+        let slim = slim::of_prefix(&prefix)?.unwrap_or_default();
+        Ok(Self::new(Lock { variables: prefix.variables()?, slim, ..lock }, path, LockKind::Prefix))
     }
 }
 

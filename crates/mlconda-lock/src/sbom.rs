@@ -10,6 +10,8 @@ mod licence;
 mod purl;
 mod spdx;
 
+use std::collections::BTreeMap;
+
 use mlconda_types::redact;
 use rattler_conda_types::PackageRecord;
 use rattler_digest::{Sha256, compute_bytes_digest};
@@ -36,6 +38,9 @@ pub struct Subject {
     /// The time of the bill, in seconds since 1970 (`SOURCE_DATE_EPOCH`). Without it, it is the time at which the newest
     /// package was built, and if no package tells it, CycloneDX has none, and SPDX, which wants one, the beginning of 1970.
     pub time: Option<i64>,
+    /// What was left out of installed packages: by name, the parts. The names of distributions that are from no channel begin
+    /// with `pypi:`.
+    pub left_out: BTreeMap<String, String>,
 }
 
 /// The SBOM of a lock, as the text of a file.
@@ -55,6 +60,9 @@ pub fn sbom(lock: &Lock, format: Format, subject: &Subject) -> String {
     for (component, node) in components.iter_mut().zip(&graph.packages) {
         component.needs = node.needs.iter().map(|need| need.package).collect();
         component.is_known = node.is_known;
+        let pypi = ["pypi:", component.name].concat();
+        let key = if component.purl.starts_with("pkg:pypi/") { pypi.as_str() } else { component.name };
+        component.left_out = subject.left_out.get(key).cloned();
     }
     let newest = lock
         .packages
@@ -101,6 +109,8 @@ struct Component<'a> {
     needs: Vec<usize>,
     /// Whether that is all it needs.
     is_known: bool,
+    /// The parts that were left out of it.
+    left_out: Option<String>,
 }
 
 fn conda(package: &LockedPackage) -> Component<'_> {
@@ -124,6 +134,7 @@ fn conda(package: &LockedPackage) -> Component<'_> {
         file_name: Some(package.file_name.clone()),
         needs: Vec::new(),
         is_known: false,
+        left_out: None,
     }
 }
 
@@ -144,6 +155,7 @@ fn pip(package: &LockedPip) -> Component<'_> {
         file_name: package.file_name(),
         needs: Vec::new(),
         is_known: false,
+        left_out: None,
     }
 }
 

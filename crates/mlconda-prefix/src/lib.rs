@@ -2,13 +2,15 @@
 //! ([`activate::snapshot`], which runs the activation scripts).
 //!
 //! Read in this order: [`Prefix`]; [`on_disk`], where everything is in it; [`distributions`] and [`foreign_records`], what others
-//! have installed; `damaged`, what cannot be read; [`activate`], what a process in it sees.
+//! have installed; `damaged`, what cannot be read; [`slim`], what was left out;
+//! [`activate`], what a process in it sees.
 
 pub mod activate;
 mod damaged;
 pub mod distributions;
 pub mod foreign_records;
 pub mod on_disk;
+pub mod slim;
 
 pub use self::distributions::UntrackedDistribution;
 
@@ -101,6 +103,11 @@ impl Prefix {
         self.meta_files("json")
     }
 
+    /// The files of all records, those of distributions among them.
+    pub fn all_record_files(&self) -> Result<Vec<PathBuf>, PrefixError> {
+        Ok([self.record_files()?, self.meta_files(distributions::EXTENSION)?].concat())
+    }
+
     /// The files in `conda-meta` with this extension, sorted. Those with a dot in front are other programs': the tar of
     /// macOS leaves `._NAME.json` beside each record.
     pub fn meta_files(&self, kind: &str) -> Result<Vec<PathBuf>, PrefixError> {
@@ -154,7 +161,7 @@ impl Prefix {
     /// changed the prefix.
     pub fn record_names(&self) -> Result<Vec<String>, PrefixError> {
         let all = Self { path: self.path.clone(), passed_over: BTreeSet::new() };
-        let files = [all.record_files()?, all.meta_files(distributions::EXTENSION)?].concat();
+        let files = all.all_record_files()?;
         let names = files.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
         Ok(names.collect())
     }

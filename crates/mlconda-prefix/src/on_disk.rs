@@ -10,6 +10,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::slim::LeftOut;
+
 /// The name of the stage inside a prefix that exists.
 pub const STAGE: &str = ".mlconda-new";
 
@@ -36,6 +38,9 @@ pub struct OwnFields {
     /// The prefix, if files contain it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<PathBuf>,
+    /// What was left out on purpose; nothing where the whole package was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<LeftOut>,
 }
 
 /// The paths of the stage and of the replica of a prefix. They are beside the prefix, on the same file system.

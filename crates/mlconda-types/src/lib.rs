@@ -3,7 +3,7 @@
 //! network; only [`host::Host::detect`] reads files.
 //!
 //! Read in this order: [`host`] (a platform with its virtual packages), [`dependency`] (the text of a match spec in a record),
-//! [`solution`], [`diagnostic`], [`progress`], [`redact`]. The others are small rules that all crates keep: [`versions`],
+//! [`solution`], [`slim`], [`diagnostic`], [`progress`], [`redact`]. The others are small rules that all crates keep: [`versions`],
 //! [`lenient`], [`file_name_parts`], [`sorting`].
 
 pub mod dependency;
@@ -13,6 +13,7 @@ pub mod host;
 pub mod lenient;
 pub mod progress;
 pub mod redact;
+pub mod slim;
 pub mod solution;
 pub mod sorting;
 pub mod versions;

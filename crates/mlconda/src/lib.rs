@@ -116,7 +116,7 @@ pub use mlconda_prefix as prefix;
 pub use mlconda_prefix::activate;
 pub use mlconda_solve as solve;
 pub use mlconda_system::files;
-pub use mlconda_types::{host, progress, redact, sorting};
+pub use mlconda_types::{host, progress, redact, slim, sorting};
 
 pub use error::{Error, Result};
 

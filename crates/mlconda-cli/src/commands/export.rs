@@ -95,7 +95,8 @@ fn explicit(prefix: &Prefix, name: Option<String>) -> Result<Lock, CliError> {
     let platform = subdirs.into_iter().find(|subdir| *subdir != Subdir::NoArch).or_else(Subdir::current);
     let lock = Lock::of_records(platform.unwrap_or(Subdir::NoArch), &records)?;
     let lock = lock.with_distributions(&prefix.distributions()?);
-    Ok(Lock { name, variables: prefix.variables()?, ..lock })
+    let slim = mlconda::prefix::slim::of_prefix(prefix)?.unwrap_or_default();
+    Ok(Lock { name, variables: prefix.variables()?, slim, ..lock })
 }
 
 /// mlconda's records have a mask instead of a login, so they cannot be downloaded from. Records of other tools can contain

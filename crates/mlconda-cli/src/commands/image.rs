@@ -36,7 +36,8 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     args.compression()?;
     let target = (!args.dry_run).then(|| places::Target::new(&args, context)).transpose()?;
     let host = Host::detect(Path::new("/"));
-    let locks = locks::read_all(&args, &host, context)?;
+    let mut locks = locks::read_all(&args, &host, context)?;
+    locks.iter_mut().for_each(|(_, lock)| args.slim.apply(lock));
     let prefix = prefix(&args, &locks)?;
     let registries = context.settings.registries(&args.plain_http)?;
     let Some(target) = target else {

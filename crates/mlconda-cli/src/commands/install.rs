@@ -25,7 +25,8 @@ use crate::{context::Context, error::CliError, progress::Display, signals};
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let host = Host::detect(Path::new("/"));
     let platform = args.platform.unwrap_or(host.platform);
-    let locks = locks::choose(locks::read_all(&args, platform, context)?, platform)?;
+    let mut locks = locks::choose(locks::read_all(&args, platform, context)?, platform)?;
+    locks.iter_mut().for_each(|(_, lock)| args.slim.apply(lock));
     let targets = locks::targets(locks, &args, context)?;
     let reinstall = reinstall::chosen(&args, &targets)?;
     let sharing = if args.dry_run { None } else { sharing(&targets, &reinstall, context)? };

@@ -26,6 +26,7 @@ use crate::{
     lock_diff, lock_selection,
     locking::{self, Cache, Locked, LockingArgs},
     signals,
+    slim::SlimArgs,
     text::{bytes, count, list, path_text},
 };
 
@@ -80,6 +81,8 @@ pub(crate) struct Args {
     /// Solve again for a lock with git's conflict markers: keep the packages that both sides have, else the newer ones
     #[arg(long, hide_short_help = true)]
     resolve_conflict: bool,
+    #[command(flatten)]
+    slim: SlimArgs,
     #[command(flatten)]
     locking: LockingArgs,
     /// Print the lock instead of writing it
@@ -163,7 +166,12 @@ fn make(
 ) -> Result<Vec<PathBuf>, CliError> {
     let platforms = platforms(&args.platforms, environment)?;
     let before = previous::read(args, environment, &platforms, context)?;
-    let locked = locking::lock(environment, &platforms, &before, &args.locking, Cache::Make, context)?;
+    let mut locked = locking::lock(environment, &platforms, &before, &args.locking, Cache::Make, context)?;
+    let of_file = args.slim.typed().or_else(|| environment.slim.clone());
+    for (index, locked) in locked.iter_mut().enumerate() {
+        let kept = || before.of(index).first().map(|lock| lock.slim.clone());
+        locked.lock.slim = of_file.clone().or_else(kept).unwrap_or_default();
+    }
     first.filter(|_| !args.dry_run).map_or(Ok(()), |first| first())?;
     let one_each = formats::is_one_each(args.format());
     let of_all = if one_each { None } else { formats::write(&locked, args, context)? };
@@ -341,6 +349,7 @@ fn to_json(lock: &Lock, output: &Path, written: Option<Written>) -> Value {
         "specs": lock.specs,
         "virtual_packages": virtual_packages,
         "variables": lock.variables,
+        "slim": lock.slim.to_string(),
         "download_size": lock.download_size(),
         "packages": lock.packages.iter().map(|package| package_json(package, &lock.channels)).collect::<Vec<_>>(),
         "pip_requirements": lock.pip_requirements.iter().map(|line| mlconda::redact::text(line)).collect::<Vec<_>>(),

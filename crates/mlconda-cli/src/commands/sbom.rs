@@ -95,7 +95,9 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let format = args.format.into();
     // A lock's file can be anywhere; a prefix is named by its last component.
     let name = view.is_prefix().then(|| view.name());
-    let text = sbom::sbom(&view.lock, format, &Subject { name, time: context.settings.source_date_epoch()? });
+    let left_out = view.left_out()?;
+    let subject = Subject { name, time: context.settings.source_date_epoch()?, left_out };
+    let text = sbom::sbom(&view.lock, format, &subject);
     let Some(output) = &args.output else {
         context.ui.json_text(&text)?;
         return Ok(ExitCode::SUCCESS);

@@ -170,8 +170,9 @@ impl<'a> Proof<'a> {
 
     /// The result for programs.
     pub(crate) fn json(&self) -> serde_json::Value {
-        let Verification { packages, files, bytes, findings, untracked, without_hash, without_digest, .. } =
-            &self.report;
+        let Verification {
+            packages, files, bytes, findings, untracked, without_hash, without_digest, left_out, ..
+        } = &self.report;
         let without_hash: serde_json::Map<_, _> =
             without_hash.iter().map(|(package, files)| (package.clone(), json!(files))).collect();
         json!({
@@ -188,6 +189,9 @@ impl<'a> Proof<'a> {
             },
             "files_without_hash": without_hash,
             "packages_without_digest": without_digest,
+            "left_out": left_out.iter().map(|(part, (files, bytes))| {
+                (part.clone(), json!({"files": files, "bytes": bytes}))
+            }).collect::<serde_json::Map<_, _>>(),
             "seconds": self.seconds,
         })
     }
@@ -239,6 +243,11 @@ impl<'a> Proof<'a> {
         }
         if !untracked_text.is_empty() {
             ui.say(&format!("Untracked: {}.", enumerate(&untracked_text)));
+        }
+        if !report.left_out.is_empty() {
+            let part = |(part, (_, size)): (&String, &(u64, u64))| format!("{part} {}", bytes(*size));
+            let parts: Vec<String> = report.left_out.iter().map(part).collect();
+            ui.say(&format!("Left out on purpose: {}.", parts.join(", ")));
         }
         let looked = format!(
             "{}, {}, {}, in {:.1} s",

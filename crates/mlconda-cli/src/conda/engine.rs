@@ -189,7 +189,8 @@ fn clone(source: &str, line: &Line, platform: Subdir, context: &Context) -> Resu
         ));
     }
     let lock = Lock::of_records(platform, &packages)?.with_distributions(&source.distributions()?);
-    let lock = Lock { specs: specs.clone(), variables: source.variables()?, ..lock };
+    let slim = mlconda::prefix::slim::of_prefix(&source)?.unwrap_or_default();
+    let lock = Lock { specs: specs.clone(), variables: source.variables()?, slim, ..lock };
     let change = Change {
         lock,
         prefix,

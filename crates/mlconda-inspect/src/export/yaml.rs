@@ -9,7 +9,7 @@ use super::Export;
 
 /// The file's text.
 pub(super) fn render(export: &Export) -> String {
-    let Export { name, channels, dependencies, pip, variables } = export;
+    let Export { name, channels, dependencies, pip, variables, slim } = export;
     let mut text = String::new();
     // Writing to a string cannot fail.
     let mut line = |indent: &str, content: &str| _ = writeln!(text, "{indent}{content}");
@@ -28,6 +28,10 @@ pub(super) fn render(export: &Export) -> String {
     if !variables.is_empty() {
         line("", "variables:");
         variables.iter().for_each(|(name, value)| line("  ", &format!("{}: {}", scalar(name), scalar(value))));
+    }
+    if let Some(slim) = slim {
+        line("x-mlconda:", "");
+        line("  ", &format!("slim: {}", scalar(&slim.to_string())));
     }
     text
 }

@@ -33,6 +33,8 @@ pub(super) struct RecordedPackage {
     pub(super) entries: Vec<RecordedPath>,
     /// The prefix that was written into its files, if one was and the record tells.
     pub(super) prefix: Option<PathBuf>,
+    /// What was left out on purpose: part, files and bytes.
+    pub(super) left_out: Vec<(String, (u64, u64))>,
 }
 
 impl RecordedPackage {
@@ -190,8 +192,9 @@ fn read_one(path: &Path) -> io::Result<Option<RecordedPackage>> {
         entries.extend(rest.into_iter().map(bare));
     }
     let prefix = own.as_ref().and_then(|own| own.prefix.clone());
+    let left_out = own.and_then(|own| own.left_out).map(|left| left.sizes()).unwrap_or_default();
     let dist_name = format!("{}-{}-{}", record.name.as_normalized(), record.version.as_str(), record.build);
-    Ok(Some(RecordedPackage { dist_name, record, entries, prefix }))
+    Ok(Some(RecordedPackage { dist_name, record, entries, prefix, left_out }))
 }
 
 fn of_path(data: PathData, ours: bool, own: Option<&OwnFields>) -> RecordedPath {

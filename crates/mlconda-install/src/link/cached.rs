@@ -17,20 +17,24 @@ impl Linking<'_> {
     pub(crate) fn link_cached(&mut self, cached: Cached) -> Result<(), LinkError> {
         let Cached { root, package, contents } = cached;
         self.take(package, contents.len())?;
+        self.select(contents.iter().map(|content| &content.listed));
         for Content { kind, listed, size, modified } in contents {
             self.check_stop()?;
+            let is_file = matches!(kind, ContentKind::File | ContentKind::Program);
+            let target = self.target(&listed.path)?;
+            if !listed.is_directory && self.leaves_out(&target, if is_file { size } else { 0 }) {
+                continue;
+            }
             let executable = match kind {
                 ContentKind::File => false,
                 ContentKind::Program => true,
                 ContentKind::SoftLink(to) => {
-                    let target = self.target(&listed.path)?;
                     let place = self.claim(&target)?.into_owned();
                     let entry = self.soft_link(&to, modified, &listed, target, &place)?;
                     self.paths.push(entry);
                     continue;
                 }
                 ContentKind::HardLink(to) => {
-                    let target = self.target(&listed.path)?;
                     let place = self.claim(&target)?.into_owned();
                     let entry = self.same_file(&to, &listed, target, &place)?;
                     self.paths.push(entry);
@@ -41,11 +45,10 @@ impl Linking<'_> {
                     continue;
                 }
             };
-            let target = self.target(&listed.path)?;
             if executable {
                 self.own.executable.insert(target.clone());
             }
-            let entry = if listed.placeholder.is_none() {
+            let entry = if listed.placeholder.is_none() && !self.has_symbols(&root, &listed.path, &target)? {
                 self.same_as(&root, &listed, target, size)?
             } else {
                 let mut content = root.read(&listed.path)?;

@@ -15,11 +15,7 @@ use rattler_digest::{HashingWriter, Sha256, Sha256Hash, digest::Digest as _};
 use super::{
     BUFFER, FileContent, LinkError, Linking, check_stop, disk_error, first_line, path_record, replace::Replacing,
 };
-use crate::{
-    InstallError, OutwardLinks,
-    package::{ListedPath, invalid},
-    package_paths::link_stays_inside,
-};
+use crate::{InstallError, OutwardLinks, package::ListedPath, package_paths::link_stays_inside};
 
 impl Linking<'_> {
     pub(super) fn file(
@@ -62,6 +58,7 @@ impl Linking<'_> {
                 }
             }
         };
+        let record = self.without_symbols(&mut file, record)?;
         mlconda_system::set_time(file.file(), modified).map_err(disk_error)?;
         drop(file);
         // macOS runs a changed program only if it is signed anew.
@@ -143,12 +140,7 @@ impl Linking<'_> {
     ) -> Result<PathsEntry, LinkError> {
         let source = self.target(to)?;
         let Some(known) = self.paths.iter().find(|entry| entry.relative_path == source).cloned() else {
-            return Err(invalid(format!(
-                "`{}` is the same file as `{}`, which is missing",
-                target.display(),
-                to.display()
-            ))
-            .into());
+            return self.same_as_left_out(&source, listed, target, place);
         };
         let stage = &self.stage.root;
         stage.hard_link(&self.stage.place(&source, self.number), stage, place).map_err(disk_error)?;

@@ -4,6 +4,9 @@ use serde::Serialize;
 
 use super::{Bill, Component, Licence, json, timestamp, uuid};
 
+/// The property that tells what was left out: of the environment, as it was wished; of a package, what it has.
+const LEFT_OUT: &str = "mlconda:left-out";
+
 /// What the environment itself is called by.
 const ROOT: &str = "environment";
 
@@ -77,6 +80,8 @@ struct Library<'a> {
     purl: &'a str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     external_references: Vec<Reference<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    properties: Vec<Property>,
 }
 
 #[derive(Serialize)]
@@ -182,7 +187,8 @@ fn properties(bill: &Bill<'_>) -> Vec<Property> {
     let virtual_packages =
         lock.virtual_packages.iter().map(|package| one("mlconda:virtual-package", package.to_string()));
     let input = lock.input.iter().map(|hash| one("mlconda:input", format!("sha256:{hash}")));
-    std::iter::once(platform).chain(input).chain(channels).chain(virtual_packages).collect()
+    let slim = (!lock.slim.is_empty()).then(|| one(LEFT_OUT, lock.slim.to_string()));
+    std::iter::once(platform).chain(input).chain(channels).chain(virtual_packages).chain(slim).collect()
 }
 
 fn library<'a>(component: &'a Component<'_>) -> Library<'a> {
@@ -197,6 +203,7 @@ fn library<'a>(component: &'a Component<'_>) -> Library<'a> {
         licenses: component.licence.iter().map(choice).collect(),
         purl: &component.purl,
         external_references: component.url.iter().map(|url| Reference { r#type: "distribution", url }).collect(),
+        properties: component.left_out.iter().map(|parts| Property { name: LEFT_OUT, value: parts.clone() }).collect(),
     }
 }
 

@@ -57,6 +57,8 @@ struct Package<'a> {
     copyright_text: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     external_refs: Vec<External<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comment: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -144,6 +146,7 @@ fn environment<'a>(bill: &Bill<'a>) -> Package<'a> {
         license_declared: NOTHING,
         copyright_text: NOTHING,
         external_refs: Vec::new(),
+        comment: (!bill.lock.slim.is_empty()).then(|| left_out(&bill.lock.slim.to_string())),
     }
 }
 
@@ -167,7 +170,12 @@ fn package<'a>(component: &'a Component<'_>, id: &'a str, licences: &'a Licences
             reference_type: "purl",
             reference_locator: &component.purl,
         }],
+        comment: component.left_out.as_deref().map(left_out),
     }
+}
+
+fn left_out(parts: &str) -> String {
+    ["left out by mlconda: ", parts].concat()
 }
 
 /// An identifier for each component: letters, digits, `.` and `-`.

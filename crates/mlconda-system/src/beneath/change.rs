@@ -43,7 +43,7 @@ impl Root {
 
     /// Creates a new file. The umask applies to `mode`.
     pub fn create(&self, path: &Path, mode: u32) -> io::Result<File> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = self.at("create file", path, |open, name| rustix::fs::openat(open, name, flags, bits(mode)))?;
         Ok(File::from_parts(file.into(), self.path.join(path)))
     }

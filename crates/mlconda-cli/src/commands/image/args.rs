@@ -23,6 +23,7 @@ use crate::{
     lock_selection::SelectionArgs,
     locking::LockingArgs,
     settings::{self, PrefixArgs},
+    slim::SlimArgs,
 };
 
 /// The root prefix in images.
@@ -104,6 +105,8 @@ pub(crate) struct Args {
     /// How many threads unpack and compress [default: one a core]
     #[arg(long, value_name = "N", hide_short_help = true)]
     threads: Option<NonZero<usize>>,
+    #[command(flatten)]
+    pub(super) slim: SlimArgs,
     #[command(flatten)]
     pub(super) selection: SelectionArgs,
     #[command(flatten)]

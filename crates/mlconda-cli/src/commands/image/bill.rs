@@ -35,6 +35,6 @@ pub(super) fn attach(
 
 fn bill(mut lock: Lock, format: Format, access: Access, context: &Context) -> Result<String, CliError> {
     warn(&complete(&mut lock, None, Wanted::Licences, access, context)?, context);
-    let subject = Subject { name: None, time: context.settings.source_date_epoch()? };
+    let subject = Subject { name: None, time: context.settings.source_date_epoch()?, ..Subject::default() };
     Ok(sbom::sbom(&lock, format.into(), &subject))
 }

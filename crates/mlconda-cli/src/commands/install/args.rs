@@ -11,7 +11,7 @@ use mlconda::{
 
 use crate::{
     bundles, context::Context, error::CliError, lock_selection::SelectionArgs, locking::LockingArgs,
-    settings::PrefixArgs,
+    settings::PrefixArgs, slim::SlimArgs,
 };
 
 /// What `-h` ends with.
@@ -35,6 +35,7 @@ Examples:
   mlconda install env.*.lock                 the lock for this machine, of several
   mlconda install a.lock b.lock              several environments that share files by hard link
   mlconda install env.lock --verify          and check every installed file
+  mlconda install env.lock --slim            without tests, documentation, symbols …; docs/slim.md
   mlconda install env.lock --reinstall       link all packages again
   mlconda install env.lock --reinstall=numpy,scipy
   mlconda install pixi.lock -n ml            the lock of another tool
@@ -127,6 +128,8 @@ pub(crate) struct Args {
     /// the file; nothing is solved
     #[arg(long)]
     pub(super) locked: bool,
+    #[command(flatten)]
+    pub(super) slim: SlimArgs,
     #[command(flatten)]
     pub(super) selection: SelectionArgs,
     /// Skip packages that pixi builds from source, and install the others

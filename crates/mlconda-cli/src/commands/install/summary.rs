@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use mlconda::{
-    install::{Compiled, MetadataOutcome, Report, UnmetVirtualPackage},
+    install::{Compiled, Forecast, MetadataOutcome, Report, UnmetVirtualPackage, forecast},
     plan::Plan,
     prefix::Prefix,
+    slim::Part,
 };
 use serde_json::{Value, json};
 
@@ -13,6 +14,7 @@ use super::arrivals::{self, Arrival};
 use crate::{
     context::Context,
     error::CliError,
+    slim,
     text::{bytes, count, list, path_text},
     ui::Ui,
 };
@@ -29,6 +31,7 @@ pub(crate) fn report_as_json(report: &Report, arrivals: &[Arrival], prefix: &Pre
         "bytes": report.bytes,
         "cached": report.cached,
         "shared_bytes": report.shared,
+        "left_out": slim::to_json(&report.left_out),
         "clashes": report.clashes.iter().map(|clash| json!({"path": path_text(&clash.path), "packages": clash.packages})).collect::<Vec<_>>(),
         "replaced": report.replaced.iter().map(|path| path_text(path)).collect::<Vec<_>>(),
         "foreign_links": report.foreign_links.iter().map(|path| path_text(path)).collect::<Vec<_>>(),
@@ -61,7 +64,30 @@ pub(crate) fn tell_plan(plan: &Plan, prefix: &Prefix, context: &Context) -> Valu
         prefix.path().display(),
         plan.unchanged
     ));
-    json!({"prefix": path_text(prefix.path()), "dry_run": true, "link": new, "unlink": old, "unchanged": plan.unchanged})
+    let forecast = tell_forecast(plan, prefix, context);
+    json!({
+        "prefix": path_text(prefix.path()), "dry_run": true, "link": new, "unlink": old, "unchanged": plan.unchanged,
+        "slim": plan.slim.to_string(), "left_out": slim::to_json(&forecast.left_out), "left_out_unknown": forecast.unknown,
+    })
+}
+
+/// Says what would be left out, as far as it is known.
+fn tell_forecast(plan: &Plan, prefix: &Prefix, context: &Context) -> Forecast {
+    if plan.slim.is_empty() {
+        return Forecast::default();
+    }
+    let forecast = forecast(plan, prefix, context.settings.package_cache().as_deref());
+    if let Some(words) = slim::in_words(&forecast.left_out, forecast.bytes) {
+        let more = if plan.slim.has(Part::Debug) { "; symbols are told when they are left out" } else { "" };
+        context.ui.say(&format!("Would leave out {words}{more}."));
+    }
+    if forecast.unknown > 0 {
+        let packages = count(forecast.unknown, "package");
+        context
+            .ui
+            .say(&format!("What would be left out of {packages} is told at the installation: not in the cache yet."));
+    }
+    forecast
 }
 
 fn tell_compiled(compiled: &Compiled, context: &Context) {
@@ -114,6 +140,9 @@ pub(crate) fn tell_report(report: &Report, arrivals: &[Arrival], prefix: &Prefix
         saved(report),
         start.elapsed().as_secs_f64()
     ));
+    if let Some(words) = slim::in_words(&report.left_out, report.bytes) {
+        ui.say(&format!("Left out {words}."));
+    }
 }
 
 /// What of an installation people should know.

@@ -20,6 +20,7 @@ use crate::{
     context::Context,
     error::CliError,
     locking::{self, LockingArgs},
+    slim::SlimArgs,
     text::count,
 };
 
@@ -44,7 +45,7 @@ pub(super) fn run(
     }
     let (mut told, mut stale) = (Vec::new(), Vec::new());
     for (file, platform) in &wanted {
-        let reasons = reasons(file, *platform, environment, &args.locking, context)?;
+        let reasons = reasons(file, *platform, environment, (&args.locking, &args.slim), context)?;
         told.push(json!({
             "file": file,
             "platform": platform.map(|platform| platform.as_str()),
@@ -75,7 +76,7 @@ fn reasons(
     file: &Path,
     platform: Option<Subdir>,
     environment: &Environment,
-    options: &LockingArgs,
+    (options, slim): (&LockingArgs, &SlimArgs),
     context: &Context,
 ) -> Result<Vec<String>, CliError> {
     let settings = &context.settings;
@@ -101,6 +102,9 @@ fn reasons(
         let unmet = lock.check(environment).into_iter().chain(lock.check_assumed(&declared));
         reasons.extend(unmet.map(|unmet: Mismatch| unmet.to_string()));
         reasons.extend(options.unlike(&lock));
+        if let Some(wanted) = slim.typed().filter(|wanted| *wanted != lock.slim) {
+            reasons.push(format!("it was locked with `--slim={}`, not `{wanted}`", lock.slim));
+        }
     }
     reasons.dedup();
     Ok(reasons)
@@ -147,7 +151,7 @@ pub(crate) fn tell_of_lock_beside(files: &[PathBuf], environment: &Environment, 
     let Some(lock) = there else { return };
     let typed: String = files.iter().map(|file| format!(" {}", file.display())).collect();
     let (shown, names) = (lock.display(), file.display());
-    match reasons(&lock, Some(platform), environment, &LockingArgs::default(), context) {
+    match reasons(&lock, Some(platform), environment, (&LockingArgs::default(), &SlimArgs::default()), context) {
         Ok(reasons) if reasons.is_empty() => context.ui.say(&format!(
             "`{names}` is solved again, and `{shown}` beside it is not used: `mlconda install --locked{typed}` installs the lock"
         )),
@@ -173,7 +177,8 @@ pub(crate) fn beside(
     let there: Vec<&PathBuf> = places.iter().filter(|place| context.settings.absolute(place).is_file()).collect();
     let mut refused = None;
     for lock in &there {
-        let reasons = reasons(lock, Some(platform), environment, &LockingArgs::default(), context)?;
+        let reasons =
+            reasons(lock, Some(platform), environment, (&LockingArgs::default(), &SlimArgs::default()), context)?;
         if reasons.is_empty() {
             return Ok((*lock).clone());
         }

@@ -31,6 +31,7 @@ pub(super) fn of_prefix(prefix: &Path, args: &Args, context: &Context) -> Result
         let message = format!("`{}` is not a directory, so there is no environment in it", prefix.display());
         return Err(CliError::world(message, "name the prefix of an environment; `mlconda convert` converts a lock"));
     }
+    file.parts.iter_mut().for_each(|part| args.slim.apply(&mut part.lock));
     // If all packages are noarch, the prefix is for this machine's platform.
     for part in file.parts.iter_mut().filter(|part| part.lock.platform == Subdir::NoArch) {
         part.lock.platform = Subdir::current().unwrap_or(Subdir::NoArch);

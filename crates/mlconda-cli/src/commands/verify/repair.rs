@@ -55,13 +55,17 @@ pub(super) fn repair(
     context: &Context,
 ) -> Result<Value, CliError> {
     let start = Instant::now();
-    let (lock, revision) = match lock {
+    let (mut lock, revision) = match lock {
         Some(lock) => (lock.clone(), Revision::Whole),
         None => {
             let (updated, removed, neutered) = (Vec::new(), Vec::new(), Vec::new());
             (of_records(prefix, report, context)?, Revision::Change { updated, removed, neutered })
         }
     };
+    // A repair puts back what is missing, not what was left out.
+    if let Some(slim) = mlconda::prefix::slim::of_prefix(prefix)? {
+        lock.slim = slim;
+    }
     let plan = Plan::reinstalling(&lock, prefix, &report.packages_to_reinstall())?;
     let host = Host::detect(Path::new("/"));
     let native = lock.platform == host.platform || lock.platform == Subdir::NoArch;

@@ -9,7 +9,7 @@ use mlconda::{
     lock::{Lock, LockedPackage},
     network,
     plan::{Plan, Reinstall},
-    prefix::Prefix,
+    prefix::{Prefix, slim},
 };
 use serde_json::{Value, json};
 
@@ -41,14 +41,19 @@ pub(crate) struct Change {
     pub(crate) relink: BTreeSet<String>,
 }
 
-pub(crate) fn apply(change: Change, line: &Line, host: &Host, context: &Context) -> Result<ExitCode, CliError> {
-    let (start, prefix) = (Instant::now(), &change.prefix);
+pub(crate) fn apply(mut change: Change, line: &Line, host: &Host, context: &Context) -> Result<ExitCode, CliError> {
+    let start = Instant::now();
     let dry = line.has("--dry-run");
-    check_frozen(prefix, line)?;
+    check_frozen(&change.prefix, line)?;
     if !dry {
-        mlconda::install::recover(prefix)?;
+        mlconda::install::recover(&change.prefix)?;
     }
     let options = options(&change, line, host, context)?;
+    // What was left out stays so, and new packages come as the others have.
+    if let Some(slim) = slim::of_prefix(&change.prefix)? {
+        change.lock.slim = slim;
+    }
+    let prefix = &change.prefix;
     let fresh = Prefix::open(prefix.path().with_file_name(".mlconda-none"))?;
     let reinstall = match change.relink.is_empty() {
         true => Reinstall::Nothing,

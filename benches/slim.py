@@ -1,0 +1,104 @@
+"""What `benches/slim` does in python: names of packages, modules of an environment, imports, a notebook.
+
+    slim.py names CHANNEL           the names of all packages of a channel
+    slim.py modules FULL SLIM       the modules of an environment, but for those that were left out of the other
+    slim.py import LIST             imports them, and says how each went
+    slim.py notebook                a notebook
+"""
+
+import importlib
+import itertools
+import json
+import os
+import signal
+import sys
+import tempfile
+import warnings
+
+LIMIT = 60  # seconds, for each module
+SKIPPED = {"antigravity", "this", "__main__"}
+
+
+def names(channel):
+    found = set()
+    for subdir in ("linux-64", "noarch"):
+        with open(f"{channel}/{subdir}/repodata.json") as file:
+            repodata = json.load(file)
+        for kind in ("packages", "packages.conda"):
+            found |= {record["name"] for record in repodata[kind].values()}
+    print("\n".join(sorted(found - {"python"})))
+
+
+def modules(full, slim):
+    found = set()
+    library = "lib/python3.11"
+    for root in (f"{library}/site-packages", library):
+        for directory, below, files in os.walk(f"{full}/{root}"):
+            below[:] = [name for name in below if name.isidentifier() and name != "__pycache__"]
+            inner = os.path.relpath(directory, f"{full}/{root}")
+            for file in files:
+                stem, _, end = file.partition(".")
+                if not stem.isidentifier() or not (end == "py" or end.endswith("so")):
+                    continue
+                if not os.path.lexists(os.path.join(slim, root, inner, file)):
+                    continue
+                parts = [] if inner == "." else inner.split("/")
+                parts += [] if stem == "__init__" else [stem]
+                if parts:
+                    found.add(".".join(parts))
+    print("\n".join(sorted(found)))
+
+
+def give_up(*_):
+    raise TimeoutError
+
+
+def run(group, out):
+    warnings.simplefilter("ignore")
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(null, number)
+    sys.argv = ["imports"]
+    signal.signal(signal.SIGALRM, give_up)
+    for module in group:
+        signal.alarm(LIMIT)
+        try:
+            importlib.import_module(module)
+            outcome = "ok"
+        except BaseException as error:  # also SystemExit
+            outcome = type(error).__name__
+        signal.alarm(0)
+        os.write(out, f"{module} {outcome}\n".encode())
+
+
+def import_all(listed):
+    """Each top-level package has a process of its own: what ends it ends no other."""
+    with open(listed) as file:
+        asked = [line.strip() for line in file]
+    os.environ.update(MPLBACKEND="Agg", HOME=tempfile.mkdtemp(), PYTHONDONTWRITEBYTECODE="1")
+    os.chdir(os.environ["HOME"])
+    sys.path = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
+    out = os.dup(1)
+    for _, group in itertools.groupby(asked, lambda module: module.split(".")[0]):
+        group = [module for module in group if module.rsplit(".", 1)[-1] not in SKIPPED]
+        child = os.fork()
+        if child == 0:
+            try:
+                run(group, out)
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+
+
+def notebook():
+    source = """import numpy, pandas, scipy.stats, matplotlib.pyplot as plt
+from sklearn.linear_model import Ridge
+x = numpy.arange(30.0)[:, None]
+plt.plot(Ridge().fit(x, x[:, 0]).predict(x))
+print(pandas.DataFrame(x).describe(), scipy.stats.norm.cdf(0))"""
+    cell = {"id": "a", "cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": source}
+    kernel = {"name": "python3", "display_name": "python3"}
+    json.dump({"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernel}, "cells": [cell]}, sys.stdout)
+
+
+{"names": names, "modules": modules, "import": import_all, "notebook": notebook}[sys.argv[1]](*sys.argv[2:])

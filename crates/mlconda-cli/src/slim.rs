@@ -1,0 +1,49 @@
+//! `--slim`: what of packages is left out, and how that is told.
+
+use mlconda::{install::LeftOutSize, lock::Lock, slim::Slim};
+use serde_json::{Value, json};
+
+use crate::text::bytes;
+
+/// What the environment does without
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct SlimArgs {
+    /// Leave out parts of packages, separated by commas: `tests`, `docs`, `stubs`, `maps`, `static`, `debug` and `records`
+    /// (together `safe`, which is meant without a value), `headers`, `bytecode`, `locales:de+fr` (these stay), `all`;
+    /// `keep:NAME` leaves a package whole [default: as the lock says]
+    #[arg(long, value_name = "PARTS", num_args = 0..=1, require_equals = true, default_missing_value = "safe")]
+    #[arg(conflicts_with = "no_slim")]
+    slim: Option<Slim>,
+    /// Leave out nothing, whatever the lock says
+    #[arg(long, hide_short_help = true)]
+    no_slim: bool,
+}
+
+impl SlimArgs {
+    /// What was typed.
+    pub(crate) fn typed(&self) -> Option<Slim> {
+        if self.no_slim { Some(Slim::default()) } else { self.slim.clone() }
+    }
+
+    /// Sets what was typed in a lock.
+    pub(crate) fn apply(&self, lock: &mut Lock) {
+        if let Some(slim) = self.typed() {
+            lock.slim = slim;
+        }
+    }
+}
+
+/// What was left out, in words: `143 MB (18 %): tests 115 MB, stubs 15 MB`. `rest` is the size in bytes of what is there.
+pub(crate) fn in_words(left: &[LeftOutSize], rest: u64) -> Option<String> {
+    let sum: u64 = left.iter().map(|size| size.bytes).sum();
+    let percent = sum.saturating_mul(100).checked_div(sum.saturating_add(rest))?;
+    let parts: Vec<String> = left.iter().map(|size| format!("{} {}", size.part.name(), bytes(size.bytes))).collect();
+    (sum > 0).then(|| format!("{} ({percent} %): {}", bytes(sum), parts.join(", ")))
+}
+
+/// What was left out, for programs: files and bytes by part.
+pub(crate) fn to_json(left: &[LeftOutSize]) -> Value {
+    let parts =
+        left.iter().map(|size| (size.part.name().to_owned(), json!({"files": size.files, "bytes": size.bytes})));
+    Value::Object(parts.collect())
+}

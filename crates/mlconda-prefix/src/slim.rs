@@ -1,0 +1,355 @@
+//! What is left out of a package in a slim environment.
+//!
+//! The rules are data (`slim.rules`). [`select`] is a function of the package's name, its dependencies and its paths alone, so that a
+//! plan can tell from a record what another wish would change.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    io,
+    path::{Path, PathBuf},
+    sync::LazyLock,
+};
+
+use mlconda_system::files;
+use mlconda_types::{
+    dependency,
+    slim::{Part, Slim},
+};
+use rattler_conda_types::{PackageRecord, PrefixRecord, prefix_record::PathType};
+use rattler_digest::Sha256Hash;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Prefix, PrefixError, distributions,
+    on_disk::{OwnFields, module_of},
+};
+
+/// The rules, as text.
+const TEXT: &str = include_str!("slim.rules");
+
+/// Where translations are named in a pattern.
+const LOCALE: &str = "{locale}";
+
+/// The parts that are whole files.
+const FILES: [Part; 8] =
+    [Part::Bytecode, Part::Docs, Part::Headers, Part::Locales, Part::Maps, Part::Static, Part::Stubs, Part::Tests];
+
+/// The sha256 of nothing, as it begins.
+const EMPTY: [u8; 4] = [0xe3, 0xb0, 0xc4, 0x42];
+
+/// A line of the rules.
+struct Rule {
+    keeps: bool,
+    part: Part,
+    package: &'static str,
+    pattern: &'static str,
+}
+
+impl Rule {
+    /// Reads a line; `None` if it is not a rule.
+    fn read(line: &'static str) -> Option<Self> {
+        let rest = line.split(" # ").next()?;
+        let (keeps, rest) = rest.strip_prefix("keep ").map_or((false, rest), |rest| (true, rest));
+        let mut words = rest.split_whitespace();
+        let (part, package, pattern) = (Part::of_name(words.next()?)?, words.next()?, words.next()?);
+        words.next().is_none().then_some(Self { keeps, part, package, pattern })
+    }
+
+    fn is_for(&self, name: &str, depends: Option<&[String]>) -> bool {
+        match self.package.strip_prefix("needs:") {
+            Some(needed) => {
+                depends.is_none_or(|depends| depends.iter().any(|spec| dependency::dependency_name(spec) == needed))
+            }
+            None => self.package == "*" || self.package == name,
+        }
+    }
+}
+
+fn lines() -> impl Iterator<Item = &'static str> {
+    TEXT.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| lines().filter_map(Rule::read).collect());
+
+/// A file of a package.
+#[derive(Clone, Copy, Debug)]
+pub struct PackageFile<'a> {
+    /// Its path in the prefix.
+    pub path: &'a Path,
+    /// The hash of its content. Of files with one content, which may be one file with several names, none is left out
+    /// if another stays.
+    pub sha256: Option<Sha256Hash>,
+}
+
+/// What is left out of a package: paths in the prefix, and which part each is.
+pub type Selected = HashMap<PathBuf, Part>;
+
+/// Selects what is left out of a package.
+///
+/// Where its dependencies are not known, each rule for packages that depend on something counts.
+pub fn select(slim: &Slim, name: &str, depends: Option<&[String]>, files: &[PackageFile<'_>]) -> Selected {
+    let mut selected = Selected::new();
+    if slim.keeps(name) {
+        return selected;
+    }
+    let rules: Vec<&Rule> = RULES.iter().filter(|rule| slim.has(rule.part) && rule.is_for(name, depends)).collect();
+    let mut modules: Option<HashSet<&Path>> = None;
+    for file in files {
+        let Some(path) = file.path.to_str() else { continue };
+        let part = match module_of(file.path).as_deref().and_then(Path::to_str) {
+            Some(module) => {
+                part_of(slim, &rules, module, &FILES).or_else(|| part_of(slim, &rules, path, &[Part::Bytecode]))
+            }
+            None => part_of(slim, &rules, path, &FILES),
+        };
+        let Some(part) = part else { continue };
+        if part == Part::Stubs {
+            let modules = modules.get_or_insert_with(|| files.iter().map(|file| file.path).collect());
+            if !has_module(file.path, modules, files) {
+                continue;
+            }
+        }
+        selected.insert(file.path.to_owned(), part);
+    }
+    keep_twins(&mut selected, files);
+    selected
+}
+
+/// Which of these parts a path is.
+fn part_of(slim: &Slim, rules: &[&Rule], path: &str, parts: &[Part]) -> Option<Part> {
+    let plain = Plain::of(path);
+    parts.iter().copied().find(|part| plain.is_part(*part, rules, slim))
+}
+
+/// A path with one name for the library of any python.
+struct Plain<'a> {
+    head: &'static str,
+    rest: &'a str,
+}
+
+impl<'a> Plain<'a> {
+    fn of(path: &'a str) -> Self {
+        let library = path.strip_prefix("lib/python").or_else(|| path.strip_prefix("lib/pypy"));
+        let library = library.or_else(|| path.strip_prefix("Lib").filter(|rest| rest.starts_with('/')));
+        let Some((version, rest)) = library.and_then(|library| library.split_once('/')) else {
+            return Self { head: "", rest: path };
+        };
+        if !version.bytes().all(|byte| byte.is_ascii_digit() || b".t".contains(&byte)) {
+            return Self { head: "", rest: path };
+        }
+        if rest.starts_with("site-packages/") { Self { head: "", rest } } else { Self { head: "stdlib/", rest } }
+    }
+
+    /// Whether it is this part: of the rules for it, the last that fits counts.
+    fn is_part(&self, part: Part, rules: &[&Rule], slim: &Slim) -> bool {
+        let fitting = rules.iter().rev().find(|rule| rule.part == part && self.fits(rule.pattern, slim));
+        fitting.is_some_and(|rule| !rule.keeps)
+    }
+
+    fn fits(&self, pattern: &str, slim: &Slim) -> bool {
+        let pattern = match self.head {
+            "" => Some(pattern).filter(|pattern| !pattern.starts_with("stdlib/")),
+            // A pattern that begins with `**` is for every place.
+            head => pattern.strip_prefix(head).or_else(|| Some(pattern).filter(|pattern| pattern.starts_with("**"))),
+        };
+        pattern.is_some_and(|pattern| fits(pattern, self.rest, slim))
+    }
+}
+
+/// Whether a path fits a pattern.
+fn fits(pattern: &str, path: &str, slim: &Slim) -> bool {
+    if let Some(rest) = pattern.strip_prefix("**") {
+        let Some(rest) = rest.strip_prefix('/') else { return !path.is_empty() };
+        let below = path.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(place, _)| place + 1);
+        return std::iter::once(0).chain(below).any(|place| fits(rest, &path[place..], slim));
+    }
+    if let Some(rest) = pattern.strip_prefix(LOCALE) {
+        let end = path.find(|each| each == '/' || each == '.' && rest.starts_with('.')).unwrap_or(path.len());
+        return end > 0 && !slim.speaks(&path[..end]) && fits(rest, &path[end..], slim);
+    }
+    if let Some(rest) = pattern.strip_prefix('*') {
+        let end = path.find('/').unwrap_or(path.len());
+        return (0..=end).any(|place| path.is_char_boundary(place) && fits(rest, &path[place..], slim));
+    }
+    match pattern.find(['*', '{']) {
+        None => pattern == path,
+        Some(end) => path.strip_prefix(&pattern[..end]).is_some_and(|path| fits(&pattern[end..], path, slim)),
+    }
+}
+
+/// Whether the module that a stub describes is in the package: `x.py`, `x/__init__.py` or an extension `x.*.so`.
+fn has_module(stub: &Path, modules: &HashSet<&Path>, files: &[PackageFile<'_>]) -> bool {
+    let bare = stub.with_extension("");
+    if modules.contains(bare.with_extension("py").as_path()) || modules.contains(bare.join("__init__.py").as_path()) {
+        return true;
+    }
+    let (Some(stem), parent) = (bare.file_name().and_then(|name| name.to_str()), bare.parent()) else { return false };
+    files.iter().any(|file| {
+        let name = file.path.file_name().and_then(|name| name.to_str());
+        let rest = name.and_then(|name| name.strip_prefix(stem));
+        file.path.parent() == parent
+            && rest.is_some_and(|rest| rest.starts_with('.') && (rest.ends_with(".so") || rest.ends_with(".pyd")))
+    })
+}
+
+/// Takes back what has the content of a file that stays.
+fn keep_twins(selected: &mut Selected, files: &[PackageFile<'_>]) {
+    if selected.is_empty() {
+        return;
+    }
+    let hash = |file: &PackageFile<'_>| file.sha256.filter(|hash| !hash.starts_with(&EMPTY));
+    let stays = files.iter().filter(|file| !selected.contains_key(file.path)).filter_map(hash);
+    let stays: HashSet<Sha256Hash> = stays.collect();
+    for file in files {
+        if hash(file).is_some_and(|hash| stays.contains(&hash)) {
+            selected.remove(file.path);
+        }
+    }
+}
+
+/// What was left out of an installed package, as its record tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// The wish that counted, as a lock has it.
+    #[serde(default)]
+    pub slim: String,
+    /// By the name of the part.
+    #[serde(default)]
+    pub parts: BTreeMap<String, LeftOutPart>,
+    /// The files whose symbols and debug information were left out, and how many bytes these have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stripped: BTreeMap<PathBuf, u64>,
+}
+
+/// What was left out of an installed package as one part.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOutPart {
+    /// How many files.
+    #[serde(default)]
+    pub files: u64,
+    /// Their size in bytes.
+    #[serde(default)]
+    pub bytes: u64,
+    /// The paths in the prefix, sorted. Of `debug`, [`LeftOut::stripped`] has them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<PathBuf>,
+}
+
+impl LeftOut {
+    /// Adds a file.
+    pub fn add(&mut self, part: Part, path: PathBuf, bytes: u64) {
+        let told = self.parts.entry(part.name().to_owned()).or_default();
+        told.files += 1;
+        told.bytes += bytes;
+        told.paths.push(path);
+    }
+
+    /// Whether the wish that counted has this part.
+    pub fn has(&self, part: Part) -> bool {
+        self.slim.split(',').any(|word| word == part.name())
+    }
+
+    /// The parts of which something was left out: how many files, and their size in bytes.
+    pub fn sizes(&self) -> Vec<(String, (u64, u64))> {
+        let parts = self.parts.iter().filter(|(_, told)| told.files > 0);
+        let mut sizes: Vec<_> = parts.map(|(name, told)| (name.clone(), (told.files, told.bytes))).collect();
+        if !self.stripped.is_empty() {
+            let bytes = self.stripped.values().sum();
+            sizes.push((Part::Debug.name().to_owned(), (self.stripped.len() as u64, bytes)));
+        }
+        sizes
+    }
+
+    /// All paths that were left out as files.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.parts.values().flat_map(|part| &part.paths)
+    }
+}
+
+/// Whether an installed package would have other files with this wish than it has. `own` are our fields of its record.
+pub fn differs(slim: &Slim, record: &PrefixRecord, own: &OwnFields) -> bool {
+    let package = &record.repodata_record.package_record;
+    let name = package.name.as_normalized();
+    let nothing = LeftOut::default();
+    let left = own.left_out.as_ref().unwrap_or(&nothing);
+    let before: HashSet<&PathBuf> = left.paths().collect();
+    let is_compiled = !left.parts.contains_key(Part::Bytecode.name()) || slim.has(Part::Bytecode);
+    if slim.keeps(name) {
+        return !before.is_empty() || !left.stripped.is_empty() || !is_compiled;
+    }
+    let entries = record.paths_data.paths.iter().filter(|entry| entry.path_type != PathType::Directory);
+    let hashes: HashMap<&Path, Option<Sha256Hash>> =
+        entries.map(|entry| (entry.relative_path.as_path(), entry.sha256.or(entry.sha256_in_prefix))).collect();
+    let hash = |path: &PathBuf| hashes.get(path.as_path()).copied().flatten();
+    let present = record.files.iter().map(|path| PackageFile { path, sha256: hash(path) });
+    let files: Vec<PackageFile<'_>> =
+        present.chain(left.paths().map(|path| PackageFile { path, sha256: None })).collect();
+    let selected = select(slim, name, depends(package), &files);
+    let is_other = match (left.has(Part::Debug), slim.has(Part::Debug)) {
+        (false, true) => {
+            let may_have = package.noarch.is_none() || distributions::is_distribution(package);
+            may_have && record.files.iter().any(|path| may_have_symbols(slim, name, path))
+        }
+        (true, false) => !left.stripped.is_empty(),
+        _ => false,
+    };
+    is_other || !is_compiled || selected.len() != before.len() || !selected.keys().all(|path| before.contains(path))
+}
+
+/// The dependencies of a package as [`select`] wants them. Those of a distribution are not known.
+pub fn depends(package: &PackageRecord) -> Option<&[String]> {
+    (!distributions::is_distribution(package)).then_some(&package.depends)
+}
+
+/// Whether a file of a package is looked at for symbols.
+pub fn may_have_symbols(slim: &Slim, name: &str, path: &Path) -> bool {
+    let rules = || RULES.iter().filter(|rule| rule.is_for(name, Some(&[]))).collect::<Vec<_>>();
+    let is_part = |path| Plain::of(path).is_part(Part::Debug, &rules(), slim);
+    slim.has(Part::Debug) && !slim.keeps(name) && path.to_str().is_some_and(is_part)
+}
+
+/// The wish that an environment was made with, as far as its records tell: none where nothing was left out. A record that cannot
+/// be read tells nothing.
+///
+/// # Errors
+/// If `conda-meta` cannot be read.
+pub fn of_prefix(prefix: &Prefix) -> Result<Option<Slim>, PrefixError> {
+    let of_record = |path: PathBuf| {
+        let own = files::read(&path, files::LARGEST_RECORD).and_then(|text| own_fields(&text)).ok()?;
+        own.left_out?.slim.parse().ok()
+    };
+    Ok(prefix.all_record_files()?.into_iter().find_map(of_record))
+}
+
+/// What was left out of each package of a prefix: by its name, with `pypi:` before those that are from no channel, the parts with
+/// commas between them.
+///
+/// # Errors
+/// If `conda-meta` cannot be read.
+pub fn by_package(prefix: &Prefix) -> Result<BTreeMap<String, String>, PrefixError> {
+    let of_record = |path: PathBuf| {
+        let text = files::read(&path, files::LARGEST_RECORD).ok()?;
+        let sizes = own_fields(&text).ok()?.left_out?.sizes();
+        let parts: Vec<String> = sizes.into_iter().map(|(part, _)| part).collect();
+        let package = super::parse_record(&text).ok()?.repodata_record.package_record;
+        let kind = if distributions::is_distribution(&package) { "pypi:" } else { "" };
+        (!parts.is_empty()).then(|| ([kind, package.name.as_normalized()].concat(), parts.join(", ")))
+    };
+    Ok(prefix.all_record_files()?.into_iter().filter_map(of_record).collect())
+}
+
+/// Our fields of a record. Where nothing was left out, they are not looked at.
+pub fn own_fields(text: &[u8]) -> io::Result<OwnFields> {
+    #[derive(Default, Deserialize)]
+    struct OwnPart {
+        #[serde(default)]
+        mlconda: OwnFields,
+    }
+    match memchr::memmem::find(text, b"\"left_out\"") {
+        Some(_) => Ok(serde_json::from_slice::<OwnPart>(text)?.mlconda),
+        None => Ok(OwnFields::default()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

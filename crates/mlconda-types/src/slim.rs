@@ -1,0 +1,235 @@
+//! Which parts of packages an environment does without: `--slim`, `# slim:` in a lock, `x-mlconda:` in an environment.yml.
+//!
+//! It is a value only. Which files a part is stands in the rules of `mlconda-prefix`.
+
+use std::{
+    collections::BTreeSet,
+    fmt::{self, Display, Formatter},
+    str::FromStr,
+};
+
+/// A part of packages that an environment can do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Compiled modules, which python makes again when it imports them, if it can write.
+    Bytecode,
+    /// Symbols and debug information in programs and libraries.
+    Debug,
+    /// Manuals, documentation, examples.
+    Docs,
+    /// What compilers need: headers, pkg-config and CMake files.
+    Headers,
+    /// Translations, but for English and those that are named.
+    Locales,
+    /// Source maps of scripts for browsers.
+    Maps,
+    /// Hashes that stand twice in the records of `conda-meta`.
+    Records,
+    /// Static libraries.
+    Static,
+    /// Type stubs beside the module that they describe.
+    Stubs,
+    /// Tests.
+    Tests,
+}
+
+impl Part {
+    /// All, in the order in which they are written.
+    pub const ALL: [Self; 10] = [
+        Self::Bytecode,
+        Self::Debug,
+        Self::Docs,
+        Self::Headers,
+        Self::Locales,
+        Self::Maps,
+        Self::Records,
+        Self::Static,
+        Self::Stubs,
+        Self::Tests,
+    ];
+
+    /// The parts that nothing was measured to miss: the word `safe`.
+    pub const SAFE: [Self; 7] =
+        [Self::Debug, Self::Docs, Self::Maps, Self::Records, Self::Static, Self::Stubs, Self::Tests];
+
+    /// The name, as people write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bytecode => "bytecode",
+            Self::Debug => "debug",
+            Self::Docs => "docs",
+            Self::Headers => "headers",
+            Self::Locales => "locales",
+            Self::Maps => "maps",
+            Self::Records => "records",
+            Self::Static => "static",
+            Self::Stubs => "stubs",
+            Self::Tests => "tests",
+        }
+    }
+
+    fn bit(self) -> u16 {
+        1 << self as u16
+    }
+
+    /// The part of this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|part| part.name() == name)
+    }
+}
+
+/// The parts that an environment does without.
+///
+/// ```
+/// # use mlconda_types::slim::{Part, Slim};
+/// let slim: Slim = "tests,locales:fr+de,keep:scipy".parse()?;
+/// assert!(slim.has(Part::Tests) && !slim.has(Part::Docs));
+/// assert_eq!(slim.to_string(), "locales:de+fr,tests,keep:scipy");
+/// # Ok::<(), mlconda_types::slim::SlimError>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Slim {
+    /// A bit for each part, by its place in [`Part::ALL`].
+    parts: u16,
+    /// The languages whose translations stay.
+    languages: BTreeSet<String>,
+    /// The packages that stay whole, by normalized name.
+    whole: BTreeSet<String>,
+}
+
+impl Slim {
+    /// Whether nothing is left out.
+    pub fn is_empty(&self) -> bool {
+        self.parts == 0
+    }
+
+    /// Whether this part is left out.
+    pub fn has(&self, part: Part) -> bool {
+        self.parts & part.bit() != 0
+    }
+
+    /// Whether nothing is left out of the package of this name.
+    pub fn keeps(&self, package: &str) -> bool {
+        self.is_empty() || self.whole.contains(package)
+    }
+
+    /// Whether the translations for a locale stay: `de_AT` where `de` is named. English always stays.
+    pub fn speaks(&self, locale: &str) -> bool {
+        let language = locale.split(['_', '-', '@', '.']).next().unwrap_or(locale);
+        ["en", "C", "POSIX", "root", "global"].contains(&language)
+            || self.languages.iter().any(|named| named == locale || named == language)
+    }
+
+    fn add(&mut self, word: &str) -> Result<(), SlimError> {
+        let wrong = || SlimError(word.to_owned());
+        let (name, values) = word.split_once(':').map_or((word, None), |(name, values)| (name, Some(values)));
+        let values: Vec<&str> = values.into_iter().flat_map(|values| values.split('+')).collect();
+        let is_name = |value: &&str| {
+            !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.@".contains(&byte))
+        };
+        if word.ends_with(':') || !values.iter().all(is_name) {
+            return Err(wrong());
+        }
+        match (name, values.as_slice()) {
+            ("safe", []) => Part::SAFE.into_iter().for_each(|part| self.parts |= part.bit()),
+            ("all", []) => Part::ALL.into_iter().for_each(|part| self.parts |= part.bit()),
+            ("keep", [_, ..]) => self.whole.extend(values.iter().map(|name| name.to_ascii_lowercase())),
+            ("locales", _) => {
+                self.parts |= Part::Locales.bit();
+                self.languages.extend(values.iter().map(|value| (*value).to_owned()));
+            }
+            (name, []) => self.parts |= Part::of_name(name).ok_or_else(wrong)?.bit(),
+            _ => return Err(wrong()),
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Slim {
+    type Err = SlimError;
+
+    /// Parses words with commas between them: parts, `safe`, `all`, `locales:de+fr` (those stay), `keep:NAME+NAME`
+    /// (these packages stay whole). `none` is nothing.
+    fn from_str(text: &str) -> Result<Self, SlimError> {
+        let mut slim = Self::default();
+        if text.trim() == "none" {
+            return Ok(slim);
+        }
+        for word in text.split(',') {
+            slim.add(word.trim())?;
+        }
+        match slim.is_empty() {
+            true => Err(SlimError(text.to_owned())),
+            false => Ok(slim),
+        }
+    }
+}
+
+impl Display for Slim {
+    /// Writes the parts by name, in one order, so that a later meaning of `safe` does not change a lock; `none` where
+    /// there are none.
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return formatter.write_str("none");
+        }
+        let joined = |head: &str, names: &BTreeSet<String>| {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            [head, ":", &names.join("+")].concat()
+        };
+        let parts = Part::ALL.into_iter().filter(|part| self.has(*part));
+        let mut words: Vec<String> = parts.map(|part| part.name().to_owned()).collect();
+        if let Some(word) = words.iter_mut().find(|word| *word == "locales" && !self.languages.is_empty()) {
+            *word = joined("locales", &self.languages);
+        }
+        if !self.whole.is_empty() {
+            words.push(joined("keep", &self.whole));
+        }
+        formatter.write_str(&words.join(","))
+    }
+}
+
+/// The text is not a list of parts.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not a part of packages: `safe`, `all`, `bytecode`, `debug`, `docs`, `headers`, `locales`, `maps`, \
+     `records`, `static`, `stubs` and `tests` are, and `locales:de+fr` and `keep:NAME` say what stays"
+)]
+pub struct SlimError(String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> String {
+        text.parse::<Slim>().map_or_else(|error| error.0, |slim| slim.to_string())
+    }
+
+    #[test]
+    fn words_have_one_order() {
+        assert_eq!(shown("safe"), "debug,docs,maps,records,static,stubs,tests");
+        assert_eq!(shown("tests, docs,tests"), "docs,tests");
+        assert_eq!(shown("keep:b+a,all,locales:fr"), {
+            "bytecode,debug,docs,headers,locales:fr,maps,records,static,stubs,tests,keep:a+b"
+        });
+        assert_eq!(shown("none"), "none");
+        for text in ["safe", "all,locales:de+fr", "tests,keep:numpy"] {
+            let slim: Slim = text.parse().unwrap();
+            assert_eq!(slim.to_string().parse(), Ok(slim));
+        }
+    }
+
+    #[test]
+    fn what_is_no_part_is_refused_with_its_word() {
+        for word in ["", "test", "docs:x", "locales:", "keep", "keep:a+", "keep:a b", "safe:x"] {
+            assert_eq!(format!("tests,{word}").parse::<Slim>(), Err(SlimError(word.to_owned())));
+        }
+        assert!("keep:numpy".parse::<Slim>().is_err());
+    }
+
+    #[test]
+    fn english_and_the_named_languages_stay() {
+        let slim: Slim = "locales:de+pt_BR".parse().unwrap();
+        assert!(["en", "en_GB", "root", "de", "de_AT", "de@euro", "pt_BR"].iter().all(|locale| slim.speaks(locale)));
+        assert!(!["fr", "pt", "pt_PT", "den"].iter().any(|locale| slim.speaks(locale)));
+    }
+}

@@ -1,0 +1,225 @@
+//! `--slim`: what is left out of packages, that it is known, and that it comes back.
+
+use insta::assert_snapshot;
+use mlconda_test::{
+    context::{Outcome, TestContext, argument},
+    package::PackageBuilder,
+    tree,
+};
+use serde_json::Value;
+
+use crate::{
+    packages::{contents, line, lock},
+    world,
+};
+
+const SITE: &str = "lib/python3.11/site-packages";
+
+/// A package that has something of most parts.
+fn wide() -> PackageBuilder {
+    PackageBuilder::new("wide", "1.0")
+        .file(&format!("{SITE}/wide/__init__.py"), "from wide.tests import common\n")
+        .file(&format!("{SITE}/wide/__init__.pyi"), "x: int\n")
+        .file(&format!("{SITE}/wide/only.pyi"), "y: int\n")
+        .file(&format!("{SITE}/wide/tests/__init__.py"), "")
+        .file(&format!("{SITE}/wide/tests/common.py"), "helper = 1\n")
+        .file(&format!("{SITE}/wide/tests/test_wide.py"), "assert True\n")
+        .file(&format!("{SITE}/wide/tests/data/big.csv"), "1,2\n".repeat(3000))
+        .file("share/man/man1/wide.1", ".TH wide\n")
+        .link("share/man/man1/also.1", "wide.1")
+        .file("include/wide.h", "int wide;\n")
+        .executable("bin/wide", "#!/bin/sh\necho wide\n")
+}
+
+fn plain() -> PackageBuilder {
+    PackageBuilder::new("plain", "1.0").file("share/plain.txt", "plain\n")
+}
+
+/// A world with a lock of both packages.
+fn locked() -> TestContext {
+    let world = world();
+    lock(&world, &[&line(&world, &wide()), &line(&world, &plain())]);
+    world
+}
+
+fn install(world: &TestContext, prefix: &str, options: &[&str]) -> Outcome {
+    world.mlconda([&["install", "env.lock", "-p", prefix], options].concat())
+}
+
+fn has(world: &TestContext, path: &str) -> bool {
+    world.work().join(path).symlink_metadata().is_ok()
+}
+
+fn record(world: &TestContext, prefix: &str, name: &str) -> Value {
+    let meta = world.work().join(prefix).join("conda-meta");
+    let files = fs_err::read_dir(meta).unwrap().map(|entry| entry.unwrap().path());
+    let file = files.into_iter().find(|path| {
+        let file = path.file_name().unwrap().to_str().unwrap();
+        file.starts_with(name) && file.ends_with(".json")
+    });
+    serde_json::from_str(&fs_err::read_to_string(file.unwrap()).unwrap()).unwrap()
+}
+
+#[test]
+fn what_is_left_out_is_told_and_comes_back() {
+    let world = locked();
+    install(&world, "full", &[]).success();
+    assert_snapshot!(install(&world, "env", &["--slim"]).success(), @"
+    exit code 0
+    --- stdout
+    --- stderr
+    Installing 2 packages into `[TEMP]/work/env`
+    + plain 1.0
+    + wide 1.0
+    Linked 2 packages in `[TEMP]/work/env`: 7 files, [SIZE], in [TIME].
+    Left out [SIZE] (99 %): tests [SIZE], records [SIZE], docs [SIZE], stubs [SIZE].
+    ");
+    let there = |path: &str| has(&world, &format!("env/{path}"));
+    assert!(there(&format!("{SITE}/wide/tests/common.py")) && there(&format!("{SITE}/wide/only.pyi")));
+    assert!(there("include/wide.h") && there("bin/wide"));
+    assert!(!there(&format!("{SITE}/wide/tests/data")) && !there("share/man") && !there("share/man/man1/also.1"));
+    // The record lists what is there, and tells what is not.
+    let record = record(&world, "env", "wide");
+    let files: Vec<&str> = record["files"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(files.iter().all(|path| there(path)) && !files.contains(&"share/man/man1/wide.1"), "{files:?}");
+    let left = &record["mlconda"]["left_out"];
+    assert_eq!(left["parts"]["tests"]["files"], 2);
+    assert_eq!(left["parts"]["docs"]["paths"], serde_json::json!(["share/man/man1/also.1", "share/man/man1/wide.1"]));
+    assert_snapshot!(world.mlconda(["verify", "env"]).success(), @"
+    exit code 0
+    --- stdout
+    --- stderr
+    Left out on purpose: docs [SIZE], stubs [SIZE], tests 12.0 kB.
+    `[TEMP]/work/env` is intact: 2 packages, 7 files, [SIZE], in [TIME].
+    ");
+    let again = install(&world, "env", &["--slim"]).success().to_string();
+    assert!(again.contains("is up to date"), "{again}");
+    // Without, all is as if nothing had been left out; the package of which nothing was is not touched.
+    let back = install(&world, "env", &[]).success().to_string();
+    assert!(back.contains("Linked 1 package in") && back.contains("kept 1"), "{back}");
+    let (mut full, mut env) = (contents(&world.work().join("full")), contents(&world.work().join("env")));
+    // Its record has still no hash twice.
+    for tree in [&mut full, &mut env] {
+        tree.retain(|path, _| !path.starts_with("conda-meta/plain"));
+    }
+    assert_eq!(env, full);
+    install(&world, "env", &["--slim=docs"]).success();
+    assert!(there(&format!("{SITE}/wide/tests/test_wide.py")) && !there("share/man/man1/wide.1"));
+}
+
+#[test]
+fn the_cache_and_the_archive_give_the_same() {
+    let world = locked();
+    install(&world, "archive", &["--slim=all"]).success();
+    fs_err::create_dir_all(world.home().join(".cache/mlconda")).unwrap();
+    install(&world, "first", &["--slim=all"]).success();
+    install(&world, "second", &["--slim=all"]).success();
+    let of = |prefix: &str| tree::tree(&world.work().join(prefix)).unwrap();
+    assert_eq!(of("first"), of("archive"));
+    assert_eq!(of("second"), of("archive"));
+    assert!(!has(&world, "second/include") && has(&world, "second/bin/wide"));
+    assert_snapshot!(install(&world, "third", &["--slim", "--dry-run"]).success(), @"
+    exit code 0
+    --- stdout
+    --- stderr
+    + wide-1.0-h4bc722e_0
+    + plain-1.0-h4bc722e_0
+    Would link 2 packages and unlink 0 in `[TEMP]/work/third`; 0 would stay.
+    Would leave out [SIZE] (99 %): tests [SIZE], docs [SIZE], stubs [SIZE]; symbols are told when they are left out.
+    ");
+    // Files in the cache are whole, whoever has linked them.
+    install(&world, "whole", &["--no-slim", "--verify-cache"]).success();
+    assert!(has(&world, "whole/include/wide.h") && has(&world, "whole/share/man/man1/also.1"));
+}
+
+#[test]
+fn a_lock_says_what_is_left_out_and_the_line_overrules_it() {
+    let world = world();
+    world.write_environment(&["where 2.0"]);
+    world.mlconda(["lock", "--slim=docs,tests"]).success();
+    assert!(world.read("env.lock").contains("# slim: docs,tests\n"));
+    // It stays when it is locked again, and changes when that is asked for.
+    world.mlconda(["lock", "--update"]).success();
+    assert!(world.read("env.lock").contains("# slim: docs,tests\n"));
+    world.mlconda(["lock", "--check"]).success();
+    world.mlconda(["lock", "--check", "--slim=docs"]).failure(1);
+    world.mlconda(["convert", "env.lock", "--to", "conda-lock", "-o", "conda-lock.yml"]).success();
+    assert!(world.read("conda-lock.yml").contains("# slim: docs,tests\n"));
+    install(&world, "env", &[]).success();
+    assert_eq!(record(&world, "env", "where")["mlconda"]["left_out"]["slim"], "docs,tests");
+    install(&world, "other", &["--no-slim"]).success();
+    assert_eq!(record(&world, "other", "where")["mlconda"]["left_out"], Value::Null);
+    let exported = world.mlconda(["export", "env"]).success().to_string();
+    assert!(exported.contains("x-mlconda:\n  slim: docs,tests\n"), "{exported}");
+    world.mlconda(["lock", "--no-slim"]).success();
+    assert!(!world.read("env.lock").contains("# slim:"));
+}
+
+#[test]
+fn the_key_in_the_environment_file_counts_and_is_checked() {
+    let world = world();
+    let environment = world.write_environment(&["where 2.0"]);
+    let text = fs_err::read_to_string(&environment).unwrap();
+    fs_err::write(&environment, format!("{text}x-mlconda:\n  slim: [tests, docs]\n")).unwrap();
+    world.mlconda(["lock"]).success();
+    assert!(world.read("env.lock").contains("# slim: docs,tests\n"));
+    world.mlconda(["add", "tzdata"]).success();
+    assert!(world.read("env.lock").contains("# slim: docs,tests\n"));
+    assert!(world.read("environment.yml").contains("x-mlconda:\n  slim: [tests, docs]\n"));
+    let lock = world.read("env.lock").replace("# slim: docs,tests\n", "");
+    world.write("env.lock", &lock);
+    let told = world.mlconda(["lock", "--check"]).failure(1).to_string();
+    assert!(told.contains("the environment leaves out `docs,tests`, and the lock `none`"), "{told}");
+    fs_err::write(&environment, format!("{text}x-mlconda:\n  slim: test\n")).unwrap();
+    let told = world.mlconda(["lock"]).failure(1).to_string();
+    assert!(told.contains("`test` is not a part of packages"), "{told}");
+}
+
+#[test]
+fn what_conda_words_change_stays_slim() {
+    let world = locked();
+    install(&world, "env", &["--slim=tests"]).success();
+    let prefix = world.work().join("env");
+    let told = world.mlconda(["remove", "-y", "-p", argument(&prefix), "plain"]);
+    told.success();
+    assert!(!has(&world, "env/share/plain.txt") && !has(&world, &format!("env/{SITE}/wide/tests/test_wide.py")));
+    world.mlconda(["verify", "env"]).success();
+    // A repair puts back what is missing, not what was left out.
+    fs_err::remove_file(prefix.join("bin/wide")).unwrap();
+    world.mlconda(["verify", "env", "--repair"]).success();
+    assert!(has(&world, "env/bin/wide") && !has(&world, &format!("env/{SITE}/wide/tests/test_wide.py")));
+}
+
+#[test]
+fn an_sbom_tells_what_was_left_out() {
+    let world = locked();
+    install(&world, "env", &["--slim=tests"]).success();
+    let told = world.mlconda(["sbom", "env"]).success().to_string();
+    assert_eq!(told.matches("mlconda:left-out").count(), 2, "of the environment and of one package: {told}");
+    let told = world.mlconda(["sbom", "env", "--format", "spdx"]).success().to_string();
+    assert_eq!(told.matches("left out by mlconda: tests").count(), 2, "{told}");
+}
+
+#[test]
+fn a_word_that_is_no_part_is_refused() {
+    let world = locked();
+    let told = install(&world, "env", &["--slim=test"]).failure(2).to_string();
+    assert!(told.contains("`test` is not a part of packages"), "{told}");
+    assert!(!has(&world, "env"));
+    let text = world.read("env.lock");
+    world.write("env.lock", &format!("# mlconda lock: 1\n# slim: everything\n{text}"));
+    let told = install(&world, "env", &[]).failure(1).to_string();
+    assert!(told.contains("`everything` is not a part of packages"), "{told}");
+}
+
+#[test]
+fn hard_links_of_one_file_stay_together() {
+    let world = world();
+    let same = "the same text\n";
+    let package = PackageBuilder::new("twins", "1.0").file("share/doc/twins/NOTICE", same).file("etc/notice", same);
+    lock(&world, &[&line(&world, &package)]);
+    install(&world, "env", &["--slim=docs"]).success();
+    assert!(has(&world, "env/share/doc/twins/NOTICE"));
+    let again = install(&world, "env", &["--slim=docs"]).success().to_string();
+    assert!(again.contains("is up to date"), "{again}");
+}
