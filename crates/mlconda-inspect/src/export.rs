@@ -206,6 +206,7 @@ mod tests {
             dependencies: vec!["7zip=1".into(), "numpy[version='>=1']".into(), "lab::a=1=h_0".into(), "pip".into()],
             pip: vec!["-e /src/a b".into(), "x @ git+https://host/x@1#egg=x".into(), "y==1".into()],
             variables,
+            slim: None,
         };
         let text = export.to_yaml();
         let options = ReadOptions { directory: "/".into(), ..ReadOptions::default() };
