@@ -135,6 +135,14 @@ impl Program {
         &self.path
     }
 
+    /// The dynamic loader that it needs; `None` if it is static.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn interpreter(&self) -> io::Result<Option<String>> {
+        Ok(elf::program(&self.path)?.and_then(|program| program.interpreter))
+    }
+
     pub(crate) fn size(&self) -> u64 {
         self.size
     }

@@ -92,7 +92,7 @@ impl Filler<'_> {
                 if number >= self.items.len() {
                     return;
                 }
-                match self.from_disk(number, &mut buffer) {
+                match self.copy_or_keep(number, &mut buffer) {
                     Ok(filled) => found.lock().unwrap_or_else(PoisonError::into_inner)[number] = filled,
                     Err(error) => {
                         next.store(usize::MAX / 2, Ordering::Relaxed);
@@ -114,7 +114,7 @@ impl Filler<'_> {
         }
     }
 
-    fn from_disk(&self, number: usize, buffer: &mut [u8]) -> Result<Option<Filled>, BundleError> {
+    fn copy_or_keep(&self, number: usize, buffer: &mut [u8]) -> Result<Option<Filled>, BundleError> {
         let item = &self.items[number];
         if self.may_keep && item.package.digest != Digest::Unknown {
             let slice = self.slice(number);

@@ -11,7 +11,6 @@ use std::{
 
 use rattler_conda_types::Subdir;
 use rattler_digest::{Sha256, Sha256Hash, parse_digest_from_hex};
-use serde::Deserialize;
 use serde_json::Value;
 
 /// The path of the list.
@@ -59,27 +58,6 @@ pub(crate) struct Index {
     pub(crate) members: Vec<Member>,
 }
 
-/// The list as it is read.
-#[derive(Deserialize)]
-struct IndexText {
-    locks: Vec<LockText>,
-    members: Vec<MemberText>,
-}
-
-#[derive(Deserialize)]
-struct LockText {
-    environment: String,
-    platform: String,
-    path: String,
-}
-
-#[derive(Deserialize)]
-struct MemberText {
-    path: String,
-    size: u64,
-    sha256: String,
-}
-
 /// Why a list cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum IndexError {
@@ -117,27 +95,38 @@ impl Index {
 
     /// Reads a list.
     pub(crate) fn parse(text: &[u8]) -> Result<Self, IndexError> {
-        let invalid = |error: serde_json::Error| IndexError::Invalid(error.to_string());
+        let invalid = |message: String| IndexError::Invalid(message);
+        let value: Value = serde_json::from_slice(text).map_err(|error| invalid(error.to_string()))?;
         // A newer format may have other fields.
-        let value: Value = serde_json::from_slice(text).map_err(invalid)?;
-        match value.get("format").and_then(Value::as_u64).and_then(|format| u32::try_from(format).ok()) {
+        match value["format"].as_u64().and_then(|format| u32::try_from(format).ok()) {
             Some(format) if format > FORMAT => return Err(IndexError::Format(format)),
             Some(_) => {}
-            None => return Err(IndexError::Invalid("it names no format".to_owned())),
+            None => return Err(invalid("it names no format".to_owned())),
         }
-        let IndexText { locks, members } = serde_json::from_value(value).map_err(invalid)?;
-        let lock = |LockText { environment, platform, path }: LockText| {
-            let platform = platform.parse().map_err(|_| IndexError::Invalid(format!("`{platform}` is no platform")))?;
+        let text = |value: &Value, key: &str| {
+            let text = value[key].as_str().map(str::to_owned);
+            text.ok_or_else(|| invalid(format!("an entry has no `{key}`")))
+        };
+        let entries = |key: &str| {
+            let entries = value[key].as_array().map(Vec::as_slice);
+            entries.ok_or_else(|| invalid(format!("it has no `{key}`")))
+        };
+        let lock = |value: &Value| {
+            let (environment, platform, path) =
+                (text(value, "environment")?, text(value, "platform")?, text(value, "path")?);
+            let platform = platform.parse().map_err(|_| invalid(format!("`{platform}` is no platform")))?;
             Ok(LockEntry { environment, platform, path })
         };
-        let member = |MemberText { path, size, sha256 }: MemberText| {
+        let member = |value: &Value| {
+            let (path, sha256) = (text(value, "path")?, text(value, "sha256")?);
             let hash = parse_digest_from_hex::<Sha256>(&sha256);
-            let sha256 = hash.ok_or_else(|| IndexError::Invalid(format!("`{path}` has no sha256 of 64 hex digits")))?;
+            let sha256 = hash.ok_or_else(|| invalid(format!("`{path}` has no sha256 of 64 hex digits")))?;
+            let size = value["size"].as_u64().ok_or_else(|| invalid(format!("`{path}` has no size")))?;
             Ok(Member { path, size, sha256 })
         };
         Ok(Self {
-            locks: locks.into_iter().map(lock).collect::<Result<_, _>>()?,
-            members: members.into_iter().map(member).collect::<Result<_, _>>()?,
+            locks: entries("locks")?.iter().map(lock).collect::<Result<_, _>>()?,
+            members: entries("members")?.iter().map(member).collect::<Result<_, _>>()?,
         })
     }
 

@@ -265,10 +265,9 @@ impl Partial {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message).into());
         }
         let file = file.into_parts().0;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => return Err(BundleError::Busy { path }),
-            // A file system without locks.
-            _ => {}
+        // Another error is that of a file system without locks.
+        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+            return Err(BundleError::Busy { path });
         }
         let had_content = metadata.len() > 0;
         if let Err(error) = allocate(&file, &path, room) {

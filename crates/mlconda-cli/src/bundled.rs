@@ -52,7 +52,7 @@ pub(crate) fn main(words: Vec<OsString>) -> Meaning {
     if let Some((first, rest)) = arguments.split_first()
         && first == "mlconda"
     {
-        return Meaning::Words([&[first.clone()], rest].concat());
+        return Meaning::Words([std::slice::from_ref(first), rest].concat());
     }
     // Under its own name it is the program as it usually is: an image may have it as that.
     if file_name(&words) == "mlconda" {

@@ -153,6 +153,7 @@ fn install_hint(error: &InstallError) -> Option<String> {
         InstallError::PartlyChanged { .. } => "remove the cause, and run the command again: it completes the prefix",
         InstallError::Busy { .. } => "wait until it has finished, and try again",
         InstallError::Occupied { .. } => "choose a directory that does not exist yet, or an empty one",
+        InstallError::Download { source, .. } if source.to_string().contains(MANY_OPEN) => MORE_OPEN,
         InstallError::Download { source, .. } => {
             let error = source.downcast_ref::<NetworkError>();
             let help = network::of(error.map_or(Cause::Other, NetworkError::cause), Transfer::Package);

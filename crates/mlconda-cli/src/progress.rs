@@ -105,9 +105,9 @@ impl<'a> People<'a> {
         self.ui.bar().reset();
     }
 
-    fn start_reading(&self, files: usize, size: u64) {
+    fn start_reading(&self, number: usize, noun: &str, size: u64) {
         self.start(0, Some(size));
-        self.message(&format!("of {}", count(files, "file")));
+        self.message(&format!("of {}", count(number, noun)));
     }
 
     fn start_packing(&self, layers: usize, size: u64) {
@@ -194,15 +194,9 @@ impl People<'_> {
                 self.start(packages, size);
                 self.message(&format!("0/{packages} packages"));
             }
-            Event::BundleStarted { packages, bytes } => {
-                self.start(packages, Some(bytes));
-                self.message(&format!("of {}", count(packages, "archive")));
-            }
-            Event::ImageStarted { layers, bytes } => {
-                self.start(0, Some(bytes));
-                self.message(&format!("of {}", count(layers, "layer")));
-            }
-            Event::VerifyStarted { files, bytes } => self.start_reading(files, bytes),
+            Event::BundleStarted { packages, bytes } => self.start_reading(packages, "archive", bytes),
+            Event::ImageStarted { layers, bytes } => self.start_reading(layers, "layer", bytes),
+            Event::VerifyStarted { files, bytes } => self.start_reading(files, "file", bytes),
             Event::PushStarted { blobs, bytes } => self.start_blobs("Pushing", blobs, bytes),
             Event::ImageWriteStarted { blobs, bytes } => self.start_blobs("Writing", blobs, bytes),
             Event::Downloaded { bytes }

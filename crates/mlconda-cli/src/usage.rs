@@ -37,7 +37,7 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (&["add"], "write the package into the environment.yml, then `mlconda lock` and `mlconda install env.lock`"),
     (
         &["pack", "archive"],
-        "copy the prefix from one image to the other, to the same path: `COPY --from=build /opt/conda/envs/NAME …`",
+        "`mlconda bundle env.lock -o env.bundle` makes one file of a lock and its packages. Or copy the prefix from one image to the other, to the same path: `COPY --from=build /opt/conda/envs/NAME …`",
     ),
     (
         &["shell", "activate", "hook", "deactivate"],

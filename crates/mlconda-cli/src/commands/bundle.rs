@@ -163,7 +163,14 @@ fn program(args: &Args, environments: &[Environment], context: &Context) -> Resu
             "name a static mlconda for that platform with `--mlconda FILE`",
         )
     })?;
-    Ok(Some(Program::open(&file)?))
+    let program = Program::open(&file)?;
+    if let Some(interpreter) = program.interpreter()? {
+        context.ui.warn(&format!(
+            "`{}` is not static: it runs only where there is the dynamic loader `{interpreter}`",
+            file.display()
+        ));
+    }
+    Ok(Some(program))
 }
 
 fn write(recipe: &Recipe, context: &Context) -> Result<Made, CliError> {

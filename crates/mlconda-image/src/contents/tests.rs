@@ -236,7 +236,7 @@ fn what_wants_too_much_is_refused() {
     let error = refused(&layers, &Limits { paths: 12, ..limits() });
     assert_eq!(error, "the paths have more than 12 bytes together, which is the limit");
     let record = tar(&[(FILE, "e/conda-meta/x.json", "{\"much\": 1}"), (FILE, "e/conda-meta/history", "")]);
-    let error = refused(&[record.clone()], &Limits { records: 5, ..limits() });
+    let error = refused(std::slice::from_ref(&record), &Limits { records: 5, ..limits() });
     assert_eq!(error, "the records of packages have more than 5 bytes, which is the limit");
     let error = refused(&[record], &Limits { environments: 0, ..limits() });
     assert_eq!(error, "it has more than 0 environments, which is the limit");

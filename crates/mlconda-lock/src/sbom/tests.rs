@@ -142,7 +142,7 @@ fn the_same_lock_gives_the_same_bytes_and_another_one_another_number() {
 #[test]
 fn the_callers_time_counts_more_than_the_packages() {
     let at = |time: Option<i64>, format| {
-        let text = sbom(&lock(), format, &Subject { time, ..Subject::default() });
+        let text = sbom(&lock(), format, &Subject { name: None, time, ..Subject::default() });
         let bill: Value = serde_json::from_str(&text).unwrap();
         [&bill["metadata"]["timestamp"], &bill["creationInfo"]["created"]]
             .map(|time| time.as_str().unwrap_or("none").to_owned())
