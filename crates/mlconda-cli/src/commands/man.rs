@@ -87,7 +87,9 @@ fn page(command: &Command, title: &str) -> String {
         let _ = write!(page, ".TP\n.B {}\n{}\n", plain(command.get_name()), plain(&about));
         // Commands of commands have no page of their own.
         if title != "mlconda" {
-            command.get_arguments().for_each(|argument| page.push_str(&entry(argument)));
+            let own =
+                command.get_arguments().filter(|argument| !argument.is_global_set() && argument.get_id() != "help");
+            own.for_each(|argument| page.push_str(&entry(argument)));
         }
     }
     if let Some(more) = command.get_after_help() {

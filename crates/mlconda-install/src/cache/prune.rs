@@ -147,10 +147,14 @@ fn remove(entry: &CacheEntry, limit: SystemTime, pruning: Pruning) -> io::Result
             return Ok(true);
         }
         let aside = temporary_beside(first)?;
-        fs_err::rename(first, aside.path().join("discarded"))?;
+        let renamed = fs_err::rename(first, aside.path().join("discarded"));
         // Nobody waits for the rest.
         drop(file);
-        return Ok(true);
+        return match renamed {
+            // An installation has found it damaged, and removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            renamed => renamed.map(|()| true),
+        };
     }
     let is_used =
         |path| fs_err::symlink_metadata(path).and_then(|file| file.modified()).is_ok_and(|used| used >= limit);
