@@ -18,7 +18,7 @@ use mlconda_test::{
 use crate::{install::identities, packages::line, serve, world};
 
 /// A world with a cache, a server, and a lock of packages from it.
-fn cached(packages: &[&str]) -> (TestContext, Server, PathBuf) {
+pub(crate) fn cached(packages: &[&str]) -> (TestContext, Server, PathBuf) {
     let (mut world, server) = (world(), serve());
     world.filter(&server.url(""), "[SERVER]/");
     let cache = world.home().join(".cache/mlconda");
@@ -27,13 +27,13 @@ fn cached(packages: &[&str]) -> (TestContext, Server, PathBuf) {
     (world, server, cache.join("packages-3"))
 }
 
-fn install(world: &TestContext, prefix: &str, options: &[&str]) -> Outcome {
+pub(crate) fn install(world: &TestContext, prefix: &str, options: &[&str]) -> Outcome {
     let _ = fs_err::remove_dir_all(world.work().join(prefix));
     world.mlconda([&["install", "env.lock", "-p", prefix], options].concat())
 }
 
 /// Where in the cache the package is that has a path.
-fn entry(packages: &Path, path: &str) -> PathBuf {
+pub(crate) fn entry(packages: &Path, path: &str) -> PathBuf {
     let entries = fs_err::read_dir(packages).unwrap().map(|entry| entry.unwrap().path());
     entries.into_iter().find(|entry| entry.join(path).symlink_metadata().is_ok()).unwrap()
 }

@@ -165,6 +165,7 @@ fn places_that_are_nothing_say_what_was_looked_for() {
     world.locked("env.lock", &["frames"]);
     fs_err::create_dir_all(world.work().join("somewhere")).unwrap();
     let error = |command: &str, place: &str| world.mlconda([command, place]).failure(1).stderr;
+    insta::allow_duplicates! {
     for command in ["size", "sbom"] {
         assert_snapshot!(error(command, "env.lokc"), @r"
         error: there is no file or directory `env.lokc`
@@ -187,5 +188,6 @@ fn places_that_are_nothing_say_what_was_looked_for() {
             layout.contains("error: there is no OCI layout in `") && layout.contains("no file `index.json` is in it"),
             "{layout}"
         );
+    }
     }
 }

@@ -5,12 +5,13 @@ use mlconda_test::{
     context::{Outcome, TestContext, argument},
     package::PackageBuilder,
     tree,
+    wheel::Wheel,
 };
 use serde_json::Value;
 
 use crate::{
     packages::{contents, line, lock},
-    world,
+    pip_install, world,
 };
 
 const SITE: &str = "lib/python3.11/site-packages";
@@ -222,4 +223,44 @@ fn hard_links_of_one_file_stay_together() {
     assert!(has(&world, "env/share/doc/twins/NOTICE"));
     let again = install(&world, "env", &["--slim=docs"]).success().to_string();
     assert!(again.contains("is up to date"), "{again}");
+}
+
+#[test]
+fn the_record_of_a_wheel_lists_what_is_there() {
+    let world = world();
+    let lock = world.write_lock("env.lock", None, &["tzdata", "python-3.11.9"]);
+    let wheel = Wheel::new("round", "1.0")
+        .file("round/__init__.py", "x = 1\n")
+        .file("round/tests/__init__.py", "")
+        .file("round/tests/test_round.py", "assert True\n");
+    pip_install::add(&lock, &[pip_install::line(&world, &wheel, "")]);
+    install(&world, "env", &["--slim=tests"]).success();
+    let list = world.read(&format!("env/{SITE}/round-1.0.dist-info/RECORD"));
+    assert!(list.contains("round/tests/__init__.py") && !list.contains("test_round"), "{list}");
+    world.mlconda(["verify", "env"]).success();
+    // What comes without byte code is not compiled, and is when that is wished no more.
+    let compiled = |prefix: &str| has(&world, &format!("{prefix}/{SITE}/round/__pycache__"));
+    install(&world, "bare", &["--slim=bytecode"]).success();
+    assert!(!compiled("bare") && has(&world, &format!("bare/{SITE}/round/tests/test_round.py")));
+    let again = install(&world, "bare", &["--slim=bytecode"]).success().to_string();
+    assert!(again.contains("is up to date"), "{again}");
+    install(&world, "bare", &[]).success();
+    assert_eq!(compiled("bare"), compiled("env"));
+}
+
+#[test]
+fn an_image_is_the_same_twice_and_other_than_a_whole_one() {
+    let world = world();
+    let manual: String = (0..5000).map(|line| format!("{line}\n")).collect();
+    let package = PackageBuilder::new("quiet", "1.0").file("share/man/man1/quiet.1", manual).file("share/quiet", "");
+    lock(&world, &[&line(&world, &package)]);
+    let image = |options: &[&str]| {
+        let line = ["image", "env.lock", "-n", "ml", "--tag", "ml", "--base", "scratch", "--output", "image.tar"];
+        world.mlconda([&line[..], options].concat()).success();
+        fs_err::read(world.work().join("image.tar")).unwrap()
+    };
+    let slim = image(&["--slim"]);
+    assert!(slim == image(&["--slim"]), "the same lock gives other bytes");
+    let whole = image(&[]);
+    assert!(whole.len() > slim.len(), "{} and {}", whole.len(), slim.len());
 }

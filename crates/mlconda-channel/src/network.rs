@@ -38,7 +38,7 @@ use reqwest_middleware::{ClientWithMiddleware, Middleware};
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use url::Url;
 
-pub use cause::{Cause, reason};
+pub use cause::{Cause, Scheme, reason};
 use cause::{Route, classify};
 pub use credentials::CredentialFile;
 use credentials::{AuthMiddleware, Credentials};
@@ -268,6 +268,11 @@ impl Client {
 
     fn unreachable_error(&self, url: &Url, error: &reqwest_middleware::Error) -> NetworkError {
         let cause = classify(error, self.proxies.route(url));
+        // One that has a mirror was asked for by another scheme, and has another cause.
+        if let (Cause::Other, Some(scheme)) = (cause, Scheme::unsupported(url)) {
+            let reason = format!("`{}://` is not supported, only `https://`, `http://` and `file://`", url.scheme());
+            return NetworkError::Unreachable { url: redact(url), reason, cause: Cause::Scheme(scheme) };
+        }
         NetworkError::Unreachable { url: redact(url), reason: reason(error), cause }
     }
 

@@ -1,11 +1,13 @@
 //! The command line, and its commands: one file each.
 
 pub(crate) mod bundle;
+mod cache;
 mod completions;
 mod convert;
 mod diff;
 mod edit;
 mod export;
+mod fetch;
 mod image;
 pub(crate) mod info;
 pub(crate) mod install;
@@ -65,6 +67,8 @@ pub(crate) enum Command {
     Install(install::Args),
     Image(Box<image::Args>),
     Bundle(bundle::Args),
+    Fetch(fetch::Args),
+    Cache(cache::Args),
     Run(run::Args),
     ShellHook(shell_hook::Args),
     Diff(diff::Args),
@@ -105,6 +109,8 @@ pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode, CliEr
         Command::Install(args) => install::run(args, context),
         Command::Image(args) => image::run(*args, context),
         Command::Bundle(args) => bundle::run(args, context),
+        Command::Fetch(args) => fetch::run(args, context),
+        Command::Cache(args) => cache::run(args, context),
         Command::Run(args) => run::run(args, context),
         Command::ShellHook(args) => shell_hook::run(args, context),
         Command::Diff(args) => diff::run(args, context),

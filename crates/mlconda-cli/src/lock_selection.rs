@@ -48,6 +48,39 @@ impl SelectionArgs {
     }
 }
 
+/// The locks of a file, each with the name by which its environment was chosen: that of its only platform, else those of the
+/// platforms that are meant, or of this machine. Of a bundle, those of all environments, unless one is chosen.
+pub(crate) fn of_platforms(
+    file: &Path,
+    platforms: &[Subdir],
+    selection: &SelectionArgs,
+    machine: Subdir,
+    context: &Context,
+) -> Result<Vec<(Option<String>, Lock)>, CliError> {
+    let locks = read(file, context)?;
+    let there = locks.platforms();
+    let platforms: Vec<Option<Subdir>> = match (there.as_slice(), platforms) {
+        ([] | [_], _) => vec![None],
+        (_, []) => vec![Some(machine)],
+        (_, typed) => typed.iter().copied().map(Some).collect(),
+    };
+    let environments: Vec<String> = match (&selection.environment, bundles::open(file, context)?) {
+        (None, Some(_)) => locks.environments().into_iter().map(str::to_owned).collect(),
+        (typed, _) => vec![typed.clone().unwrap_or_default()],
+    };
+    let mut found = Vec::new();
+    for environment in environments {
+        for platform in &platforms {
+            let mut chosen = selection.selection(*platform, SourcePackages::Refuse);
+            chosen.environment = Some(environment.clone()).filter(|name| !name.is_empty());
+            let lock = locks.select(&chosen)?;
+            tell_of_categories(&locks, &chosen, context);
+            found.push((chosen.environment, lock));
+        }
+    }
+    Ok(found)
+}
+
 /// Reads a file of locks of any kind, a bundle, or the records of a prefix.
 pub(crate) fn read(file: &Path, context: &Context) -> Result<LockFile, CliError> {
     if let Some(bundle) = bundles::open(file, context)? {

@@ -195,6 +195,12 @@ impl People<'_> {
                 self.message(&format!("0/{packages} packages"));
             }
             Event::BundleStarted { packages, bytes } => self.start_reading(packages, "archive", bytes),
+            Event::FetchStarted { packages, bytes: size } => {
+                let download = size.map_or_else(String::new, |size| format!(" ({})", bytes(size)));
+                self.say(&format!("Fetching {}{download} into the cache", count(packages, "package")));
+                self.start(packages, size);
+                self.message(&format!("0/{packages} packages"));
+            }
             Event::ImageStarted { layers, bytes } => self.start_reading(layers, "layer", bytes),
             Event::VerifyStarted { files, bytes } => self.start_reading(files, "file", bytes),
             Event::PushStarted { blobs, bytes } => self.start_blobs("Pushing", blobs, bytes),
@@ -212,7 +218,7 @@ impl People<'_> {
                 self.say(&format!("Waiting for `{url}` ({} s so far): {reason}", waited.as_secs()));
             }
             Event::CacheDamaged { .. } | Event::CacheNotWritten { .. } => self.of_the_cache(event),
-            Event::PackageInstalled { package } => self.linked(&package),
+            Event::PackageInstalled { package } | Event::PackageFetched { package } => self.linked(&package),
             Event::LayersStarted { layers, bytes: size } => self.start_packing(layers, size),
             Event::LayerStarted { number, layers, name } => {
                 self.message(&format!("layer {number} of {layers}: {name}"))
@@ -316,6 +322,10 @@ impl<'a> Program<'a> {
             Event::BundleStarted { packages, bytes } => {
                 json!({"event": "bundle-started", "packages": packages, "bytes": bytes})
             }
+            Event::FetchStarted { packages, bytes } => {
+                json!({"event": "fetch-started", "packages": packages, "bytes": bytes})
+            }
+            Event::PackageFetched { package } => json!({"event": "package-fetched", "package": package}),
             Event::LayersStarted { layers, bytes } => {
                 json!({"event": "layers-started", "layers": layers, "bytes": bytes})
             }

@@ -62,9 +62,10 @@ const COMMANDS: &[(&[&str], &str)] = &[
     (&["whoneeds", "rdepends"], "`mlconda tree --invert NAME` shows who needs it"),
     (&["audit", "licenses"], "`mlconda sbom` makes a bill of materials, which auditing programs read"),
     (
-        &["clean", "cache"],
-        "there is nothing to clean: an installation leaves only the prefix; `mlconda info` shows the cache of `lock`",
+        &["clean", "prune", "gc"],
+        "`mlconda cache prune` removes old packages from the cache; an installation leaves only the prefix",
     ),
+    (&["download", "pull", "prefetch"], "`mlconda fetch env.lock` brings the packages of a lock into the cache"),
     (&["login", "auth"], "logins are read from `~/.netrc`, and from where pixi and mamba keep them"),
     (&["version"], "`mlconda --version` tells it"),
     (&["build"], "mlconda installs packages; rattler-build and conda-build make them"),

@@ -5,13 +5,14 @@
 
 use std::{
     collections::HashMap,
+    fs::File,
     io,
     path::{Path, PathBuf},
 };
 
 use mlconda_install::{TemporaryDirectory, remove_abandoned};
 use mlconda_oci::Digest;
-use mlconda_system::{self as system, files};
+use mlconda_system::{self as system, files, usage};
 use serde_json::{Value, json};
 
 /// The directory of finished layers in the cache. Its name contains the version of their format.
@@ -39,6 +40,8 @@ pub struct Workspace {
     directory: TemporaryDirectory,
     /// Where finished layers are kept.
     layers: Option<PathBuf>,
+    /// Tells others that the cache is in use.
+    _hold: Option<File>,
 }
 
 impl Workspace {
@@ -51,8 +54,9 @@ impl Workspace {
         // A cache that cannot be written to is not used.
         let made = layers.as_deref().and_then(|layers| in_cache(layers).ok());
         let layers = layers.filter(|_| made.is_some());
+        let hold = cache.filter(|_| made.is_some()).and_then(usage::hold);
         let directory = made.map_or_else(|| TemporaryDirectory::make_in(temporary), Ok)?;
-        Ok(Self { directory, layers })
+        Ok(Self { directory, layers, _hold: hold })
     }
 
     /// The temporary directory.
@@ -75,7 +79,9 @@ impl Workspace {
     /// A finished layer, by its key.
     pub(crate) fn find(&self, key: &str) -> Option<Stored> {
         let layers = self.layers.as_ref()?;
-        let text = files::read(&layers.join(format!("{key}.json")), files::LARGEST_TEXT).ok()?;
+        let about = layers.join(format!("{key}.json"));
+        usage::note(&about);
+        let text = files::read(&about, files::LARGEST_TEXT).ok()?;
         let value: Value = serde_json::from_slice(&text).ok()?;
         let digest = |name: &str| value[name].as_str()?.parse().ok();
         let stored = Stored {
@@ -203,6 +209,18 @@ mod tests {
             let left = fs_err::read_dir(cache.path().join(LAYERS)).unwrap().count();
             assert_eq!(left, 2 * (MANY + 1), "a layer and what is known of it, and nothing else");
         }
+    }
+
+    #[test]
+    fn a_layer_that_is_used_is_no_longer_old() {
+        let cache = tempfile::tempdir().unwrap();
+        let workspace = Workspace::new(Some(cache.path()), Path::new("/nowhere")).unwrap();
+        workspace.keep("key", stored(&workspace, "layer")).unwrap();
+        let about = cache.path().join(LAYERS).join("key.json");
+        system::set_directory_time(&about, 1_000_000_000).unwrap();
+        assert!(workspace.find("key").is_some());
+        assert!(system::modified(&fs_err::metadata(&about).unwrap()) > 1_700_000_000);
+        assert!(matches!(usage::find(cache.path()).unwrap(), usage::Use::Busy), "whoever prunes knows of it");
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! always complete, also if several processes use it. Prefixes share its files by hard links. Editing such a file in place
 //! changes the cache, which [`verification`] detects. The directory of the cache must exist; it is not created here.
 
+mod entries;
 mod extraction;
+mod prune;
 pub(crate) mod temporary;
 mod verification;
 
@@ -20,6 +22,10 @@ use rattler_conda_types::package::IndexJson;
 use rattler_digest::{Md5, Sha256, parse_digest_from_hex};
 
 pub(super) use self::verification::verify;
+pub use self::{
+    entries::{CacheAmount, CacheKind, cache_size},
+    prune::{Keep, Pruned, Pruning, prune},
+};
 use self::{
     extraction::{Checksums, Extraction},
     temporary::{TemporaryDirectory, is_temporary},

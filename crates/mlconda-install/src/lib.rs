@@ -11,8 +11,9 @@
 //! Read in this order: `installation`, the steps; `workers`, who fetches and links what; `source`, `fetch` and `cache`, where an
 //! archive comes from; `unpack` and `package`, what is in it; `link` and `stage`, where its files go; `bytecode` and `metadata`,
 //! what completes the stage; `commit`, `transaction` and `rollback`, the step that makes it the prefix, and the way back;
-//! `script` and `pip`, code of packages; [`staged`], an environment for a prefix that is elsewhere.
+//! `script` and `pip`, code of packages; `ahead`, which only fills the cache; [`staged`], an environment for a prefix that is elsewhere.
 
+mod ahead;
 mod bytecode;
 mod cache;
 pub(crate) mod commit;
@@ -57,9 +58,10 @@ use mlconda_system::{self as system, files};
 
 pub use self::cache::{cached_index, cached_metadata};
 pub use self::{
+    ahead::{Fetched, archives, fetch, is_cached},
     bytecode::Compiled,
     cache::{
-        CacheContents,
+        CacheAmount, CacheContents, CacheKind, Keep, Pruned, Pruning, cache_size, prune,
         temporary::{TemporaryDirectory, remove_abandoned},
     },
     error::InstallError,

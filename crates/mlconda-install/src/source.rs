@@ -5,6 +5,7 @@
 //! again.
 
 use std::{
+    fs::File,
     io,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock, atomic::AtomicBool},
@@ -12,7 +13,7 @@ use std::{
 
 use mlconda_channel::repodata::Access;
 use mlconda_lock::LockedPackage;
-use mlconda_system::{Linker, Slice};
+use mlconda_system::{Linker, Slice, usage};
 use mlconda_types::progress::{Event, Progress};
 
 use super::{
@@ -82,6 +83,8 @@ pub(super) struct Sources {
     cache: Option<PathBuf>,
     check: CacheCheck,
     access: Access,
+    /// Tells others that the cache is in use.
+    _hold: Option<File>,
     archives: Vec<Arc<PackedArchives>>,
     sharing: Option<Arc<Sharing>>,
     /// The linkers for the cache and for shared packages, which may be on different file systems.
@@ -93,14 +96,20 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    pub(crate) fn new(options: &Options) -> Self {
+    /// Notes in the cache that these packages are used: nobody removes them from there while this value is there.
+    pub(crate) fn new(options: &Options, packages: &[LockedPackage]) -> Self {
         let (cache, sharing, archives) = (options.cache.clone(), options.sharing.clone(), options.archives.clone());
+        let hold = cache.as_deref().and_then(usage::hold);
         if let Some(cache) = &cache {
             cache::remove_leftovers(cache);
+            packages
+                .iter()
+                .filter_map(|package| cache::package_path(cache, package))
+                .for_each(|path| usage::note(&path));
         }
         let (check, access, unwritable) = (options.cache_check, options.access, OnceLock::new());
         let (linkers, deviations) = (<[Linker; 2]>::default(), DeviationLog::default());
-        Self { cache, check, access, archives, sharing, linkers, unwritable, deviations }
+        Self { cache, check, access, _hold: hold, archives, sharing, linkers, unwritable, deviations }
     }
 
     /// Finds a package on this machine; `None` if it must be downloaded.
@@ -253,9 +262,21 @@ impl Sources {
         }
     }
 
+    /// Why the cache cannot be written to.
+    pub(super) fn cache_error(&self) -> io::Error {
+        let kind = self.unwritable.get().map_or(io::ErrorKind::Other, io::Error::kind);
+        let reason = self.unwritable.get().map_or_else(|| "it is not used".to_owned(), ToString::to_string);
+        io::Error::new(kind, format!("packages cannot be put into the cache: {reason}"))
+    }
+
+    /// Tells where archives were not what they say.
+    pub(super) fn report_deviations(&self, progress: &dyn Progress) {
+        self.deviations.warnings().into_iter().for_each(|warning| progress.event(Event::Warning(warning)));
+    }
+
     /// Tells where archives were not what they say, and that the cache could not be written to.
     pub(super) fn report(&self, progress: &dyn Progress) {
-        self.deviations.warnings().into_iter().for_each(|warning| progress.event(Event::Warning(warning)));
+        self.report_deviations(progress);
         if let Some(reason) = self.unwritable.get().map(ToString::to_string) {
             progress.event(Event::CacheNotWritten { reason });
         }

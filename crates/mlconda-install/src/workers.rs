@@ -111,11 +111,12 @@ pub(super) async fn link_all(
     let packages = plan.archives();
     let (jobs, jobs_end) = mpsc::channel(options.threads.get() * 2);
     let (outcomes, mut outcomes_end) = mpsc::unbounded_channel();
+    let sources = Sources::new(options, &packages);
     let shared = Arc::new(LinkState {
         packages,
         requests: plan.pip.link.iter().map(|wheel| pip::request(wheel, &plan.pip.requested)).collect(),
         specs: plan.specs.clone(),
-        sources: Sources::new(options),
+        sources,
         outward_links: options.outward_links,
         slim: plan.slim.clone(),
         platform: plan.platform,

@@ -303,7 +303,8 @@ pub fn depends(package: &PackageRecord) -> Option<&[String]> {
 
 /// Whether a file of a package is looked at for symbols.
 pub fn may_have_symbols(slim: &Slim, name: &str, path: &Path) -> bool {
-    let rules = || RULES.iter().filter(|rule| rule.is_for(name, Some(&[]))).collect::<Vec<_>>();
+    let of_part = |rule: &&Rule| rule.part == Part::Debug && rule.is_for(name, Some(&[]));
+    let rules = || RULES.iter().filter(of_part).collect::<Vec<_>>();
     let is_part = |path| Plain::of(path).is_part(Part::Debug, &rules(), slim);
     slim.has(Part::Debug) && !slim.keeps(name) && path.to_str().is_some_and(is_part)
 }

@@ -3,7 +3,8 @@
 //!
 //! Read in this order: this file (modes, times, locks, the exchange of two directories); [`files`], by which all files of others
 //! are read, and [`Slice`], a part of one; [`process`], a program that runs; `linker` and `removal`, which link and remove many
-//! files; [`beneath`], by which a prefix is changed that others may have written into; [`elf`], what programs say of themselves.
+//! files; [`beneath`], by which a prefix is changed that others may have written into; [`elf`], what programs say of themselves; [`usage`], what
+//! in a cache is in use.
 
 pub mod beneath;
 pub mod elf;
@@ -12,6 +13,7 @@ mod linker;
 pub mod process;
 mod removal;
 mod slice;
+pub mod usage;
 
 use std::{
     fs::File,

@@ -141,6 +141,18 @@ pub enum Event {
         /// Their size in bytes.
         bytes: u64,
     },
+    /// Packages are brought into the cache.
+    FetchStarted {
+        /// The number of packages.
+        packages: usize,
+        /// The number of bytes to download, if the lock has the size of every package.
+        bytes: Option<u64>,
+    },
+    /// A package is in the cache.
+    PackageFetched {
+        /// The package's file name.
+        package: String,
+    },
     /// The layers of an image are written.
     LayersStarted {
         /// How many; those in the cache do not count.

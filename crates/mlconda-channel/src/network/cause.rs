@@ -4,6 +4,7 @@ use std::{error::Error, io};
 
 use reqwest::StatusCode;
 use rustls::CertificateError;
+use url::Url;
 
 use super::{dns::DnsError, scheme::SchemeDowngrade};
 
@@ -41,10 +42,35 @@ pub enum Cause {
     ProxyLogin,
     /// There were too many redirects, or one to a scheme that is not followed.
     Redirect,
+    /// The URL has a scheme that is not supported, such as `s3`.
+    Scheme(Scheme),
     /// The server answered with this status.
     Status(StatusCode),
     /// Anything else.
     Other,
+}
+
+/// A scheme that is not supported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// A bucket (`s3://`).
+    S3,
+    /// A registry (`oci://`).
+    Oci,
+    /// Another one.
+    Other,
+}
+
+impl Scheme {
+    /// The scheme of a URL; `None` if servers are asked by it.
+    pub(super) fn unsupported(url: &Url) -> Option<Self> {
+        match url.scheme() {
+            "http" | "https" => None,
+            "s3" => Some(Self::S3),
+            "oci" => Some(Self::Oci),
+            _ => Some(Self::Other),
+        }
+    }
 }
 
 /// The innermost cause of an error, such as `Connection refused`. It contains no URL.

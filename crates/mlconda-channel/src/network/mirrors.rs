@@ -37,11 +37,12 @@ impl FromStr for Mirror {
 
     fn from_str(text: &str) -> Result<Self, MirrorError> {
         let (of, at) = text.split_once('=').ok_or(MirrorError)?;
-        let url = |text: &str| {
+        let url = |text: &str, schemes: &[&str]| {
             let url = Url::parse(&format!("{}/", text.trim_end_matches('/'))).ok();
-            url.filter(|url| ["http", "https"].contains(&url.scheme())).ok_or(MirrorError)
+            url.filter(|url| schemes.contains(&url.scheme())).ok_or(MirrorError)
         };
-        Ok(Self { of: url(of)?, at: url(at)? })
+        // Buckets and registries can only be asked by a mirror.
+        Ok(Self { of: url(of, &["http", "https", "s3", "oci"])?, at: url(at, &["http", "https"])? })
     }
 }
 

@@ -85,6 +85,10 @@ fn page(command: &Command, title: &str) -> String {
     for command in commands {
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
         let _ = write!(page, ".TP\n.B {}\n{}\n", plain(command.get_name()), plain(&about));
+        // Commands of commands have no page of their own.
+        if title != "mlconda" {
+            command.get_arguments().for_each(|argument| page.push_str(&entry(argument)));
+        }
     }
     if let Some(more) = command.get_after_help() {
         let _ = write!(page, ".SH MORE\n.nf\n{}\n.fi\n", plain(&more.to_string()));

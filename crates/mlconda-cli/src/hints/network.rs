@@ -1,6 +1,6 @@
 //! Hints for failed transfers, one for each cause.
 
-use mlconda::network::Cause;
+use mlconda::network::{Cause, Scheme};
 
 /// What was transferred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +47,26 @@ pub(crate) fn of(cause: Cause, transfer: Transfer) -> &'static str {
         }
         Cause::ProxyLogin => "give the proxy's login in its URL: `HTTPS_PROXY=http://USER:PASSWORD@host:port`",
         Cause::Redirect => "check the URL: the server redirects to a location that is not followed",
+        Cause::Scheme(scheme) => of_scheme(scheme),
         Cause::Status(status) => of_status(status.as_u16(), transfer),
         _ => match transfer {
             Transfer::Repodata => "check the network, `HTTPS_PROXY` and `NO_PROXY`; `--offline` uses cached data",
             Transfer::Package => "the channel may have removed the package: lock again",
         },
+    }
+}
+
+fn of_scheme(scheme: Scheme) -> &'static str {
+    match scheme {
+        Scheme::S3 => {
+            "give the bucket's address over HTTP: `MLCONDA_MIRRORS=s3://BUCKET=https://HOST`; or copy the channel into a directory with \
+             `aws s3 sync`, and name that as the channel; or take a bundle along (`mlconda bundle`)"
+        }
+        Scheme::Oci => {
+            "give an address of the same channel over HTTP: `MLCONDA_MIRRORS=oci://HOST/CHANNEL=https://HOST/CHANNEL`; or copy the \
+             channel into a directory with `oras pull`, and name that as the channel; or take a bundle along (`mlconda bundle`)"
+        }
+        Scheme::Other => "write a URL with `https://`, or the path of a directory",
     }
 }
 

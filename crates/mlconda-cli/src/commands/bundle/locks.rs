@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use mlconda::{
-    Subdir,
     bundle::Environment,
     host::Host,
-    lock::{DEFAULT_ENVIRONMENT, Lock, SourcePackages},
+    lock::{DEFAULT_ENVIRONMENT, Lock},
 };
 
 use super::Args;
@@ -21,37 +20,13 @@ pub(super) fn read_all(args: &Args, host: &Host, context: &Context) -> Result<Ve
             let message = format!("`{name}` is an environment file; a bundle is made of locks");
             return Err(CliError::world(message, format!("lock it first: `mlconda lock {name} -o env.lock`")));
         }
-        found.extend(read(file, args, host, context)?);
+        let locks = lock_selection::of_platforms(file, &args.platforms, &args.selection, host.platform, context)?;
+        found.extend(locks.into_iter().map(|(chosen, lock)| {
+            let name = name(&lock, chosen.as_deref(), file);
+            Environment { name, lock }
+        }));
     }
     mlconda::sorting::sort_by_key(&mut found, |each| (each.name.clone(), each.lock.platform.as_str()));
-    Ok(found)
-}
-
-/// The locks of a file: that of its only platform, else those of the platforms that are meant.
-fn read(file: &Path, args: &Args, host: &Host, context: &Context) -> Result<Vec<Environment>, CliError> {
-    let locks = lock_selection::read(file, context)?;
-    let there = locks.platforms();
-    let platforms: Vec<Option<Subdir>> = match (there.as_slice(), args.platforms.as_slice()) {
-        ([] | [_], _) => vec![None],
-        (_, []) => vec![Some(host.platform)],
-        (_, typed) => typed.iter().copied().map(Some).collect(),
-    };
-    let environments: Vec<String> = match (&args.selection.environment, crate::bundles::open(file, context)?) {
-        // All of a bundle goes into the new one.
-        (None, Some(_)) => locks.environments().into_iter().map(str::to_owned).collect(),
-        (typed, _) => vec![typed.clone().unwrap_or_default()],
-    };
-    let mut found = Vec::new();
-    for environment in environments {
-        for platform in &platforms {
-            let mut chosen = args.selection.selection(*platform, SourcePackages::Refuse);
-            chosen.environment = Some(environment.clone()).filter(|name| !name.is_empty());
-            let lock = locks.select(&chosen)?;
-            lock_selection::tell_of_categories(&locks, &chosen, context);
-            let name = name(&lock, chosen.environment.as_deref(), file);
-            found.push(Environment { name, lock });
-        }
-    }
     Ok(found)
 }
 

@@ -1,0 +1,169 @@
+//! `mlconda fetch`: the packages of locks into the cache, ahead of installations.
+
+use std::{num::NonZero, path::PathBuf, process::ExitCode, time::Instant};
+
+use mlconda::{
+    Subdir,
+    host::Host,
+    install::{CacheCheck, Fetched, InstallError, Options, Stop, archives, fetch, is_cached},
+    lock::{Lock, LockedPackage},
+    network::Client,
+    repodata::Access,
+};
+use serde_json::json;
+
+use crate::{
+    bundles,
+    commands::cache,
+    context::Context,
+    error::CliError,
+    lock_selection::{self, SelectionArgs},
+    progress::Display,
+    signals,
+    text::{bytes, count, list, path_text},
+};
+
+/// Fetch the packages of locks into the cache, and install nothing
+///
+/// Every archive is checked against the lock, and extracted into the cache. `mlconda install` and `mlconda image` take the
+/// packages from there, also with --offline. The cache directory is created if it does not exist.
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// Lock files (@EXPLICIT, conda-lock.yml or pixi.lock), or bundles
+    #[arg(value_name = "LOCK", required = true)]
+    inputs: Vec<PathBuf>,
+    /// Of a lock for several platforms, take these (repeatable) [default: this machine's]
+    #[arg(long = "platform", value_name = "PLATFORM", value_parser = lock_selection::platform)]
+    platforms: Vec<Subdir>,
+    /// Say what would be fetched, and fetch nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the result as JSON on stdout
+    #[arg(long)]
+    json: bool,
+    /// Take archives from local files and bundles only, not from the network
+    #[arg(long)]
+    offline: bool,
+    /// Compare packages that are in the cache with their hashes, and fetch damaged ones again
+    #[arg(long)]
+    verify_cache: bool,
+    /// The number of parallel downloads
+    #[arg(long, value_name = "N", default_value = "8", hide_short_help = true)]
+    downloads: NonZero<usize>,
+    #[command(flatten)]
+    selection: SelectionArgs,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  mlconda fetch env.lock
+  mlconda fetch env.lock gpu.lock --platform linux-64 --platform linux-aarch64
+  mlconda fetch env.bundle
+  mlconda fetch env.lock --dry-run
+
+With --progress json, stderr has the events fetch-started (packages, bytes) and package-fetched (package), and those of
+`install` for downloads and the cache.
+
+`mlconda cache size` tells how large the cache is, and `mlconda cache prune` removes what was not used for long.";
+
+pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
+    let start = Instant::now();
+    let (packages, others) = archives(&locks(&args, context)?);
+    let directory = cache::directory(context)?;
+    if args.dry_run {
+        tell_plan(&packages, &others, &args, context)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let cannot = |error: std::io::Error| {
+        let message = format!("cannot make the cache `{}`: {}", directory.display(), error.kind());
+        CliError::world(message, "set `MLCONDA_CACHE_DIR` to a directory that can be written to")
+    };
+    fs_err::create_dir_all(&directory).map_err(cannot)?;
+    let mut options = Options {
+        cache: Some(directory.clone()),
+        cache_check: if args.verify_cache { CacheCheck::Content } else { CacheCheck::Presence },
+        downloads: args.downloads,
+        stop: Stop::default(),
+        ..Options::default()
+    };
+    bundles::add_archives(&args.inputs, &mut options, context)?;
+    if args.offline {
+        options.access = Access::Offline;
+    }
+    let fetched = carry_out(packages, &options, context)?;
+    if args.json {
+        context.ui.json(&json!({
+            "cache": path_text(&directory), "fetched": fetched.fetched, "bytes": fetched.bytes,
+            "present": fetched.present, "left_out": others, "seconds": start.elapsed().as_secs_f64(),
+        }))?;
+    }
+    tell_of_others(&others, context);
+    let seconds = start.elapsed().as_secs_f64();
+    let (number, place) = (count(fetched.fetched, "package"), directory.display());
+    context.ui.say(&match (fetched.fetched, fetched.present) {
+        (0, present) => format!("All {} are in the cache `{place}` already.", count(present, "package")),
+        (_, present) => {
+            let before = if present > 0 { format!("; {present} were there before") } else { String::new() };
+            format!("Fetched {number} ({}) into the cache `{place}`, in {seconds:.1} s{before}.", bytes(fetched.bytes))
+        }
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The locks of all files.
+fn locks(args: &Args, context: &Context) -> Result<Vec<Lock>, CliError> {
+    let (machine, mut locks) = (Host::detect(std::path::Path::new("/")).platform, Vec::new());
+    for file in &args.inputs {
+        if lock_selection::is_environment(file, context) {
+            let name = file.display();
+            let message = format!("`{name}` is an environment file; `fetch` takes locks");
+            return Err(CliError::world(message, format!("lock it first: `mlconda lock {name} -o env.lock`")));
+        }
+        let found = lock_selection::of_platforms(file, &args.platforms, &args.selection, machine, context)?;
+        locks.extend(found.into_iter().map(|(_, lock)| lock));
+    }
+    Ok(locks)
+}
+
+fn carry_out(packages: Vec<LockedPackage>, options: &Options, context: &Context) -> Result<Fetched, CliError> {
+    let display = Display::new(&context.ui);
+    let client = Client::new(&context.settings.network_options()?)?;
+    match context.keep_or_signal(&options.stop, fetch(packages, &client, options, &display)) {
+        Ok(Err(InstallError::Stopped)) => Err(CliError::Stopped(signals::told().unwrap_or_default())),
+        outcome => Ok(outcome??),
+    }
+}
+
+fn tell_plan(packages: &[LockedPackage], others: &[String], args: &Args, context: &Context) -> Result<(), CliError> {
+    let cache = context.settings.package_cache();
+    let is_missing = |package: &&LockedPackage| !cache.as_ref().is_some_and(|cache| is_cached(cache, package));
+    let missing: Vec<&LockedPackage> = packages.iter().filter(is_missing).collect();
+    let present = packages.len() - missing.len();
+    let size: Option<u64> = missing.iter().map(|package| package.size).sum();
+    if args.json {
+        let names: Vec<_> = missing.iter().map(|it| json!({"file": it.file_name, "size": it.size})).collect();
+        let plan = json!({"dry_run": true, "packages": names, "present": present, "left_out": others});
+        return context.ui.json(&plan);
+    }
+    let mut text = String::new();
+    for package in &missing {
+        let size = package.size.map_or_else(|| "?".to_owned(), bytes);
+        text.push_str(&format!("{size:>10}  {}\n", package.file_name));
+    }
+    context.ui.text(&text)?;
+    tell_of_others(others, context);
+    let size = size.filter(|size| *size > 0).map(|size| format!(" ({})", bytes(size))).unwrap_or_default();
+    context.ui.say(&format!("{}{size} would be fetched; {present} are in the cache.", count(missing.len(), "package")));
+    Ok(())
+}
+
+/// Tells what no cache can hold.
+fn tell_of_others(others: &[String], context: &Context) {
+    if !others.is_empty() {
+        context.ui.warn(&format!(
+            "{} cannot be in the cache: the lock has no sha256 of a package or wheel; each installation fetches it",
+            list(others)
+        ));
+    }
+}

@@ -1,0 +1,164 @@
+//! Removes from a cache what was not used for long, beside installations that use it.
+//!
+//! An installation holds the cache while it links, and first of all notes the use of each package that it will take from
+//! there. So here a package is removed only under its own lock, by one rename, and only if nobody has used it since this
+//! began; while somebody holds the cache, only if nobody has used it for a day.
+
+use std::{
+    collections::HashSet,
+    io,
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use mlconda_lock::{Digest, Lock, LockedPip};
+use mlconda_system::{
+    self as system,
+    usage::{self, Use},
+};
+
+use super::{
+    entries::{CacheAmount, CacheEntry, CacheKind, entries, sweep, workshops},
+    packages, temporary_beside,
+};
+use crate::{InstallError, Stop};
+
+/// While somebody uses the cache, what was used within this time stays: no installation runs for longer.
+const IN_USE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The clocks of files may be so much behind.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What of a cache stays.
+#[derive(Clone, Debug)]
+pub struct Keep {
+    /// The time now.
+    pub now: SystemTime,
+    /// What was used since then stays. `None`: the age does not matter, and layers and repodata, which no lock names, all
+    /// stay.
+    pub used_since: Option<SystemTime>,
+    /// The sha256 of packages that stay, in hex.
+    packages: HashSet<String>,
+}
+
+impl Keep {
+    /// What is kept, by age.
+    pub fn new(now: SystemTime, used_since: Option<SystemTime>) -> Self {
+        Self { now, used_since, packages: HashSet::new() }
+    }
+
+    /// Keeps the packages of a lock.
+    pub fn keep_lock(&mut self, lock: &Lock) {
+        let wheels: Vec<_> = lock.pip.iter().filter_map(LockedPip::as_package).collect();
+        for package in lock.packages.iter().chain(&wheels) {
+            if let Digest::Sha256(hash) = &package.digest {
+                self.packages.insert(hex::encode(hash));
+            }
+        }
+    }
+
+    /// Whether a lock names a package, or age decides and does not count here.
+    fn is_named(&self, entry: &CacheEntry) -> bool {
+        match entry.kind {
+            CacheKind::Packages | CacheKind::Wheels => {
+                let name = entry.paths.first().and_then(|path| path.file_name()?.to_str());
+                name.is_some_and(|name| self.packages.contains(name))
+            }
+            _ => self.used_since.is_none(),
+        }
+    }
+}
+
+/// Whether anything is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pruning {
+    /// It is.
+    Remove,
+    /// It is only told what would be.
+    Tell,
+}
+
+/// What was removed from a cache, or would be.
+#[derive(Clone, Debug, Default)]
+pub struct Pruned {
+    /// What went, by kind.
+    pub removed: Vec<(CacheKind, CacheAmount)>,
+    /// Packages, layers and repodata that stay.
+    pub kept: CacheAmount,
+    /// How many of them stay only because somebody uses the cache now.
+    pub in_use: usize,
+}
+
+/// Removes packages, layers and repodata from a cache. What prefixes share with it, they keep.
+///
+/// # Errors
+/// If something cannot be read or removed, or it was told to stop. What is removed by then stays removed.
+pub fn prune(cache: &Path, keep: &Keep, pruning: Pruning, stop: &Stop) -> Result<Pruned, InstallError> {
+    let mut pruned = Pruned::default();
+    if !cache.is_dir() {
+        return Ok(pruned);
+    }
+    if pruning == Pruning::Remove {
+        sweep(cache);
+    }
+    let in_use = !matches!(usage::find(cache)?, Use::Free(_));
+    let back = |by| keep.now.checked_sub(by).unwrap_or(SystemTime::UNIX_EPOCH);
+    let wanted = keep.used_since.unwrap_or(keep.now).min(back(TICK));
+    let limit = if in_use { wanted.min(back(IN_USE)) } else { wanted };
+    let mut removed = CacheKind::ALL.map(|kind| (kind, CacheAmount::default()));
+    for entry in entries(cache)? {
+        if stop.is_requested() {
+            return Err(InstallError::Stopped);
+        }
+        if matches!(entry.kind, CacheKind::Uv | CacheKind::Tools | CacheKind::Other) {
+            continue;
+        }
+        let amount = CacheAmount::of(&entry);
+        let is_old = !keep.is_named(&entry) && entry.used < wanted;
+        if is_old && entry.used < limit && remove(&entry, limit, pruning)? {
+            removed.iter_mut().filter(|(kind, _)| *kind == entry.kind).for_each(|(_, sum)| sum.add(amount));
+        } else {
+            pruned.kept.add(amount);
+            pruned.in_use += usize::from(is_old);
+        }
+    }
+    if pruning == Pruning::Remove {
+        // Those of other versions, of which nothing is left.
+        let others = workshops(cache).into_iter().filter(|directory| *directory != packages(cache));
+        others.for_each(|directory| _ = std::fs::remove_dir(directory));
+    }
+    pruned.removed = removed.into_iter().filter(|(_, amount)| amount.count > 0).collect();
+    Ok(pruned)
+}
+
+/// Removes an entry, unless somebody uses it. `false` if it stays.
+fn remove(entry: &CacheEntry, limit: SystemTime, pruning: Pruning) -> io::Result<bool> {
+    let Some(first) = entry.paths.first() else { return Ok(false) };
+    let file = match usage::find(first)? {
+        Use::Busy => return Ok(false),
+        Use::Free(file) | Use::Unknown(file) => file,
+    };
+    if matches!(entry.kind, CacheKind::Packages | CacheKind::Wheels) {
+        // Somebody may have used it a moment ago.
+        if file.metadata()?.modified()? >= limit {
+            return Ok(false);
+        }
+        if pruning == Pruning::Tell {
+            return Ok(true);
+        }
+        let aside = temporary_beside(first)?;
+        fs_err::rename(first, aside.path().join("discarded"))?;
+        // Nobody waits for the rest.
+        drop(file);
+        return Ok(true);
+    }
+    let is_used =
+        |path| fs_err::symlink_metadata(path).and_then(|file| file.modified()).is_ok_and(|used| used >= limit);
+    if entry.paths.iter().any(is_used) {
+        return Ok(false);
+    }
+    if pruning == Pruning::Remove {
+        entry.paths.iter().try_for_each(|path| system::remove_if_exists(path))?;
+    }
+    Ok(true)
+}

@@ -1,0 +1,113 @@
+//! Whether something in a cache is in use, and when it was used last: by a shared lock, and by the time of the file or
+//! directory.
+
+use std::{fs::File, io, path::Path};
+
+use fs_err::os::unix::fs::OpenOptionsExt;
+use rustix::{
+    fs::{FlockOperation, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT},
+    io::Errno,
+};
+
+use super::is_at;
+
+/// Opens a file or a directory without waiting for anybody.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK.bits() as i32;
+    Ok(fs_err::OpenOptions::new().read(true).custom_flags(flags).open(path)?.into_parts().0)
+}
+
+/// How often a lock is tried that somebody has for a moment.
+const TRIES: usize = 64;
+
+/// Holds a file or a directory with others that hold it, until the returned file is dropped. `None` if it is not there (any
+/// more), or somebody has it alone, or the file system has no locks.
+pub fn hold(path: &Path) -> Option<File> {
+    let file = open(path).ok()?;
+    for _ in 0..TRIES {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => return is_at(&file, path).then_some(file),
+            // Whoever looks whether it is held has it for a moment. A program that runs this one may have it for longer.
+            Err(Errno::WOULDBLOCK) => std::thread::yield_now(),
+            Err(_) => break,
+        }
+    }
+    None
+}
+
+/// Notes that a file or a directory is used now. An error is not one: it then looks older than it is.
+pub fn note(path: &Path) {
+    let now = Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+    };
+    // While this is held, nobody removes it.
+    if let Some(file) = hold(path) {
+        let _ = rustix::fs::futimens(&file, &now);
+    }
+}
+
+/// What is known of the use of a file or a directory.
+#[derive(Debug)]
+pub enum Use {
+    /// Nobody holds it, and nobody can while this value is there.
+    Free(File),
+    /// The file system has no locks.
+    Unknown(File),
+    /// Somebody holds it, or it is not there any more.
+    Busy,
+}
+
+/// Finds out whether somebody holds a file or a directory. Keep the answer only for a moment: others try again only so often.
+///
+/// # Errors
+/// If it cannot be opened or locked.
+pub fn find(path: &Path) -> io::Result<Use> {
+    let file = match open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Use::Busy),
+        file => file?,
+    };
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) if is_at(&file, path) => Ok(Use::Free(file)),
+        Ok(()) | Err(Errno::WOULDBLOCK) => Ok(Use::Busy),
+        Err(Errno::NOTSUP | Errno::NOLCK | Errno::NOSYS | Errno::BADF) => Ok(Use::Unknown(file)),
+        Err(error) => Err(io::Error::new(error.kind(), format!("cannot lock `{}`: {error}", path.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_uses_it_keeps_it_from_being_removed() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let (one, other) = (hold(directory.path()), hold(directory.path()));
+        assert!(one.is_some() && other.is_some(), "several hold it at once");
+        assert!(matches!(find(directory.path())?, Use::Busy));
+        drop(one);
+        assert!(matches!(find(directory.path())?, Use::Busy), "the other one still does");
+        drop(other);
+        let free = find(directory.path())?;
+        assert!(matches!(free, Use::Free(_)) && hold(directory.path()).is_none());
+        drop(free);
+        assert!(hold(directory.path()).is_some());
+        let gone = directory.path().join("gone");
+        assert!(hold(&gone).is_none() && matches!(find(&gone)?, Use::Busy));
+        Ok(())
+    }
+
+    #[test]
+    fn it_knows_when_it_was_used() -> io::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let file = directory.path().join("file");
+        fs_err::write(&file, "text")?;
+        for path in [directory.path(), &file] {
+            crate::set_directory_time(path, 1_000_000_000)?;
+            note(path);
+            assert!(crate::modified(&fs_err::metadata(path)?) > 1_700_000_000, "{}", path.display());
+        }
+        note(&directory.path().join("gone"));
+        Ok(())
+    }
+}

@@ -1,0 +1,177 @@
+//! `mlconda fetch`: a cache that is filled ahead, from which everything else is done without a network.
+
+use std::path::{Path, PathBuf};
+
+use insta::assert_snapshot;
+use mlconda_test::{
+    context::{Outcome, TestContext},
+    foreign_subdir,
+    server::{Fault, Server},
+    sha256_hex, tree,
+    wheel::Sdist,
+};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::{
+    cache::entry,
+    packages::contents,
+    pip_install::{add, line as wheel_line, simple},
+    serve,
+    stopping::{begin, stop},
+    world,
+};
+
+const PACKAGES: [&str; 5] = ["tzdata", "python-3.11.9", "greet-2.0", "where-2.0", "archived"];
+
+/// A world without a cache, with a lock of packages from a server. The last is where they will be.
+fn served(packages: &[&str]) -> (TestContext, Server, PathBuf) {
+    let (mut world, server) = (world(), serve());
+    world.filter(&server.url(""), "[SERVER]/");
+    world.write_lock("env.lock", Some(&server.url("main")), packages);
+    let cache = world.home().join(".cache/mlconda");
+    (world, server, cache.join("packages-3"))
+}
+
+fn fetch(world: &TestContext, arguments: &[&str]) -> Outcome {
+    world.mlconda([&["fetch"], arguments].concat())
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs_err::read_dir(directory).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn what_is_fetched_is_installed_without_a_network() {
+    let (world, server, packages) = served(&PACKAGES);
+    let prefix = world.path().join("prefix");
+    world.mlconda(["install", "env.lock", "-p", "../prefix"]).success();
+    let expected = contents(&prefix);
+    fs_err::remove_dir_all(&prefix).unwrap();
+    let before = world.tree();
+    let told = fetch(&world, &["env.lock", "--dry-run"]).success();
+    assert_eq!(
+        (told.stdout.lines().count(), told.stderr.trim()),
+        (5, "5 packages would be fetched; 0 are in the cache.")
+    );
+    assert_eq!(tree::difference(&before, &world.tree()), "");
+    assert_snapshot!(fetch(&world, &["env.lock"]).success(), @"
+    exit code 0
+    --- stdout
+    --- stderr
+    Fetching 5 packages into the cache
+    Fetched 5 packages ([SIZE]) into the cache `[TEMP]/home/.cache/mlconda`, in [TIME].
+    ");
+    assert_eq!(names(&world.home().join(".cache/mlconda")), ["packages-3"], "and nothing else");
+    assert_eq!(names(&packages).len(), 5);
+    server.forget();
+    assert_snapshot!(fetch(&world, &["env.lock"]).success(), @"
+    exit code 0
+    --- stdout
+    --- stderr
+    All 5 packages are in the cache `[TEMP]/home/.cache/mlconda` already.
+    ");
+    assert!(server.requests().is_empty());
+    drop(server);
+    world.mlconda(["install", "env.lock", "-p", "../prefix", "--offline"]).success();
+    assert_eq!(tree::difference(&expected, &contents(&prefix)), "");
+}
+
+#[test]
+fn several_locks_of_any_platform_and_wheels() {
+    let (world, server, packages) = served(&["tzdata", "where-2.0"]);
+    let foreign = world.channels().main.archives(foreign_subdir()).unwrap();
+    let foreign = foreign.iter().find(|name| name.starts_with("where-2.0")).unwrap();
+    let digest = sha256_hex(fs_err::read(world.channels().main.path().join(foreign_subdir()).join(foreign)).unwrap());
+    let text = format!(
+        "# platform: {0}\n@EXPLICIT\n{1}/{0}/{foreign}#sha256:{digest}\n",
+        foreign_subdir(),
+        server.url("main")
+    );
+    world.write("foreign.lock", &text);
+    let wheels = world.write_lock("wheels.lock", None, &["tzdata", "python-3.11.9"]);
+    let sdist = Sdist::new("source", "1.0").write(&world.path().join("sources")).unwrap();
+    let hash = sha256_hex(fs_err::read(&sdist).unwrap());
+    let source = format!("# pip source @ file://{} --hash=sha256:{hash}\n", sdist.display());
+    add(&wheels, &[wheel_line(&world, &simple("one", "1.0"), ""), source]);
+    let told = fetch(&world, &["env.lock", "foreign.lock", "wheels.lock", "--json"]).success();
+    let said: Value = serde_json::from_str(&told.stdout).unwrap();
+    assert_eq!((&said["fetched"], &said["present"]), (&5.into(), &0.into()), "{told}");
+    assert_eq!(said["left_out"], serde_json::json!(["source"]), "what is built is built at each installation");
+    assert!(told.stderr.contains("warning: `source` cannot be in the cache"), "{told}");
+    assert!(packages.join(digest).is_dir());
+    entry(&packages, "site-packages/one/__init__.py");
+}
+
+#[test]
+fn a_bundle_fills_it_too() {
+    let (world, server, packages) = served(&PACKAGES);
+    world.mlconda(["bundle", "env.lock", "-o", "env.bundle"]).success();
+    drop(server);
+    fetch(&world, &["env.bundle"]).success();
+    assert_eq!(names(&packages).len(), 5);
+    world.mlconda(["install", "env.lock", "-p", "prefix", "--offline"]).success();
+}
+
+#[test]
+fn what_is_not_what_the_lock_says_does_not_get_in() {
+    for fault in [Fault::Corrupted, Fault::Status(404), Fault::WrongLength] {
+        let (world, server, packages) = served(&["tzdata", "where-2.0"]);
+        server.fail("where-2.0", fault);
+        let failed = fetch(&world, &["env.lock", "--downloads", "1"]).failure(1);
+        assert!(failed.stderr.contains("where-2.0"), "{failed}");
+        let left = names(&packages);
+        assert!(left.len() <= 1 && left.iter().all(|name| !name.starts_with('.')), "{left:?}");
+        assert_eq!(names(packages.parent().unwrap()), ["packages-3"]);
+        server.recover();
+        fetch(&world, &["env.lock"]).success();
+        assert_eq!(names(&packages).len(), 2);
+    }
+}
+
+#[test]
+fn damage_in_the_cache_is_mended() {
+    let (world, server, packages) = served(&["tzdata", "where-2.0"]);
+    fetch(&world, &["env.lock"]).success();
+    let file = entry(&packages, "share/where/message.txt").join("share/where/message.txt");
+    fs_err::write(&file, "edited\n").unwrap();
+    assert!(fetch(&world, &["env.lock"]).success().stderr.starts_with("All 2 packages"));
+    let mended = fetch(&world, &["env.lock", "--verify-cache"]).success();
+    assert!(mended.stderr.contains("was damaged in the cache and is downloaded again"), "{mended}");
+    assert_eq!(fs_err::read_to_string(&file).unwrap(), "where 2.0\n");
+    drop(server);
+    let offline = fetch(&world, &["env.lock", "--verify-cache", "--offline"]).success();
+    assert!(offline.stderr.starts_with("All 2 packages"), "{offline}");
+}
+
+#[test]
+fn a_signal_leaves_whole_packages_and_nothing_else() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let (world, server, packages) = served(&["tzdata", "large"]);
+        server.fail("large", Fault::Stalled);
+        let running = begin(&world, &["fetch", "env.lock"]);
+        server.wait_for("large");
+        let (found, said) = stop(running, signal);
+        assert_eq!(found, code, "{said}");
+        assert_eq!(names(packages.parent().unwrap()).iter().filter(|name| name.starts_with('.')).count(), 0, "{said}");
+        server.recover();
+        fetch(&world, &["env.lock"]).success();
+        assert_eq!(names(&packages).len(), 2);
+    }
+}
+
+#[test]
+fn what_cannot_be_done_is_said() {
+    let (world, server, _) = served(&["tzdata"]);
+    world.write_environment(&["tzdata"]);
+    let wrong = fetch(&world, &["environment.yml"]).failure(1);
+    assert!(wrong.stderr.contains("lock it first: `mlconda lock environment.yml -o env.lock`"), "{wrong}");
+    drop(server);
+    let offline = fetch(&world, &["env.lock", "--offline"]).failure(1);
+    assert!(offline.stderr.contains("network access is disabled"), "{offline}");
+    let in_the_way = world.write("file", "");
+    let cache = in_the_way.join("cache");
+    let wrong = world.mlconda_with(["fetch", "env.lock"], &[("MLCONDA_CACHE_DIR", cache.to_str().unwrap())]).failure(1);
+    assert!(wrong.stderr.contains("set `MLCONDA_CACHE_DIR` to a directory that can be written to"), "{wrong}");
+}
