@@ -157,7 +157,8 @@ fn installations_beside_it_never_miss_a_package() {
         for round in 0..12 {
             // Old again, but for the moment in which the next one begins.
             for entry in fs_err::read_dir(&packages).into_iter().flatten().flatten() {
-                let _ = std::fs::File::open(entry.path()).map(|file| file.set_modified(SystemTime::UNIX_EPOCH));
+                let file = fs_err::File::open(entry.path()).map(|file| file.into_parts().0);
+                let _ = file.map(|file| file.set_modified(SystemTime::UNIX_EPOCH));
             }
             let outcome = install(&world, "prefix", &[]).success();
             assert!(!outcome.stderr.contains("damaged"), "round {round}: {outcome}");

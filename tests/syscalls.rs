@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout, reason = "a thorough run is to tell its figures")]
 
+mod bundles;
 mod failing;
 mod images;
 mod killed;

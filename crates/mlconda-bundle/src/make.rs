@@ -101,8 +101,20 @@ pub fn contents(environments: &[Environment]) -> Result<Contents, BundleError> {
 /// If an archive cannot be fetched or is not what its lock says, the file cannot be written, or the work was stopped.
 pub async fn make(recipe: &Recipe, client: &Client, progress: &dyn Progress) -> Result<Made, BundleError> {
     let made = make_all(recipe, client, progress).await;
-    // What is torn down by a stop can fail in other ways.
-    made.map_err(|error| if recipe.stop.is_requested() { InstallError::Stopped.into() } else { error })
+    made.map_err(|error| match error {
+        // What is torn down by a stop can fail in other ways.
+        _ if recipe.stop.is_requested() => InstallError::Stopped.into(),
+        BundleError::File(error) | BundleError::Install(InstallError::File(error)) => named(error, recipe).into(),
+        error => error,
+    })
+}
+
+/// Errors of the kernel do not say at which file; those of other files than ours do.
+fn named(error: io::Error, recipe: &Recipe) -> io::Error {
+    match error.raw_os_error().is_some() && error.get_ref().is_none() {
+        true => io::Error::new(error.kind(), format!("cannot write `{}`: {error}", recipe.partial().display())),
+        false => error,
+    }
 }
 
 async fn make_all(recipe: &Recipe, client: &Client, progress: &dyn Progress) -> Result<Made, BundleError> {

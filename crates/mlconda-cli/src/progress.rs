@@ -164,6 +164,14 @@ impl Drop for People<'_> {
 }
 
 impl People<'_> {
+    /// Says what begins with so many packages, and starts their bar.
+    fn start_packages(&self, verb: &str, packages: usize, size: Option<u64>, place: &str) {
+        let download = size.map_or_else(String::new, |size| format!(" ({})", bytes(size)));
+        self.say(&format!("{verb} {}{download}{place}", count(packages, "package")));
+        self.start(packages, size);
+        self.message(&format!("0/{packages} packages"));
+    }
+
     fn show(&self, event: Event) {
         match event {
             Event::RepodataStarted { subdir } => self.spin(format!("Loading {subdir}")),
@@ -182,24 +190,16 @@ impl People<'_> {
             Event::SolveFinished { .. } | Event::PipFinished { .. } => self.ui.bar().finish_and_clear(),
             Event::InstallStarted { packages: 0, .. } | Event::StagingStarted { packages: 0, .. } => {}
             Event::InstallStarted { prefix, packages, bytes: size } => {
-                let download = size.map_or_else(String::new, |size| format!(" ({})", bytes(size)));
-                self.say(&format!("Installing {}{download} into `{}`", count(packages, "package"), prefix.display()));
-                self.start(packages, size);
-                self.message(&format!("0/{packages} packages"));
+                let into = format!(" into `{}`", prefix.display());
+                self.start_packages("Installing", packages, size, &into);
             }
             Event::StagingStarted { prefix, packages, bytes: size } => {
-                let download = size.map_or_else(String::new, |size| format!(" ({})", bytes(size)));
-                let packages_text = count(packages, "package");
-                self.say(&format!("Putting {packages_text}{download} together for `{}`", prefix.display()));
-                self.start(packages, size);
-                self.message(&format!("0/{packages} packages"));
+                let together = format!(" together for `{}`", prefix.display());
+                self.start_packages("Putting", packages, size, &together);
             }
             Event::BundleStarted { packages, bytes } => self.start_reading(packages, "archive", bytes),
-            Event::FetchStarted { packages, bytes: size } => {
-                let download = size.map_or_else(String::new, |size| format!(" ({})", bytes(size)));
-                self.say(&format!("Fetching {}{download} into the cache", count(packages, "package")));
-                self.start(packages, size);
-                self.message(&format!("0/{packages} packages"));
+            Event::FetchStarted { packages, bytes } => {
+                self.start_packages("Fetching", packages, bytes, " into the cache");
             }
             Event::ImageStarted { layers, bytes } => self.start_reading(layers, "layer", bytes),
             Event::VerifyStarted { files, bytes } => self.start_reading(files, "file", bytes),
@@ -285,6 +285,27 @@ struct Downloads {
     at: Option<Instant>,
 }
 
+/// What happens to an image, as an event; `None` for all others.
+fn of_an_image(event: Event) -> Option<Value> {
+    Some(match event {
+        Event::LayersStarted { layers, bytes } => {
+            json!({"event": "layers-started", "layers": layers, "bytes": bytes})
+        }
+        Event::LayerStarted { number, layers, name } => {
+            json!({"event": "layer-started", "number": number, "layers": layers, "name": name})
+        }
+        Event::LayerWritten { bytes } => json!({"event": "layer-written", "bytes": bytes}),
+        Event::ImageWriteStarted { blobs, bytes } => {
+            json!({"event": "image-write-started", "blobs": blobs, "bytes": bytes})
+        }
+        Event::PushStarted { blobs, bytes } => json!({"event": "push-started", "blobs": blobs, "bytes": bytes}),
+        Event::ImageStarted { layers, bytes } => {
+            json!({"event": "image-started", "layers": layers, "bytes": bytes})
+        }
+        _ => return None,
+    })
+}
+
 impl<'a> Program<'a> {
     fn new(ui: &'a Ui) -> Self {
         Self { ui, downloads: Mutex::new(Downloads { bytes: 0, told: 0, at: None }) }
@@ -326,13 +347,6 @@ impl<'a> Program<'a> {
                 json!({"event": "fetch-started", "packages": packages, "bytes": bytes})
             }
             Event::PackageFetched { package } => json!({"event": "package-fetched", "package": package}),
-            Event::LayersStarted { layers, bytes } => {
-                json!({"event": "layers-started", "layers": layers, "bytes": bytes})
-            }
-            Event::LayerStarted { number, layers, name } => {
-                json!({"event": "layer-started", "number": number, "layers": layers, "name": name})
-            }
-            Event::LayerWritten { bytes } => json!({"event": "layer-written", "bytes": bytes}),
             Event::BytecodeStarted { modules } => json!({"event": "bytecode-started", "modules": modules}),
             Event::Building { package } => json!({"event": "building", "package": package}),
             Event::StillRunning { task, package, elapsed, limit } => json!({
@@ -342,15 +356,11 @@ impl<'a> Program<'a> {
             Event::Committing => json!({"event": "committing"}),
             Event::LinkScript { package } => json!({"event": "script", "package": package}),
             Event::VerifyStarted { files, bytes } => json!({"event": "verify-started", "files": files, "bytes": bytes}),
-            Event::ImageWriteStarted { blobs, bytes } => {
-                json!({"event": "image-write-started", "blobs": blobs, "bytes": bytes})
-            }
-            Event::PushStarted { blobs, bytes } => json!({"event": "push-started", "blobs": blobs, "bytes": bytes}),
-            Event::ImageStarted { layers, bytes } => {
-                json!({"event": "image-started", "layers": layers, "bytes": bytes})
-            }
             Event::Warning(text) => return self.ui.warn(&text),
-            _ => return,
+            other => match of_an_image(other) {
+                Some(event) => event,
+                None => return,
+            },
         };
         self.ui.event(&event);
     }

@@ -36,7 +36,7 @@ pub fn archives(locks: &[Lock]) -> (Vec<LockedPackage>, Vec<String>) {
             lock.pip.iter().map(|package| (&package.name, package.as_package().filter(|_| package.is_wheel())));
         let all = lock.packages.iter().map(|package| (&package.name, Some(package.clone()))).chain(wheels);
         for (name, package) in all {
-            match package.map(|package| (package.digest.clone(), package)) {
+            match package.map(|package| (package.digest, package)) {
                 Some((Digest::Sha256(hash), package)) => packages.extend(known.insert(hash).then_some(package)),
                 _ => others.push(name.clone()),
             }
