@@ -1,8 +1,12 @@
 //! What belongs in a bundle: the archives of all locks, each once, with the place that it has as a member of a channel.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, num::NonZero, sync::Arc};
 
-use mlconda_channel::{network::Client, repodata::Access};
+use futures::{StreamExt, TryStreamExt, stream};
+use mlconda_channel::{
+    network::{Client, NetworkError},
+    repodata::Access,
+};
 use mlconda_install::{InstallError, PackedArchives};
 use mlconda_lock::{Digest, Lock, LockedPackage, PipSource};
 use mlconda_system::files;
@@ -103,28 +107,46 @@ pub(crate) fn not_asked(package: &LockedPackage) -> BundleError {
     InstallError::Download { package, url, source }.into()
 }
 
-/// Finds the sizes that the locks do not have, and those of files of this machine.
+/// Finds the sizes that the locks do not have, and those of files of this machine. Some servers are asked at once.
 pub(crate) async fn find_sizes(
     items: &mut [Item],
     packed: &[Arc<PackedArchives>],
     client: &Client,
     access: Access,
+    at_once: NonZero<usize>,
 ) -> Result<(), BundleError> {
-    for Item { package, .. } in items {
-        // The lock of a bundle has all sizes, and its files may be of another machine.
-        if let Some(slice) = packed.iter().find_map(|packed| packed.find(package)) {
-            package.size = Some(slice.size());
-        } else if let Some(path) = files::of_url(&package.url) {
-            package.size = Some(files::open(&path)?.metadata()?.len());
-        } else if package.size.is_none() {
-            if access == Access::Offline {
-                return Err(not_asked(package));
-            }
-            package.size = client.content_length(&package.url).await;
-        }
-        if package.size.is_none() {
-            return Err(BundleError::NoSize { package: package.file_name.clone() });
-        }
+    let asked = stream::iter(items).map(async |item: &mut Item| {
+        let size = find_size(&item.package, packed, client, access).await?;
+        let no_size = || BundleError::NoSize { package: item.package.file_name.clone() };
+        item.package.size = Some(size.ok_or_else(no_size)?);
+        Ok::<_, BundleError>(())
+    });
+    asked.buffered(at_once.get()).try_collect().await
+}
+
+async fn find_size(
+    package: &LockedPackage,
+    packed: &[Arc<PackedArchives>],
+    client: &Client,
+    access: Access,
+) -> Result<Option<u64>, BundleError> {
+    // The lock of a bundle has all sizes, and its files may be of another machine.
+    if let Some(slice) = packed.iter().find_map(|packed| packed.find(package)) {
+        return Ok(Some(slice.size()));
     }
-    Ok(())
+    if let Some(path) = files::of_url(&package.url) {
+        return Ok(Some(files::open(&path)?.metadata()?.len()));
+    }
+    if package.size.is_some() {
+        return Ok(package.size);
+    }
+    if access == Access::Offline {
+        return Err(not_asked(package));
+    }
+    let failed = |error: NetworkError| InstallError::Download {
+        package: package.file_name.clone(),
+        url: redact::url(&package.url),
+        source: error.into(),
+    };
+    Ok(client.size(&package.url).await.map_err(failed)?)
 }

@@ -113,7 +113,8 @@ fn named(error: io::Error, recipe: &Recipe) -> io::Error {
 async fn make_all(recipe: &Recipe, client: &Client, progress: &dyn Progress) -> Result<Made, BundleError> {
     check_names(&recipe.environments)?;
     let mut items = items::collect(&recipe.environments)?;
-    items::find_sizes(&mut items, &recipe.archives, client, recipe.access).await?;
+    let sizes = items::find_sizes(&mut items, &recipe.archives, client, recipe.access, recipe.downloads);
+    client.report_waits(progress, sizes).await?;
     let draft = Draft::new(&recipe.environments, &items)?;
     let base = recipe.program.as_ref().map_or(0, |program| Executable::base_of(program.size()));
     let places = draft.index.layout()?.places;

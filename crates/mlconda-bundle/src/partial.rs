@@ -39,12 +39,7 @@ impl Partial {
     /// Opens or creates the file.
     pub(crate) fn open(path: PathBuf) -> Result<Self, BundleError> {
         for _ in 0..TRIES {
-            let (file, is_new) = match open(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && path.parent().is_some_and(Path::is_dir) => {
-                    continue;
-                }
-                opened => opened?,
-            };
+            let Some((file, is_new)) = open(&path)? else { continue };
             let metadata = file.metadata()?;
             if !metadata.is_file() {
                 let message = format!("cannot write `{}`: it is not a regular file", path.display());
@@ -93,14 +88,17 @@ impl Drop for Partial {
     }
 }
 
-/// Opens the file, and tells whether it is new.
-fn open(path: &Path) -> io::Result<(File, bool)> {
+/// Opens the file, and tells whether it is new; `None` if it was removed in between.
+fn open(path: &Path) -> io::Result<Option<(File, bool)>> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed();
     let mut options = fs_err::OpenOptions::new();
     options.read(true).write(true).mode(0o666).custom_flags(flags);
     match options.clone().create_new(true).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok((options.open(path)?.into_parts().0, false)),
-        file => Ok((file?.into_parts().0, true)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match options.open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            file => Ok(Some((file?.into_parts().0, false))),
+        },
+        file => Ok(Some((file?.into_parts().0, true))),
     }
 }
 

@@ -286,6 +286,22 @@ impl Client {
         response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     }
 
+    /// The size of a file in bytes; `None` if the server has the file and does not tell its size.
+    ///
+    /// # Errors
+    /// If there is no response, or the server does not give the file.
+    pub async fn size(&self, url: &Url) -> Result<Option<u64>, NetworkError> {
+        let answer = self.http.head(url.clone()).send().await.map_err(|error| self.unreachable_error(url, &error))?;
+        let length = |text: &str| text.parse().ok();
+        let told = answer.headers().get(header::CONTENT_LENGTH).and_then(|value| length(value.to_str().ok()?));
+        if answer.status().is_success() && told.is_some() {
+            return Ok(told);
+        }
+        // Not all servers answer HEAD, and what is wrong is in the answer to GET.
+        let transfer = self.get(url, BodyKind::Package(None)).await?;
+        Ok(transfer.header(header::CONTENT_LENGTH).and_then(length))
+    }
+
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
     }

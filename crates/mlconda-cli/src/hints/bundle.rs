@@ -25,7 +25,7 @@ pub(super) fn hint(error: &BundleError) -> Option<String> {
         BundleError::SameEnvironment { .. } => "give one of them, or give the environments different names (`name:`)",
         BundleError::NoSize { .. } => "lock again with mlconda, which writes sizes into the lock",
         BundleError::Busy { .. } => "wait until it has finished, or write to another file, with `-o`",
-        BundleError::Untrusted { .. } => "remove it if it is not yours to keep, or write to another file, with `-o`",
+        BundleError::Untrusted { .. } => "remove it, or write to another file, with `-o`",
         BundleError::Program { .. } => "name a static mlconda with `--mlconda FILE`",
         _ => return None,
     };
