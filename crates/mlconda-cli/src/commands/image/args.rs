@@ -315,6 +315,10 @@ impl Args {
         context: &Context,
     ) -> Result<Recipe, CliError> {
         let content = &self.content;
+        let program_size = match &program {
+            Some(file) => bundles::program_size(file, context)?,
+            None => None,
+        };
         Ok(Recipe {
             prefix,
             root_prefix: PathBuf::from(ROOT_PREFIX),
@@ -325,6 +329,7 @@ impl Args {
             runtime: self.runtime.runtime(),
             application: self.application(context)?,
             program,
+            program_size,
             created: content.created,
         })
     }
