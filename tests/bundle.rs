@@ -91,6 +91,30 @@ fn what_is_installed_from_it_is_what_is_installed_from_the_lock() {
 }
 
 #[test]
+fn one_that_is_named_by_an_option_is_asked_too() {
+    let (world, server) = served(&["tzdata", "where-2.0"]);
+    let named = |name: &str| {
+        let lock = world.read("env.lock");
+        world.write(
+            &format!("{name}.lock"),
+            &lock.replace("# platform", &format!("# mlconda lock: 1\n# name: {name}\n# platform")),
+        );
+    };
+    named("one");
+    named("other");
+    bundle(&world, &["one.lock", "-o", "one.bundle"]).success();
+    // A lock beside it is downloaded.
+    world.mlconda(["install", "one.bundle", "-f", "other.lock"]).success();
+    drop(server);
+    world.mlconda(["install", "-f", "one.bundle", "-p", "installed"]).success();
+    world.mlconda(["create", "-p", "created", "--file", "one.bundle", "-y"]).success();
+    world.mlconda(["install", "one.bundle", "-f", "one.bundle", "--dry-run"]).failure(2);
+    for prefix in ["installed", "created"] {
+        world.mlconda(["verify", prefix, "one.bundle"]).success();
+    }
+}
+
+#[test]
 fn the_same_lock_gives_the_same_bytes() {
     let (world, server) = served(&KINDS);
     bundle(&world, &["env.lock", "-o", "one.bundle"]).success();

@@ -154,11 +154,26 @@ fn a_signal_leaves_whole_packages_and_nothing_else() {
         server.wait_for("large");
         let (found, said) = stop(running, signal);
         assert_eq!(found, code, "{said}");
+        assert!(said.contains("stopped; packages that have arrived stay in the cache"), "{said}");
         assert_eq!(names(packages.parent().unwrap()).iter().filter(|name| name.starts_with('.')).count(), 0, "{said}");
         server.recover();
         fetch(&world, &["env.lock"]).success();
         assert_eq!(names(&packages).len(), 2);
     }
+}
+
+#[test]
+fn what_a_killed_one_leaves_goes_with_the_next() {
+    let (world, server, packages) = served(&["tzdata", "large"]);
+    server.fail("large", Fault::Stalled);
+    let mut running = begin(&world, &["fetch", "env.lock"]);
+    server.wait_for("large");
+    running.kill().unwrap();
+    running.wait().unwrap();
+    server.recover();
+    fetch(&world, &["env.lock"]).success();
+    assert_eq!(names(&packages).len(), 2);
+    assert!(!names(packages.parent().unwrap()).iter().any(|name| name.starts_with('.')));
 }
 
 #[test]

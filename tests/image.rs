@@ -108,7 +108,7 @@ fn unpack(world: &TestContext, archive: &Path, place: &Path) {
 }
 
 /// All layers of an image in one directory.
-fn union(world: &TestContext, archive: &str) -> PathBuf {
+pub(crate) fn union(world: &TestContext, archive: &str) -> PathBuf {
     let place = world.path().join(format!("{archive}.union"));
     let _ = fs_err::remove_dir_all(&place);
     fs_err::create_dir(&place).unwrap();

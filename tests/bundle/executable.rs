@@ -44,7 +44,19 @@ fn it_installs_what_is_in_it() {
     The other options are those of `mlconda install`: `./env.run mlconda install --help` lists them.
     --- stderr
     ");
+    // What an earlier one has left is not in the way, and a directory is not a file.
+    world.write("env.bundle.partial", "half");
     run(&world, &["--extract", "env.bundle"]).success();
+    fs_err::create_dir(path(&world, "directory")).unwrap();
+    let refused = run(&world, &["--extract", "directory"]).failure(1);
+    assert!(refused.stderr.contains("directory` is a directory"), "{refused}");
+    assert_eq!(
+        fs_err::read_dir(world.work())
+            .unwrap()
+            .filter(|it| { it.as_ref().unwrap().file_name().to_string_lossy().ends_with(".partial") })
+            .count(),
+        1
+    );
     bundle(&world, &["--verify", "env.bundle", "env.run"]).success();
     let listed = world.run("tar", &["-tf", "env.bundle"]).success().stdout;
     assert!(listed.starts_with("mlconda-bundle.json\n"), "{listed}");
@@ -108,4 +120,45 @@ fn it_is_for_one_platform_and_needs_a_program() {
     assert!(refused.stderr.contains("`--self` makes programs for Linux, and the lock is for "), "{refused}");
     let refused = bundle(&world, &["foreign.lock", "env.lock", "--self", "-o", "env.run"]).failure(1);
     assert!(refused.stderr.contains("one executable cannot be for several platforms"), "{refused}");
+}
+
+#[test]
+fn a_changed_byte_of_what_it_says_of_itself_is_found() {
+    let (world, _server) = served(&["tzdata"]);
+    // A small program is enough, since it is not run.
+    bundle(&world, &["env.lock", "--self", "--mlconda", "/bin/true", "-o", "env.run"]).success();
+    let whole = fs_err::read(path(&world, "env.run")).unwrap();
+    let mark = b"mlconda-executable 1";
+    let block = whole.windows(mark.len()).position(|window| window == mark).unwrap();
+    let written = (block..block + 512).filter(|place| whole[*place] != 0);
+    for place in written {
+        let mut changed = whole.clone();
+        changed[place] ^= 1;
+        fs_err::write(path(&world, "changed.run"), changed).unwrap();
+        let refused = bundle(&world, &["--verify", "changed.run"]);
+        assert!(refused.code == 1, "{}: {refused}", place - block);
+    }
+}
+
+#[test]
+fn an_image_gets_the_program_without_the_bundle() {
+    let world = executable(&["tzdata", "activated"]);
+    let program = fs_err::metadata(env!("CARGO_BIN_EXE_mlconda")).unwrap().len();
+    let arguments = [
+        "mlconda",
+        "image",
+        "env.run",
+        "--base",
+        "scratch",
+        "-p",
+        "/opt/env",
+        "--tag",
+        "ml:1",
+        "--output",
+        "image.tar",
+    ];
+    run(&world, &arguments).success();
+    let image = crate::image::union(&world, "image.tar");
+    let found = fs_err::metadata(image.join("usr/local/bin/mlconda")).unwrap();
+    assert_eq!(found.len(), program);
 }

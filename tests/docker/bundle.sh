@@ -13,7 +13,7 @@ bundle() {
     quietly mlconda_here bundle --verify "$context/env.bundle" "$context/env.run"
 
     # The executable needs nothing: not in Debian, and not where there is nothing at all.
-    printf 'FROM mlconda-test/debian\nCOPY env.run train.py /\nRUN /env.run -p /%s\nENV PATH=/%s/bin:$PATH\nCMD ["python", "/train.py"]\n' \
+    printf 'FROM mlconda-test/debian\nCOPY env.run train.py /\nRUN /env.run -p /%s\nENV PATH=/%s/bin:$PATH\nCMD ["python", "train.py"]\n' \
         "$prefix" "$prefix" >"$context/Dockerfile.bundle"
     build "$context" bundle --file "$context/Dockerfile.bundle" --network=none
     expect bundle "$(run bundle)" "$trained"

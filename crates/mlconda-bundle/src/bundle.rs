@@ -23,7 +23,7 @@ use mlconda_types::{
 use rattler_conda_types::PackageRecord;
 use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest, digest::Digest as _};
 
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::{
     BundleError, Executable,
@@ -62,6 +62,10 @@ impl Bundle {
     /// # Errors
     /// If it is cut short, or its list of members makes no sense.
     pub fn open(path: &Path) -> Result<Option<Self>, BundleError> {
+        Self::read(path).map_err(|error| error.of_reading(path))
+    }
+
+    fn read(path: &Path) -> Result<Option<Self>, BundleError> {
         // A pipe is left alone: it can be opened only once.
         if !fs_err::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
             return Ok(None);
@@ -105,6 +109,9 @@ impl Bundle {
         if size < end {
             return Err(cut(Some(end)));
         }
+        if executable.as_ref().is_some_and(|executable| executable.end() != end) {
+            return Err(BundleError::damaged(path, "its size is not the one that was written"));
+        }
         Ok(Some(Self { path: path.to_owned(), file, executable, base, index, layout }))
     }
 
@@ -133,12 +140,18 @@ impl Bundle {
     /// # Errors
     /// If a lock is not as it was written, or names an archive that is not in the bundle.
     pub fn locks(&self) -> Result<LockFile, BundleError> {
+        self.read_locks().map_err(|error| error.of_reading(&self.path))
+    }
+
+    fn read_locks(&self) -> Result<LockFile, BundleError> {
         let there: HashSet<Sha256Hash> = self.archive_places().into_keys().collect();
         let mut records = self.records()?;
+        let numbers: HashMap<&str, usize> = self.index.members.iter().map(|it| it.path.as_str()).zip(0..).collect();
         let mut parts = Vec::with_capacity(self.index.locks.len());
         for entry in &self.index.locks {
-            let place = self.index.members.iter().position(|member| member.path == entry.path);
-            let place = place.ok_or_else(|| BundleError::damaged(&self.path, format!("it has no `{}`", entry.path)))?;
+            let place = *numbers
+                .get(entry.path.as_str())
+                .ok_or_else(|| BundleError::damaged(&self.path, format!("it has no `{}`", entry.path)))?;
             let text = self.text(place)?;
             let read = LockFile::parse(&text, &self.path, &Expansion::default())?;
             let mut lock = read.select(&Selection::default())?;
@@ -170,21 +183,19 @@ impl Bundle {
 
     /// What its repodata say of its packages, by the paths of their archives.
     fn records(&self) -> Result<HashMap<String, Record>, BundleError> {
-        let mut records = HashMap::new();
+        let (mut records, mut left) = (HashMap::new(), files::LARGEST_LOCK);
         for (number, member) in self.index.members.iter().enumerate() {
-            let Some(directory) = member.path.strip_suffix("repodata.json").filter(|path| path.starts_with(CHANNEL))
-            else {
+            let Some(directory) = member.path.strip_suffix("repodata.json").filter(|path| is_in_channel(path)) else {
                 continue;
             };
+            left = left
+                .checked_sub(member.size)
+                .ok_or_else(|| BundleError::damaged(&self.path, "its repodata are too large"))?;
             let broken =
                 |error: serde_json::Error| BundleError::damaged(&self.path, format!("`{}`: {error}", member.path));
-            let mut repodata: Value = serde_json::from_str(&self.text(number)?).map_err(broken)?;
-            for list in ["packages", "packages.conda"] {
-                let Value::Object(list) = repodata[list].take() else { continue };
-                records.extend(
-                    list.into_iter().map(|(file, record)| (format!("{directory}{file}"), Record::Text(record))),
-                );
-            }
+            let Repodata { packages, conda } = serde_json::from_str(&self.text(number)?).map_err(broken)?;
+            let lists = packages.into_iter().chain(conda);
+            records.extend(lists.map(|(file, record)| (format!("{directory}{file}"), Record::Text(record))));
         }
         Ok(records)
     }
@@ -257,7 +268,7 @@ impl Bundle {
             return Err(InstallError::Stopped.into());
         }
         match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(error) => Err(error),
+            Some(error) => Err(error.of_reading(&self.path)),
             None => Ok(end),
         }
     }
@@ -313,12 +324,13 @@ impl Bundle {
     /// Writes the tar without the program before it.
     ///
     /// # Errors
-    /// If it cannot be read or written.
-    pub fn extract(&self, output: &mut dyn Write) -> io::Result<()> {
+    /// If it cannot be read or written, or it was told to stop.
+    pub fn extract(&self, output: &mut dyn Write, stop: &Stop) -> io::Result<()> {
         let slice = Slice::new(Arc::clone(&self.file), self.base, self.layout.end);
         let (mut reader, mut buffer) = (slice.reader(), vec![0; BUFFER]);
         loop {
             match reader.read(&mut buffer)? {
+                _ if stop.is_requested() => return Err(io::ErrorKind::Interrupted.into()),
                 0 => return output.flush(),
                 count => output.write_all(&buffer[..count])?,
             }
@@ -326,9 +338,18 @@ impl Bundle {
     }
 }
 
+/// The parts of repodata that are read.
+#[derive(serde::Deserialize)]
+struct Repodata {
+    #[serde(default)]
+    packages: HashMap<String, Box<RawValue>>,
+    #[serde(default, rename = "packages.conda")]
+    conda: HashMap<String, Box<RawValue>>,
+}
+
 /// The record of a package, which is read when a lock has the package.
 enum Record {
-    Text(Value),
+    Text(Box<RawValue>),
     Read(Option<Arc<PackageRecord>>),
 }
 
@@ -336,7 +357,7 @@ impl Record {
     /// One that cannot be read is as one that is not there.
     fn read(&mut self) -> Option<Arc<PackageRecord>> {
         if let Self::Text(text) = self {
-            *self = Self::Read(lenient::from_slice(text.to_string().as_bytes()).ok().map(Arc::new));
+            *self = Self::Read(lenient::from_slice(text.get().as_bytes()).ok().map(Arc::new));
         }
         match self {
             Self::Read(record) => record.clone(),
@@ -345,9 +366,13 @@ impl Record {
     }
 }
 
+/// Whether a member is in the directory of conda packages.
+fn is_in_channel(path: &str) -> bool {
+    path.strip_prefix(CHANNEL).is_some_and(|rest| rest.starts_with('/'))
+}
+
 /// Whether a member is an archive of a package.
 fn is_archive(path: &str) -> bool {
-    let in_channel = path.strip_prefix(CHANNEL).is_some_and(|rest| rest.starts_with('/'));
-    in_channel && !path.ends_with("/repodata.json")
+    is_in_channel(path) && !path.ends_with("/repodata.json")
         || path.strip_prefix(items::PYPI).is_some_and(|rest| rest.starts_with('/'))
 }

@@ -88,6 +88,14 @@ pub enum BundleError {
         /// The unfinished file.
         path: PathBuf,
     },
+    /// Somebody else may have written the unfinished file.
+    #[error("cannot go on with `{}`: it {reason}", .path.display())]
+    Untrusted {
+        /// The unfinished file.
+        path: PathBuf,
+        /// What is wrong with it: a verb phrase.
+        reason: &'static str,
+    },
     /// A file is no program that a bundle can stand behind.
     #[error("a bundle cannot stand behind `{}`: {reason}", .program.display())]
     Program {
@@ -99,6 +107,16 @@ pub enum BundleError {
 }
 
 impl BundleError {
+    /// Names the file in an error of the kernel, which does not have it.
+    pub(crate) fn of_reading(self, file: &std::path::Path) -> Self {
+        match self {
+            Self::File(error) if error.raw_os_error().is_some() && error.get_ref().is_none() => {
+                Self::File(io::Error::new(error.kind(), format!("cannot read `{}`: {error}", file.display())))
+            }
+            error => error,
+        }
+    }
+
     /// An archive that cannot be read, found in its place.
     pub(crate) fn damaged(file: &std::path::Path, reason: impl Into<String>) -> Self {
         Self::Damaged { file: file.to_owned(), reason: reason.into() }

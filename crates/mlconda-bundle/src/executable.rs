@@ -75,6 +75,11 @@ impl Executable {
         program.next_multiple_of(BLOCK) + BLOCK
     }
 
+    /// The size of the program in bytes.
+    pub fn program_size(&self) -> u64 {
+        self.program
+    }
+
     /// Where the tar begins in the file, in bytes: `tail -c +N`, with one more, gives the tar.
     pub fn base(&self) -> u64 {
         Self::base_of(self.program)

@@ -54,7 +54,7 @@ pub(crate) struct Filler<'a> {
     /// Whether an earlier run may have left archives.
     pub(crate) may_keep: bool,
     /// How many archives are in their places.
-    pub(crate) arrived: AtomicUsize,
+    pub(crate) arrived: &'a AtomicUsize,
     pub(crate) stop: &'a Stop,
     pub(crate) progress: &'a dyn Progress,
 }

@@ -5,12 +5,14 @@
 //! known before sizes and hashes are.
 
 use std::{
+    collections::HashSet,
     fmt::Write,
     io::{self, Read},
 };
 
 use rattler_conda_types::Subdir;
 use rattler_digest::{Sha256, Sha256Hash, parse_digest_from_hex};
+use serde::Deserialize;
 use serde_json::Value;
 
 /// The path of the list.
@@ -58,6 +60,33 @@ pub(crate) struct Index {
     pub(crate) members: Vec<Member>,
 }
 
+/// What every format has.
+#[derive(Deserialize)]
+struct Head {
+    format: u32,
+}
+
+/// The lists of this format as they are written. What else is there takes no memory.
+#[derive(Deserialize)]
+struct Lists {
+    locks: Vec<LockText>,
+    members: Vec<MemberText>,
+}
+
+#[derive(Deserialize)]
+struct LockText {
+    environment: String,
+    platform: String,
+    path: String,
+}
+
+#[derive(Deserialize)]
+struct MemberText {
+    path: String,
+    size: u64,
+    sha256: String,
+}
+
 /// Why a list cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum IndexError {
@@ -96,38 +125,37 @@ impl Index {
     /// Reads a list.
     pub(crate) fn parse(text: &[u8]) -> Result<Self, IndexError> {
         let invalid = |message: String| IndexError::Invalid(message);
-        let value: Value = serde_json::from_slice(text).map_err(|error| invalid(error.to_string()))?;
+        let broken = |error: serde_json::Error| IndexError::Invalid(error.to_string());
         // A newer format may have other fields.
-        match value["format"].as_u64().and_then(|format| u32::try_from(format).ok()) {
-            Some(format) if format > FORMAT => return Err(IndexError::Format(format)),
-            Some(_) => {}
-            None => return Err(invalid("it names no format".to_owned())),
+        let Head { format } = serde_json::from_slice(text).map_err(broken)?;
+        if format > FORMAT {
+            return Err(IndexError::Format(format));
         }
-        let text = |value: &Value, key: &str| {
-            let text = value[key].as_str().map(str::to_owned);
-            text.ok_or_else(|| invalid(format!("an entry has no `{key}`")))
-        };
-        let entries = |key: &str| {
-            let entries = value[key].as_array().map(Vec::as_slice);
-            entries.ok_or_else(|| invalid(format!("it has no `{key}`")))
-        };
-        let lock = |value: &Value| {
-            let (environment, platform, path) =
-                (text(value, "environment")?, text(value, "platform")?, text(value, "path")?);
+        let Lists { locks, members } = serde_json::from_slice(text).map_err(broken)?;
+        let lock = |LockText { environment, platform, path }: LockText| {
             let platform = platform.parse().map_err(|_| invalid(format!("`{platform}` is no platform")))?;
             Ok(LockEntry { environment, platform, path })
         };
-        let member = |value: &Value| {
-            let (path, sha256) = (text(value, "path")?, text(value, "sha256")?);
+        let member = |MemberText { path, size, sha256 }: MemberText| {
             let hash = parse_digest_from_hex::<Sha256>(&sha256);
             let sha256 = hash.ok_or_else(|| invalid(format!("`{path}` has no sha256 of 64 hex digits")))?;
-            let size = value["size"].as_u64().ok_or_else(|| invalid(format!("`{path}` has no size")))?;
             Ok(Member { path, size, sha256 })
         };
-        Ok(Self {
-            locks: entries("locks")?.iter().map(lock).collect::<Result<_, _>>()?,
-            members: entries("members")?.iter().map(member).collect::<Result<_, _>>()?,
-        })
+        let index = Self {
+            locks: locks.into_iter().map(lock).collect::<Result<_, _>>()?,
+            members: members.into_iter().map(member).collect::<Result<_, _>>()?,
+        };
+        match index.twice() {
+            Some(path) => Err(invalid(format!("it names `{path}` twice"))),
+            None => Ok(index),
+        }
+    }
+
+    /// A path that two members or two locks have.
+    fn twice(&self) -> Option<&str> {
+        let (mut members, mut locks) = (HashSet::new(), HashSet::new());
+        let member = self.members.iter().map(|member| member.path.as_str()).find(|path| !members.insert(*path));
+        member.or_else(|| self.locks.iter().map(|lock| lock.path.as_str()).find(|path| !locks.insert(*path)))
     }
 
     /// Where the members are.
@@ -243,10 +271,19 @@ mod tests {
             "[]",
             r#"{"format": 1, "members": [{"path": "a", "size": -1, "sha256": ""}]}"#,
             r#"{"format": 1, "members": [{"path": "a", "size": 1, "sha256": "12"}]}"#,
-            r#"{"format": 1, "locks": [{"environment": "a", "platform": "vax", "path": "b"}]}"#,
+            r#"{"format": 1, "locks": [{"environment": "a", "platform": "vax", "path": "b"}], "members": []}"#,
         ] {
             assert!(matches!(Index::parse(bad.as_bytes()), Err(IndexError::Invalid(_))), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_path_is_there_once() {
+        let twice = index(&[("a", 1), ("b", 1), ("a", 1)]).render();
+        assert_eq!(Index::parse(twice.as_bytes()), Err(IndexError::Invalid("it names `a` twice".to_owned())));
+        let mut twice = index(&[("a", 1)]);
+        twice.locks.push(twice.locks[0].clone());
+        assert!(matches!(Index::parse(twice.render().as_bytes()), Err(IndexError::Invalid(_))));
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! install from. The same locks give the same bytes. A bundle can stand behind the program that installs it
 //! ([`Executable`]).
 //!
-//! Read in this order: `format`, the tar and its list; `bundle`, which reads one; `make`, which writes one, with `items` (what
+//! Read in this order: `format`, the tar and its list; `bundle`, which reads one; `make`, which writes one, with `partial` (the unfinished
+//! file), `items` (what
 //! belongs in it), `fill` (archives come to their places) and `documents` (what is written besides); `executable`.
 
 mod bundle;
@@ -16,6 +17,7 @@ mod fill;
 mod format;
 mod items;
 mod make;
+mod partial;
 
 pub use self::{
     bundle::{Bundle, Environment},

@@ -5,26 +5,18 @@
 //! members comes last; until then nobody takes the file for a bundle. It gets its name when it is whole.
 
 use std::{
-    fs::{File, Permissions},
+    fs::Permissions,
     io,
     num::NonZero,
     os::unix::fs::{FileExt, PermissionsExt},
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    path::PathBuf,
+    sync::Arc,
 };
 
-use fs_err::os::unix::fs::OpenOptionsExt;
 use mlconda_channel::{network::Client, repodata::Access};
 use mlconda_install::{InstallError, PackedArchives, Stop};
 use mlconda_types::progress::{Event, Progress};
 use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest};
-use rustix::{
-    fs::{FallocateFlags, FlockOperation, OFlags},
-    io::Errno,
-};
 
 use crate::{
     BundleError, Environment, Executable, Program,
@@ -32,6 +24,7 @@ use crate::{
     fill::{Filled, Filler},
     format::{BLOCK, END, INDEX, Index, LockEntry, Member, header},
     items::{self, Item},
+    partial::Partial,
 };
 
 /// What is behind the name of a file that is not finished.
@@ -127,7 +120,8 @@ async fn make_all(recipe: &Recipe, client: &Client, progress: &dyn Progress) -> 
     let archives: Vec<u64> = places[draft.documents..][..items.len()].iter().map(|place| base + place).collect();
     let room = archives.last().zip(items.last()).map_or(base, |(place, item)| place + item.size());
     let bytes = items.iter().map(Item::size).sum();
-    let partial = Partial::open(recipe.partial(), room)?;
+    let partial = Partial::open(recipe.partial())?;
+    partial.allocate(room)?;
     progress.event(Event::BundleStarted { packages: items.len(), bytes });
     let filler = Filler {
         file: &partial.file,
@@ -135,16 +129,11 @@ async fn make_all(recipe: &Recipe, client: &Client, progress: &dyn Progress) -> 
         places: archives,
         packed: &recipe.archives,
         may_keep: partial.had_content,
-        arrived: AtomicUsize::new(0),
+        arrived: &partial.arrived,
         stop: &recipe.stop,
         progress,
     };
-    let filled = filler.fill(client, recipe.access, recipe.threads, recipe.downloads).await;
-    if filled.is_err() && !partial.had_content && filler.arrived.load(Ordering::Relaxed) == 0 {
-        // There is nothing in it that would be worth its room.
-        let _ = fs_err::remove_file(&partial.path);
-    }
-    let filled = filled?;
+    let filled = filler.fill(client, recipe.access, recipe.threads, recipe.downloads).await?;
     let size = draft.finish(recipe, &items, &filled, base, &partial)?;
     fs_err::rename(&partial.path, &recipe.output)?;
     let kept = filled.iter().filter(|filled| filled.is_kept).count();
@@ -254,53 +243,5 @@ impl Draft {
         file.write_all_at(&Executable::new(program.size(), hash, layout.end, &text).render(), begin)?;
         file.set_permissions(Permissions::from_mode(mode | mode >> 2 & 0o111))?;
         Ok(end)
-    }
-}
-
-/// The unfinished file, held by this process.
-struct Partial {
-    path: PathBuf,
-    file: Arc<File>,
-    had_content: bool,
-}
-
-impl Partial {
-    /// Opens or creates the file, with room for so many bytes.
-    fn open(path: PathBuf, room: u64) -> Result<Self, BundleError> {
-        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed();
-        let mut options = fs_err::OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).mode(0o666).custom_flags(flags);
-        let file = file.open(&path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            let message = format!("cannot write `{}`: it is not a regular file", path.display());
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, message).into());
-        }
-        let file = file.into_parts().0;
-        // Another error is that of a file system without locks.
-        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
-            return Err(BundleError::Busy { path });
-        }
-        let had_content = metadata.len() > 0;
-        if let Err(error) = allocate(&file, &path, room) {
-            if !had_content {
-                let _ = fs_err::remove_file(&path);
-            }
-            return Err(error.into());
-        }
-        Ok(Self { path, file: Arc::new(file), had_content })
-    }
-}
-
-/// Gives a file the room that it will need, so that a full disk is known before anything is fetched. Not all file systems
-/// can.
-fn allocate(file: &File, path: &Path, room: u64) -> io::Result<()> {
-    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, room.max(1)) {
-        Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => {
-            let error = io::Error::from(error);
-            let message = format!("there is no room for the {room} bytes of `{}`: {error}", path.display());
-            Err(io::Error::new(error.kind(), message))
-        }
-        _ => Ok(()),
     }
 }

@@ -3,19 +3,22 @@
 //! All of the file is compared with what was written before anything is installed.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
+    fs::Permissions,
+    io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use mlconda::bundle::Bundle;
+use mlconda::{bundle::Bundle, install::Stop};
 
 use crate::{
     commands::bundle::{prove, threads},
     context::Context,
     error::CliError,
     global::{Color, Global, ProgressForm},
-    report, settings,
+    report, settings, signals,
     text::{bytes, count},
 };
 
@@ -101,7 +104,7 @@ fn asked(bundle: &Bundle, program: &Path, words: &[OsString], context: &Context)
     if let Some(place) = arguments.iter().position(|word| word == "--extract") {
         let output = arguments.get(place + 1);
         let output = output.ok_or_else(|| CliError::Usage("`--extract` needs the name of a file".to_owned()))?;
-        extract(bundle, &context.settings.absolute(Path::new(output)))?;
+        extract(bundle, &context.settings.absolute(Path::new(output)), context)?;
         let (size, output) = (bytes(bundle.size()), Path::new(output).display().to_string());
         context.ui.say(&format!("The bundle is in `{output}`: {size}."));
         return Ok(Meaning::Done(ExitCode::SUCCESS));
@@ -110,15 +113,27 @@ fn asked(bundle: &Bundle, program: &Path, words: &[OsString], context: &Context)
     Ok(Meaning::Words([&before, arguments].concat()))
 }
 
-/// Writes the bundle into a file, which gets its name when it is whole.
-fn extract(bundle: &Bundle, output: &Path) -> Result<(), CliError> {
-    let mut name = output.as_os_str().to_owned();
-    name.push(".partial");
-    let partial = PathBuf::from(name);
-    let mut file = fs_err::OpenOptions::new().write(true).create_new(true).open(&partial)?;
-    let written = bundle.extract(&mut file).and_then(|()| fs_err::rename(&partial, output));
-    if written.is_err() {
-        let _ = fs_err::remove_file(&partial);
+/// Writes the bundle into a file, which gets its name when it is whole. A stop leaves nothing.
+fn extract(bundle: &Bundle, output: &Path, context: &Context) -> Result<(), CliError> {
+    if output.is_dir() {
+        let message = format!("`{}` is a directory", output.display());
+        return Err(CliError::world(message, "name a file in it"));
     }
-    Ok(written?)
+    let (directory, name) = output.parent().zip(output.file_name()).unwrap_or((output, OsStr::new("")));
+    let cannot = |error: &io::Error| {
+        let message = format!("cannot write `{}`: {}", output.display(), error.kind());
+        CliError::world(message, "name a file in a directory that you can write to, and that has room for it")
+    };
+    let mode = Permissions::from_mode(0o666);
+    let mut builder = tempfile::Builder::new();
+    let builder = builder.prefix(name).suffix(".partial").permissions(mode);
+    let mut file = builder.tempfile_in(directory).map_err(|error| cannot(&error))?;
+    let stop = Stop::default();
+    let written = context.keep_or_signal(&stop, async { bundle.extract(file.as_file_mut(), &stop) });
+    if stop.is_requested() {
+        return Err(CliError::Stopped(signals::told().unwrap_or_default()));
+    }
+    written?.map_err(|error| cannot(&error))?;
+    file.persist(output).map_err(|error| cannot(&error.error))?;
+    Ok(())
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use mlconda::{
-    bundle::Bundle,
+    bundle::{Bundle, Executable},
     install::{Options, PackedArchives},
     repodata::Access,
 };
@@ -35,4 +35,9 @@ pub(crate) fn add_archives(files: &[PathBuf], options: &mut Options, context: &C
         options.access = Access::Offline;
     }
     Ok(())
+}
+
+/// The size in bytes of a program that has a bundle behind it; `None` if there is none.
+pub(crate) fn program_size(program: &Path, context: &Context) -> Result<Option<u64>, CliError> {
+    Ok(open(program, context)?.and_then(|bundle| bundle.executable().map(Executable::program_size)))
 }

@@ -78,6 +78,8 @@ pub struct Recipe {
     pub application: Application,
     /// A `mlconda` for the platform of the image. It is put into the image if packages have activation scripts.
     pub program: Option<PathBuf>,
+    /// The size of the program in bytes, if there is a bundle behind it, which stays out of the image.
+    pub program_size: Option<u64>,
     /// The time of the image, in seconds since 1970; `None`: that of the environment's newest package.
     pub created: Option<i64>,
 }
@@ -365,7 +367,7 @@ impl Making<'_> {
         let stored = writing.packages(&format!("layer-{number}"), files, root, &self.recipe.prefix)?;
         self.progress.event(Event::LayerWritten { bytes: files.iter().map(|each| each.bytes).sum() });
         // Byte code that is missing here is not missing elsewhere.
-        let is_complete = compiled.unable.is_none() && !compiled.is_broken;
+        let is_complete = compiled.unable.is_none() && compiled.broken.is_empty();
         let is_whole = is_complete || !files.iter().any(|package| package.has_modules);
         if is_whole { self.workspace.keep(key, stored) } else { self.workspace.set_aside(stored) }
     }
@@ -415,7 +417,8 @@ impl Making<'_> {
         let place = Path::new(relative(Path::new(PROGRAM)));
         let stored = self.writing().write("program", &mut |tar| {
             tar.parents(place, &|directory| above(directory, time))?;
-            tar.file(place, program, &|own| Attributes { mode: 0o755, time, ..own })
+            let size = self.recipe.program_size.unwrap_or(u64::MAX);
+            tar.beginning(place, program, size, &|own| Attributes { mode: 0o755, time, ..own })
         })?;
         Ok(Drafted::new("mlconda", self.workspace.set_aside(stored)?))
     }

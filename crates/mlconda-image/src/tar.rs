@@ -95,6 +95,17 @@ impl<'a> TarWriter<'a> {
         source: &Path,
         attributes: &dyn Fn(Attributes) -> Attributes,
     ) -> io::Result<()> {
+        self.beginning(path, source, u64::MAX, attributes)
+    }
+
+    /// Adds a file of this machine without what is behind its first `most` bytes.
+    pub(crate) fn beginning(
+        &mut self,
+        path: &Path,
+        source: &Path,
+        most: u64,
+        attributes: &dyn Fn(Attributes) -> Attributes,
+    ) -> io::Result<()> {
         let metadata = fs_err::symlink_metadata(source)?;
         let own = Attributes { mode: metadata.mode() & 0o7777, time: metadata.mtime(), owner: (0, 0) };
         if metadata.is_symlink() {
@@ -102,7 +113,7 @@ impl<'a> TarWriter<'a> {
             return self.header(path, &Kind::Link(&target), attributes(Attributes { mode: 0o777, ..own }));
         }
         let mut file = mlconda_system::files::open(source)?;
-        let size = file.metadata()?.len();
+        let size = file.metadata()?.len().min(most);
         self.header(path, &Kind::File(size), attributes(own))?;
         self.buffer.resize(BUFFER, 0);
         let mut left = size;

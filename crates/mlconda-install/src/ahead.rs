@@ -9,8 +9,7 @@ use mlconda_system::beneath::Root;
 use mlconda_types::progress::{Event, Progress};
 
 use super::{
-    InstallError, Options, Stop,
-    cache::{self, temporary::TemporaryDirectory},
+    InstallError, Options, Stop, cache,
     fetch::download,
     source::{PackageLocation, SourceError, Sources},
     unpack::IdleCores,
@@ -65,7 +64,7 @@ pub async fn fetch(
     let Some(cache) = &options.cache else { return Ok(Fetched::default()) };
     let sources = Sources::new(options, &packages);
     // For unnamed files. It is removed at the end.
-    let directory = TemporaryDirectory::make_in(cache)?;
+    let directory = cache::workshop(cache)?;
     let root = Root::open(directory.path())?;
     let missing: Vec<&LockedPackage> = packages.iter().filter(|package| !is_cached(cache, package)).collect();
     let bytes = missing.iter().map(|package| package.size).sum();

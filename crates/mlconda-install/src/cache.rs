@@ -192,6 +192,11 @@ fn temporary_beside(place: &Path) -> io::Result<TemporaryDirectory> {
     TemporaryDirectory::make_in(parent)
 }
 
+/// A temporary directory among the packages, where the next user finds it if this process is killed.
+pub(super) fn workshop(cache: &Path) -> io::Result<TemporaryDirectory> {
+    temporary_beside(&packages(cache).join("any"))
+}
+
 /// Removes a package from the cache, by one rename.
 pub(super) fn discard(place: &Path) -> io::Result<()> {
     if !place.exists() {

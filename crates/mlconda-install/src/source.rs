@@ -78,6 +78,9 @@ pub(super) enum SourceError {
     Unreadable(io::Error),
 }
 
+/// So many packages are held at once: a process cannot have any number of open files.
+const HELD: usize = 512;
+
 /// The places that packages are taken from.
 pub(super) struct Sources {
     cache: Option<PathBuf>,
@@ -85,6 +88,8 @@ pub(super) struct Sources {
     access: Access,
     /// Tells others that the cache is in use.
     _hold: Option<File>,
+    /// Packages whose use cannot be noted in the cache of another user.
+    _used: Vec<File>,
     archives: Vec<Arc<PackedArchives>>,
     sharing: Option<Arc<Sharing>>,
     /// The linkers for the cache and for shared packages, which may be on different file systems.
@@ -100,16 +105,17 @@ impl Sources {
     pub(crate) fn new(options: &Options, packages: &[LockedPackage]) -> Self {
         let (cache, sharing, archives) = (options.cache.clone(), options.sharing.clone(), options.archives.clone());
         let hold = cache.as_deref().and_then(usage::hold);
+        let mut used = Vec::new();
         if let Some(cache) = &cache {
             cache::remove_leftovers(cache);
-            packages
-                .iter()
-                .filter_map(|package| cache::package_path(cache, package))
-                .for_each(|path| usage::note(&path));
+            let paths = packages.iter().filter_map(|package| cache::package_path(cache, package));
+            for path in paths {
+                used.extend(usage::note(&path).filter(|_| used.len() < HELD));
+            }
         }
         let (check, access, unwritable) = (options.cache_check, options.access, OnceLock::new());
         let (linkers, deviations) = (<[Linker; 2]>::default(), DeviationLog::default());
-        Self { cache, check, access, _hold: hold, archives, sharing, linkers, unwritable, deviations }
+        Self { cache, check, access, _hold: hold, _used: used, archives, sharing, linkers, unwritable, deviations }
     }
 
     /// Finds a package on this machine; `None` if it must be downloaded.

@@ -180,7 +180,7 @@ pub(crate) fn lock_open(file: File, directory: &Path) -> io::Result<Lock> {
 }
 
 /// Whether a path still names an open file.
-fn is_at(file: &File, path: &Path) -> bool {
+pub fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs_err::metadata(path)) {
         (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
         _ => false,

@@ -35,16 +35,18 @@ pub fn hold(path: &Path) -> Option<File> {
     None
 }
 
-/// Notes that a file or a directory is used now. An error is not one: it then looks older than it is.
-pub fn note(path: &Path) {
-    let now = Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-        last_modification: Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+/// Notes that a file or a directory is used now. If only others may note that, it is given back and still held: as long as it
+/// is, nobody removes it.
+pub fn note(path: &Path) -> Option<File> {
+    let time = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
+    // Who may write to it, but does not own it, can set both times only.
+    let of_access = [UTIME_OMIT, UTIME_NOW];
+    let file = hold(path)?;
+    let set = |access| {
+        let times = Timestamps { last_access: time(access), last_modification: time(UTIME_NOW) };
+        rustix::fs::futimens(&file, &times).is_ok()
     };
-    // While this is held, nobody removes it.
-    if let Some(file) = hold(path) {
-        let _ = rustix::fs::futimens(&file, &now);
-    }
+    if of_access.into_iter().any(set) { None } else { Some(file) }
 }
 
 /// What is known of the use of a file or a directory.

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use mlconda_system::files;
+use mlconda_system::{files, usage};
 use rattler_digest::{Sha256, digest::Digest as _};
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -268,8 +268,12 @@ impl ShardCache {
 
     /// A compressed shard, if it is cached and its hash is right.
     pub(super) fn get(&self, hash: &[u8; 32]) -> Option<Vec<u8>> {
-        let bytes = files::read(&self.path(hash), files::LARGEST_RECORD).ok()?;
-        has_sha256(&bytes, hash).then_some(bytes)
+        let path = self.path(hash);
+        let bytes = files::read(&path, files::LARGEST_RECORD).ok()?;
+        has_sha256(&bytes, hash).then(|| {
+            usage::note(&path);
+            bytes
+        })
     }
 
     /// Keeps a shard. It can be had again, so a full disk is no reason to stop.

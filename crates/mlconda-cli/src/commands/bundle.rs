@@ -8,7 +8,7 @@ use mlconda::{
     Subdir,
     bundle::{BundleError, Contents, Environment, Made, Program, Recipe, contents, make},
     host::Host,
-    image::check_program,
+    image::{ImageError, check_program},
     install::{InstallError, Stop},
     network::Client,
     repodata::Access,
@@ -157,11 +157,12 @@ fn program(args: &Args, environments: &[Environment], context: &Context) -> Resu
     let file = file.or_else(|| context.settings.program.clone());
     let file =
         file.ok_or_else(|| CliError::world("this program does not know its own file", "name it with `--mlconda`"))?;
-    check_program(&file, platform).map_err(|_| {
-        CliError::world(
-            format!("`{}` is no program for {platform}", file.display()),
-            "name a static mlconda for that platform with `--mlconda FILE`",
-        )
+    check_program(&file, platform).map_err(|error| match error {
+        ImageError::WrongProgram { .. } => {
+            CliError::world(error.to_string(), "name a static mlconda for that platform with `--mlconda FILE`")
+        }
+        ImageError::Io(error) => BundleError::File(error).into(),
+        error => error.into(),
     })?;
     let program = Program::open(&file)?;
     if let Some(interpreter) = program.interpreter()? {

@@ -148,9 +148,10 @@ fn remove(args: &PruneArgs, context: &Context) -> Result<ExitCode, CliError> {
     }
     let (pruning, stop) = (if args.dry_run { Pruning::Tell } else { Pruning::Remove }, Stop::default());
     let outcome = context.keep_or_signal(&stop, async { prune(&directory, &keep, pruning, &stop) });
-    let pruned = match outcome? {
-        Err(InstallError::Stopped) => return Err(CliError::Stopped(signals::told().unwrap_or_default())),
-        pruned => pruned?,
+    let pruned = match outcome {
+        Ok(Err(InstallError::Stopped)) => return Err(stopped(signals::told().unwrap_or_default(), pruning)),
+        Err(CliError::Stopped(signal)) => return Err(stopped(signal, pruning)),
+        pruned => pruned??,
     };
     if args.json {
         let removed: Vec<Value> = pruned.removed.iter().map(|(kind, amount)| part_as_json(*kind, amount)).collect();
@@ -162,6 +163,15 @@ fn remove(args: &PruneArgs, context: &Context) -> Result<ExitCode, CliError> {
     }
     tell(&pruned, &directory.display().to_string(), args, context);
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a signal leaves.
+fn stopped(signal: u8, pruning: Pruning) -> CliError {
+    let message = "stopped; what was removed by then is gone, and the rest stays".to_owned();
+    match pruning {
+        Pruning::Tell => CliError::Stopped(signal),
+        Pruning::Remove => CliError::StoppedHalfway { signal, message, hint: None },
+    }
 }
 
 fn tell(pruned: &Pruned, directory: &str, args: &PruneArgs, context: &Context) {
@@ -177,8 +187,8 @@ fn tell(pruned: &Pruned, directory: &str, args: &PruneArgs, context: &Context) {
         (_, false) => format!("Removed {} from the cache `{directory}`; {kept}.", enumerate(&phrases)),
     });
     if pruned.in_use > 0 {
-        let number = pruned.in_use;
-        context.ui.say(&format!("{number} of them only because the cache is in use now, and they were used today."));
+        let (number, were) = (pruned.in_use, if pruned.in_use == 1 { "it was" } else { "they were" });
+        context.ui.say(&format!("{number} of them only because the cache is in use now, and {were} used today."));
     }
 }
 

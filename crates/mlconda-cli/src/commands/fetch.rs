@@ -102,9 +102,15 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let seconds = start.elapsed().as_secs_f64();
     let (number, place) = (count(fetched.fetched, "package"), directory.display());
     context.ui.say(&match (fetched.fetched, fetched.present) {
+        (0, 0) => format!("There is nothing to fetch into the cache `{place}`."),
+        (0, 1) => format!("The package is in the cache `{place}` already."),
         (0, present) => format!("All {} are in the cache `{place}` already.", count(present, "package")),
         (_, present) => {
-            let before = if present > 0 { format!("; {present} were there before") } else { String::new() };
+            let before = match present {
+                0 => String::new(),
+                1 => "; 1 was there before".to_owned(),
+                _ => format!("; {present} were there before"),
+            };
             format!("Fetched {number} ({}) into the cache `{place}`, in {seconds:.1} s{before}.", bytes(fetched.bytes))
         }
     });
@@ -130,9 +136,16 @@ fn carry_out(packages: Vec<LockedPackage>, options: &Options, context: &Context)
     let display = Display::new(&context.ui);
     let client = Client::new(&context.settings.network_options()?)?;
     match context.keep_or_signal(&options.stop, fetch(packages, &client, options, &display)) {
-        Ok(Err(InstallError::Stopped)) => Err(CliError::Stopped(signals::told().unwrap_or_default())),
+        Ok(Err(InstallError::Stopped)) => Err(stopped(signals::told().unwrap_or_default())),
+        Err(CliError::Stopped(signal)) => Err(stopped(signal)),
         outcome => Ok(outcome??),
     }
+}
+
+/// What a signal leaves.
+fn stopped(signal: u8) -> CliError {
+    let message = "stopped; packages that have arrived stay in the cache".to_owned();
+    CliError::StoppedHalfway { signal, message, hint: Some("the same command goes on with the others".to_owned()) }
 }
 
 fn tell_plan(packages: &[LockedPackage], others: &[String], args: &Args, context: &Context) -> Result<(), CliError> {
@@ -154,7 +167,9 @@ fn tell_plan(packages: &[LockedPackage], others: &[String], args: &Args, context
     context.ui.text(&text)?;
     tell_of_others(others, context);
     let size = size.filter(|size| *size > 0).map(|size| format!(" ({})", bytes(size))).unwrap_or_default();
-    context.ui.say(&format!("{}{size} would be fetched; {present} are in the cache.", count(missing.len(), "package")));
+    let are = if present == 1 { "is" } else { "are" };
+    let missing = count(missing.len(), "package");
+    context.ui.say(&format!("{missing}{size} would be fetched; {present} {are} in the cache."));
     Ok(())
 }
 

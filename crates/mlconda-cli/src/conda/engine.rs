@@ -58,6 +58,7 @@ pub(super) fn run(line: &Line, verb: Verb, context: &Context) -> Result<ExitCode
     }
     let solved = solve::solve(line, verb, &goal, state.as_ref(), &channels, platform, context)?;
     let change = Change {
+        file: None,
         lock: solved.lock,
         prefix,
         replaces,
@@ -138,6 +139,7 @@ fn of_lock(file: &Path, line: &Line, verb: Verb, platform: Subdir, context: &Con
     let is_whole = records.is_empty() || line.has("--remove-old");
     let lock = if is_whole { lock } else { overlaid(&records, lock.packages, platform)? };
     let change = Change {
+        file: Some(file.to_owned()),
         revision: if is_whole {
             Revision::Whole
         } else {
@@ -192,6 +194,7 @@ fn clone(source: &str, line: &Line, platform: Subdir, context: &Context) -> Resu
     let slim = mlconda::prefix::slim::of_prefix(&source)?.unwrap_or_default();
     let lock = Lock { specs: specs.clone(), variables: source.variables()?, slim, ..lock };
     let change = Change {
+        file: None,
         lock,
         prefix,
         replaces,
@@ -233,6 +236,7 @@ pub(super) fn variables(line: &Line, context: &Context) -> Result<ExitCode, CliE
     let specs = mlconda::export::requested_specs(&prefix, &records)?;
     let packages: Vec<_> = records.into_iter().map(|record| record.repodata_record).collect();
     let change = Change {
+        file: None,
         lock: Lock { variables, specs, ..Lock::of_records(host.platform, &packages)? },
         prefix,
         replaces: false,

@@ -68,6 +68,7 @@ pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> 
     let revision = Revision::Change { updated: Vec::new(), removed, neutered: Vec::new() };
     let command = format!("conda {}", line.command());
     let change = Change {
+        file: None,
         lock,
         prefix,
         replaces: false,

@@ -165,6 +165,7 @@ pub(super) fn restore(number: &str, line: &Line, context: &Context) -> Result<Ex
     lock.specs = asked.clone();
     let removed = now.into_iter().filter(|spec| !asked.contains(spec)).collect();
     let change = Change {
+        file: None,
         lock,
         prefix,
         replaces: false,

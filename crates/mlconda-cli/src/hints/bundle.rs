@@ -1,11 +1,13 @@
 //! What to do where there is no bundle, or one cannot be read.
 
-use mlconda::bundle::BundleError;
+use std::{io, io::ErrorKind};
+
+use mlconda::{bundle::BundleError, install::InstallError};
 
 /// What to do about an error.
 pub(super) fn hint(error: &BundleError) -> Option<String> {
     let hint = match error {
-        BundleError::File(error) => return super::io_hint(error),
+        BundleError::File(error) | BundleError::Install(InstallError::File(error)) => return file_hint(error),
         BundleError::Install(error) => {
             let hint = super::install_hint(error)?;
             return Some(hint.strip_prefix("the prefix is unchanged; ").map_or(hint.clone(), str::to_owned));
@@ -23,8 +25,23 @@ pub(super) fn hint(error: &BundleError) -> Option<String> {
         BundleError::SameEnvironment { .. } => "give one of them, or give the environments different names (`name:`)",
         BundleError::NoSize { .. } => "lock again with mlconda, which writes sizes into the lock",
         BundleError::Busy { .. } => "wait until it has finished, or write to another file, with `-o`",
+        BundleError::Untrusted { .. } => "remove it if it is not yours to keep, or write to another file, with `-o`",
         BundleError::Program { .. } => "name a static mlconda with `--mlconda FILE`",
         _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+/// A bundle has no prefix: what cannot be written is the file of `-o`, and what cannot be read has its name in the message.
+fn file_hint(error: &io::Error) -> Option<String> {
+    let hint = match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "the disk is full: make room, or write to another one with `-o`"
+        }
+        ErrorKind::PermissionDenied => "change the permissions, or write to a directory of your own, with `-o FILE`",
+        ErrorKind::ReadOnlyFilesystem => "the file system is read-only: write to another one, with `-o FILE`",
+        ErrorKind::NotFound => "check the path, and the directory in which the command runs",
+        _ => return super::io_hint(error),
     };
     Some(hint.to_owned())
 }

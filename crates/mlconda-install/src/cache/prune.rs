@@ -117,7 +117,8 @@ pub fn prune(cache: &Path, keep: &Keep, pruning: Pruning, stop: &Stop) -> Result
         let is_old = !keep.is_named(&entry) && entry.used < wanted;
         if is_old && entry.used < limit && remove(&entry, limit, pruning)? {
             removed.iter_mut().filter(|(kind, _)| *kind == entry.kind).for_each(|(_, sum)| sum.add(amount));
-        } else {
+        } else if entry.paths.first().is_some_and(|path| fs_err::symlink_metadata(path).is_ok()) {
+            // Another `prune` may have removed it.
             pruned.kept.add(amount);
             pruned.in_use += usize::from(is_old);
         }

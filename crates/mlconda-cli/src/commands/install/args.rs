@@ -193,7 +193,7 @@ impl Args {
             virtual_packages: if native { host.virtual_packages.clone() } else { Vec::new() },
             archives: Vec::new(),
         };
-        bundles::add_archives(&self.inputs, &mut options, context)?;
+        bundles::add_archives(&[&self.inputs[..], &self.locking.files].concat(), &mut options, context)?;
         Ok(options)
     }
 }

@@ -1,6 +1,6 @@
 //! The last step of every change: runs the plan or prints it, and reports the result in conda's form.
 
-use std::{collections::BTreeSet, process::ExitCode, time::Instant};
+use std::{collections::BTreeSet, path::PathBuf, process::ExitCode, time::Instant};
 
 use mlconda::{
     Subdir,
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::super::{line::Line, program_name};
 use crate::{
+    bundles,
     commands::install::{arrivals, carry_out, summary},
     context::Context,
     error::CliError,
@@ -26,6 +27,8 @@ use crate::{
 /// The change of a prefix.
 #[derive(Debug)]
 pub(crate) struct Change {
+    /// The file that the lock is read from. If it is a bundle, archives come from it.
+    pub(crate) file: Option<PathBuf>,
     pub(crate) lock: Lock,
     pub(crate) prefix: Prefix,
     /// Whether the existing environment is removed first.
@@ -106,7 +109,7 @@ pub(crate) fn apply(mut change: Change, line: &Line, host: &Host, context: &Cont
 fn options(change: &Change, line: &Line, host: &Host, context: &Context) -> Result<Options, CliError> {
     let platform = change.lock.platform;
     let native = platform == host.platform || platform == Subdir::NoArch;
-    Ok(Options {
+    let mut options = Options {
         time: context.settings.source_date_epoch()?,
         command: change.command.clone(),
         revision: change.revision.clone(),
@@ -118,7 +121,16 @@ fn options(change: &Change, line: &Line, host: &Host, context: &Context) -> Resu
         cache: context.settings.package_cache().filter(|_| !line.has("--always-copy")),
         virtual_packages: if native { host.virtual_packages.clone() } else { Vec::new() },
         ..Options::default()
-    })
+    };
+    if let Some(file) = &change.file {
+        let access = options.access;
+        bundles::add_archives(std::slice::from_ref(file), &mut options, context)?;
+        // A package that stays may have to be linked again, and the bundle need not have it.
+        if !matches!(change.revision, Revision::Whole) {
+            options.access = access;
+        }
+    }
+    Ok(options)
 }
 
 /// Downloads packages into the cache, by an installation into a temporary prefix.
