@@ -10,7 +10,7 @@ use mlconda_test::{
 use serde_json::Value;
 
 use crate::{
-    packages::{contents, line, lock},
+    packages::{Info, Part, archive, contents, line, lock},
     pip_install, world,
 };
 
@@ -237,6 +237,19 @@ fn an_environment_in_place_of_a_slim_one_is_whole() {
     let url = line(&world, &wide()).split('#').next().map(|url| url.trim().to_owned()).unwrap();
     world.mlconda(["create", "-y", "-p", argument(&prefix), &url]).success();
     assert!(has(&world, "env/share/man/man1/wide.1"));
+}
+
+#[test]
+fn a_hard_link_to_what_was_left_out_is_no_empty_file() {
+    // Without hashes, nobody knows beforehand that two names are one file.
+    let world = world();
+    let parts = [("share/man/man1/x.1", Part::File("text\n")), ("z/x.1", Part::Hard("share/man/man1/x.1"))];
+    lock(&world, &[&archive(&world, "linked", Info::First, "", &parts)]);
+    let told = install(&world, "env", &["--slim=docs"]).failure(1).to_string();
+    assert!(told.contains("which was left out: `keep:linked` leaves the package whole"), "{told}");
+    assert!(!has(&world, "env"));
+    install(&world, "env", &["--slim=docs,keep:linked"]).success();
+    assert_eq!(world.read("env/z/x.1"), "text\n");
 }
 
 #[test]

@@ -137,7 +137,7 @@ impl Stripped {
             // A segment without bytes in the file has no block, and loaders want its place all the same.
             if number(segment, 0, 4) == 1 {
                 last = last.max(place);
-                if (start - place) % number(segment, 48, 8).max(1) != 0 {
+                if !(start - place).is_multiple_of(number(segment, 48, 8).max(1)) {
                     return None;
                 }
             }
