@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How names of unfinished things begin: in a layout, and beside what is written.
-const PREFIX: &str = ".mlconda-";
+const PREFIX: &str = ".mlconda-layout-";
 const BESIDE: &str = ".mlconda-image-";
 
 /// What `oci-layout` says.
@@ -135,7 +135,7 @@ fn remove_leftovers(directory: &Path) {
 }
 
 fn is_leftover(name: &OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
+    [PREFIX, BESIDE].iter().any(|begin| name.as_encoded_bytes().starts_with(begin.as_bytes()))
 }
 
 /// Makes a temporary thing in a directory, and holds it, which tells others that somebody writes it. What killed processes

@@ -72,7 +72,7 @@ fn a_layout_that_fails_leaves_nothing() {
     write(&with_bill()).unwrap();
     let before = (names(&place.join("blobs/sha256")), fs_err::read(place.join("index.json")).unwrap());
     // What a killed process has left goes.
-    fs_err::create_dir(place.join(".mlconda-killed")).unwrap();
+    fs_err::create_dir(place.join(".mlconda-layout-killed")).unwrap();
     write(&unreadable(&world)).unwrap_err();
     assert_eq!(names(&place), ["blobs", "index.json", "oci-layout"]);
     let after = (names(&place.join("blobs/sha256")), fs_err::read(place.join("index.json")).unwrap());
@@ -95,8 +95,8 @@ fn what_killed_processes_have_left_goes() {
     let (place, beside) = (world.directory.path().join("mount"), world.directory.path());
     // In an empty directory: the stage, or a part of a layout without its index.
     for is_begun in [false, true] {
-        fs_err::create_dir_all(place.join(".mlconda-killed")).unwrap();
-        fs_err::write(place.join(".mlconda-killed/blob"), "half").unwrap();
+        fs_err::create_dir_all(place.join(".mlconda-layout-killed")).unwrap();
+        fs_err::write(place.join(".mlconda-layout-killed/blob"), "half").unwrap();
         if is_begun {
             fs_err::create_dir_all(place.join("blobs/sha256")).unwrap();
             fs_err::write(place.join("oci-layout"), layout::VERSION).unwrap();
