@@ -5,9 +5,13 @@ use mlconda_test::{
     context::TestContext,
     registry::{Failure, Registry, RegistryOptions},
 };
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::world;
+use crate::{
+    stopping::{begin, stop},
+    world,
+};
 
 /// The processor of this machine, as images call it.
 const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
@@ -135,6 +139,85 @@ fn two_images_tell_what_a_pull_fetches() {
 }
 
 #[test]
+fn layers_in_the_cache_are_not_fetched() {
+    let world = world();
+    let registry = Registry::start(RegistryOptions::default()).unwrap();
+    registry.put_image(("lib/base", "1"), ARCHITECTURE, &[&layer("etc/os-release", "x")], &Value::Null);
+    fs_err::create_dir_all(world.work().join("app")).unwrap();
+    fs_err::create_dir_all(world.home().join(".cache/mlconda")).unwrap();
+    world.locked("env.lock", &["frames"]);
+    push(&world, &registry, "env.lock", "ml:1");
+    let image = format!("{}/ml:1", registry.host());
+    let fetched = || {
+        registry.forget();
+        let found = size(&world, &[&image])[0].clone();
+        let layers = found["layers"].as_array().unwrap().clone();
+        let layers = layers.iter().filter(|layer| layer["origin"] == "packages");
+        let counts: Vec<usize> = layers.map(|layer| registry.count("GET", layer["digest"].as_str().unwrap())).collect();
+        (found["bytes"].clone(), counts)
+    };
+    let (bytes, counts) = fetched();
+    assert!(!counts.is_empty() && counts.iter().all(|count| *count == 0), "{counts:?}");
+    // A broken one is fetched.
+    for entry in fs_err::read_dir(world.home().join(".cache/mlconda/layers-1")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none() && path.is_file() {
+            let mut content = fs_err::read(&path).unwrap();
+            let middle = content.len() / 2;
+            content[middle] ^= 1;
+            fs_err::write(&path, content).unwrap();
+        }
+    }
+    let (again, counts) = fetched();
+    assert_eq!(again, bytes);
+    assert!(counts.iter().all(|count| *count == 1), "{counts:?}");
+}
+
+#[test]
+fn a_layer_that_an_image_has_twice_is_pulled_once() {
+    let world = world();
+    let registry = Registry::start(RegistryOptions::default()).unwrap();
+    let (one, other) = (layer("a", "1"), layer("b", &"2".repeat(3000)));
+    registry.put_image(("lib/one", "1"), ARCHITECTURE, &[&one], &Value::Null);
+    registry.put_image(("lib/twice", "1"), ARCHITECTURE, &[&one, &other, &other], &Value::Null);
+    let [one, twice] = ["one", "twice"].map(|name| format!("{}/lib/{name}:1", registry.host()));
+    let found = size(&world, &[&one, &twice]);
+    assert_eq!(found[1]["fetched"]["layers"], 1);
+    assert_eq!(found[1]["fetched"]["bytes"], found[1]["layers"][1]["bytes"]);
+    let text = world.mlconda(["size", &one, &twice]).success().stdout;
+    assert!(text.contains(" to pull in 2 layers\n") && text.contains(" fetches 1 of 2 layers, "), "{text}");
+}
+
+#[test]
+fn a_bundle_is_a_lock_by_whatever_name() {
+    let world = world();
+    world.locked("env.lock", &["frames"]);
+    world.mlconda(["bundle", "env.lock", "-o", "env.tar"]).success();
+    let of = |place: &str| size(&world, &[place])[0]["packages"].clone();
+    assert_eq!(of("env.tar"), of("env.lock"));
+    world.mlconda(["sbom", "env.tar"]).success();
+}
+
+#[test]
+fn a_signal_ends_the_reading_of_an_image() {
+    let (world, registry) = with_images();
+    registry.fail("GET", "/blobs/", Failure::Silent, 99);
+    let image = format!("{}/ml:1", registry.host());
+    for arguments in [["size", &image], ["sbom", &image]] {
+        registry.forget();
+        registry.fail("GET", "/referrers/", Failure::Silent, 99);
+        let mut child = begin(&world, &arguments);
+        while registry.count("GET", "/blobs/") + registry.count("GET", "/referrers/") == 0 {
+            std::thread::yield_now();
+            assert!(child.try_wait().unwrap().is_none(), "it has ended before");
+        }
+        let (code, said) = stop(child, Signal::INT);
+        assert_eq!(code, 130, "{said}");
+        assert!(!said.contains("removing"), "{said}");
+    }
+}
+
+#[test]
 fn what_goes_wrong_with_an_image_is_told() {
     let (world, registry) = with_images();
     let image = format!("{}/lib/base:1", registry.host());
@@ -169,7 +252,7 @@ fn places_that_are_nothing_say_what_was_looked_for() {
     for command in ["size", "sbom"] {
         assert_snapshot!(error(command, "env.lokc"), @r"
         error: there is no file or directory `env.lokc`
-        hint: an image is named with its registry or its tag, as in `env.lokc:latest`; an environment under the root prefix by `-n NAME`
+        hint: an image is named with its registry or its tag, as in `env.lokc:latest`; an environment under the root prefix is named by `-n NAME`
         ");
         assert_snapshot!(error(command, "nev.lock"), @r"
         error: there is no file or directory `nev.lock`
@@ -181,7 +264,11 @@ fn places_that_are_nothing_say_what_was_looked_for() {
         ");
         assert_snapshot!(error(command, "somewhere/typo"), @r"
         error: there is no file or directory `somewhere/typo`
-        hint: an image is named with its registry or its tag, as in `somewhere/typo:latest`; an environment under the root prefix by `-n NAME`
+        hint: an image is named with its registry or its tag, as in `somewhere/typo:latest`; an environment under the root prefix is named by `-n NAME`
+        ");
+        assert_snapshot!(error(command, "/nowhere/typo"), @r"
+        error: there is no file or directory `/nowhere/typo`
+        hint: an environment under the root prefix is named by `-n NAME`
         ");
         let layout = error(command, "oci:somewhere");
         assert!(

@@ -10,7 +10,7 @@ use mlconda_test::{
 use serde_json::Value;
 
 use crate::{
-    packages::{contents, line, lock},
+    packages::{Info, Part, archive, contents, line, lock},
     pip_install, world,
 };
 
@@ -80,10 +80,10 @@ fn what_is_left_out_is_told_and_comes_back() {
     assert!(there("include/wide.h") && there("bin/wide"));
     assert!(!there(&format!("{SITE}/wide/tests/data")) && !there("share/man") && !there("share/man/man1/also.1"));
     // The record lists what is there, and tells what is not.
-    let record = record(&world, "env", "wide");
-    let files: Vec<&str> = record["files"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let wide = record(&world, "env", "wide");
+    let files: Vec<&str> = wide["files"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     assert!(files.iter().all(|path| there(path)) && !files.contains(&"share/man/man1/wide.1"), "{files:?}");
-    let left = &record["mlconda"]["left_out"];
+    let left = &wide["mlconda"]["left_out"];
     assert_eq!(left["parts"]["tests"]["files"], 2);
     assert_eq!(left["parts"]["docs"]["paths"], serde_json::json!(["share/man/man1/also.1", "share/man/man1/wide.1"]));
     assert_snapshot!(world.mlconda(["verify", "env"]).success(), @"
@@ -99,6 +99,7 @@ fn what_is_left_out_is_told_and_comes_back() {
     let back = install(&world, "env", &[]).success().to_string();
     assert!(back.contains("Linked 1 package in") && back.contains("kept 1"), "{back}");
     let (mut full, mut env) = (contents(&world.work().join("full")), contents(&world.work().join("env")));
+    assert_eq!(record(&world, "env", "plain")["mlconda"], record(&world, "full", "plain")["mlconda"]);
     // Its record has still no hash twice.
     for tree in [&mut full, &mut env] {
         tree.retain(|path, _| !path.starts_with("conda-meta/plain"));
@@ -171,6 +172,9 @@ fn the_key_in_the_environment_file_counts_and_is_checked() {
     world.write("env.lock", &lock);
     let told = world.mlconda(["lock", "--check"]).failure(1).to_string();
     assert!(told.contains("the environment leaves out `docs,tests`, and the lock `none`"), "{told}");
+    // What is typed counts more.
+    world.mlconda(["lock", "--slim=docs"]).success();
+    world.mlconda(["lock", "--check", "--slim=docs"]).success();
     fs_err::write(&environment, format!("{text}x-mlconda:\n  slim: test\n")).unwrap();
     let told = world.mlconda(["lock"]).failure(1).to_string();
     assert!(told.contains("`test` is not a part of packages"), "{told}");
@@ -189,6 +193,70 @@ fn what_conda_words_change_stays_slim() {
     fs_err::remove_file(prefix.join("bin/wide")).unwrap();
     world.mlconda(["verify", "env", "--repair"]).success();
     assert!(has(&world, "env/bin/wide") && !has(&world, &format!("env/{SITE}/wide/tests/test_wide.py")));
+}
+
+#[test]
+fn another_wish_is_told_by_all_records() {
+    let world = world();
+    let wheel = Wheel::new("round", "1.0").file("round/__init__.py", "x = 1\n");
+    let env = world.write_lock("env.lock", None, &["tzdata", "python-3.11.9"]);
+    pip_install::add(&env, &[pip_install::line(&world, &wheel, "")]);
+    let wish = |name: &str| record(&world, "env", name)["mlconda"]["left_out"]["slim"].clone();
+    install(&world, "env", &["--slim=maps"]).success();
+    assert_eq!([wish("tzdata"), wish("python")], ["maps", "maps"]);
+    install(&world, "env", &["--slim=docs,keep:tzdata"]).success();
+    assert_eq!([wish("tzdata"), wish("python")], [Value::Null, "docs,keep:tzdata".into()]);
+    let again = install(&world, "env", &["--slim=docs,keep:tzdata"]).success().to_string();
+    assert!(again.contains("is up to date"), "{again}");
+    let exported = world.mlconda(["export", "env"]).success().to_string();
+    assert!(exported.contains("slim: docs"), "{exported}");
+    install(&world, "env", &["--no-slim"]).success();
+    let exported = world.mlconda(["export", "env"]).success().to_string();
+    assert!(!exported.contains("x-mlconda"), "{exported}");
+    let again = install(&world, "env", &["--no-slim"]).success().to_string();
+    assert!(again.contains("is up to date"), "{again}");
+    world.mlconda(["verify", "env"]).success();
+}
+
+#[test]
+fn a_repair_leaves_out_nothing_of_a_whole_environment() {
+    let world = locked();
+    install(&world, "env", &[]).success();
+    let text = world.read("env.lock");
+    world.write("env.lock", &format!("# mlconda lock: 1\n# slim: docs,tests\n{text}"));
+    fs_err::remove_file(world.work().join("env/bin/wide")).unwrap();
+    world.mlconda(["verify", "env", "env.lock", "--repair"]).success();
+    assert!(has(&world, "env/bin/wide") && has(&world, "env/share/man/man1/wide.1"));
+}
+
+#[test]
+fn an_environment_in_place_of_a_slim_one_is_whole() {
+    let world = locked();
+    install(&world, "env", &["--slim=docs"]).success();
+    let prefix = world.work().join("env");
+    let url = line(&world, &wide()).split('#').next().map(|url| url.trim().to_owned()).unwrap();
+    world.mlconda(["create", "-y", "-p", argument(&prefix), &url]).success();
+    assert!(has(&world, "env/share/man/man1/wide.1"));
+}
+
+#[test]
+fn a_hard_link_to_what_was_left_out_is_no_empty_file() {
+    // Without hashes, nobody knows beforehand that two names are one file.
+    let world = world();
+    let parts = [("share/man/man1/x.1", Part::File("text\n")), ("z/x.1", Part::Hard("share/man/man1/x.1"))];
+    lock(&world, &[&archive(&world, "linked", Info::First, "", &parts)]);
+    let told = install(&world, "env", &["--slim=docs"]).failure(1).to_string();
+    assert!(told.contains("which was left out: `keep:linked` leaves the package whole"), "{told}");
+    assert!(!has(&world, "env"));
+    install(&world, "env", &["--slim=docs,keep:linked"]).success();
+    assert_eq!(world.read("env/z/x.1"), "text\n");
+}
+
+#[test]
+fn a_name_that_no_package_has_is_told() {
+    let world = locked();
+    let told = install(&world, "env", &["--slim=docs,keep:wide+wyde"]).success().to_string();
+    assert!(told.contains("`keep:wyde` leaves nothing whole") && !told.contains("`keep:wide`"), "{told}");
 }
 
 #[test]

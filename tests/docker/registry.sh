@@ -42,6 +42,9 @@ other_engines() {
         -v "$work/context:/context:ro" "$container" -- /mlconda verify "/$prefix" /context/base.lock
     [[ -n $real ]] || expect "buildah" "$(buildah "${storage[@]}" run --isolation chroot "$container" -- where-am-i)" "^prefix: /$prefix$"
     buildah "${storage[@]}" rm "$container" >/dev/null
+    # Both have one storage: what buildah has pulled, podman would only look at.
+    quietly buildah "${storage[@]}" rmi --all
+    quietly podman "${storage[@]}" pull --tls-verify=false "$name:1"
     [[ $digest == $(podman "${storage[@]}" image inspect --format '{{.Digest}}' "$name:1") ]] ||
         fail "podman has another image than the registry"
     podman "${storage[@]}" image inspect --format '{{json .Config.Env}}' "$name:1" | grep -q "PATH=/$prefix/bin:" ||

@@ -119,6 +119,16 @@ fn sources_are_built_by_the_environments_own_pip() {
     assert!(!prefix(&world).join("bin/built").exists());
 }
 
+#[test]
+fn what_pip_builds_is_whole_and_stays_where_the_lock_is_slim() {
+    let world = world();
+    lock_to_build(&world, &[sources(&world, "built", "")]);
+    let install = || world.mlconda(["install", "env.lock", "-p", "../prefix", "--slim=bytecode"]).success();
+    install();
+    let again = install().to_string();
+    assert!(again.contains("is up to date: 2 packages"), "{again}");
+}
+
 /// pip writes through a link of a package, and python reads through it.
 #[test]
 fn what_is_built_below_a_link_of_a_package_is_compiled() {

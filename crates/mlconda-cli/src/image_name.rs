@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mlconda::{Subdir, oci};
+use mlconda::{Subdir, bundle::Bundle, oci};
 
 use crate::{context::Context, error::CliError, lock_or_prefix::LockOrPrefixArgs, text::list};
 
@@ -21,7 +21,9 @@ pub(crate) fn image_named(place: &Path, context: &Context) -> Result<Option<oci:
     if has_transport || !path.exists() && is_reference(text, &path) {
         return Ok(Some(oci::Base::parse(text, directory)?));
     }
-    let is_archive = || path.is_file() && path.extension().is_some_and(|kind| kind == "tar");
+    let is_tar = path.is_file() && path.extension().is_some_and(|kind| kind == "tar");
+    // A bundle is a tar too. What is wrong with one is told by who reads it.
+    let is_archive = || is_tar && matches!(Bundle::open(&path), Ok(None));
     let is_prefix = || path.ends_with("conda-meta") || path.join("conda-meta").is_dir();
     if path.is_dir() && !is_prefix() {
         if !path.join("oci-layout").is_file() {
@@ -71,10 +73,12 @@ fn not_there(place: &Path, path: &Path) -> CliError {
     let kind = path.extension().filter(|kind| FILES.iter().any(|end| end[1..] == **kind));
     let Some(kind) = kind else {
         let name = place.display();
-        let hint = format!(
-            "an image is named with its registry or its tag, as in `{name}:latest`; an environment under the root prefix by \
-             `-n NAME`"
-        );
+        let prefix = "an environment under the root prefix is named by `-n NAME`";
+        let is_image = format!("{name}:latest").parse::<oci::Reference>().is_ok();
+        let hint = match is_image {
+            true => format!("an image is named with its registry or its tag, as in `{name}:latest`; {prefix}"),
+            false => prefix.to_owned(),
+        };
         return CliError::world(message, hint);
     };
     let entries = path.parent().and_then(|parent| fs_err::read_dir(parent).ok()).into_iter().flatten().flatten();

@@ -237,7 +237,7 @@ fn take(number: u8, ui: &Ui) {
     if let Some((waiting, undo)) = state.waiting.take()
         && !waiting.is_closed()
     {
-        // PreviousLocks the receiver learns of the signal.
+        // Before the receiver learns of the signal.
         let is_late = state.stop.take().is_some_and(|stop| !stop.request());
         _ = waiting.send(number);
         state.phase = Phase::Undoing(undo, number);

@@ -1,9 +1,11 @@
 //! `--slim`: what of packages is left out, and how that is told.
 
+use std::collections::BTreeSet;
+
 use mlconda::{install::LeftOutSize, lock::Lock, slim::Slim};
 use serde_json::{Value, json};
 
-use crate::text::bytes;
+use crate::{context::Context, text::bytes};
 
 /// What the environment does without
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -30,6 +32,22 @@ impl SlimArgs {
         if let Some(slim) = self.typed() {
             lock.slim = slim;
         }
+    }
+}
+
+/// Sets what was typed in locks, and warns of packages that are to stay whole and are in none of them.
+pub(crate) fn apply<'a>(args: &SlimArgs, locks: impl Iterator<Item = &'a mut Lock>, context: &Context) {
+    let mut all = Vec::new();
+    for lock in locks {
+        args.apply(lock);
+        all.push(&*lock);
+    }
+    let conda = all.iter().flat_map(|lock| &lock.packages).map(|package| package.name.as_str());
+    let pip = all.iter().flat_map(|lock| &lock.pip).map(|package| package.name.as_str());
+    let names: Vec<&str> = conda.chain(pip).collect();
+    let unknown: BTreeSet<&str> = all.iter().flat_map(|lock| lock.slim.unknown(&names)).collect();
+    for name in unknown {
+        context.ui.warn(&format!("`keep:{name}` leaves nothing whole: the lock has no package of this name"));
     }
 }
 

@@ -159,7 +159,8 @@ pub struct Document {
 /// If the text is not YAML, has more than one document, or is nested too deeply.
 pub fn parse(source: SourceText<'_>) -> Result<Document, Box<Diagnostic>> {
     let (anchors, document) = (HashMap::new(), Document::default());
-    let mut tree = TreeBuilder { source, open: Vec::new(), anchors, aliased: 0, values: 0, document };
+    let unended = (!source.text.ends_with('\n')).then(|| source.text.chars().count());
+    let mut tree = TreeBuilder { source, unended, open: Vec::new(), anchors, aliased: 0, values: 0, document };
     let mut parser = Parser::new_from_str(source.text);
     let mut documents = 0;
     while let Some(event) = parser.next_event() {
@@ -182,6 +183,8 @@ pub fn parse(source: SourceText<'_>) -> Result<Document, Box<Diagnostic>> {
 
 struct TreeBuilder<'a> {
     source: SourceText<'a>,
+    /// How many characters the text has, if its last line has no break.
+    unended: Option<usize>,
     open: Vec<OpenCollection>,
     /// Anchored values, with their depth and size.
     anchors: HashMap<usize, (Rc<YamlNode>, NodeExtent)>,
@@ -223,9 +226,9 @@ impl TreeBuilder<'_> {
                 let mut text = text.into_owned();
                 // The parser adds a line break to a block that ends with the file and has none.
                 let is_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
-                if is_block && !self.source.text.ends_with('\n') && span.end.index() >= self.source.text.chars().count()
-                {
-                    text.truncate(text.trim_end_matches('\n').len());
+                let is_unended = is_block && self.unended.is_some_and(|end| span.end.index() >= end);
+                if is_unended && text.ends_with('\n') {
+                    text.pop();
                 }
                 let style = if style == ScalarStyle::Plain && !tagged { Style::Plain } else { Style::Quoted };
                 let length = text.lines().next().unwrap_or("").chars().count();

@@ -17,6 +17,7 @@ use std::{
 use flate2::write::MultiGzDecoder;
 use mlconda_inspect::size::Sizes;
 use mlconda_oci::{BaseImage, Blob, Content, Digest, OciError, media_type};
+use mlconda_system::usage;
 use mlconda_types::progress::{Event, Progress};
 use rattler_conda_types::PrefixRecord;
 
@@ -115,7 +116,8 @@ impl Default for Limits {
             entries: 2_000_000,
             path: 4096,
             paths: 256 << 20,
-            records: 256 << 20,
+            // Those of an environment of 500 packages have some 20 MB; in memory they are several times as large.
+            records: 128 << 20,
             unpacked: 256 << 30,
             ratio: 1100,
             environments: 100,
@@ -139,30 +141,55 @@ impl Contents {
             return Err(invalid("the image", reason));
         }
         let is_remote = image.layers.iter().any(|layer| matches!(layer.content, Content::Remote(_)));
-        let finished = cache.filter(|_| is_remote).map(workspace::finished_layers).unwrap_or_default();
+        let cache = cache.filter(|_| is_remote);
+        // Nobody removes layers meanwhile.
+        let _hold = cache.and_then(usage::hold);
+        let mut finished = cache.map(workspace::finished_layers).unwrap_or_default();
         let bytes = image.layers.iter().map(|layer| layer.descriptor.size).sum();
         progress.event(Event::ImageStarted { layers: image.layers.len(), bytes });
-        let (diff_ids, mut tree) = (image.config.diff_ids()?, Tree::new(limits));
-        let mut layers = layers_of(image);
-        for (number, (blob, diff_id)) in image.layers.iter().zip(&diff_ids).enumerate() {
-            let blob = nearest(blob, &finished).await;
-            layers[number].unpacked = read_layer(&blob, number, diff_id, &mut tree, progress).await?;
+        loop {
+            match Self::read_with(image, &finished, limits, progress).await {
+                // A layer in the cache is broken, or another process has replaced it.
+                Err((Source::Cache, _)) => finished.clear(),
+                Err((Source::Image, error)) => return Err(error),
+                Ok(contents) => return Ok(contents),
+            }
         }
-        let mut contents = environments::contents(&tree, layers)?;
+    }
+
+    async fn read_with(
+        image: &BaseImage,
+        finished: &HashMap<Digest, PathBuf>,
+        limits: &Limits,
+        progress: &dyn Progress,
+    ) -> Result<Self, (Source, ImageError)> {
+        let of_image = |error: ImageError| (Source::Image, error);
+        let diff_ids = image.config.diff_ids().map_err(|error| of_image(error.into()))?;
+        let (mut tree, mut layers) = (Tree::new(limits), layers_of(image));
+        for (number, (blob, diff_id)) in image.layers.iter().zip(&diff_ids).enumerate() {
+            let cached = nearest(blob, finished);
+            let from = if cached.is_some() { Source::Cache } else { Source::Image };
+            let read = read_layer(cached.as_ref().unwrap_or(blob), number, diff_id, &mut tree, progress).await;
+            layers[number].unpacked = read.map_err(|error| (from, error))?;
+        }
+        let mut contents = environments::contents(&tree, layers).map_err(of_image)?;
         contents.name_layers_by_records(&tree);
         Ok(contents)
     }
 }
 
-/// The blob, in the cache if it is there and whole.
-async fn nearest(blob: &Blob, finished: &HashMap<Digest, PathBuf>) -> Blob {
-    if let Some(path) = finished.get(&blob.descriptor.digest) {
-        let cached = Blob { descriptor: blob.descriptor.clone(), content: Content::File(path.clone()) };
-        if cached.copy(&mut io::sink()).await.is_ok() {
-            return cached;
-        }
-    }
-    blob.clone()
+/// Where the layer was read that is wrong.
+enum Source {
+    Cache,
+    Image,
+}
+
+/// The blob in the cache, if it is there. Whether it is whole turns out as it is read.
+fn nearest(blob: &Blob, finished: &HashMap<Digest, PathBuf>) -> Option<Blob> {
+    let path = finished.get(&blob.descriptor.digest)?;
+    let is_whole = fs_err::metadata(path).is_ok_and(|file| file.len() == blob.descriptor.size);
+    usage::note(&path.with_extension("json"));
+    is_whole.then(|| Blob { descriptor: blob.descriptor.clone(), content: Content::File(path.clone()) })
 }
 
 /// Counts what goes through it.

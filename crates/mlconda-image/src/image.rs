@@ -367,7 +367,7 @@ impl Making<'_> {
         let stored = writing.packages(&format!("layer-{number}"), files, root, &self.recipe.prefix)?;
         self.progress.event(Event::LayerWritten { bytes: files.iter().map(|each| each.bytes).sum() });
         // Byte code that is missing here is not missing elsewhere.
-        let is_complete = compiled.unable.is_none() && !compiled.is_broken;
+        let is_complete = compiled.unable.is_none() && compiled.broken.is_empty();
         let is_whole = is_complete || !files.iter().any(|package| package.has_modules);
         if is_whole { self.workspace.keep(key, stored) } else { self.workspace.set_aside(stored) }
     }

@@ -48,6 +48,9 @@ pub struct Plan {
     pub damaged_state: bool,
     /// What is left out of the packages that are linked.
     pub slim: Slim,
+    /// The file names of records that tell another wish than [`Plan::slim`], although their packages have the files that it
+    /// leaves.
+    pub wished_anew: BTreeSet<PathBuf>,
 }
 
 /// Which packages are reinstalled even if they equal the locked ones: conda packages and packages of pip.
@@ -129,7 +132,7 @@ impl Plan {
         let by_name: HashMap<&str, &Installed> = installed.iter().map(|each| (each.name.as_str(), each)).collect();
         // An installation into this prefix was cut off: nothing in it can be trusted.
         let broken = !installed.is_empty() && !prefix.is_environment();
-        let other = other_parts(&lock.slim, prefix)?;
+        let (other, wished_anew) = other_parts(&lock.slim, prefix)?;
         let same = |package: &LockedPackage| {
             let is_there = || by_name.get(package.name.as_str()).is_some_and(|old| is_same(old, package));
             !broken && !reinstall.has(&package.name) && !other.contains(&(false, package.name.clone())) && is_there()
@@ -139,7 +142,8 @@ impl Plan {
         let changed = installed.iter().any(|old| !wanted.contains(old.name.as_str()))
             || !lock.packages.iter().all(same)
             || distributions.change()
-            || !damaged.is_empty();
+            || !damaged.is_empty()
+            || !wished_anew.is_empty();
         let there = prefix.variables()?;
         let damaged_state = prefix.is_without_state();
         let is_stated = lock.input.is_some() || !lock.variables.is_empty() || damaged_state;
@@ -152,6 +156,7 @@ impl Plan {
             unchanged: lock.packages.len() + distributions.wanted.len(),
             meta_changes: !prefix.is_environment()
                 || damaged_state
+                || !wished_anew.is_empty()
                 || variables.as_ref().is_some_and(|wanted| *wanted != there),
             variables,
             specs: lock.specs.clone(),
@@ -167,6 +172,7 @@ impl Plan {
             reinstall: reinstall.clone(),
             damaged_state,
             slim: lock.slim.clone(),
+            wished_anew,
         };
         if changed {
             plan.fill(lock, prefix, same, distributions)?;
@@ -362,24 +368,38 @@ fn tags(lock: &Lock) -> Option<(Tags, String)> {
     tags.filter(|_| lock.platform != Subdir::NoArch).map(|tags| (tags, words))
 }
 
-/// The installed packages of which more or less was left out than is wished.
-fn other_parts(slim: &Slim, prefix: &Prefix) -> Result<HashSet<Key>, PrefixError> {
-    let mut other = HashSet::new();
+/// The installed packages of which more or less was left out than is wished, and the file names of the records of the others that
+/// tell another wish.
+fn other_parts(slim: &Slim, prefix: &Prefix) -> Result<(HashSet<Key>, BTreeSet<PathBuf>), PrefixError> {
+    let (mut other, mut wished_anew) = (HashSet::new(), BTreeSet::new());
     for path in prefix.all_record_files()? {
-        let differs = |text: Vec<u8>| {
+        let compare = |text: Vec<u8>| {
             let own = slim::own_fields(&text)?;
             if slim.is_empty() && own.left_out.is_none() {
-                return Ok(None);
+                return Ok(());
             }
-            match mlconda_prefix::parse_record(&text) {
-                Err(_) if mlconda_prefix::is_foreign(&text) => Ok(None),
-                read => read.map(|record| slim::differs(slim, &record, &own).then(|| key(&record))),
+            let record = match mlconda_prefix::parse_record(&text) {
+                Err(_) if mlconda_prefix::is_foreign(&text) => return Ok(()),
+                read => read?,
+            };
+            let key = key(&record);
+            // What pip builds comes whole.
+            let is_built = key.0 && !record.repodata_record.url.path().ends_with(".whl");
+            if is_built {
+                return Ok(());
             }
+            if slim::differs(slim, &record, &own) {
+                other.insert(key);
+            } else if slim::is_ours(&text) && own.left_out.map(|left| left.slim) != slim::wish(slim, &key.1) {
+                wished_anew.extend(path.file_name().map(PathBuf::from));
+            }
+            Ok(())
         };
-        let read = files::read(&path, files::LARGEST_RECORD).and_then(differs);
-        other.extend(read.map_err(|source| PrefixError::Record { path, source })?);
+        files::read(&path, files::LARGEST_RECORD)
+            .and_then(compare)
+            .map_err(|source| PrefixError::Record { path: path.clone(), source })?;
     }
-    Ok(other)
+    Ok((other, wished_anew))
 }
 
 /// Whether an installed package is the locked one.

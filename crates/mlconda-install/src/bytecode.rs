@@ -90,7 +90,7 @@ impl Compiled {
         self.modules += other.modules;
         self.bytes += other.bytes;
         self.failed.extend(other.failed);
-        self.is_broken |= other.is_broken;
+        self.broken.extend(other.broken);
         self.unable = self.unable.take().or(other.unable);
     }
 }
@@ -104,8 +104,8 @@ pub struct Compiled {
     pub bytes: u64,
     /// Modules that cannot be compiled, relative to the prefix, and why: templates, or code for another python.
     pub failed: Vec<(PathBuf, String)>,
-    /// Whether python ended over a module, which another time it may compile.
-    pub is_broken: bool,
+    /// Those of them over which python ended. Another time it may compile them.
+    pub broken: Vec<PathBuf>,
     /// Why python could not compile some or all modules: it is for another machine, or its C library is missing.
     pub unable: Option<String>,
 }
@@ -296,7 +296,7 @@ async fn run(
                 compiled.failed.push((shared.modules[number].path.clone(), reason))
             }
             CompileOutcome::Broken(number, reason) => {
-                compiled.is_broken = true;
+                compiled.broken.push(shared.modules[number].path.clone());
                 compiled.failed.push((shared.modules[number].path.clone(), reason));
             }
             CompileOutcome::Unable(reason) => compiled.unable = Some(reason),

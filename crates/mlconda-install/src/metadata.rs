@@ -1,10 +1,10 @@
 //! `conda-meta/history` and `conda-meta/state`, written into the stage, and records of kept packages that were requested
-//! by another match spec before.
+//! by another match spec before, or tell another wish of what is left out.
 
 use std::path::{Path, PathBuf};
 
 use mlconda_inspect::plan::Plan;
-use mlconda_prefix::{Prefix, STATE, on_disk};
+use mlconda_prefix::{Prefix, STATE, distributions, on_disk, slim};
 use mlconda_system::{
     self as system,
     beneath::{PathKind, Root},
@@ -37,7 +37,7 @@ pub(super) fn write(
     let since = record::last_revision(&history).map_or(time, |last| last.max(time));
     history.push_str(&record::revision(since, options, plan));
     stage.root.put(&new.join(on_disk::PENDING_HISTORY), history.as_bytes(), time)?;
-    request_anew(plan, &old, &stage.root)?;
+    write_kept(plan, &old, &stage.root)?;
     let Some(variables) = &plan.variables else { return Ok(()) };
     let old = if plan.damaged_state {
         // A user may have edited it by hand: keep a copy.
@@ -61,18 +61,30 @@ pub(super) fn damaged_state(plan: &Plan, prefix: &Prefix) -> Option<PathBuf> {
     Some(copy).filter(|copy| plan.damaged_state && copy.is_file())
 }
 
-/// Writes new records of kept packages that were requested by another match spec before, or were not requested. `old` is the
-/// `conda-meta` of the prefix.
-fn request_anew(plan: &Plan, old: &Path, stage: &Root) -> Result<(), InstallError> {
-    for record in &plan.keep {
-        let name = record.repodata_record.package_record.name.as_normalized();
+/// Writes new records of kept packages that were requested by another match spec before, or were not requested, and of those
+/// that tell another wish. `old` is the `conda-meta` of the prefix.
+fn write_kept(plan: &Plan, old: &Path, stage: &Root) -> Result<(), InstallError> {
+    for record in plan.keep.iter().chain(&plan.pip.keep) {
+        let package = &record.repodata_record.package_record;
+        let name = package.name.as_normalized();
         let spec = record::requested(&plan.specs, name);
-        if record.requested_specs.iter().map(String::as_str).ne(spec) {
-            let place = old.join(record.file_name());
-            let text = record_file::requested_anew(&files::read(&place, files::LARGEST_RECORD)?, spec)?;
-            let (path, time) = (Path::new("conda-meta").join(record.file_name()), fs_err::metadata(&place)?);
-            stage.put(&path, &text, system::modified(&time))?;
+        let is_asked =
+            !distributions::is_distribution(package) && record.requested_specs.iter().map(String::as_str).ne(spec);
+        let file = distributions::record_name(record);
+        let is_wished = plan.wished_anew.contains(&file);
+        if !is_asked && !is_wished {
+            continue;
         }
+        let place = old.join(&file);
+        let mut text = files::read(&place, files::LARGEST_RECORD)?;
+        if is_asked {
+            text = record_file::requested_anew(&text, spec)?;
+        }
+        if is_wished {
+            text = record_file::wished_anew(&text, slim::wish(&plan.slim, name))?;
+        }
+        let time = fs_err::metadata(&place)?;
+        stage.put(&Path::new("conda-meta").join(file), &text, system::modified(&time))?;
     }
     Ok(())
 }

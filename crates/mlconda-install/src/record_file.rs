@@ -14,7 +14,7 @@ use rattler_conda_types::{
     package::FileMode,
     prefix_record::{Link, PathType, PathsEntry},
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 /// Sets the list `files` of a record from its paths. Directories are only in `paths_data`, as in conda.
@@ -49,14 +49,8 @@ pub(super) fn render(record: &PrefixRecord, own: &OwnFields) -> io::Result<Vec<u
 
 /// Reads a record that mlconda wrote, below an open directory.
 pub(super) fn read(root: &Root, path: &Path) -> io::Result<(PrefixRecord, OwnFields)> {
-    #[derive(Default, Deserialize)]
-    struct OwnPart {
-        #[serde(default)]
-        mlconda: OwnFields,
-    }
     let text = root.read_all(path, files::LARGEST_RECORD)?;
-    let whole: OwnPart = serde_json::from_slice(&text)?;
-    Ok((mlconda_prefix::parse_record(&text)?, whole.mlconda))
+    Ok((mlconda_prefix::parse_record(&text)?, OwnFields::of_record(&text)?))
 }
 
 /// The text of a record of any tool, with another requested match spec. The fields have the order that
@@ -79,6 +73,19 @@ pub(super) fn requested_anew(text: &[u8], spec: Option<&str>) -> io::Result<Vec<
         }
     }
     serde_json::to_vec(&new).map_err(Into::into)
+}
+
+/// The text of a record that mlconda wrote, with another wish of what is left out, which leaves out the same of this package.
+pub(super) fn wished_anew(text: &[u8], wish: Option<String>) -> io::Result<Vec<u8>> {
+    let mut record: Map<String, Value> = serde_json::from_slice(text)?;
+    if let Some(own) = record.get_mut("mlconda").and_then(Value::as_object_mut) {
+        let left = own.remove("left_out").unwrap_or_else(|| json!({"slim": "", "parts": {}}));
+        if let (Some(wish), Value::Object(mut left)) = (wish, left) {
+            left.insert("slim".to_owned(), json!(wish));
+            own.insert("left_out".to_owned(), left.into());
+        }
+    }
+    serde_json::to_vec(&record).map_err(Into::into)
 }
 
 /// A record as it is written. rattler's serialization examines each character of each path, which takes longer than linking
@@ -185,5 +192,17 @@ mod tests {
         let again = |spec| String::from_utf8(requested_anew(text, spec).unwrap()).unwrap();
         assert_eq!(again(None), r#"{"name":"a","requested_specs":[],"mlconda":{}}"#);
         assert_eq!(again(Some("a")), r#"{"name":"a","requested_spec":"a","requested_specs":["a"],"mlconda":{}}"#);
+    }
+
+    #[test]
+    fn another_wish_stands_where_the_first_would() {
+        let again = |text: &str, wish: Option<&str>| {
+            String::from_utf8(wished_anew(text.as_bytes(), wish.map(str::to_owned)).unwrap()).unwrap()
+        };
+        let (whole, slim) =
+            (r#"{"mlconda":{"links":{}}}"#, r#"{"mlconda":{"links":{},"left_out":{"slim":"docs","parts":{}}}}"#);
+        assert_eq!(again(whole, Some("docs")), slim);
+        assert_eq!(again(slim, Some("tests")), slim.replace("docs", "tests"));
+        assert_eq!([again(slim, None), again(whole, None)], [whole, whole]);
     }
 }

@@ -65,7 +65,7 @@ pub async fn write_file(
     if fs_err::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         return write(images, name, &mut fs_err::OpenOptions::new().write(true).open(path)?, progress).await;
     }
-    let mut file = layout::temporary(path)?;
+    let (mut file, _hold) = layout::temporary(path)?;
     write(images, name, &mut Output { inner: file.as_file_mut(), place: path }, progress).await?;
     layout::persist(file, path)
 }

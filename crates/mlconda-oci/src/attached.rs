@@ -64,7 +64,7 @@ async fn look(place: &Place, selector: Option<&str>, wanted: &Wanted<'_>) -> Res
                 unread: Vec::new(),
             },
         };
-        found.unread.extend(unread);
+        unread.into_iter().for_each(|unread| found.pass_over(unread));
         for entry in entries.iter().filter(|entry| entry.is_manifest()) {
             let other = entry.artifact_type.as_ref().filter(|kind| *kind != wanted.artifact_type);
             if let (Some(kind), Place::Registry(_)) = (other, place) {
@@ -76,11 +76,22 @@ async fn look(place: &Place, selector: Option<&str>, wanted: &Wanted<'_>) -> Res
                 Ok(None) => {}
                 // This says nothing of the artifact.
                 Err(error @ (OciError::Network { .. } | OciError::Denied { .. })) => return Err(error),
-                Err(error) => found.unread.push(error.to_string()),
+                // What of a layout is of another type, may be of another image.
+                Err(_) if other.is_some() => {}
+                Err(error) => found.pass_over(error.to_string()),
             }
         }
     }
     Ok(found)
+}
+
+impl Attached {
+    /// Notes what cannot be read. In a layout, an artifact is looked at for the image and for the index that it is of.
+    fn pass_over(&mut self, unread: String) {
+        if !self.unread.contains(&unread) {
+            self.unread.push(unread);
+        }
+    }
 }
 
 /// The content of an artifact, if it is of the type and refers to the manifest.

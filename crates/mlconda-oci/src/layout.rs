@@ -5,13 +5,17 @@
 //! images or the new ones. What fails or is stopped leaves nothing behind.
 
 use std::{
-    fs::Permissions,
+    ffi::OsStr,
+    fs::{File, Permissions},
     io::Write,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
-use mlconda_system as system;
+use mlconda_system::{
+    self as system,
+    usage::{self, Use},
+};
 use mlconda_types::progress::{Event, Progress};
 use serde_json::{Map, Value};
 
@@ -22,8 +26,9 @@ use crate::{
     output::{Output, cannot_write},
 };
 
-/// How names of unfinished things begin.
-const PREFIX: &str = ".mlconda-";
+/// How names of unfinished things begin: in a layout, and beside what is written.
+const PREFIX: &str = ".mlconda-layout-";
+const BESIDE: &str = ".mlconda-image-";
 
 /// What `oci-layout` says.
 pub(crate) const VERSION: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -61,8 +66,9 @@ async fn create(images: &Images, directory: &Path, tag: Option<&str>, progress: 
     let mut made = Undo::default();
     made.directories(parent)?;
     let all = Permissions::from_mode(0o777);
-    let stage = tempfile::Builder::new().prefix(PREFIX).permissions(all).tempdir_in(parent);
-    let stage = stage.map_err(|error| cannot_write(directory, &error))?;
+    let make = || tempfile::Builder::new().prefix(BESIDE).permissions(all.clone()).tempdir_in(parent);
+    let (stage, _hold) =
+        beside(parent, make, tempfile::TempDir::path).map_err(|error| cannot_write(directory, &error))?;
     let blobs = stage.path().join("blobs/sha256");
     fs_err::create_dir_all(&blobs)?;
     stage_blobs(images, (&blobs, &blobs), directory, progress).await?;
@@ -85,14 +91,15 @@ async fn add(images: &Images, directory: &Path, tag: Option<&str>, progress: &dy
         return Err(invalid("another process writes into this layout"));
     }
     let (path, version) = (directory.join("index.json"), directory.join("oci-layout"));
-    let is_empty = fs_err::read_dir(directory)?.next().is_none();
-    if !is_empty && !version.is_file() {
+    let mut names = fs_err::read_dir(directory)?.flatten().map(|entry| entry.file_name());
+    if !version.is_file() && !names.all(|name| is_leftover(&name)) {
         return Err(invalid("it is a directory with something else in it than an OCI layout"));
     }
     remove_leftovers(directory);
-    let document = match is_empty {
-        true => Map::new(),
-        false => json::parse_object(&system::files::read(&path, LARGEST_DOCUMENT)?, &format!("`{}`", path.display()))?,
+    let document = match path.try_exists()? {
+        // Nobody has finished it.
+        false => Map::new(),
+        true => json::parse_object(&system::files::read(&path, LARGEST_DOCUMENT)?, &format!("`{}`", path.display()))?,
     };
     let stage = tempfile::Builder::new().prefix(PREFIX).tempdir_in(directory);
     let stage = stage.map_err(|error| cannot_write(directory, &error))?;
@@ -100,16 +107,17 @@ async fn add(images: &Images, directory: &Path, tag: Option<&str>, progress: &dy
     let staged = stage_blobs(images, (stage.path(), &place), directory, progress).await?;
     // From here on nothing waits: no signal comes in between.
     let mut made = Undo::default();
+    // First of all, so that the next run knows what it is if this one is killed.
+    if !version.is_file() {
+        made.0.push(version.clone());
+        put(&version, VERSION.as_bytes())?;
+    }
     made.directories(&place)?;
     for name in staged {
         let path = place.join(&name);
         let is_new = !path.exists();
         fs_err::rename(stage.path().join(&name), &path)?;
         made.0.extend(is_new.then_some(path));
-    }
-    if is_empty {
-        made.0.push(version.clone());
-        put(&version, VERSION.as_bytes())?;
     }
     put(&path, index(document, images, tag).as_bytes())?;
     made.keep();
@@ -119,9 +127,40 @@ async fn add(images: &Images, directory: &Path, tag: Option<&str>, progress: &dy
 /// Removes what killed processes have left in a layout that this one has locked.
 fn remove_leftovers(directory: &Path) {
     for entry in fs_err::read_dir(directory).into_iter().flatten().flatten() {
-        if entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+        if is_leftover(&entry.file_name()) {
             let path = entry.path();
             let _ = fs_err::remove_file(&path).or_else(|_| system::remove_tree(&path));
+        }
+    }
+}
+
+fn is_leftover(name: &OsStr) -> bool {
+    [PREFIX, BESIDE].iter().any(|begin| name.as_encoded_bytes().starts_with(begin.as_bytes()))
+}
+
+/// Makes a temporary thing in a directory, and holds it, which tells others that somebody writes it. What killed processes
+/// have left there goes; where the file system has no locks, it stays.
+fn beside<T>(
+    directory: &Path,
+    make: impl Fn() -> std::io::Result<T>,
+    path: impl Fn(&T) -> &Path,
+) -> std::io::Result<(T, Option<File>)> {
+    for entry in fs_err::read_dir(directory).into_iter().flatten().flatten() {
+        // A link is not followed.
+        let is_own = entry.file_type().is_ok_and(|kind| kind.is_file() || kind.is_dir());
+        if is_own
+            && entry.file_name().as_encoded_bytes().starts_with(BESIDE.as_bytes())
+            && let Ok(Use::Free(_held)) = usage::find(&entry.path())
+        {
+            let _ = fs_err::remove_file(entry.path()).or_else(|_| system::remove_tree(&entry.path()));
+        }
+    }
+    loop {
+        let made = make()?;
+        let hold = usage::hold(path(&made));
+        // Another process may have taken it for a leftover before it was held.
+        if path(&made).try_exists()? {
+            return Ok((made, hold));
         }
     }
 }
@@ -189,16 +228,16 @@ async fn stage_blobs(
     Ok(staged)
 }
 
-/// A file beside a path, to be renamed to it.
-pub(crate) fn temporary(path: &Path) -> std::io::Result<tempfile::NamedTempFile> {
-    let all = Permissions::from_mode(0o666);
-    let made = tempfile::Builder::new().prefix(PREFIX).permissions(all).tempfile_in(path.parent().unwrap_or(path));
-    made.map_err(|error| cannot_write(path, &error))
+/// A file beside a path, to be renamed to it. It is held until the second value is dropped.
+pub(crate) fn temporary(path: &Path) -> std::io::Result<(tempfile::NamedTempFile, Option<File>)> {
+    let (all, parent) = (Permissions::from_mode(0o666), path.parent().unwrap_or(path));
+    let make = || tempfile::Builder::new().prefix(BESIDE).permissions(all.clone()).tempfile_in(parent);
+    beside(parent, make, tempfile::NamedTempFile::path).map_err(|error| cannot_write(path, &error))
 }
 
 /// Replaces a small file.
 fn put(path: &Path, bytes: &[u8]) -> Result<(), OciError> {
-    let mut file = temporary(path)?;
+    let (mut file, _hold) = temporary(path)?;
     Output { inner: file.as_file_mut(), place: path }.write_all(bytes)?;
     persist(file, path)
 }

@@ -43,6 +43,21 @@ pub struct OwnFields {
     pub left_out: Option<LeftOut>,
 }
 
+impl OwnFields {
+    /// The fields of a record of this text; none if another tool wrote it.
+    ///
+    /// # Errors
+    /// If the text is not JSON, or the fields have other types.
+    pub fn of_record(text: &[u8]) -> io::Result<Self> {
+        #[derive(Deserialize)]
+        struct Record {
+            #[serde(default)]
+            mlconda: OwnFields,
+        }
+        Ok(serde_json::from_slice::<Record>(text)?.mlconda)
+    }
+}
+
 /// The paths of the stage and of the replica of a prefix. They are beside the prefix, on the same file system.
 pub fn stage_and_replica(prefix: &Path) -> Option<(PathBuf, PathBuf)> {
     Some((sibling(prefix, ".mlconda-new")?, sibling(prefix, ".mlconda-twin")?))

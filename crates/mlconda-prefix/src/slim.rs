@@ -93,7 +93,7 @@ pub fn select(slim: &Slim, name: &str, depends: Option<&[String]>, files: &[Pack
         return selected;
     }
     let rules: Vec<&Rule> = RULES.iter().filter(|rule| slim.has(rule.part) && rule.is_for(name, depends)).collect();
-    let mut modules: Option<HashSet<&Path>> = None;
+    let mut modules: Option<HashSet<PathBuf>> = None;
     for file in files {
         let Some(path) = file.path.to_str() else { continue };
         let part = match module_of(file.path).as_deref().and_then(Path::to_str) {
@@ -104,14 +104,16 @@ pub fn select(slim: &Slim, name: &str, depends: Option<&[String]>, files: &[Pack
         };
         let Some(part) = part else { continue };
         if part == Part::Stubs {
-            let modules = modules.get_or_insert_with(|| files.iter().map(|file| file.path).collect());
-            if !has_module(file.path, modules, files) {
+            let modules = modules.get_or_insert_with(|| modules_of(files));
+            if !modules.contains(&file.path.with_extension("")) {
                 continue;
             }
         }
         selected.insert(file.path.to_owned(), part);
     }
-    keep_twins(&mut selected, files);
+    if keep_twins(&mut selected, files) {
+        keep_byte_code(&mut selected, files, |path| part_of(slim, &rules, path, &[Part::Bytecode]));
+    }
     selected
 }
 
@@ -177,25 +179,28 @@ fn fits(pattern: &str, path: &str, slim: &Slim) -> bool {
     }
 }
 
-/// Whether the module that a stub describes is in the package: `x.py`, `x/__init__.py` or an extension `x.*.so`.
-fn has_module(stub: &Path, modules: &HashSet<&Path>, files: &[PackageFile<'_>]) -> bool {
-    let bare = stub.with_extension("");
-    if modules.contains(bare.with_extension("py").as_path()) || modules.contains(bare.join("__init__.py").as_path()) {
-        return true;
+/// The modules of a package that a stub can describe: of `x.py`, `x/__init__.py` and an extension `x.*.so`, it is `x`.
+fn modules_of(files: &[PackageFile<'_>]) -> HashSet<PathBuf> {
+    let mut modules = HashSet::new();
+    for path in files.iter().map(|file| file.path) {
+        let (Some(name), Some(end)) = (path.file_name().and_then(|name| name.to_str()), path.extension()) else {
+            continue;
+        };
+        if end == "py" {
+            modules.insert(path.with_extension(""));
+            modules.extend(path.parent().filter(|_| name == "__init__.py").map(Path::to_owned));
+        } else if end == "so" || end == "pyd" {
+            modules.insert(path.with_file_name(name.split('.').next().unwrap_or(name)));
+        }
     }
-    let (Some(stem), parent) = (bare.file_name().and_then(|name| name.to_str()), bare.parent()) else { return false };
-    files.iter().any(|file| {
-        let name = file.path.file_name().and_then(|name| name.to_str());
-        let rest = name.and_then(|name| name.strip_prefix(stem));
-        file.path.parent() == parent
-            && rest.is_some_and(|rest| rest.starts_with('.') && (rest.ends_with(".so") || rest.ends_with(".pyd")))
-    })
+    modules
 }
 
-/// Takes back what has the content of a file that stays.
-fn keep_twins(selected: &mut Selected, files: &[PackageFile<'_>]) {
-    if selected.is_empty() {
-        return;
+/// Takes back what has the content of a file that stays. Gives whether there was any.
+fn keep_twins(selected: &mut Selected, files: &[PackageFile<'_>]) -> bool {
+    let before = selected.len();
+    if before == 0 {
+        return false;
     }
     let hash = |file: &PackageFile<'_>| file.sha256.filter(|hash| !hash.starts_with(&EMPTY));
     let stays = files.iter().filter(|file| !selected.contains_key(file.path)).filter_map(hash);
@@ -205,6 +210,21 @@ fn keep_twins(selected: &mut Selected, files: &[PackageFile<'_>]) {
             selected.remove(file.path);
         }
     }
+    selected.len() < before
+}
+
+/// Takes back the byte code of modules that were taken back, but for what is to go as byte code.
+fn keep_byte_code(selected: &mut Selected, files: &[PackageFile<'_>], part: impl Fn(&str) -> Option<Part>) {
+    let stays: HashSet<&Path> =
+        files.iter().map(|file| file.path).filter(|path| !selected.contains_key(*path)).collect();
+    selected.retain(|path, selected| {
+        let stays = module_of(path).is_some_and(|module| stays.contains(module.as_path()));
+        match path.to_str().and_then(&part).filter(|_| stays) {
+            Some(part) => *selected = part,
+            None => return !stays,
+        }
+        true
+    });
 }
 
 /// What was left out of an installed package, as its record tells.
@@ -296,6 +316,16 @@ pub fn differs(slim: &Slim, record: &PrefixRecord, own: &OwnFields) -> bool {
     is_other || !is_compiled || selected.len() != before.len() || !selected.keys().all(|path| before.contains(path))
 }
 
+/// The wish as the record of a package of this name tells it; `None` where the package is whole.
+pub fn wish(slim: &Slim, name: &str) -> Option<String> {
+    (!slim.keeps(name)).then(|| slim.to_string())
+}
+
+/// Whether the text of a record has fields of ours.
+pub fn is_ours(text: &[u8]) -> bool {
+    memchr::memmem::find(text, b"\"mlconda\":").is_some()
+}
+
 /// The dependencies of a package as [`select`] wants them. Those of a distribution are not known.
 pub fn depends(package: &PackageRecord) -> Option<&[String]> {
     (!distributions::is_distribution(package)).then_some(&package.depends)
@@ -341,13 +371,8 @@ pub fn by_package(prefix: &Prefix) -> Result<BTreeMap<String, String>, PrefixErr
 
 /// Our fields of a record. Where nothing was left out, they are not looked at.
 pub fn own_fields(text: &[u8]) -> io::Result<OwnFields> {
-    #[derive(Default, Deserialize)]
-    struct OwnPart {
-        #[serde(default)]
-        mlconda: OwnFields,
-    }
     match memchr::memmem::find(text, b"\"left_out\"") {
-        Some(_) => Ok(serde_json::from_slice::<OwnPart>(text)?.mlconda),
+        Some(_) => OwnFields::of_record(text),
         None => Ok(OwnFields::default()),
     }
 }

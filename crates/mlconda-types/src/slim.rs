@@ -108,20 +108,27 @@ impl Slim {
         self.parts & part.bit() != 0
     }
 
-    /// Whether nothing is left out of the package of this name.
+    /// Whether nothing is left out of the package or distribution of this name, normalized as its kind is.
     pub fn keeps(&self, package: &str) -> bool {
-        self.is_empty() || self.whole.contains(package)
+        self.is_empty() || self.whole.iter().any(|named| is_named(named, package))
     }
 
-    /// Whether the translations for a locale stay: `de_AT` where `de` is named. English always stays.
+    /// The packages that stay whole, and are none of these.
+    pub fn unknown<'a>(&'a self, packages: &[&str]) -> Vec<&'a str> {
+        let is_unknown = |named: &&str| !packages.iter().any(|package| is_named(named, package));
+        self.whole.iter().map(String::as_str).filter(is_unknown).collect()
+    }
+
+    /// Whether the translations for a locale stay: `de_AT` where `de` is named, and `pt` where `pt_BR` is, for python's
+    /// gettext looks there too. English always stays.
     pub fn speaks(&self, locale: &str) -> bool {
-        let language = locale.split(['_', '-', '@', '.']).next().unwrap_or(locale);
+        let language = language_of(locale);
         ["en", "C", "POSIX", "root", "global"].contains(&language)
-            || self.languages.iter().any(|named| named == locale || named == language)
+            || self.languages.iter().any(|named| named == locale || named == language || language_of(named) == locale)
     }
 
     fn add(&mut self, word: &str) -> Result<(), SlimError> {
-        let wrong = || SlimError(word.to_owned());
+        let wrong = || SlimError::NotAPart(word.to_owned());
         let (name, values) = word.split_once(':').map_or((word, None), |(name, values)| (name, Some(values)));
         let values: Vec<&str> = values.into_iter().flat_map(|values| values.split('+')).collect();
         let is_name = |value: &&str| {
@@ -145,6 +152,16 @@ impl Slim {
     }
 }
 
+fn language_of(locale: &str) -> &str {
+    locale.split(['_', '-', '@', '.']).next().unwrap_or(locale)
+}
+
+/// Whether a package has this name, as it is written or as names of distributions are normalized.
+fn is_named(named: &str, package: &str) -> bool {
+    let words = || named.split(['-', '_', '.']).filter(|word| !word.is_empty());
+    named == package || words().eq(package.split('-'))
+}
+
 impl FromStr for Slim {
     type Err = SlimError;
 
@@ -159,7 +176,8 @@ impl FromStr for Slim {
             slim.add(word.trim())?;
         }
         match slim.is_empty() {
-            true => Err(SlimError(text.to_owned())),
+            true if !slim.whole.is_empty() => Err(SlimError::NothingGoes(text.to_owned())),
+            true => Err(SlimError::NotAPart(text.to_owned())),
             false => Ok(slim),
         }
     }
@@ -190,18 +208,24 @@ impl Display for Slim {
 
 /// The text is not a list of parts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is not a part of packages: `safe`, `all`, `bytecode`, `debug`, `docs`, `headers`, `locales`, `maps`, \
-     `records`, `static`, `stubs` and `tests` are, and `locales:de+fr` and `keep:NAME` say what stays"
-)]
-pub struct SlimError(String);
+pub enum SlimError {
+    /// One of its words is no part.
+    #[error(
+        "`{0}` is not a part of packages: `safe`, `all`, `bytecode`, `debug`, `docs`, `headers`, `locales`, `maps`, \
+         `records`, `static`, `stubs` and `tests` are, and `locales:de+fr` and `keep:NAME` say what stays"
+    )]
+    NotAPart(String),
+    /// It says what stays, and no part that goes.
+    #[error("`{0}` says what stays, but not what goes: name a part too, as in `safe,{0}`")]
+    NothingGoes(String),
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn shown(text: &str) -> String {
-        text.parse::<Slim>().map_or_else(|error| error.0, |slim| slim.to_string())
+        text.parse::<Slim>().map_or_else(|error| error.to_string(), |slim| slim.to_string())
     }
 
     #[test]
@@ -221,15 +245,28 @@ mod tests {
     #[test]
     fn what_is_no_part_is_refused_with_its_word() {
         for word in ["", "test", "docs:x", "locales:", "keep", "keep:a+", "keep:a b", "safe:x"] {
-            assert_eq!(format!("tests,{word}").parse::<Slim>(), Err(SlimError(word.to_owned())));
+            assert_eq!(format!("tests,{word}").parse::<Slim>(), Err(SlimError::NotAPart(word.to_owned())));
         }
-        assert!("keep:numpy".parse::<Slim>().is_err());
+        assert_eq!(
+            shown("keep:numpy"),
+            "`keep:numpy` says what stays, but not what goes: name a part too, as in `safe,keep:numpy`"
+        );
+    }
+
+    #[test]
+    fn packages_stay_by_any_form_of_their_name() {
+        let slim: Slim = "tests,keep:Ruamel.Yaml+foo_bar".parse().unwrap();
+        assert!(["ruamel.yaml", "ruamel-yaml", "foo_bar", "foo-bar"].iter().all(|name| slim.keeps(name)));
+        assert!(!["ruamel", "foo", "foobar"].iter().any(|name| slim.keeps(name)));
+        assert_eq!(slim.unknown(&["foo-bar", "ruamel"]), ["ruamel.yaml"]);
     }
 
     #[test]
     fn english_and_the_named_languages_stay() {
         let slim: Slim = "locales:de+pt_BR".parse().unwrap();
-        assert!(["en", "en_GB", "root", "de", "de_AT", "de@euro", "pt_BR"].iter().all(|locale| slim.speaks(locale)));
-        assert!(!["fr", "pt", "pt_PT", "den"].iter().any(|locale| slim.speaks(locale)));
+        assert!(
+            ["en", "en_GB", "root", "de", "de_AT", "de@euro", "pt_BR", "pt"].iter().all(|locale| slim.speaks(locale))
+        );
+        assert!(!["fr", "pt_PT", "den"].iter().any(|locale| slim.speaks(locale)));
     }
 }

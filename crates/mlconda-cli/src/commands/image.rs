@@ -28,6 +28,7 @@ use crate::{
     error::CliError,
     progress::Display,
     signals::{self, Temporary, Watched},
+    slim,
 };
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
@@ -37,7 +38,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let target = (!args.dry_run).then(|| places::Target::new(&args, context)).transpose()?;
     let host = Host::detect(Path::new("/"));
     let mut locks = locks::read_all(&args, &host, context)?;
-    locks.iter_mut().for_each(|(_, lock)| args.slim.apply(lock));
+    slim::apply(&args.slim, locks.iter_mut().map(|(_, lock)| lock), context);
     let prefix = prefix(&args, &locks)?;
     let registries = context.settings.registries(&args.plain_http)?;
     let Some(target) = target else {

@@ -20,13 +20,13 @@ use serde_json::{Value, json};
 pub(crate) use self::args::Args;
 use self::locks::Target;
 use super::verify::Proof;
-use crate::{context::Context, error::CliError, progress::Display, signals};
+use crate::{context::Context, error::CliError, progress::Display, signals, slim};
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let host = Host::detect(Path::new("/"));
     let platform = args.platform.unwrap_or(host.platform);
     let mut locks = locks::choose(locks::read_all(&args, platform, context)?, platform)?;
-    locks.iter_mut().for_each(|(_, lock)| args.slim.apply(lock));
+    slim::apply(&args.slim, locks.iter_mut().map(|(_, lock)| lock), context);
     let targets = locks::targets(locks, &args, context)?;
     let reinstall = reinstall::chosen(&args, &targets)?;
     let sharing = if args.dry_run { None } else { sharing(&targets, &reinstall, context)? };

@@ -115,7 +115,7 @@ fn attached(place: &Path, image: &oci::Base, args: &Args, context: &Context) -> 
     let display = Display::new(&context.ui);
     let artifact_type = args.format.media_type();
     let wanted = oci::Wanted { artifact_type, platform: &platform, limit: LARGEST_BILL };
-    let found = context.block_on_or_signal(oci::attached(image, &wanted, &registries, &display))??;
+    let found = context.block_on_or_end(oci::attached(image, &wanted, &registries, &display))??;
     drop(display);
     for unread in &found.unread {
         context.ui.warn(&format!("passed over: {unread}"));

@@ -59,6 +59,8 @@ Examples:
   mlconda size old.lock env.lock --html both.html
   mlconda size registry.example.org/team/ml:1 registry.example.org/team/ml:2
 
+With --progress json, stderr has, for each image, image-started (layers, bytes) and downloaded (bytes).
+
 With --json, stdout is one object for each lock, environment or image, in a list:
   name, bytes, files
   packages   a list of objects: name, version, kind (conda or pip), bytes, files; `asked` is the

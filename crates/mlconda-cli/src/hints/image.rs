@@ -25,9 +25,7 @@ pub(super) fn hint(error: &ImageError) -> Option<String> {
         ImageError::NoInterpreter { .. } => {
             "leave out `--base scratch`: packages need a C library, and the default base has one"
         }
-        ImageError::Time(_) => {
-            "name another time with `--created SECONDS`; else that of `SOURCE_DATE_EPOCH` or of the newest package counts"
-        }
+        ImageError::Time(_) => "name another time with `--created SECONDS`; else that of the newest package counts",
         ImageError::TooManyLayers { .. } => "give fewer `--layers`, or a base with fewer",
         ImageError::Copy { .. } => "`--copy SRC:DST`: SRC is a file or a directory, relative to this directory",
         _ => return None,

@@ -144,6 +144,26 @@ fn value() -> impl Strategy<Value = serde_yaml::Value> {
     })
 }
 
+#[test]
+fn the_end_of_a_block_that_ends_with_the_file() {
+    for text in [
+        "a: |\n  x",
+        "a: |\n  x\n",
+        "a: |\n  x\n  ",
+        "a: |\n  x\n\n  ",
+        "a: |+\n  x",
+        "a: |+\n  x\n\n  ",
+        "a: |+\n  x\n\n",
+        "a: |-\n  x",
+        "a: >\n  x\n  y",
+        "a: >\n  x\n  ",
+        "a: |\n  x \n  ",
+        "a: |\n  x\n    ",
+    ] {
+        assert_eq!(ours(text), expected(text), "{text:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 

@@ -261,7 +261,13 @@ impl<'a, 'b> LayerReader<'a, 'b> {
         if is_kept {
             let limit = self.tree.limits.records;
             self.tree.records = self.tree.records.saturating_add(size);
-            if size > files::LARGEST_RECORD || self.tree.records > limit {
+            if size > files::LARGEST_RECORD {
+                let (path, limit) = (path.display(), files::LARGEST_RECORD);
+                return Err(format!(
+                    "`{path}` in it has {size} bytes, and {limit} is the limit for the record of a package"
+                ));
+            }
+            if self.tree.records > limit {
                 return Err(format!("the records of packages have more than {limit} bytes, which is the limit"));
             }
         }

@@ -25,8 +25,17 @@ fn tar(items: &[Item<'_>]) -> Vec<u8> {
         header.set_mode(0o644);
         let is_link = [LINK, HARD].contains(kind);
         header.set_size(if is_link { 0 } else { text.len() as u64 });
-        if is_link {
+        if is_link && text.len() <= 100 {
             header.as_gnu_mut().unwrap().linkname[..text.len()].copy_from_slice(text.as_bytes());
+        }
+        if is_link && text.len() > 100 {
+            // `append_link` would shorten it.
+            let mut long = Header::new_gnu();
+            long.set_entry_type(EntryType::GNULongLink);
+            long.as_gnu_mut().unwrap().name[..13].copy_from_slice(b"././@LongLink");
+            long.set_size(text.len() as u64 + 1);
+            long.set_cksum();
+            builder.append(&long, format!("{text}\0").as_bytes()).unwrap();
         }
         if path.len() > 100 {
             // Writes the long name before.
@@ -242,6 +251,25 @@ fn what_wants_too_much_is_refused() {
     assert_eq!(error, "it has more than 0 environments, which is the limit");
     let error = refused(&layers, &Limits { unpacked: 6000, ..limits() });
     assert_eq!(error, "it unpacks to more than 1904 bytes, which is the limit for it");
+    // Links with long targets, each of which would be gone through for each file below it.
+    let error = refused(&[tar(&[(LINK, "a", &"./".repeat(2100))])], &limits());
+    assert_eq!(error, "a link in it leads to a path of 4200 bytes, and 4096 is the limit");
+    let far = format!("{}d", "./".repeat(2000));
+    let mut many = vec![(DIRECTORY, "d", ""), (LINK, "a", far.as_str())];
+    (0..20).for_each(|_| many.extend([(LINK, "b", "d"), (FILE, "a/x", "")]));
+    let error = refused(&[tar(&many)], &Limits { entries: 50, ..limits() });
+    assert!(error.starts_with("its links and whiteouts want more work"), "{error}");
+    assert!(read(&[tar(&many)]).is_ok());
+    // A record that is too large by itself.
+    let mut header = Header::new_gnu();
+    header.set_path("e/conda-meta/x.json").unwrap();
+    header.set_size(200 << 20);
+    header.set_cksum();
+    let large = [header.as_bytes().as_slice(), &vec![0; 5 << 20]].concat();
+    let error = refused(&[large], &Limits { ratio: 1 << 20, ..limits() });
+    let expected =
+        "`e/conda-meta/x.json` in it has 209715200 bytes, and 134217728 is the limit for the record of a package";
+    assert_eq!(error, expected);
     // Zeros, of which hardly anything is left when they are compressed.
     let zeros = String::from_utf8(vec![0; 100 << 20]).unwrap();
     let error = refused(&[tar(&[(FILE, "small", "")]), tar(&[(FILE, "zeros", &zeros)])], &limits());

@@ -59,7 +59,7 @@ pub(super) struct Tree<'a> {
     pub(super) records: u64,
     entries: usize,
     paths: usize,
-    /// How much was done for links and whiteouts.
+    /// How much was done for links and whiteouts: paths that were looked up, long ones several times, and removed ones.
     steps: usize,
     /// The parent that was found last, and where it is. It holds while no link comes or goes.
     parent: Option<(Vec<u8>, Vec<u8>)>,
@@ -100,6 +100,10 @@ impl<'a> Tree<'a> {
                 file = Some(self.files.len());
                 self.files.push(File { layer, ..File::default() });
                 Node::File(self.files.len() - 1)
+            }
+            Entry::Link(target) if target.len() > self.limits.path => {
+                let (length, limit) = (target.len(), self.limits.path);
+                return Err(format!("a link in it leads to a path of {length} bytes, and {limit} is the limit"));
             }
             Entry::Link(target) => Node::Link(target.to_vec()),
             Entry::HardLink(target) => self.linked(target, path)?,
@@ -143,7 +147,7 @@ impl<'a> Tree<'a> {
         let mut todo: Vec<Vec<u8>> = above.iter().rev().map(|part| part.to_vec()).collect();
         let (mut place, mut links): (Vec<u8>, usize) = (Vec::new(), 0);
         while let Some(part) = todo.pop() {
-            self.step(1)?;
+            self.step(1 + place.len() / 64)?;
             if part == b".." {
                 let end = place.iter().rposition(|byte| *byte == 0).unwrap_or(0);
                 place.truncate(end);
@@ -153,6 +157,7 @@ impl<'a> Tree<'a> {
             match self.nodes.get(&next) {
                 Some((_, Node::Link(target))) => {
                     links += 1;
+                    self.steps += target.len() / 16;
                     if links > MOST_LINKS {
                         let path = String::from_utf8_lossy(path);
                         return Err(format!("it has `{path}`, where links lead in a circle"));

@@ -31,7 +31,7 @@ impl Linking<'_> {
             targets.iter().map(|(path, sha256)| PackageFile { path, sha256: *sha256 }).collect();
         let depends = package.wheel.is_none().then_some(package.index.depends.as_slice());
         self.selected = slim::select(self.slim, name, depends, &files);
-        self.own.left_out = Some(LeftOut { slim: self.slim.to_string(), ..LeftOut::default() });
+        self.own.left_out = slim::wish(self.slim, name).map(|slim| LeftOut { slim, ..LeftOut::default() });
     }
 
     /// Whether a file is left out. Its size is in bytes.
@@ -44,7 +44,7 @@ impl Linking<'_> {
     }
 
     /// A hard link to a file that was left out. As of files with one content none is left out if another stays, it can only be
-    /// empty.
+    /// empty; what a package does not list with a size or hash may not be.
     pub(super) fn same_as_left_out(
         &mut self,
         source: &Path,
@@ -52,9 +52,16 @@ impl Linking<'_> {
         target: PathBuf,
         place: &Path,
     ) -> Result<PathsEntry, LinkError> {
-        if !self.selected.contains_key(source) || listed.size.is_some_and(|size| size > 0) {
-            let (target, source) = (target.display(), source.display());
-            return Err(invalid(format!("`{target}` is the same file as `{source}`, which is missing")).into());
+        let (shown, from) = (target.display(), source.display());
+        if !self.selected.contains_key(source) {
+            return Err(invalid(format!("`{shown}` is the same file as `{from}`, which is missing")).into());
+        }
+        if listed.size != Some(0) && listed.sha256 != Some(super::sha256(b"")) {
+            let message = format!(
+                "`{shown}` is the same file as `{from}`, which was left out: `keep:{}` leaves the package whole",
+                self.name()
+            );
+            return Err(invalid(message).into());
         }
         let modified = self.package.as_ref().and_then(|package| package.built()).unwrap_or(0);
         let content = FileContent { content: &mut io::empty(), size: 0, executable: false, modified };

@@ -130,8 +130,17 @@ impl Stripped {
         };
         let segments_place = moved(segments_at)?;
         put(&mut head, 32, segments_place);
+        let mut last = 0;
         for segment in segments.chunks_exact_mut(SEGMENT) {
-            let place = moved(number(segment, 8, 8))?;
+            let start = number(segment, 8, 8);
+            let place = moved(start)?;
+            // A segment without bytes in the file has no block, and loaders want its place all the same.
+            if number(segment, 0, 4) == 1 {
+                last = last.max(place);
+                if !(start - place).is_multiple_of(number(segment, 48, 8).max(1)) {
+                    return None;
+                }
+            }
             put(segment, 8, place);
         }
         for (section, goes) in sections.chunks_exact_mut(SECTION).zip(&goes) {
@@ -145,6 +154,9 @@ impl Stripped {
         }
         let sections_place = blocks.last().map(|block| block.place + (block.end - block.start))?.next_multiple_of(8);
         put(&mut head, 40, sections_place);
+        if last > sections_place {
+            return None;
+        }
         let saved = length.checked_sub(sections_place + sections.len() as u64).filter(|saved| *saved >= WORTH)?;
         Some(Self { blocks, head, segments, sections, segments_place, sections_place, saved })
     }

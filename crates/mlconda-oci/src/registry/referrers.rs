@@ -52,6 +52,8 @@ impl Repository {
             let bytes = transfer.bytes().await.map_err(OciError::network(&what));
             match bytes.and_then(|bytes| json::parse_object(&bytes, &what)) {
                 Ok(index) => found.add(&index, &what),
+                // What has not come says nothing of what is there.
+                Err(error @ OciError::Network { .. }) if page == 0 => return Err(error),
                 Err(error) => found.unread.push(error.to_string()),
             }
             url = match next {

@@ -72,7 +72,7 @@ fn a_layout_that_fails_leaves_nothing() {
     write(&with_bill()).unwrap();
     let before = (names(&place.join("blobs/sha256")), fs_err::read(place.join("index.json")).unwrap());
     // What a killed process has left goes.
-    fs_err::create_dir(place.join(".mlconda-killed")).unwrap();
+    fs_err::create_dir(place.join(".mlconda-layout-killed")).unwrap();
     write(&unreadable(&world)).unwrap_err();
     assert_eq!(names(&place), ["blobs", "index.json", "oci-layout"]);
     let after = (names(&place.join("blobs/sha256")), fs_err::read(place.join("index.json")).unwrap());
@@ -87,6 +87,43 @@ fn an_empty_directory_becomes_a_layout() {
     block_on(layout::write(&with_bill(), &place, Some("1"), &())).unwrap();
     assert_eq!(names(&place), ["blobs", "index.json", "oci-layout"]);
     assert!(world.load(&Base::Layout { directory: place, tag: None }).is_ok());
+}
+
+#[test]
+fn what_killed_processes_have_left_goes() {
+    let world = World::new(ServerOptions::default());
+    let (place, beside) = (world.directory.path().join("mount"), world.directory.path());
+    // In an empty directory: the stage, or a part of a layout without its index.
+    for is_begun in [false, true] {
+        fs_err::create_dir_all(place.join(".mlconda-layout-killed")).unwrap();
+        fs_err::write(place.join(".mlconda-layout-killed/blob"), "half").unwrap();
+        if is_begun {
+            fs_err::create_dir_all(place.join("blobs/sha256")).unwrap();
+            fs_err::write(place.join("oci-layout"), layout::VERSION).unwrap();
+        }
+        block_on(layout::write(&with_bill(), &place, Some("1"), &())).unwrap();
+        assert_eq!(names(&place), ["blobs", "index.json", "oci-layout"]);
+        let base = Base::Layout { directory: place.clone(), tag: None };
+        assert!(world.load(&base).is_ok());
+        fs_err::remove_dir_all(&place).unwrap();
+    }
+    // Beside a new layout and a file. What somebody writes at this moment stays.
+    let (name, running) = ("localhost/me/app:1".parse().unwrap(), beside.join(".mlconda-image-running"));
+    fs_err::write(&running, "half").unwrap();
+    let held = mlconda_system::usage::hold(&running);
+    let leave = || {
+        fs_err::write(beside.join(".mlconda-image-file"), "half").unwrap();
+        fs_err::create_dir_all(beside.join(".mlconda-image-directory/blobs")).unwrap();
+    };
+    leave();
+    block_on(archive::write_file(&with_bill(), &name, &beside.join("image.tar"), &())).unwrap();
+    assert_eq!(names(beside), [".mlconda-image-running", "image.tar"]);
+    leave();
+    block_on(layout::write(&with_bill(), &beside.join("layout"), None, &())).unwrap();
+    assert_eq!(names(beside), [".mlconda-image-running", "image.tar", "layout"]);
+    drop(held);
+    block_on(archive::write_file(&with_bill(), &name, &beside.join("image.tar"), &())).unwrap();
+    assert_eq!(names(beside), ["image.tar", "layout"]);
 }
 
 #[test]

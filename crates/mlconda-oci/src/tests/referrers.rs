@@ -97,6 +97,43 @@ fn what_cannot_be_read_is_passed_over_and_told() {
 }
 
 #[test]
+fn a_list_that_does_not_arrive_is_no_list_without_a_bill() {
+    let world = World::new(options(true));
+    world.push(&with_bill(), "app:1").unwrap();
+    let base = Base::Registry(world.reference("app:1"));
+    world.server.fail("GET", "/referrers/", Failure::BreakOff(10), 99);
+    let words = world.words(world.bill(&base));
+    assert!(words.starts_with("cannot get an answer for what refers to `HOST/app@sha256:"), "{words}");
+    world.server.recover();
+    assert!(world.bill(&base).unwrap().bytes.is_some());
+}
+
+#[test]
+fn artifacts_of_other_images_in_a_layout_are_no_matter() {
+    let world = World::new(options(true));
+    let place = world.directory.path().join("layout");
+    let write = |images: &Images, tag| block_on(crate::layout::write(images, &place, Some(tag), &())).unwrap();
+    let mut other = Images::one(image("linux-64", &[layer(2, 500)]));
+    attach(&mut other, "application/x-signature", "1");
+    attach(&mut other, BILL, "{\"bill\": \"of another one\"}");
+    write(&other, "other");
+    let of = |images: &Images, number: usize| {
+        place.join("blobs/sha256").join(images.artifacts[number].manifest.descriptor.digest.hex())
+    };
+    fs_err::remove_file(of(&other, 0)).unwrap();
+    let mut images =
+        Images::several(vec![image("linux-64", &[layer(1, 900)]), image("linux-aarch64", &[layer(3, 900)])], &[]);
+    attach(&mut images, "application/x-signature", "2");
+    write(&images, "1");
+    let base = Base::Layout { directory: place.clone(), tag: Some("1".to_owned()) };
+    let found = world.bill(&base).unwrap();
+    assert_eq!((found.bytes, found.types, found.unread), (None, vec!["application/x-signature".to_owned()], vec![]));
+    // A bill that cannot be read may be that of the image. It is told once, though it is looked at for image and index.
+    fs_err::remove_file(of(&other, 1)).unwrap();
+    assert_eq!(world.bill(&base).unwrap().unread.len(), 1);
+}
+
+#[test]
 fn further_pages_are_read_of_the_same_registry_only() {
     let world = World::new(ServerOptions { referrers_on_a_page: Some(1), ..options(true) });
     let mut images = Images::one(image("linux-64", &[layer(1, 5000)]));

@@ -174,3 +174,26 @@ fn what_has_the_content_of_a_file_that_stays_stays() {
     let selected = select(&"docs".parse().unwrap(), "a", Some(&[]), &files);
     assert_eq!(selected.keys().collect::<Vec<_>>(), [Path::new("share/doc/a/empty")]);
 }
+
+#[test]
+fn byte_code_stays_with_a_module_that_stays_for_its_content() {
+    let hash = |text| Some(compute_bytes_digest::<Sha256>(text));
+    let file = |path, sha256| PackageFile { path: Path::new(path), sha256 };
+    let files = [
+        file("site-packages/a/case.py", hash("one")),
+        file("site-packages/a/tests/test_case.py", hash("one")),
+        file("site-packages/a/tests/__pycache__/test_case.cpython-311.pyc", hash("compiled")),
+    ];
+    let left = |slim: &str| {
+        let selected = select(&slim.parse().unwrap(), "a", Some(&[]), &files);
+        selected.into_values().collect::<Vec<_>>()
+    };
+    assert_eq!(left("tests"), []);
+    assert_eq!(left("tests,bytecode"), [Part::Bytecode]);
+}
+
+#[test]
+fn plugins_and_what_compilers_link_stay() {
+    let paths = ["site-packages/ansible/plugins/test/core.yml", "site-packages/nvidia/cuda_runtime/lib/libcudadevrt.a"];
+    assert!(left_out("safe", "a", &[], &paths).is_empty());
+}

@@ -284,7 +284,7 @@ impl Args {
         let mut options = Options {
             downloads: self.downloads,
             threads: self.threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN),
-            time: context.settings.source_date_epoch()?,
+            time: context.settings.source_date_epoch()?.map(image_time).transpose()?,
             command: "mlconda install".to_owned(),
             revision: Revision::Whole,
             scripts: Scripts::Skip,
@@ -381,4 +381,13 @@ impl RuntimeArgs {
             ports: self.ports.clone(),
         }
     }
+}
+
+/// The time that `SOURCE_DATE_EPOCH` says, if an image can have it.
+fn image_time(time: i64) -> Result<i64, CliError> {
+    if (0..=LATEST).contains(&time) {
+        return Ok(time);
+    }
+    let message = format!("`SOURCE_DATE_EPOCH` is `{time}`, and an image can have times from 0 to {LATEST}");
+    Err(CliError::world(message, "unset it, or set it to a number such as that of `date +%s`"))
 }

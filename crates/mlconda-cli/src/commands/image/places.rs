@@ -84,7 +84,7 @@ pub(super) fn base(
     let base = oci::Base::parse(&args.content.base, &context.settings.directory)?;
     let display = Display::new(&context.ui);
     let loading = base.load(registries, platform, &display);
-    let oci::BaseImage { name, digest, config, layers, .. } = context.block_on_or_signal(loading)??;
+    let oci::BaseImage { name, digest, config, layers, .. } = context.block_on_or_end(loading)??;
     Ok(Base { name, digest, config, layers })
 }
 
@@ -101,7 +101,7 @@ pub(super) fn earlier(
     let Some(like) = &args.content.like else { return Ok(Earlier::default()) };
     let like = oci::Base::parse(like, &context.settings.directory)?;
     let display = Display::new(&context.ui);
-    let image = context.block_on_or_signal(like.load(registries, platform, &display))??;
+    let image = context.block_on_or_end(like.load(registries, platform, &display))??;
     let layers: Vec<oci::Descriptor> = image.layers.into_iter().map(|layer| layer.descriptor).collect();
     Ok(grouping_of(&layers))
 }

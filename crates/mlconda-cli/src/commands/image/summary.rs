@@ -5,6 +5,7 @@ use std::{collections::HashMap, path::Path, time::Instant};
 use mlconda::{
     host::Host,
     image::{Key, LayerReport, Made, PlannedLayer},
+    install::Compiled,
     lock::Lock,
     oci::Images,
 };
@@ -77,12 +78,8 @@ pub(super) fn tell_notes(made: &Made, lock: &Lock, host: &Host, args: &Args, con
     }
     if let Some(reason) = &made.compiled.unable {
         ui.warn(&format!("byte code is left out, for the environment's python does not run here: {reason}"));
-    } else if made.compiled.is_broken {
-        let failed = made.compiled.failed.iter().map(|(path, reason)| format!("`{}` ({reason})", path.display()));
-        ui.warn(&format!(
-            "python ended while it compiled a module, whose byte code is left out: {}. These layers are not kept in the cache",
-            failed.collect::<Vec<_>>().join(", ")
-        ));
+    } else if !made.compiled.broken.is_empty() {
+        ui.warn(&broken(&made.compiled));
     } else if lock.platform != host.platform
         && args.wants_bytecode()
         && lock.packages.iter().any(|it| it.name == "python")
@@ -101,6 +98,20 @@ pub(super) fn tell_notes(made: &Made, lock: &Lock, host: &Host, args: &Args, con
     for path in &made.activation {
         ui.warn(&format!("the activation script `{}` is left out", path.display()));
     }
+}
+
+/// The modules over which python ended.
+fn broken(compiled: &Compiled) -> String {
+    let modules = compiled.failed.iter().filter(|(path, _)| compiled.broken.contains(path));
+    let named: Vec<String> = modules.map(|(path, reason)| format!("`{}` ({reason})", path.display())).collect();
+    let (modules, layers) = match named.as_slice() {
+        [_] => ("a module".to_owned(), "Its layer is"),
+        _ => (count(named.len(), "module"), "Their layers are"),
+    };
+    format!(
+        "python ended while it compiled {modules}, whose byte code is left out: {}. {layers} not kept in the cache",
+        named.join(", ")
+    )
 }
 
 /// Tells of the finished image.

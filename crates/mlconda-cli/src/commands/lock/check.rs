@@ -8,7 +8,7 @@ use std::{
 use mlconda::{
     Subdir,
     environment::Environment,
-    lock::{Expansion, LockError, LockFile, LockFormat, Mismatch, Selection},
+    lock::{Expansion, LockError, LockFile, LockFormat, Mismatch, MismatchKind, Selection},
 };
 use serde_json::json;
 
@@ -99,7 +99,11 @@ fn reasons(
             Err(error) => return Err(error.into()),
         };
         let declared = locking::overrides(options, context)?;
-        let unmet = lock.check(environment).into_iter().chain(lock.check_assumed(&declared));
+        // What was typed counts more than the environment.
+        let is_overruled =
+            |unmet: &Mismatch| slim.typed().is_some() && matches!(unmet.reason, MismatchKind::Slim { .. });
+        let unmet = lock.check(environment).into_iter().filter(|unmet| !is_overruled(unmet));
+        let unmet = unmet.chain(lock.check_assumed(&declared));
         reasons.extend(unmet.map(|unmet: Mismatch| unmet.to_string()));
         reasons.extend(options.unlike(&lock));
         if let Some(wanted) = slim.typed().filter(|wanted| *wanted != lock.slim) {

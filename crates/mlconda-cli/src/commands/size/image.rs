@@ -76,7 +76,7 @@ pub(super) fn read(place: &Path, image: &oci::Base, args: &Args, context: &Conte
         let contents = registries.report_waits(&display, contents).await?;
         Ok::<_, mlconda::image::ImageError>((found.digest, contents))
     };
-    let read = context.block_on_or_signal(reading)?;
+    let read = context.block_on_or_end(reading)?;
     drop(display);
     if read.is_err() {
         image_name::tell_if_unclear(place, context);
@@ -106,8 +106,10 @@ pub(super) fn read(place: &Path, image: &oci::Base, args: &Args, context: &Conte
 fn graph(environment: &ImageEnvironment, subdir: Subdir) -> Result<Graph, CliError> {
     let records = &environment.records;
     let (pip, conda): (Vec<_>, Vec<_>) =
-        records.iter().cloned().partition(|record| is_distribution(&record.repodata_record.package_record));
-    let conda: Vec<_> = conda.into_iter().map(|record| record.repodata_record).collect();
+        records.iter().partition(|record| is_distribution(&record.repodata_record.package_record));
+    // Their lists of files, which are most of them, are not copied.
+    let conda: Vec<_> = conda.into_iter().map(|record| record.repodata_record.clone()).collect();
+    let pip: Vec<_> = pip.into_iter().cloned().collect();
     let mut lock = Lock::of_records(subdir, &conda)?.with_distributions(&pip);
     lock.specs = requested_specs_in(&environment.history, records);
     Ok(Graph::new(&lock).with_sizes(records))
@@ -123,7 +125,22 @@ pub(super) fn compare(one: &Picture, other: &mut Picture) {
 impl Layered {
     /// What a pull fetches where nothing is present, in bytes.
     pub(super) fn size(&self) -> u64 {
-        self.layers.iter().map(|layer| layer.size).sum()
+        (0..self.layers.len()).map(|layer| self.pulled(layer)).sum()
+    }
+
+    /// What a pull fetches for a layer, in bytes: nothing if the same one is below.
+    pub(super) fn pulled(&self, layer: usize) -> u64 {
+        if self.is_again(layer) { 0 } else { self.layers[layer].size }
+    }
+
+    /// How many layers a pull fetches where nothing is present.
+    pub(super) fn count(&self) -> usize {
+        (0..self.layers.len()).filter(|layer| !self.is_again(*layer)).count()
+    }
+
+    /// Whether the same layer is below. An image may have one twice; it is fetched once.
+    fn is_again(&self, layer: usize) -> bool {
+        self.layers[..layer].iter().any(|below| below.digest == self.layers[layer].digest)
     }
 
     /// Whether a pull fetches a layer where the other image is present; `None` if there is no other one.
@@ -134,8 +151,8 @@ impl Layered {
     /// The layers that a pull fetches where the other image is present, and the name of that.
     fn pull(&self) -> Option<(&str, Vec<&ContentLayer>)> {
         let (other, fetched) = self.fetched.as_ref()?;
-        let layers = self.layers.iter().zip(fetched).filter(|(_, is_fetched)| **is_fetched).map(|(layer, _)| layer);
-        Some((other, layers.collect()))
+        let layers = (0..fetched.len()).filter(|layer| fetched[*layer] && !self.is_again(*layer));
+        Some((other, layers.map(|layer| &self.layers[layer]).collect()))
     }
 
     /// What a pull fetches where the other image is present, as prose.
@@ -153,7 +170,7 @@ impl Layered {
         Some(format!(
             "A pull of `{name}` where `{other}` is already present fetches {} of {}, {} of {}{with}.",
             layers.len(),
-            count(self.layers.len(), "layer"),
+            count(self.count(), "layer"),
             bytes(size),
             bytes(self.size())
         ))

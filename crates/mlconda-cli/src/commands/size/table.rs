@@ -27,7 +27,7 @@ pub(super) fn tables(picture: &Picture, top: usize) -> String {
         Subject::Archives => format!("{} to download, {packages}", bytes(total.bytes)),
     };
     let head = match &picture.image {
-        Some(image) => format!("{head}; {} to pull in {}", bytes(image.size()), count(image.layers.len(), "layer")),
+        Some(image) => format!("{head}; {} to pull in {}", bytes(image.size()), count(image.count(), "layer")),
         None => head,
     };
     let mut text = format!("{}: {head}\n", escape::line(&picture.name));
@@ -96,7 +96,8 @@ fn by_layer(image: &Layered) -> Vec<[String; 4]> {
     cells.extend(image.layers.iter().enumerate().map(|(number, layer)| {
         let fetched = if image.is_fetched(number) == Some(true) { " (new)" } else { "" };
         let title = format!("{}{fetched}", image::title(layer));
-        [escape::line(&title).into_owned(), bytes(layer.size), share(layer.size, whole), bytes(layer.unpacked)]
+        let size = image.pulled(number);
+        [escape::line(&title).into_owned(), bytes(size), share(size, whole), bytes(layer.unpacked)]
     }));
     cells
 }

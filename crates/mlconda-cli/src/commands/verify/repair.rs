@@ -62,9 +62,9 @@ pub(super) fn repair(
             (of_records(prefix, report, context)?, Revision::Change { updated, removed, neutered })
         }
     };
-    // A repair puts back what is missing, not what was left out.
-    if let Some(slim) = mlconda::prefix::slim::of_prefix(prefix)? {
-        lock.slim = slim;
+    // A repair puts back what is missing, not what was left out, and leaves out nothing.
+    if !prefix.record_names()?.is_empty() {
+        lock.slim = mlconda::prefix::slim::of_prefix(prefix)?.unwrap_or_default();
     }
     let plan = Plan::reinstalling(&lock, prefix, &report.packages_to_reinstall())?;
     let host = Host::detect(Path::new("/"));

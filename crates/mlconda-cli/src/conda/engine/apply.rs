@@ -53,7 +53,9 @@ pub(crate) fn apply(mut change: Change, line: &Line, host: &Host, context: &Cont
     }
     let options = options(&change, line, host, context)?;
     // What was left out stays so, and new packages come as the others have.
-    if let Some(slim) = slim::of_prefix(&change.prefix)? {
+    if !change.replaces
+        && let Some(slim) = slim::of_prefix(&change.prefix)?
+    {
         change.lock.slim = slim;
     }
     let prefix = &change.prefix;

@@ -161,6 +161,25 @@ fn a_file_that_is_not_as_linkers_write_it_stays() {
 }
 
 #[test]
+fn a_segment_without_bytes_moves_by_whole_pages_or_the_file_stays() {
+    // `.bss`, which is only in memory: behind what moves by less than a page, and behind the new end.
+    let bss = || made(".bss", 8, 2, 0);
+    let mut sections = usual();
+    sections.push(bss());
+    assert_eq!(stripped(&elf(&sections)), None);
+    let comment = sections.remove(1);
+    sections[1].link = 3;
+    sections.insert(4, comment);
+    assert_eq!(stripped(&elf(&sections)), None);
+    let mut sections = usual();
+    sections[0] = made(".text", 1, 6, 4096);
+    sections.insert(1, bss());
+    sections[3].link = 5;
+    let before = elf(&sections);
+    assert_eq!(segments(&stripped(&before).unwrap()), segments(&before));
+}
+
+#[test]
 fn a_damaged_file_is_no_panic() {
     let before = elf(&usual());
     for cut in (0..before.len()).step_by(97).chain(0..200) {
