@@ -19,6 +19,7 @@ mod propagation;
 mod provider;
 mod prune;
 mod raise;
+mod records;
 mod request;
 mod requirement_line;
 mod session;
@@ -40,6 +41,7 @@ use rattler_conda_types::{Matches, Subdir, Version};
 
 pub use self::change_reason::{ChangeReason, change_reasons};
 pub use self::explain::{Conflict, ExplainEffort, Explanation, Remedy, RemedyChange, explain};
+pub use self::records::{RecordList, RecordsTask, solve_records};
 pub use self::requirement_line::RequirementLine;
 pub use self::update::{Previous, Upgrade, update};
 pub use self::wording::near_names;
