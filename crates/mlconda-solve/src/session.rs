@@ -184,11 +184,7 @@ impl<'a> SolverSession<'a> {
 }
 
 /// Calls a function with a pool of these records. Each list is sorted by name.
-pub(super) fn with_pool<T>(
-    subdirs: &[SubdirRecords<'_>],
-    pip: Pip,
-    function: impl FnOnce(&mut Pool<'_>) -> T,
-) -> T {
+pub(super) fn with_pool<T>(subdirs: &[SubdirRecords<'_>], pip: Pip, function: impl FnOnce(&mut Pool<'_>) -> T) -> T {
     let mut interner = SpecInterner::default();
     let table: Vec<DependencyTable> =
         subdirs.iter().map(|subdir| interner.intern_records(subdir.records.iter().copied())).collect();

@@ -98,6 +98,8 @@
 //! what was asked for over the network is named without the secrets of its URL ([`network::redact`]).
 
 pub mod error;
+#[cfg(feature = "rattler")]
+pub mod rattler;
 pub mod records;
 pub mod tools;
 
