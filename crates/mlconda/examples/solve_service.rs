@@ -93,7 +93,7 @@ impl Service {
             let (solution, host) =
                 solve_within(&environment, &repodata, &host, &[], &SolveOptions::default(), &limits).map_err(answer)?;
             let lock = Lock::new(&environment, &host, &solution).map_err(bad)?;
-            Ok(lock.render())
+            Ok(lock.to_text())
         });
         solved.await.unwrap_or_else(|_| Err(unavailable("the solve has ended without an answer")))
     }

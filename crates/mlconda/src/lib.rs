@@ -155,3 +155,8 @@ pub use rattler_conda_types::{
     StringMatcher, Subdir, Version, VersionSpec,
 };
 pub use url::Url;
+
+/// The example of the page is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/embedding.md")]
+struct Embedding;

@@ -27,7 +27,8 @@ use crate::{
     solve::{self, Pip, RecordList, RecordsTask, SolveOptions, solve_records},
 };
 
-/// A solver for `rattler_solve`: the same answers as `rattler_solve::resolvo::Solver`, in less time.
+/// A solver for `rattler_solve`: the same answers as `rattler_solve::resolvo::Solver`, in less time. (Where several
+/// solutions are equally good, it may be another of them. No real environment is known of which that is so.)
 ///
 /// What this solver does not know is handed to that one: constraints, dependency overrides, other strategies than the
 /// highest version, extras and conditions, names that are patterns, and locked or pinned records that are not among the
