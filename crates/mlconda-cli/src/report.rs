@@ -2,16 +2,9 @@
 
 use std::{error::Error, process::ExitCode};
 
-use mlconda::{environment::Environment, repodata::RepodataError};
 use serde_json::json;
 
-use crate::{
-    context::Context,
-    error::CliError,
-    hints::{hint, repodata_hint},
-    signals,
-    ui::Ui,
-};
+use crate::{context::Context, error::CliError, hints::hint, signals, ui::Ui};
 
 /// Reports a bug, and ends the process with 255. The next installation removes temporary directories of this one.
 pub(crate) fn bug(panic: &std::panic::PanicHookInfo<'_>) {
@@ -70,24 +63,4 @@ pub(crate) fn chain(error: &dyn Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// The error with the line of the environment that names the channel.
-pub(crate) fn at_its_line(error: RepodataError, environment: &Environment) -> CliError {
-    let channel = match &error {
-        RepodataError::NoSuchChannel { channel, .. } => channel,
-        RepodataError::Denied { subdir, .. }
-        | RepodataError::Unreachable { subdir, .. }
-        | RepodataError::Broken { subdir, .. } => {
-            let end = subdir.trim_end_matches('/').rfind('/').map_or(0, |slash| slash + 1);
-            &subdir[..end]
-        }
-        _ => return error.into(),
-    };
-    match (environment.channel_line(channel), repodata_hint(&error)) {
-        (Some(line), Some(help)) => {
-            CliError::World { message: line.diagnostic(error.to_string(), help).to_string(), hint: None }
-        }
-        _ => error.into(),
-    }
 }

@@ -14,7 +14,7 @@ use mlconda::{
     prefix::Prefix,
 };
 
-pub(crate) use self::files::{first_shell, no_shell, speaks_another_language, write_all};
+pub(crate) use self::files::{first_shell, write_all};
 use crate::{condarc::Condarc, context::Context, error::CliError, settings::PrefixArgs};
 
 /// The arguments after the command.

@@ -18,6 +18,23 @@ pub(crate) fn report(error: &clap::Error, program: &clap::Command) -> ! {
     std::process::exit(2);
 }
 
+/// The commands that features bring along, and whether they are here.
+const PARTS: [(bool, &str, &[&str]); 6] = [
+    (cfg!(feature = "run"), "run", &["run", "shell-hook"]),
+    (cfg!(feature = "install"), "install", &["install", "fetch", "cache", "verify", "list", "info"]),
+    (cfg!(feature = "lock"), "lock", &["lock", "add", "drop", "init", "convert", "diff", "export", "tree", "why"]),
+    (cfg!(feature = "image"), "image", &["image", "size", "sbom"]),
+    (cfg!(feature = "bundle"), "bundle", &["bundle"]),
+    (cfg!(feature = "conda"), "conda", &["conda", "create", "env", "update", "remove", "search", "clean", "activate"]),
+];
+
+/// The error for a command that this program was built without.
+fn left_out(word: &str) -> Option<(String, String)> {
+    let (_, feature, _) = PARTS.iter().find(|(is_here, _, words)| !is_here && words.contains(&word))?;
+    let message = format!("this program was built without `{word}`, which is in its feature `{feature}`");
+    Some((message, "use the complete mlconda; `mlconda --help` lists what is here".to_owned()))
+}
+
 /// Words that are not commands, and what to use instead.
 const COMMANDS: &[(&[&str], &str)] = &[
     (
@@ -100,6 +117,9 @@ fn hint(error: &clap::Error, program: &clap::Command) -> Option<(String, String)
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let word = context(ContextKind::InvalidSubcommand)?;
+            if let Some(left_out) = left_out(word) {
+                return Some(left_out);
+            }
             let message = format!("`{word}` is not a command of mlconda");
             if let Some(meant) = find(COMMANDS, word, program) {
                 return Some((message, meant));

@@ -157,6 +157,27 @@ impl Prefix {
         self.record_files()?.into_iter().filter_map(read).collect()
     }
 
+    /// The name of the package that a file belongs to, for each of these paths relative to the prefix; `None` where no
+    /// record that can be read lists it. Of the records, names and files are read and nothing else.
+    pub fn owners(&self, paths: &[&Path]) -> Vec<Option<String>> {
+        #[derive(Deserialize)]
+        struct Files {
+            name: String,
+            #[serde(default)]
+            files: Vec<PathBuf>,
+        }
+        let mut owners = vec![None; paths.len()];
+        for file in self.record_files().unwrap_or_default() {
+            let text = files::read(&file, files::LARGEST_RECORD).ok();
+            let Some(record) = text.and_then(|text| serde_json::from_slice::<Files>(&text).ok()) else { continue };
+            for (owner, _) in owners.iter_mut().zip(paths).filter(|(_, path)| record.files.iter().any(|it| it == *path))
+            {
+                *owner = Some(record.name.clone());
+            }
+        }
+        owners
+    }
+
     /// The file names of all records, also of distributions and of unreadable records. They show whether another process has
     /// changed the prefix.
     pub fn record_names(&self) -> Result<Vec<String>, PrefixError> {

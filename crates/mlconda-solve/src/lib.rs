@@ -42,8 +42,8 @@ pub use self::change_reason::{ChangeReason, change_reasons};
 pub use self::explain::{Conflict, ExplainEffort, Explanation, Remedy, RemedyChange, explain};
 pub use self::requirement_line::RequirementLine;
 pub use self::update::{Previous, Upgrade, update};
-pub use self::wording::near_names;
 use self::{request::SolveFailure, session::SolverSession};
+pub use mlconda_environment::near_names;
 pub use mlconda_types::solution::{
     ChannelPriority, ChannelPriorityError, Cutoff, CutoffError, Pip, Solution, SolveOptions,
 };

@@ -9,7 +9,7 @@ pub(super) fn hint(error: &BundleError) -> Option<String> {
     let hint = match error {
         BundleError::File(error) | BundleError::Install(InstallError::File(error)) => return file_hint(error),
         BundleError::Install(error) => {
-            let hint = super::install_hint(error)?;
+            let hint = super::install::install_hint(error)?;
             return Some(hint.strip_prefix("the prefix is unchanged; ").map_or(hint.clone(), str::to_owned));
         }
         BundleError::Lock(error) => return super::lock_hint(error),
