@@ -27,7 +27,7 @@ use mlconda::{
     lock::Lock,
     network::{Client, NetworkOptions},
     repodata::{self, Access, RepodataOptions},
-    solve::solve,
+    solve::solve_for_host,
 };
 use mlconda_test::server::Server;
 use rattler_conda_types::{Channel, PackageName, RepoDataRecord};
@@ -213,7 +213,7 @@ impl Plan {
                 times.push(word.parse::<f64>()?);
             }
         }
-        let [load, solve, write] = times.map(|mut times| {
+        let [load, solve_for_host, write] = times.map(|mut times| {
             times.sort_by(f64::total_cmp);
             times.get(times.len() / 2).copied().unwrap_or_default()
         });
@@ -278,14 +278,14 @@ fn split(arguments: &[String]) -> Outcome<()> {
     let start = Instant::now();
     let repodata = runtime.block_on(repodata::load(&client, &environment, &host, &options, &()))?;
     let loaded = start.elapsed();
-    let solution = solve(&environment, &repodata, &host, &mlconda::solve::SolveOptions::default());
+    let solution = solve_for_host(&environment, &repodata, &host, &mlconda::solve::SolveOptions::default());
     let solved = start.elapsed() - loaded;
     if let Ok(solution) = solution {
         Lock::new(&environment, &host, &solution)?.write(&Path::new(file).with_extension("lock"))?;
     }
     let written = start.elapsed() - loaded - solved;
-    let [load, solve, write] = [loaded, solved, written].map(|time| time.as_secs_f64() * 1000.0);
-    println!("{} {load} {solve} {write}", repodata.len());
+    let [load, solve_for_host, write] = [loaded, solved, written].map(|time| time.as_secs_f64() * 1000.0);
+    println!("{} {load} {solve_for_host} {write}", repodata.len());
     Ok(())
 }
 

@@ -336,7 +336,7 @@ impl Failing<'_> {
             give_back(vec![repodata]);
             return Err(CliError::World { message: explanation.to_string(), hint: None });
         }
-        let (solution, target) = solve::solve_for_oldest(environment, &repodata, host, overrides, options)?;
+        let (solution, target) = solve::solve(environment, &repodata, host, overrides, options)?;
         let previous = Previous { locks: self.before.of(index), renew: &self.before.renew };
         pinned(environment, host, &repodata, (&solution, &target), previous, self.progress)
     }

@@ -1,6 +1,8 @@
 //! Prints errors, and chooses the exit code: 1 for an error of the user or the machine, 2 for wrong usage, 255 for a bug.
 
-use std::{error::Error, process::ExitCode};
+use std::process::ExitCode;
+
+pub(crate) use mlconda::error::chain;
 
 use serde_json::json;
 
@@ -47,20 +49,4 @@ fn parts(error: &CliError) -> (String, Option<String>, u8) {
         CliError::StoppedHalfway { signal, message, hint } => (message.clone(), hint.clone(), 128 + signal),
         CliError::Command { message, hint, code } => (message.clone(), hint.clone(), *code),
     }
-}
-
-/// An error and its causes, one per line. A cause that the line above contains is left out.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut last = text.clone();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let words = cause.to_string();
-        if !last.contains(&words) {
-            text.push_str(&format!("\n  because: {words}"));
-            last = words;
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -15,7 +15,13 @@ use mlconda::{
 };
 
 pub(crate) use self::files::{first_shell, write_all};
-use crate::{condarc::Condarc, context::Context, error::CliError, settings::PrefixArgs};
+use crate::{
+    commands::shell_hook::{no_shell, speaks_another_language},
+    condarc::Condarc,
+    context::Context,
+    error::CliError,
+    settings::PrefixArgs,
+};
 
 /// The arguments after the command.
 struct Line {

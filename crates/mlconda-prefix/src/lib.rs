@@ -55,7 +55,7 @@ pub struct Installed {
 }
 
 /// A prefix that could not be opened.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum PrefixError {
     /// The path is not absolute.
@@ -74,6 +74,8 @@ pub enum PrefixError {
     #[error(transparent)]
     Read(#[from] std::io::Error),
 }
+
+mlconda_types::debug_as_words!(PrefixError);
 
 impl Prefix {
     /// Names a prefix; nothing is read or made.

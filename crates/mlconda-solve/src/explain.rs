@@ -100,7 +100,7 @@ pub enum RemedyChange {
     ExcludeNewer(Cutoff),
 }
 
-/// Explains why there is no solution for the oldest possible system ([`super::solve_for_oldest`]). The repodata should
+/// Explains why there is no solution for the oldest possible system ([`super::solve()`]). The repodata should
 /// have all records of the requested packages, also of versions that no spec allows ([`Repodata::add_any_version`]):
 /// missing records cannot be proposed.
 ///
@@ -363,6 +363,7 @@ impl<'a> ConflictSearch<'_, 'a> {
         match outcome.or_else(|_| self.session.solve_unpruned(&specs, &host)) {
             Err(SolveFailure::Unsolvable(reasons)) => Some((reasons, host)),
             Err(SolveFailure::Repodata(reason)) => Some((Reasons::sentence(reason), host)),
+            Err(SolveFailure::Exceeded(_)) => None,
             Ok(_) => None,
         }
     }

@@ -9,7 +9,7 @@ use std::{
 use mlconda::{activate::Dialect, prefix::Prefix};
 
 use crate::{
-    commands::shell_hook::{UNSUPPORTED, no_shell, speaks_another_language},
+    commands::shell_hook::{UNSUPPORTED, no_shell},
     condarc::Condarc,
     context::Context,
     error::CliError,
