@@ -213,7 +213,7 @@ impl Plan {
                 times.push(word.parse::<f64>()?);
             }
         }
-        let [load, solve_for_host, write] = times.map(|mut times| {
+        let [load, solve, write] = times.map(|mut times| {
             times.sort_by(f64::total_cmp);
             times.get(times.len() / 2).copied().unwrap_or_default()
         });
@@ -284,8 +284,8 @@ fn split(arguments: &[String]) -> Outcome<()> {
         Lock::new(&environment, &host, &solution)?.write(&Path::new(file).with_extension("lock"))?;
     }
     let written = start.elapsed() - loaded - solved;
-    let [load, solve_for_host, write] = [loaded, solved, written].map(|time| time.as_secs_f64() * 1000.0);
-    println!("{} {load} {solve_for_host} {write}", repodata.len());
+    let [load, solve, write] = [loaded, solved, written].map(|time| time.as_secs_f64() * 1000.0);
+    println!("{} {load} {solve} {write}", repodata.len());
     Ok(())
 }
 

@@ -7,6 +7,8 @@ mod image;
 #[cfg(feature = "install")]
 mod install;
 #[cfg(feature = "install")]
+mod lock;
+#[cfg(feature = "install")]
 mod network;
 #[cfg(feature = "image")]
 mod registry;
@@ -17,7 +19,7 @@ mod solve;
 
 use std::io::ErrorKind;
 
-use mlconda::{environment::EnvironmentError, lock::LockError, prefix::PrefixError};
+use mlconda::{environment::EnvironmentError, prefix::PrefixError};
 
 /// A part of the system's message for too many open files, which has no `ErrorKind`, and its hint.
 pub(crate) const MANY_OPEN: &str = "oo many open files";
@@ -27,7 +29,8 @@ pub(crate) const MORE_OPEN: &str = "raise the limit with `ulimit -n`, or reduce 
 pub(crate) fn hint(error: &mlconda::Error) -> Option<String> {
     match error {
         mlconda::Error::Environment(EnvironmentError::Read(error)) => reading_hint(error),
-        mlconda::Error::Lock(error) => lock_hint(error),
+        #[cfg(feature = "install")]
+        mlconda::Error::Lock(error) => lock::lock_hint(error),
         mlconda::Error::Prefix(error) => prefix_hint(error),
         #[cfg(feature = "install")]
         mlconda::Error::Repodata(error) => repodata::repodata_hint(error),
@@ -57,37 +60,6 @@ fn prefix_hint(error: &PrefixError) -> Option<String> {
         }
         _ => None,
     }
-}
-
-fn lock_hint(error: &LockError) -> Option<String> {
-    let hint = match error {
-        LockError::File(error) if error.kind() == ErrorKind::NotFound => {
-            "make a lock with `mlconda lock environment.yml`; `mlconda install` takes an environment.yml as well"
-        }
-        LockError::File(error) => return reading_hint(error),
-        LockError::Prefix(error) => return prefix_hint(error),
-        LockError::NotALock { .. } => {
-            "an environment file is recognised by its name, `.yml` or `.yaml`; `mlconda lock` makes a lock from it"
-        }
-        LockError::Conflict { file } => {
-            let format = match file.extension() {
-                _ if file.ends_with("pixi.lock") => " --format pixi",
-                Some(kind) if kind == "yml" => " --format conda-lock",
-                _ => "",
-            };
-            return Some(format!(
-                "`mlconda lock{format} --resolve-conflict` solves again, and keeps the packages of both sides where it can"
-            ));
-        }
-        LockError::Selection { help, .. } => help,
-        LockError::Format { .. } => "use the mlconda that wrote it, or a newer one",
-        LockError::NotBuiltIn { .. } => {
-            "use a mlconda with it, or convert the lock with one: `mlconda convert FILE -o env.lock`"
-        }
-        LockError::NoDigest { .. } => "index the channel again: newer indexers write sha256 sums",
-        _ => return None,
-    };
-    Some(hint.to_owned())
 }
 
 /// What to do about a given file that cannot be read.

@@ -362,9 +362,7 @@ impl<'a> ConflictSearch<'_, 'a> {
         let (outcome, host) = self.session.solve_for_oldest(&specs, self.host, self.pinned);
         match outcome.or_else(|_| self.session.solve_unpruned(&specs, &host)) {
             Err(SolveFailure::Unsolvable(reasons)) => Some((reasons, host)),
-            Err(SolveFailure::Repodata(reason)) => Some((Reasons::sentence(reason), host)),
-            Err(SolveFailure::Exceeded(_)) => None,
-            Ok(_) => None,
+            Err(SolveFailure::Exceeded(_)) | Ok(_) => None,
         }
     }
 

@@ -87,9 +87,6 @@ pub enum SolveError {
         /// The virtual packages that the host lacks.
         virtual_packages: Vec<VirtualDemand>,
     },
-    /// The repodata is not consistent.
-    #[error("the repodata contradicts itself: {0}")]
-    Repodata(String),
     /// It was stopped ([`SolveStop`]).
     #[error("the solve was stopped")]
     Stopped,
@@ -260,7 +257,6 @@ fn solve_error(failure: SolveFailure, repodata: &Repodata, host: &Host) -> Solve
             explanation: reasons.text(repodata),
             virtual_packages: reasons.virtual_demands(host),
         },
-        SolveFailure::Repodata(reason) => SolveError::Repodata(reason),
         SolveFailure::Exceeded(Exceeded::Stopped) => SolveError::Stopped,
         SolveFailure::Exceeded(Exceeded::Steps(most)) => SolveError::TooManySteps(most),
     }

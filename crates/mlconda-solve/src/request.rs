@@ -38,8 +38,6 @@ pub(super) enum Scope {
 pub(super) enum SolveFailure {
     /// The solver's reasons.
     Unsolvable(Reasons),
-    /// The repodata is not consistent.
-    Repodata(String),
     /// A limit was reached before an answer.
     Exceeded(Exceeded),
 }

@@ -116,7 +116,8 @@ fn an_installation_that_is_dropped_at_any_await_leaves_nothing_and_no_broken_cac
     let world = World::new("1.0");
     let client = client();
     let environment = world.environment();
-    let loading = repodata::load(&client, &environment, &host(), &world.cache("repodata", Access::Online), &());
+    let (host, cache) = (host(), world.cache("repodata", Access::Online));
+    let loading = repodata::load(&client, &environment, &host, &cache, &());
     let lock = locked(&environment, &runtime().block_on(loading).unwrap()).unwrap();
     fs_err::create_dir_all(world.path("cache")).unwrap();
     fs_err::create_dir_all(world.path("envs")).unwrap();
