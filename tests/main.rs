@@ -60,7 +60,12 @@ use mlconda_test::context::TestContext;
 
 /// A world for one test.
 fn world() -> TestContext {
-    TestContext::new(env!("CARGO_BIN_EXE_mlconda"))
+    TestContext::new(program())
+}
+
+/// The program that is tested: cargo's, or one for another machine that an emulator runs.
+fn program() -> &'static str {
+    mlconda_test::machine::program(env!("CARGO_BIN_EXE_mlconda"))
 }
 
 /// A server for the small channels.
