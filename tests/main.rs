@@ -25,6 +25,8 @@ mod foreign;
 mod formats;
 mod image;
 mod install;
+#[cfg(target_os = "linux")]
+mod kernels;
 mod limits;
 mod linked;
 mod lock;

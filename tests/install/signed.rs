@@ -54,11 +54,15 @@ fn a_changed_library_for_macos_is_signed_anew() {
     let record: serde_json::Value =
         serde_json::from_str(&world.read("prefix/conda-meta/signed-1.0-h4bc722e_0.json")).unwrap();
     assert_eq!(record["paths_data"]["paths"][0]["sha256_in_prefix"], sha256_hex(&installed));
-    assert_eq!(fs_err::metadata(&path).unwrap().modified().unwrap(), modified(&world.work().join("prefix/lib/data.bin")));
+    assert_eq!(
+        fs_err::metadata(&path).unwrap().modified().unwrap(),
+        modified(&world.work().join("prefix/lib/data.bin"))
+    );
     world.mlconda(["verify", "-p", "prefix"]).success();
-    // And so it is when it comes out of the package cache.
+    // And so it is when it goes through the package cache.
+    fs_err::create_dir_all(world.home().join(".cache/mlconda")).unwrap();
     fs_err::remove_dir_all(world.work().join("prefix")).unwrap();
-    world.mlconda(install.iter().copied().chain(["--package-cache", "cache"])).success();
+    world.mlconda(install).success();
     assert_eq!(fs_err::read(&path).unwrap(), installed);
 }
 

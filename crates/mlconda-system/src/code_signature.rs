@@ -145,7 +145,8 @@ fn without_certificate(signature: &mut [u8]) -> Option<Range<usize>> {
         entries.push((slot, from..from + size.max(8)));
     }
     let is_directory = |slot: u32| slot == SLOT_DIRECTORY || SLOT_OTHER_DIRECTORIES.contains(&slot);
-    let known = |entry: &&(u32, Range<usize>)| is_directory(entry.0) && Pages::of(&signature[entry.1.clone()]).is_some();
+    let known =
+        |entry: &&(u32, Range<usize>)| is_directory(entry.0) && Pages::of(&signature[entry.1.clone()]).is_some();
     let directory = entries.iter().find(known)?.1.clone();
     let had_certificate = entries.iter().any(|(slot, place)| *slot == SLOT_CERTIFICATE && place.len() > 8);
     entries.retain(|(slot, place)| !is_directory(*slot) || *place == directory);

@@ -42,9 +42,19 @@ pub fn set_mode(file: &File, mode: u32) -> io::Result<()> {
 
 /// The path of an open file for a message, if the system knows it.
 fn name(file: &File) -> String {
+    open_path(file).map_or_else(|| "a file".to_owned(), |path| format!("`{}`", path.display()))
+}
+
+#[cfg(not(target_vendor = "apple"))]
+fn open_path(file: &File) -> Option<PathBuf> {
     use std::os::fd::AsRawFd;
-    let path = fs_err::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    path.map_or_else(|_| "a file".to_owned(), |path| format!("`{}`", path.display()))
+    fs_err::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
+}
+
+#[cfg(target_vendor = "apple")]
+fn open_path(file: &File) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    Some(std::ffi::OsString::from_vec(rustix::fs::getpath(file).ok()?.into_bytes()).into())
 }
 
 /// Sets a directory's permissions, whatever the umask.

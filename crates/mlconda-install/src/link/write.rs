@@ -70,12 +70,7 @@ impl Linking<'_> {
     }
 
     /// Signs a program for macOS anew if its bytes have changed, because it would not start; gives its new sha256.
-    fn sign(
-        &self,
-        file: &fs_err::File,
-        record: &PathsEntry,
-        place: &Path,
-    ) -> Result<Option<Sha256Hash>, LinkError> {
+    fn sign(&self, file: &fs_err::File, record: &PathsEntry, place: &Path) -> Result<Option<Sha256Hash>, LinkError> {
         let is_changed = record.file_mode == Some(FileMode::Binary) && record.sha256 != record.sha256_in_prefix;
         if !is_changed || !self.stage.platform.is_osx() {
             return Ok(None);

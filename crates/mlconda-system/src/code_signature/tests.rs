@@ -129,9 +129,8 @@ fn directory(kind: (u8, u8), flags: u32, limit: usize, special: u32) -> Vec<u8> 
     let number = limit.div_ceil(1 << page);
     let length = hashes + number * hash;
     let [length, hashes, number, limit] = [length, hashes, number, limit].map(|number| number as u32);
-    let mut bytes = [CODE_DIRECTORY, length, 0x2_0400, flags, hashes, 88, special, number, limit]
-        .map(u32::to_be_bytes)
-        .concat();
+    let mut bytes =
+        [CODE_DIRECTORY, length, 0x2_0400, flags, hashes, 88, special, number, limit].map(u32::to_be_bytes).concat();
     bytes.extend([kind.1, kind.0, 0, page]);
     // Scattered pages, the team, and what else a directory of this version has; then identifier and team.
     bytes.extend([0, 0, 92].map(u32::to_be_bytes).concat());
