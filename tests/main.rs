@@ -54,6 +54,7 @@ mod stopping_stages;
 #[cfg(target_os = "linux")]
 mod syscalls;
 mod terminal;
+mod true_python;
 mod update;
 mod verify;
 mod views;
