@@ -48,7 +48,7 @@ const LIFE: [&[&str]; 9] = [
     &["verify", "-p", "one"],
     &["verify", "-p", "two"],
     &["run", "-p", "one", "where-am-i"],
-    &["image", "env.lock", "--base", "scratch", "--output", "image.tar"],
+    &["image", "env.lock", "--base", "scratch", "--tag", "small:1", "--output", "image.tar"],
 ];
 
 /// A world in which `one` does not exist yet, and `two` is a link to a directory, which is changed in place.
