@@ -39,6 +39,7 @@ mod pip_install;
 mod prune;
 mod records;
 mod registries;
+mod registry_channels;
 mod remedies;
 mod repair;
 mod run;
