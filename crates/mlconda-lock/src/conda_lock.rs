@@ -15,9 +15,9 @@ use rattler_conda_types::Subdir;
 
 use super::{
     ArchiveOrigin, Lock, LockError, LockKind, LockedPackage, LockedPip,
-    document::{Document, Mapping},
+    document::{Document, Mapping, sort_for_linking},
     file::{DEFAULT_ENVIRONMENT, LockFile, MAIN_CATEGORY, Part},
-    order, pip,
+    pip,
 };
 pub(crate) use mlconda_environment::yaml::{Value, YamlNode};
 
@@ -45,7 +45,7 @@ pub(super) fn read(document: &Document<'_>, root: &YamlNode) -> Result<LockFile,
     // What is in every selection comes first.
     parts.sort_by(|(_, one), _, (_, other), _| (other == MAIN_CATEGORY).cmp(&(one == MAIN_CATEGORY)));
     let parts = parts.into_iter().map(|((_, category), (mut lock, _))| {
-        order::sort(&mut lock.packages);
+        sort_for_linking(&mut lock.packages);
         lock.channels = channels.iter().map(|channel| address(channel, &lock.packages)).collect();
         Part { environment: DEFAULT_ENVIRONMENT.to_owned(), platform_name: None, category, lock, sources: Vec::new() }
     });
@@ -85,7 +85,7 @@ fn address(channel: &str, packages: &[LockedPackage]) -> String {
         return redact::url(&url);
     }
     let ending = format!("/{}", channel.trim_matches('/'));
-    let bases = packages.iter().filter_map(super::file::channel_of);
+    let bases = packages.iter().filter_map(super::rendering::channel_of);
     let found = bases.into_iter().find(|base| base.trim_end_matches('/').ends_with(&ending));
     found.unwrap_or_else(|| channel.to_owned())
 }

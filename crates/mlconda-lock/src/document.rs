@@ -4,14 +4,18 @@
 //! The libraries of these formats are not used: pixi's adds more than a megabyte to the program, and neither of them reports
 //! the line of an error.
 
-use std::{path::Path, rc::Rc};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    path::Path,
+    rc::Rc,
+};
 
-use mlconda_types::{diagnostic::SourceText, redact};
+use mlconda_types::{dependency::dependency_name, diagnostic::SourceText, redact, sorting::IntoTree};
 use rattler_conda_types::{PackageRecord, Subdir};
 use rattler_digest::{Md5, Md5Hash, Sha256, Sha256Hash, parse_digest_from_hex};
 use serde_json::{Map, Value as Json};
 
-use super::{Digest, Expansion, LockError, LockedPackage, explicit, normalize};
+use super::{Digest, Expansion, LockError, LockedPackage, explicit, normalize, order};
 pub(crate) use mlconda_environment::yaml::{self, Value, YamlNode};
 
 /// The fields of a package's record that are numbers; a scalar of any other is text, whatever it looks like.
@@ -257,6 +261,23 @@ impl<'a> Document<'a> {
     pub(super) fn directory(&self) -> &'a Path {
         self.source.file.parent().unwrap_or(Path::new("/"))
     }
+}
+
+/// Sorts packages whose records say what they depend on into linking order. Those without a record come first.
+pub(super) fn sort_for_linking(packages: &mut [LockedPackage]) {
+    let known: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).into_tree();
+    let mut open: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for package in packages.iter() {
+        let depends = package.record.iter().flat_map(|record| &record.depends).map(|spec| dependency_name(spec));
+        let depends = depends.filter(|other| *other != package.name && known.contains(other));
+        open.insert(&package.name, depends.into_tree());
+    }
+    if let Some(depends) = open.get_mut("python") {
+        depends.remove("pip");
+    }
+    let places: HashMap<String, usize> =
+        order::order(&mut open).into_iter().enumerate().map(|(place, name)| (name.to_owned(), place)).collect();
+    mlconda_types::sorting::sort_by_key(packages, |package| places.get(&package.name).copied().unwrap_or(usize::MAX));
 }
 
 /// A value of strings.

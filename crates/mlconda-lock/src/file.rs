@@ -5,10 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use mlconda_types::redact;
 use rattler_conda_types::Subdir;
 
-use super::{Lock, LockError, LockedPackage};
+use super::{Lock, LockError};
 
 /// The name of the default environment.
 pub const DEFAULT_ENVIRONMENT: &str = "default";
@@ -249,13 +248,6 @@ impl LockFile {
     fn refuse(&self, message: String, help: String) -> LockError {
         LockError::Selection { file: self.file.clone(), message, help }
     }
-}
-
-/// The channel of a package as a URL without secrets, by where the package is.
-pub(super) fn channel_of(package: &LockedPackage) -> Option<String> {
-    let mut url = package.url.clone();
-    url.path_segments_mut().ok()?.pop().pop().push("");
-    Some(redact::url(&url))
 }
 
 fn unique<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {

@@ -5,9 +5,9 @@ use std::{fmt, path::Path, str::FromStr};
 use rattler_conda_types::Subdir;
 
 use super::{
-    LockError, LockFile, LockedPackage, Selection, Written, conda_lock, explicit,
+    LockError, LockFile, LockedPackage, Selection, Written, explicit,
     file::{MAIN_CATEGORY, Part},
-    pixi,
+    formats,
 };
 
 /// A format that locks are written in.
@@ -99,8 +99,7 @@ impl LockFile {
                 explicit_losses(&parts, &mut losses);
                 parts.iter().map(|part| explicit::render(&part.lock, directory)).collect()
             }
-            LockFormat::CondaLock => conda_lock::render(self, &parts, &mut losses)?,
-            LockFormat::Pixi => pixi::render(&parts, directory, &mut losses),
+            other => formats::render(other, self, &parts, directory, &mut losses)?,
         };
         let mut told = std::collections::HashSet::new();
         losses.retain(|loss| told.insert(loss.clone()));

@@ -5,30 +5,38 @@
 //! default, which conda, mamba and other tools can install. Facts that this format does not have are in comments
 //! ([`explicit`], `docs/lockfile.md`).
 //!
+//! Two features are on by default: `formats` (conda-lock.yml and pixi.lock) and `sbom`.
+//!
 //! Read in this order: [`Lock`]; `file`, what a file of any format becomes; `read` and `format`, the ways in and out, with
-//! [`explicit`], `conda_lock` and `pixi` for the formats; `order`, in which packages are linked; `check`, [`diff`] and [`merge`],
+//! [`explicit`], and behind `formats` `conda_lock` and `pixi`, for the formats; `order`, in which packages are linked; `check`, [`diff`] and [`merge`],
 //! two locks beside each other; [`graph`] and [`sbom`], what depends on what and what is in it.
 
 mod check;
 mod comments;
+#[cfg(feature = "formats")]
 mod conda_lock;
 pub mod diff;
+#[cfg(feature = "formats")]
 mod document;
 mod expansions;
 pub mod explicit;
 mod file;
 mod format;
+mod formats;
 pub mod graph;
 pub mod merge;
 mod order;
 mod pip;
+#[cfg(feature = "formats")]
 mod pixi;
 pub mod provided;
 mod read;
+#[cfg(feature = "formats")]
 mod rendering;
 pub(crate) mod requirements;
+#[cfg(feature = "sbom")]
 pub mod sbom;
-#[cfg(test)]
+#[cfg(all(test, feature = "formats"))]
 mod tests;
 
 pub use self::check::{Mismatch, MismatchKind};
@@ -194,6 +202,14 @@ pub enum LockError {
         file: PathBuf,
         /// Its format.
         found: u32,
+    },
+    /// The file has a format that is in the feature `formats`, and this program was built without it.
+    #[error("`{}`: this program was built without the feature `formats`, which reads and writes {format}", .file.display())]
+    NotBuiltIn {
+        /// The file.
+        file: PathBuf,
+        /// The usual name of a file of the format.
+        format: &'static str,
     },
     /// A record without sha256 cannot be pinned.
     #[error("the channel gives no sha256 for `{package}`, so it cannot be pinned")]

@@ -9,8 +9,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use mlconda_types::{dependency::dependency_name, sorting::IntoTree};
 use rattler_conda_types::RepoDataRecord;
 
-use super::LockedPackage;
-
 /// Sorts records. Cycles (pip and python, say) are cut at the package with the fewest open dependencies.
 pub fn linking_order(records: &[RepoDataRecord]) -> Vec<&RepoDataRecord> {
     let by_name: BTreeMap<&str, &RepoDataRecord> =
@@ -27,23 +25,6 @@ pub fn linking_order(records: &[RepoDataRecord]) -> Vec<&RepoDataRecord> {
         depends.remove("pip");
     }
     order(&mut open).into_iter().filter_map(|name| by_name.get(name).copied()).collect()
-}
-
-/// Sorts packages whose records say what they depend on. Those without a record come first.
-pub(crate) fn sort(packages: &mut [LockedPackage]) {
-    let known: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).into_tree();
-    let mut open: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for package in packages.iter() {
-        let depends = package.record.iter().flat_map(|record| &record.depends).map(|spec| dependency_name(spec));
-        let depends = depends.filter(|other| *other != package.name && known.contains(other));
-        open.insert(&package.name, depends.into_tree());
-    }
-    if let Some(depends) = open.get_mut("python") {
-        depends.remove("pip");
-    }
-    let places: HashMap<String, usize> =
-        order(&mut open).into_iter().enumerate().map(|(place, name)| (name.to_owned(), place)).collect();
-    mlconda_types::sorting::sort_by_key(packages, |package| places.get(&package.name).copied().unwrap_or(usize::MAX));
 }
 
 /// Names in linking order. `open` maps each name to the names it still waits for, and is emptied.

@@ -17,9 +17,8 @@ use rattler_conda_types::{GenericVirtualPackage, Subdir};
 
 use super::{
     Lock, LockError, LockKind, LockedPackage, LockedPip, PipSource, comments,
-    document::{Document, Mapping},
+    document::{Document, Mapping, sort_for_linking},
     file::{LockFile, MAIN_CATEGORY, Part},
-    order,
     pip::{self, ArchiveOrigin, DirectoryMode},
 };
 pub(crate) use mlconda_environment::yaml::{Value, YamlNode};
@@ -149,7 +148,7 @@ fn part<'n>(
             }
         }
     }
-    order::sort(&mut lock.packages);
+    sort_for_linking(&mut lock.packages);
     mlconda_types::sorting::sort_by(&mut lock.pip, |one, other| one.name.cmp(&other.name));
     let (environment, category) = (String::new(), MAIN_CATEGORY.to_owned());
     Ok(Part { environment, platform_name: platform.name.clone(), category, lock, sources })

@@ -7,17 +7,14 @@ use std::path::Path;
 use mlconda_environment::{EnvironmentError, decode};
 use mlconda_prefix::{Prefix, slim};
 use mlconda_system::files;
-use mlconda_types::diagnostic::SourceText;
 use rattler_conda_types::Subdir;
 
 use super::{
     Expansion, Lock, LockError,
     comments::{self, LockComments},
-    conda_lock,
-    document::Document,
     explicit,
     file::{DEFAULT_ENVIRONMENT, LockFile, LockKind, MAIN_CATEGORY, Part},
-    merge, pixi,
+    formats, merge,
 };
 
 /// The maximum number of lines of a lock. A lock of five platforms with 1,000 packages each has about 100,000.
@@ -58,15 +55,9 @@ impl LockFile {
             Some(kind) => kind,
             None => return Err(LockError::NotALock { file: file.to_owned(), reason: strange(&text) }),
         };
-        let lines: Vec<&str> = text.split('\n').collect();
-        let document = Document { source: SourceText { file, text: &text, lines: &lines }, expansion };
-        let root = document.root()?;
-        let mut found = match kind {
-            LockKind::Pixi => pixi::read(&document, &root)?,
-            _ => conda_lock::read(&document, &root)?,
-        };
+        let mut found = formats::read(kind, &text, file, expansion)?;
         let facts = LockComments::of_comments(&text).map_err(|(line, message)| {
-            let text = lines.get(line - 1).copied().unwrap_or_default().to_owned();
+            let text = text.split('\n').nth(line - 1).unwrap_or_default().to_owned();
             LockError::Line { file: file.to_owned(), line, text, message }
         })?;
         for facts in facts {

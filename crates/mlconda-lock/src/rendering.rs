@@ -1,12 +1,13 @@
 //! What the writers of conda-lock.yml and pixi.lock share: what a lock says in their terms, and what they cannot contain.
 
 use indexmap::IndexSet;
+use mlconda_types::redact;
 use rattler_digest::{Md5Hash, Sha256Hash};
 use url::Url;
 
 use super::{
     Digest, Lock, LockedPackage,
-    file::{DEFAULT_ENVIRONMENT, MAIN_CATEGORY, Part, channel_of},
+    file::{DEFAULT_ENVIRONMENT, MAIN_CATEGORY, Part},
 };
 
 /// The newest form of pixi.lock, which has a place for virtual packages.
@@ -68,6 +69,13 @@ pub(super) fn channels(parts: &[&Part]) -> IndexSet<String> {
     }
     let plain = |channel: &String| Url::parse(channel).map_or_else(|_| channel.clone(), |url| without_login(&url));
     channels.iter().map(plain).collect()
+}
+
+/// The channel of a package as a URL without secrets, by where the package is.
+pub(super) fn channel_of(package: &LockedPackage) -> Option<String> {
+    let mut url = package.url.clone();
+    url.path_segments_mut().ok()?.pop().pop().push("");
+    Some(redact::url(&url))
 }
 
 /// A URL without user, password and token.

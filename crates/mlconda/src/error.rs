@@ -11,33 +11,41 @@ pub enum Error {
     #[error(transparent)]
     Edit(#[from] mlconda_environment::edit::EditError),
     /// A network client could not be made.
+    #[cfg(feature = "network")]
     #[error(transparent)]
     Network(#[from] mlconda_channel::network::NetworkError),
     /// Repodata could not be loaded.
+    #[cfg(feature = "network")]
     #[error(transparent)]
     Repodata(#[from] mlconda_channel::repodata::RepodataError),
     /// There is no solution.
+    #[cfg(feature = "solve")]
     #[error(transparent)]
     Solve(#[from] mlconda_solve::SolveError),
     /// A lock could not be read or written.
     #[error(transparent)]
     Lock(#[from] mlconda_lock::LockError),
     /// A `pip:` list could not be locked.
+    #[cfg(feature = "pip")]
     #[error(transparent)]
     Pip(#[from] mlconda_pip::PipError),
     /// A prefix could not be opened.
     #[error(transparent)]
     Prefix(#[from] mlconda_prefix::PrefixError),
     /// An installation failed; the prefix is unchanged.
+    #[cfg(feature = "install")]
     #[error(transparent)]
     Install(#[from] mlconda_install::InstallError),
     /// An image could not be made.
+    #[cfg(feature = "image")]
     #[error(transparent)]
     Image(#[from] mlconda_image::ImageError),
     /// A bundle could not be made or read.
+    #[cfg(feature = "bundle")]
     #[error(transparent)]
     Bundle(#[from] mlconda_bundle::BundleError),
     /// An image could not be read or written.
+    #[cfg(feature = "image")]
     #[error(transparent)]
     Oci(#[from] mlconda_oci::OciError),
     /// An environment could not be activated.

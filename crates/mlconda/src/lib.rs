@@ -16,6 +16,22 @@
 //! [`activate`] then says what a process in the environment sees. [`records::complete`] gives the packages of a lock their
 //! records; a [`graph::Graph`] is made of that, and [`sbom::sbom`].
 //!
+//! # Features
+//!
+//! All are on by default. Without any, the library reads environments, @EXPLICIT locks and prefixes, plans, verifies,
+//! exports and activates; no network is compiled.
+//!
+//! | feature | what it adds | with it |
+//! |---|---|---|
+//! | `network` | [`network`], [`repodata`] | |
+//! | `solve` | [`solve`] | `network` |
+//! | `install` | [`install`], [`records`] | `network` |
+//! | `pip` | [`pip`], and with `install` [`tools`] | `solve` |
+//! | `formats` | conda-lock.yml and pixi.lock in [`lock`] | |
+//! | `sbom` | [`sbom`] | |
+//! | `image` | [`image`], [`oci`] | `install` |
+//! | `bundle` | [`bundle`] | `install` |
+//!
 //! # The whole way
 //!
 //! When this example is tested, `text` names a channel in a directory beside it; a channel's name or URL would do as well.
@@ -98,22 +114,33 @@
 //! what was asked for over the network is named without the secrets of its URL ([`network::redact`]).
 
 pub mod error;
+#[cfg(feature = "install")]
 pub mod records;
+#[cfg(all(feature = "install", feature = "pip"))]
 pub mod tools;
 
+#[cfg(feature = "bundle")]
 pub use mlconda_bundle as bundle;
+#[cfg(feature = "network")]
 pub use mlconda_channel::{network, repodata};
 pub use mlconda_environment as environment;
 pub use mlconda_environment::edit;
+#[cfg(feature = "image")]
 pub use mlconda_image as image;
 pub use mlconda_inspect::{export, plan, size, verify};
+#[cfg(feature = "install")]
 pub use mlconda_install as install;
 pub use mlconda_lock as lock;
-pub use mlconda_lock::{graph, sbom};
+pub use mlconda_lock::graph;
+#[cfg(feature = "sbom")]
+pub use mlconda_lock::sbom;
+#[cfg(feature = "image")]
 pub use mlconda_oci as oci;
+#[cfg(feature = "pip")]
 pub use mlconda_pip as pip;
 pub use mlconda_prefix as prefix;
 pub use mlconda_prefix::activate;
+#[cfg(feature = "solve")]
 pub use mlconda_solve as solve;
 pub use mlconda_system::files;
 pub use mlconda_types::{host, progress, redact, slim, sorting};
