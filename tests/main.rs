@@ -37,6 +37,7 @@ mod pip_install;
 mod prune;
 mod records;
 mod registries;
+mod registry_channels;
 mod remedies;
 mod repair;
 mod run;

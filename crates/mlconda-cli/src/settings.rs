@@ -8,6 +8,7 @@ mod registries;
 use std::{
     ffi::{OsStr, OsString},
     path::{Component, Path, PathBuf},
+    sync::Arc,
 };
 
 use mlconda::{
@@ -135,7 +136,7 @@ impl Settings {
         let directories = self.variable("SSL_CERT_DIR").unwrap_or_default().split(':').filter(|path| !path.is_empty());
         let either = |name: &str| self.variable(name).or_else(|| self.variable(&name.to_uppercase()));
         let proxy = |name: &str| either(name).or_else(|| either("all_proxy")).map(str::to_owned);
-        Ok(NetworkOptions {
+        let mut options = NetworkOptions {
             certificate_files: system.into_iter().chain(named).filter(readable).collect(),
             // Images set this variable to directories that do not exist.
             certificate_directories: directories
@@ -150,7 +151,9 @@ impl Settings {
             credential_files: self.credential_files(),
             mirrors: self.mirrors()?,
             ..NetworkOptions::default()
-        })
+        };
+        options.registry = Some(Arc::new(self.channel_registries(&options)));
+        Ok(options)
     }
 
     /// The files with logins of other tools: pixi and rattler, mamba, curl.
