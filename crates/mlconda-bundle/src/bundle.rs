@@ -6,11 +6,7 @@ use std::{
     io::{self, Read, Write},
     num::NonZero,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
+    sync::Arc,
 };
 
 use mlconda_install::{InstallError, PackedArchives, Stop};
@@ -29,6 +25,7 @@ use crate::{
     BundleError, Executable,
     format::{self, BLOCK, INDEX, Index, IndexError, Layout, Member, header},
     items::{self, CHANNEL},
+    threads,
 };
 
 /// How much is read at once, in bytes.
@@ -243,34 +240,10 @@ impl Bundle {
             return Err(BundleError::damaged(&self.path, format!("it has {} bytes behind its end", size - end)));
         }
         progress.event(Event::VerifyStarted { files: self.index.members.len(), bytes: end });
-        let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
-        let work = || {
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                // One more than there are members: the program and the end.
-                if number > self.index.members.len() || stop.is_requested() {
-                    return;
-                }
-                if let Err(error) = self.verify_one(number, stop, progress) {
-                    next.store(usize::MAX / 2, Ordering::Relaxed);
-                    failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                    return;
-                }
-            }
-        };
-        thread::scope(|scope| {
-            for _ in 1..threads.get() {
-                scope.spawn(work);
-            }
-            work();
-        });
-        if stop.is_requested() {
-            return Err(InstallError::Stopped.into());
-        }
-        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(error) => Err(error.of_reading(&self.path)),
-            None => Ok(end),
-        }
+        // One more than there are members: the program and the end.
+        let pieces = self.index.members.len() + 1;
+        let done = threads::each(pieces, threads, stop, &|number| self.verify_one(number, stop, progress));
+        done.map(|_| end).map_err(|error| error.of_reading(&self.path))
     }
 
     fn verify_one(&self, number: usize, stop: &Stop, progress: &dyn Progress) -> Result<(), BundleError> {
@@ -286,7 +259,7 @@ impl Bundle {
         let (mut buffer, mut reader) = (vec![0; BUFFER], slice.reader());
         loop {
             match reader.read(&mut buffer)? {
-                _ if stop.is_requested() => return Ok(()),
+                _ if stop.is_requested() => return Err(InstallError::Stopped.into()),
                 0 => break,
                 count => {
                     hasher.update(&buffer[..count]);

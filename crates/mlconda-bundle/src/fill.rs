@@ -7,10 +7,9 @@ use std::{
     num::NonZero,
     os::unix::fs::FileExt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    thread,
 };
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -28,6 +27,7 @@ use rattler_digest::Sha256Hash;
 use crate::{
     BundleError,
     items::{self, Item},
+    threads,
 };
 
 /// How much is copied at once, in bytes.
@@ -68,7 +68,8 @@ impl Filler<'_> {
         threads: NonZero<usize>,
         downloads: NonZero<usize>,
     ) -> Result<Vec<Filled>, BundleError> {
-        let mut found = self.fill_from_disk(threads)?;
+        let from_disk = |number| self.copy_or_keep(number);
+        let mut found = threads::each(self.items.len(), threads, self.stop, &from_disk)?;
         let missing: Vec<usize> = (0..found.len()).filter(|number| found[*number].is_none()).collect();
         if let (Access::Offline, Some(number)) = (access, missing.first()) {
             return Err(items::not_asked(&self.items[*number].package));
@@ -81,56 +82,24 @@ impl Filler<'_> {
         Ok(found.into_iter().flatten().collect())
     }
 
-    /// Keeps and copies what is on this machine.
-    fn fill_from_disk(&self, threads: NonZero<usize>) -> Result<Vec<Option<Filled>>, BundleError> {
-        let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
-        let found = Mutex::new(self.items.iter().map(|_| None).collect::<Vec<_>>());
-        let work = || {
-            let mut buffer = vec![0; BUFFER];
-            loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= self.items.len() {
-                    return;
-                }
-                match self.copy_or_keep(number, &mut buffer) {
-                    Ok(filled) => found.lock().unwrap_or_else(PoisonError::into_inner)[number] = filled,
-                    Err(error) => {
-                        next.store(usize::MAX / 2, Ordering::Relaxed);
-                        failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                        return;
-                    }
-                }
-            }
-        };
-        thread::scope(|scope| {
-            for _ in 1..threads.get() {
-                scope.spawn(work);
-            }
-            work();
-        });
-        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(error) => Err(error),
-            None => Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner)),
-        }
-    }
-
-    fn copy_or_keep(&self, number: usize, buffer: &mut [u8]) -> Result<Option<Filled>, BundleError> {
+    /// Keeps or copies an archive that is on this machine.
+    fn copy_or_keep(&self, number: usize) -> Result<Option<Filled>, BundleError> {
         let item = &self.items[number];
         if self.may_keep && item.package.digest != Digest::Unknown {
             let slice = self.slice(number);
-            if let Ok(hashes) = self.read(&item.package, &mut slice.reader(), buffer, None)? {
+            if let Ok(hashes) = self.read(&item.package, &mut slice.reader(), None)? {
                 self.progress.event(Event::Local { bytes: item.size() });
                 return self.filled(number, hashes, true).map(Some);
             }
         }
         if let Some(slice) = self.packed.iter().find_map(|packed| packed.find(&item.package)) {
-            let hashes = self.read(&item.package, &mut slice.reader(), buffer, Some(number))??;
+            let hashes = self.read(&item.package, &mut slice.reader(), Some(number))??;
             self.progress.event(Event::Local { bytes: item.size() });
             return self.filled(number, hashes, false).map(Some);
         }
         let Some(path) = files::of_url(&item.package.url) else { return Ok(None) };
         let mut file = files::open(&path)?;
-        let hashes = self.read(&item.package, &mut file, buffer, Some(number))??;
+        let hashes = self.read(&item.package, &mut file, Some(number))??;
         self.progress.event(Event::Local { bytes: item.size() });
         self.filled(number, hashes, false).map(Some)
     }
@@ -140,16 +109,15 @@ impl Filler<'_> {
         &self,
         package: &LockedPackage,
         from: &mut dyn Read,
-        buffer: &mut [u8],
         to: Option<usize>,
     ) -> Result<Result<Hashes, InstallError>, BundleError> {
-        let mut hasher = Hasher::of_lock(package);
+        let (mut hasher, mut buffer) = (Hasher::of_lock(package), vec![0; BUFFER]);
         let mut sink = to.map(|number| self.place(number));
         loop {
             if self.stop.is_requested() {
                 return Err(InstallError::Stopped.into());
             }
-            match from.read(buffer)? {
+            match from.read(&mut buffer)? {
                 0 => break,
                 count => {
                     hasher.update(&buffer[..count]);

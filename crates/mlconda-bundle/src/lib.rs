@@ -6,8 +6,8 @@
 //! ([`Executable`]).
 //!
 //! Read in this order: `format`, the tar and its list; `bundle`, which reads one; `make`, which writes one, with `partial` (the unfinished
-//! file), `items` (what
-//! belongs in it), `fill` (archives come to their places) and `documents` (what is written besides); `executable`.
+//! file), `items` (what belongs in it), `fill` (archives come to their places) and `documents` (what is written besides);
+//! `executable`. `threads` does work on several members at once.
 
 mod bundle;
 mod documents;
@@ -18,6 +18,7 @@ mod format;
 mod items;
 mod make;
 mod partial;
+mod threads;
 
 pub use self::{
     bundle::{Bundle, Environment},

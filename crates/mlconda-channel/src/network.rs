@@ -10,6 +10,7 @@
 //!   reported at once.
 //! * **Logins** come from the URL, or from files of other tools (module `credentials`). **Mirrors** come from the
 //!   caller (module `mirrors`).
+//! * **Registries** (`oci://`) are asked by the caller (module `registry`).
 //! * **Secrets.** Channel URLs contain tokens and passwords. Messages show a URL only after [`redact`].
 
 mod cause;
@@ -17,6 +18,7 @@ mod credentials;
 mod dns;
 mod limits;
 mod mirrors;
+mod registry;
 mod retry;
 mod scheme;
 pub mod send;
@@ -46,9 +48,11 @@ use dns::Resolver;
 pub(crate) use limits::display_size as shown_size;
 pub use limits::{BodyKind, Limit, Limits};
 use mirrors::MirrorMiddleware;
-pub use mirrors::{Mirror, MirrorError};
+pub use mirrors::{Mirror, MirrorError, percent_decoded};
 pub(crate) use mlconda_types::redact::secrets;
 pub use mlconda_types::redact::url as redact;
+pub use registry::{ChannelRegistry, RegistryAnswer, RegistryError};
+use registry::{RegistryMiddleware, Said};
 pub use scheme::check as check_scheme;
 pub use transfer::Transfer;
 use waits::WaitMonitor;
@@ -66,6 +70,8 @@ pub struct NetworkOptions {
     pub credential_files: Vec<CredentialFile>,
     /// Mirrors, in order of preference.
     pub mirrors: Vec<Mirror>,
+    /// Who asks registries of images for channels at `oci://`; without it they are not supported.
+    pub registry: Option<Arc<dyn ChannelRegistry>>,
     /// The wait before the first retry. Each later wait is twice as long.
     pub retry_delay: Duration,
     /// Limits of size and time.
@@ -91,6 +97,7 @@ impl Default for NetworkOptions {
             proxies: Proxies::default(),
             credential_files: Vec::new(),
             mirrors: Vec::new(),
+            registry: None,
             retry_delay: Duration::from_millis(500),
             limits: Limits::default(),
         }
@@ -138,12 +145,14 @@ pub enum NetworkError {
     #[error("cannot set up the network client")]
     Client(#[from] reqwest::Error),
     /// The server answered with an error status.
-    #[error("`{url}` answers {status}{}", wait.map_or_else(String::new, |wait| format!(", and asks to wait {} s", wait.as_secs())))]
+    #[error("`{url}` answers {status}{}{}", colon(said), wait.map_or_else(String::new, |wait| format!(", and asks to wait {} s", wait.as_secs())))]
     Status {
         /// The requested URL, without secrets.
         url: String,
         /// The status.
         status: StatusCode,
+        /// What a registry says of it; empty for other servers.
+        said: String,
         /// How long the server asks to wait.
         wait: Option<Duration>,
     },
@@ -168,6 +177,10 @@ pub enum NetworkError {
 }
 
 mlconda_types::debug_as_words!(NetworkError);
+
+fn colon(said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!(": {said}") }
+}
 
 impl NetworkError {
     /// Why the request failed.
@@ -203,7 +216,7 @@ impl Client {
         let watch: Arc<dyn Middleware> =
             Arc::new(send::Watch { moves: options.limits.read_timeout, stored: options.limits.stored });
         // What is on this machine is asked over `http://`: no proxy gets its logins.
-        let mut options = options.clone();
+        let mut options = NetworkOptions { registry: None, ..options.clone() };
         let except = options.proxies.except.take().map_or_else(String::new, |list| list + ",");
         options.proxies.except = Some(except + "localhost,127.0.0.0/8,::1");
         Self::with_layers(builder(&options)?, &options, Arc::default(), (None, watch))
@@ -221,7 +234,12 @@ impl Client {
             limits: Arc::clone(&limits),
             waits: Arc::clone(&waits),
         });
-        let layers: Vec<_> = outermost.into_iter().chain([retry, innermost]).collect();
+        // Who asks registries repeats requests as well, so it stands above `retry`.
+        let registry = options.registry.clone().map(|registry| {
+            let layer: Arc<dyn Middleware> = Arc::new(RegistryMiddleware { registry, waits: Arc::clone(&waits) });
+            layer
+        });
+        let layers: Vec<_> = outermost.into_iter().chain(registry).chain([retry, innermost]).collect();
         let proxies = Arc::new(options.proxies.clone());
         let http = ClientWithMiddleware::new(builder.build()?, layers);
         Ok(Self { http, credentials, proxies, limits, waits })
@@ -246,7 +264,8 @@ impl Client {
     /// The error for a response with an error status.
     pub fn status_error(&self, url: &Url, transfer: &Transfer) -> NetworkError {
         let wait = retry::retry_after(transfer.response()).filter(|wait| *wait > self.limits.max_retry_after);
-        NetworkError::Status { url: redact(url), status: transfer.status(), wait }
+        let said = transfer.response().extensions().get::<Said>().map(|said| said.0.clone()).unwrap_or_default();
+        NetworkError::Status { url: redact(url), status: transfer.status(), said, wait }
     }
 
     /// Requests a URL with extra headers, with retries, up to the headers of the response. Any status is returned.
@@ -273,10 +292,16 @@ impl Client {
     }
 
     fn unreachable_error(&self, url: &Url, error: &reqwest_middleware::Error) -> NetworkError {
+        if let reqwest_middleware::Error::Middleware(inner) = error
+            && let Some(RegistryError { reason, cause }) = inner.downcast_ref()
+        {
+            return NetworkError::Transfer { reason: reason.clone(), cause: *cause };
+        }
         let cause = classify(error, self.proxies.route(url));
         // One that has a mirror was asked for by another scheme, and has another cause.
         if let (Cause::Other, Some(scheme)) = (cause, Scheme::unsupported(url)) {
-            let reason = format!("`{}://` is not supported, only `https://`, `http://` and `file://`", url.scheme());
+            let reason =
+                format!("`{}://` is not supported, only `https://`, `http://`, `oci://` and `file://`", url.scheme());
             return NetworkError::Unreachable { url: redact(url), reason, cause: Cause::Scheme(scheme) };
         }
         NetworkError::Unreachable { url: redact(url), reason: reason(error), cause }

@@ -63,6 +63,8 @@ pub enum OciError {
         what: String,
         /// The status.
         status: StatusCode,
+        /// How long it asks to wait (`Retry-After`), as it was sent.
+        wait: Option<String>,
         /// What the registry says.
         said: String,
     },

@@ -32,6 +32,7 @@ pub mod archive;
 mod attached;
 mod base;
 mod challenge;
+mod channel;
 mod config;
 mod descriptor;
 mod digest;
@@ -49,6 +50,7 @@ mod tests;
 
 pub use attached::{Attached, Wanted, attached};
 pub use base::{Base, BaseImage};
+pub use channel::ChannelRegistries;
 pub use config::{Config, LayerHistory};
 pub use descriptor::{Descriptor, Platform, annotation, media_type};
 pub use digest::Digest;

@@ -4,6 +4,7 @@
 //! (`docker-credential-NAME`), which are run when a registry asks for a login, and not before.
 
 use std::{
+    collections::HashMap,
     ffi::OsString,
     fmt,
     io::{ErrorKind, Read, Write},
@@ -16,7 +17,7 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use mlconda_system::{files, process::ChildGroup};
 use serde_json::{Map, Value};
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 
 use crate::{OciError, Reference, json};
 
@@ -62,9 +63,12 @@ pub(crate) struct Found {
     pub(crate) trouble: Option<String>,
 }
 
+/// What credential helpers answered, by helper and server: each is asked once, however many repositories there are.
+pub(crate) type Helpers = Mutex<HashMap<String, Result<Option<Login>, String>>>;
+
 impl LoginOptions {
     /// The login for a repository.
-    pub(crate) async fn find(&self, reference: &Reference) -> Result<Found, OciError> {
+    pub(crate) async fn find(&self, reference: &Reference, helpers: &Helpers) -> Result<Found, OciError> {
         let mut found = Found::default();
         for path in &self.files {
             let text = match files::read(path, files::LARGEST_TEXT) {
@@ -80,7 +84,7 @@ impl LoginOptions {
                 let reason = "it is not a JSON object".to_owned();
                 return Err(OciError::Logins { path: path.display().to_string(), reason });
             };
-            self.find_in(&file, reference, &mut found).await;
+            self.find_in(&file, reference, helpers, &mut found).await;
             if found.login.is_some() {
                 break;
             }
@@ -88,14 +92,23 @@ impl LoginOptions {
         Ok(found)
     }
 
-    async fn find_in(&self, file: &Map<String, Value>, reference: &Reference, found: &mut Found) {
+    async fn find_in(&self, file: &Map<String, Value>, reference: &Reference, helpers: &Helpers, found: &mut Found) {
         let keys = keys(reference);
-        let helpers = file.get("credHelpers").and_then(Value::as_object);
+        let told = file.get("credHelpers").and_then(Value::as_object);
         let named = |map: &Map<String, Value>| keys.iter().find_map(|key| entry(map, key).cloned());
-        let helper = helpers.and_then(named).or_else(|| file.get("credsStore").cloned());
+        let helper = told.and_then(named).or_else(|| file.get("credsStore").cloned());
         let helper = helper.as_ref().and_then(Value::as_str).filter(|name| !name.is_empty());
         if let Some(name) = helper {
-            match self.ask_helper(name, server_of(reference)).await {
+            let server = server_of(reference);
+            let mut helpers = helpers.lock().await;
+            let key = format!("{name} {server}");
+            let known = helpers.get(&key).cloned();
+            let answer = match known {
+                Some(answer) => answer,
+                None => self.ask_helper(name, server).await,
+            };
+            helpers.insert(key, answer.clone());
+            match answer {
                 Ok(login) => found.login = login,
                 Err(reason) => found.trouble = Some(format!("`docker-credential-{name}` {reason}")),
             }
@@ -255,7 +268,7 @@ mod tests {
 
         fn login(&self, reference: &str) -> String {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let found = runtime.block_on(self.1.find(&reference.parse().unwrap()));
+            let found = runtime.block_on(self.1.find(&reference.parse().unwrap(), &Helpers::default()));
             match found {
                 Err(error) => error.to_string(),
                 Ok(Found { login: Some(Login::Password(user, password)), .. }) => format!("{user}:{password}"),

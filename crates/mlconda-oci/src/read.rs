@@ -3,7 +3,10 @@
 //! The last piece is handed out only after both are right, so that who writes the pieces elsewhere never has a whole
 //! blob that is another one. A download that breaks off goes on where it was.
 
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::{
+    borrow::Cow,
+    io::{Read, Seek, SeekFrom, Write},
+};
 
 use mlconda_channel::network::{NetworkError, Transfer};
 use mlconda_system::files;
@@ -20,7 +23,7 @@ const MOST_FAILURES: u32 = 4;
 
 /// Reads a blob in pieces.
 pub(crate) struct BlobReader<'a> {
-    blob: &'a Blob,
+    blob: Cow<'a, Blob>,
     source: Source,
     hasher: Sha256,
     position: u64,
@@ -35,17 +38,12 @@ enum Source {
 impl Blob {
     /// Opens it.
     pub(crate) fn open(&self) -> Result<BlobReader<'_>, OciError> {
-        let source = match &self.content {
-            Content::Bytes(_) => Source::Memory,
-            Content::File(path) => Source::File(files::open(path)?),
-            Content::Part { path, offset } => {
-                let mut file = files::open(path)?;
-                file.seek(SeekFrom::Start(*offset))?;
-                Source::File(file)
-            }
-            Content::Remote(_) => Source::Remote { transfer: None, failures: 0 },
-        };
-        Ok(BlobReader { blob: self, source, hasher: Sha256::default(), position: 0 })
+        BlobReader::new(Cow::Borrowed(self))
+    }
+
+    /// Opens it, and keeps it.
+    pub(crate) fn into_reader(self) -> Result<BlobReader<'static>, OciError> {
+        BlobReader::new(Cow::Owned(self))
     }
 
     /// Its bytes, if there are at most `limit`.
@@ -99,7 +97,21 @@ impl Blob {
     }
 }
 
-impl BlobReader<'_> {
+impl<'a> BlobReader<'a> {
+    fn new(blob: Cow<'a, Blob>) -> Result<Self, OciError> {
+        let source = match &blob.content {
+            Content::Bytes(_) => Source::Memory,
+            Content::File(path) => Source::File(files::open(path)?),
+            Content::Part { path, offset } => {
+                let mut file = files::open(path)?;
+                file.seek(SeekFrom::Start(*offset))?;
+                Source::File(file)
+            }
+            Content::Remote(_) => Source::Remote { transfer: None, failures: 0 },
+        };
+        Ok(Self { blob, source, hasher: Sha256::default(), position: 0 })
+    }
+
     /// The next piece; `None` after the last one.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>, OciError> {
         let size = self.blob.descriptor.size;

@@ -18,7 +18,7 @@ use mlconda_channel::network::{
 use mlconda_types::progress::Progress;
 use reqwest::{
     StatusCode,
-    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RANGE},
+    header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RANGE, RETRY_AFTER},
 };
 use serde_json::Value;
 use tokio::sync::Mutex;
@@ -30,7 +30,7 @@ pub(crate) use referrers::{Referrers, index_entries};
 use crate::{
     Blob, Content, Descriptor, Digest, OciError, Reference,
     json::{self, LARGEST_DOCUMENT},
-    logins::{Found, LoginOptions},
+    logins::{Found, Helpers, LoginOptions},
     media_type,
     reference::host_name,
 };
@@ -63,9 +63,11 @@ struct Shared {
     client: Client,
     options: RegistryOptions,
     /// What is sent as `Authorization`, by repository and scope.
-    tokens: Mutex<HashMap<String, String>>,
+    tokens: Mutex<HashMap<String, Arc<Mutex<Option<String>>>>>,
     /// The logins that were looked for, by repository.
     logins: Mutex<HashMap<String, Found>>,
+    /// What credential helpers answered.
+    helpers: Helpers,
 }
 
 impl fmt::Debug for Shared {
@@ -78,7 +80,13 @@ impl fmt::Debug for Shared {
 impl Registries {
     /// `client` is one of [`Client::for_registries`]. Sends nothing.
     pub fn new(client: Client, options: RegistryOptions) -> Self {
-        Self(Arc::new(Shared { client, options, tokens: Mutex::default(), logins: Mutex::default() }))
+        Self(Arc::new(Shared {
+            client,
+            options,
+            tokens: Mutex::default(),
+            logins: Mutex::default(),
+            helpers: Helpers::default(),
+        }))
     }
 
     /// Does something, and reports long waits for registries meanwhile.
@@ -258,6 +266,7 @@ impl Repository {
         if status.is_success() {
             return Ok(transfer);
         }
+        let wait = header(&transfer, RETRY_AFTER).map(str::to_owned);
         let said = said(transfer).await;
         let (what, registry) = (what.to_owned(), self.name.registry.clone());
         Err(match status {
@@ -265,7 +274,7 @@ impl Repository {
                 OciError::Denied { registry, what, reason: self.denial(&said).await }
             }
             StatusCode::NOT_FOUND => OciError::Missing { what, said },
-            _ => OciError::Refused { what, status, said },
+            _ => OciError::Refused { what, status, wait, said },
         })
     }
 }

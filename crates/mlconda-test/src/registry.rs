@@ -5,6 +5,7 @@
 //! was asked and how many bytes were sent.
 
 mod api;
+mod channel;
 mod connection;
 
 use std::{
@@ -42,6 +43,8 @@ pub struct RegistryOptions {
     pub referrers_on_a_page: Option<usize>,
     /// Whether it refuses to mount.
     pub refuses_mounts: bool,
+    /// Whether its token service gives tokens for pulling to the user only.
+    pub is_private: bool,
 }
 
 /// How a request goes wrong.

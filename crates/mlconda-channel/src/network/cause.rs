@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use rustls::CertificateError;
 use url::Url;
 
-use super::{dns::DnsError, scheme::SchemeDowngrade};
+use super::{dns::DnsError, registry::RegistryError, scheme::SchemeDowngrade};
 
 /// Why a transfer failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,10 @@ pub enum Cause {
     Redirect,
     /// The URL has a scheme that is not supported, such as `s3`.
     Scheme(Scheme),
+    /// A registry of images wants a login, or refuses the one that it got.
+    RegistryLogin,
+    /// What a registry of images has is not a file of a channel, or not what the registry says of it.
+    Registry,
     /// The server answered with this status.
     Status(StatusCode),
     /// Anything else.
@@ -55,8 +59,6 @@ pub enum Cause {
 pub enum Scheme {
     /// A bucket (`s3://`).
     S3,
-    /// A registry (`oci://`).
-    Oci,
     /// Another one.
     Other,
 }
@@ -67,7 +69,6 @@ impl Scheme {
         match url.scheme() {
             "http" | "https" => None,
             "s3" => Some(Self::S3),
-            "oci" => Some(Self::Oci),
             _ => Some(Self::Other),
         }
     }
@@ -175,6 +176,9 @@ fn classify_one(cause: &(dyn Error + 'static)) -> Cause {
             }
             _ => Cause::Tls,
         };
+    }
+    if let Some(error) = cause.downcast_ref::<RegistryError>() {
+        return error.cause;
     }
     if cause.downcast_ref::<SchemeDowngrade>().is_some() {
         return Cause::Redirect;

@@ -41,8 +41,8 @@ impl FromStr for Mirror {
             let url = Url::parse(&format!("{}/", text.trim_end_matches('/'))).ok();
             url.filter(|url| schemes.contains(&url.scheme())).ok_or(MirrorError)
         };
-        // Buckets and registries can only be asked by a mirror.
-        Ok(Self { of: url(of, &["http", "https", "s3", "oci"])?, at: url(at, &["http", "https"])? })
+        // Buckets can only be asked by a mirror.
+        Ok(Self { of: url(of, &["http", "https", "s3", "oci"])?, at: url(at, &["http", "https", "oci"])? })
     }
 }
 
@@ -128,16 +128,16 @@ fn login(url: &Url) -> Option<HeaderValue> {
     if url.username().is_empty() && url.password().is_none() {
         return None;
     }
-    let mut login = decoded(url.username());
+    let mut login = percent_decoded(url.username());
     login.push(b':');
-    login.extend(decoded(url.password().unwrap_or_default()));
+    login.extend(percent_decoded(url.password().unwrap_or_default()));
     let mut value = HeaderValue::from_str(&format!("Basic {}", BASE64_STANDARD.encode(login))).ok()?;
     value.set_sensitive(true);
     Some(value)
 }
 
 /// Decodes percent-encoding.
-fn decoded(text: &str) -> Vec<u8> {
+pub fn percent_decoded(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let [first, others @ ..] = rest {

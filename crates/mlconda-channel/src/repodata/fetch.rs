@@ -267,7 +267,7 @@ impl Fetcher<'_> {
             _ => {
                 let refusal = self.client.status_error(&url, &response);
                 let reason = match &refusal {
-                    NetworkError::Status { status, wait: None, .. } => status.to_string(),
+                    NetworkError::Status { status, wait: None, said, .. } if said.is_empty() => status.to_string(),
                     _ => refusal.to_string(),
                 };
                 Err(FetchError::Permanent(self.unreachable(reason, refusal.cause())))
@@ -303,7 +303,7 @@ impl Fetcher<'_> {
         // After a failed transfer, the parser fails too. The transfer's error is the cause.
         forwarded.map_err(|error| {
             let failure = self.unreachable(error.to_string(), error.cause());
-            if matches!(error.cause(), Cause::Slow | Cause::TooLong) {
+            if matches!(error.cause(), Cause::Slow | Cause::TooLong | Cause::Registry | Cause::RegistryLogin) {
                 FetchError::Permanent(failure)
             } else {
                 FetchError::Transient(failure)

@@ -47,6 +47,14 @@ pub(crate) fn of(cause: Cause, transfer: Transfer) -> &'static str {
         }
         Cause::ProxyLogin => "give the proxy's login in its URL: `HTTPS_PROXY=http://USER:PASSWORD@host:port`",
         Cause::Redirect => "check the URL: the server redirects to a location that is not followed",
+        Cause::RegistryLogin => {
+            "log in with `docker login HOST` or `podman login HOST`: mlconda reads what they keep, or the file that `REGISTRY_AUTH_FILE` \
+             names; some registries answer so too where they do not have what is asked for: check the URL"
+        }
+        Cause::Registry => {
+            "check the channel's URL: a registry is a channel if it has `SUBDIR/repodata.json` and `SUBDIR/NAME:VERSION-BUILD` below \
+             it, as conda-oci-mirror writes them"
+        }
         Cause::Scheme(scheme) => of_scheme(scheme),
         Cause::Status(status) => of_status(status.as_u16(), transfer),
         _ => match transfer {
@@ -61,10 +69,6 @@ fn of_scheme(scheme: Scheme) -> &'static str {
         Scheme::S3 => {
             "give the bucket's address over HTTP: `MLCONDA_MIRRORS=s3://BUCKET=https://HOST`; or copy the channel into a directory with \
              `aws s3 sync`, and name that as the channel; or take a bundle along (`mlconda bundle`)"
-        }
-        Scheme::Oci => {
-            "give an address of the same channel over HTTP: `MLCONDA_MIRRORS=oci://HOST/CHANNEL=https://HOST/CHANNEL`; or copy the \
-             channel into a directory with `oras pull`, and name that as the channel; or take a bundle along (`mlconda bundle`)"
         }
         Scheme::Other => "write a URL with `https://`, or the path of a directory",
     }

@@ -20,7 +20,7 @@ impl Settings {
         let directories = self.variable("SSL_CERT_DIR").unwrap_or_default().split(':').filter(|path| !path.is_empty());
         let either = |name: &str| self.variable(name).or_else(|| self.variable(&name.to_uppercase()));
         let proxy = |name: &str| either(name).or_else(|| either("all_proxy")).map(str::to_owned);
-        Ok(NetworkOptions {
+        let options = NetworkOptions {
             certificate_files: system.into_iter().chain(named).filter(readable).collect(),
             // Images set this variable to directories that do not exist.
             certificate_directories: directories
@@ -35,7 +35,21 @@ impl Settings {
             credential_files: self.credential_files(),
             mirrors: self.mirrors()?,
             ..NetworkOptions::default()
-        })
+        };
+        Ok(self.with_registries(options))
+    }
+
+    /// The options with what asks registries for the packages of channels at `oci://`.
+    #[cfg(feature = "image")]
+    fn with_registries(&self, options: NetworkOptions) -> NetworkOptions {
+        let registry = Some(std::sync::Arc::new(self.channel_registries(&options)) as _);
+        NetworkOptions { registry, ..options }
+    }
+
+    /// The options as they are: nothing here can ask registries.
+    #[cfg(not(feature = "image"))]
+    fn with_registries(&self, options: NetworkOptions) -> NetworkOptions {
+        options
     }
 
     /// The files with logins of other tools: pixi and rattler, mamba, curl.

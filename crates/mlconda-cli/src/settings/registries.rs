@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use mlconda::{
-    network::Client,
-    oci::{LoginOptions, Registries, RegistryOptions, login_files},
+    network::{Client, NetworkOptions},
+    oci::{ChannelRegistries, LoginOptions, Registries, RegistryOptions, login_files},
 };
 
 use super::Settings;
@@ -16,6 +16,12 @@ impl Settings {
         let options =
             RegistryOptions { logins: self.logins(), plain_http: plain_http.to_vec(), ..RegistryOptions::default() };
         Ok(Registries::new(Client::for_registries(&self.network_options()?)?, options))
+    }
+
+    /// Who asks registries for channels.
+    pub(super) fn channel_registries(&self, network: &NetworkOptions) -> ChannelRegistries {
+        let options = RegistryOptions { logins: self.logins(), ..RegistryOptions::default() };
+        ChannelRegistries::new(network.clone(), options)
     }
 
     fn logins(&self) -> LoginOptions {

@@ -4,6 +4,8 @@
 //! is exchanged by OAuth 2; other logins are sent to the token service, which may be another host, but over `https://`
 //! where the registry is asked over that.
 
+use std::sync::Arc;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use mlconda_channel::network::{
     BodyKind, Transfer, check_scheme,
@@ -13,6 +15,7 @@ use reqwest::{
     StatusCode,
     header::{CONTENT_TYPE, WWW_AUTHENTICATE},
 };
+use tokio::sync::Mutex;
 use url::{Url, form_urlencoded};
 
 use super::Repository;
@@ -52,12 +55,24 @@ impl Repository {
         if !self.is_own(url) {
             return None;
         }
-        self.shared.tokens.lock().await.get(&self.key()).cloned()
+        self.token_slot().await.lock().await.clone()
     }
 
     /// Forgets a token that is not taken any more.
     pub(super) async fn forget_token(&self) {
-        self.shared.tokens.lock().await.remove(&self.key());
+        *self.token_slot().await.lock().await = None;
+    }
+
+    /// The place of the token of this repository. It is locked while the token is asked for: one request asks, others
+    /// of the same repository wait for the answer.
+    async fn token_slot(&self) -> Arc<Mutex<Option<String>>> {
+        Arc::clone(self.shared.tokens.lock().await.entry(self.key()).or_default())
+    }
+
+    /// Takes the login of a URL for one that was found.
+    pub(crate) async fn use_login(&self, user: &str, password: &str) {
+        let login = Some(Login::Password(user.to_owned(), password.to_owned()));
+        self.shared.logins.lock().await.insert(self.name.to_string(), Found { login, trouble: None });
     }
 
     /// Answers the challenge of a 401. `refused` is what was sent. `None` if there is nothing more to send.
@@ -68,10 +83,9 @@ impl Repository {
         what: &str,
     ) -> Result<Option<String>, OciError> {
         let challenges: Vec<Challenge> = transfer.headers(WWW_AUTHENTICATE).flat_map(Challenge::parse).collect();
-        // The lock is held while a token is asked for: one request asks, the others wait for the answer.
-        let mut tokens = self.shared.tokens.lock().await;
-        let key = self.key();
-        if let Some(known) = tokens.get(&key).filter(|known| Some(known.as_str()) != refused) {
+        let slot = self.token_slot().await;
+        let mut token = slot.lock().await;
+        if let Some(known) = token.as_ref().filter(|known| Some(known.as_str()) != refused) {
             return Ok(Some(known.clone()));
         }
         let found = self.find_login().await?;
@@ -83,13 +97,11 @@ impl Repository {
             (None, Some(Login::Password(user, password))) if has_basic => Some(basic(user, password)),
             _ => None,
         };
-        match authorization.filter(|authorization| Some(authorization.as_str()) != refused) {
-            Some(authorization) => {
-                tokens.insert(key, authorization.clone());
-                Ok(Some(authorization))
-            }
-            None => Ok(None),
+        let authorization = authorization.filter(|authorization| Some(authorization.as_str()) != refused);
+        if authorization.is_some() {
+            token.clone_from(&authorization);
         }
+        Ok(authorization)
     }
 
     async fn find_login(&self) -> Result<Found, OciError> {
@@ -97,7 +109,7 @@ impl Repository {
         if let Some(found) = logins.get(&self.name.to_string()) {
             return Ok(found.clone());
         }
-        let found = self.shared.options.logins.find(&self.name).await?;
+        let found = self.shared.options.logins.find(&self.name, &self.shared.helpers).await?;
         logins.insert(self.name.to_string(), found.clone());
         Ok(found)
     }
@@ -109,33 +121,31 @@ impl Repository {
         let mut url =
             self.url.join(realm).map_err(|error| invalid(format!("its token service is no URL ({error})")))?;
         check_scheme(&self.url, &url).map_err(|error| invalid(error.to_string()))?;
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        if let Some(service) = challenge.parameter("service") {
-            query.append_pair("service", service);
-        }
+        let scopes = self.scopes();
+        let mut query: Vec<(&str, &str)> = Vec::new();
+        query.extend(challenge.parameter("service").map(|service| ("service", service)));
         let transfer = if let Some(Login::Identity(token)) = login {
-            query.append_pair("client_id", "mlconda").append_pair("grant_type", "refresh_token");
-            query.append_pair("scope", &self.scopes().join(" ")).append_pair("refresh_token", token);
+            let scopes = scopes.join(" ");
+            query.extend([("client_id", "mlconda"), ("grant_type", "refresh_token")]);
+            query.extend([("scope", scopes.as_str()), ("refresh_token", token)]);
             let headers = [(CONTENT_TYPE, "application/x-www-form-urlencoded")];
             // A body in pieces cannot be sent again: a redirect does not take the token to another host.
-            let form = query.finish().into_bytes();
+            let form = encoded(&query).into_bytes();
             let (sender, body) = pieces(form.len() as u64);
             sender.send(form).await;
             drop(sender);
             self.ask_service(Method::POST, &url, &headers, None, body).await
         } else {
-            for scope in self.scopes() {
-                query.append_pair("scope", &scope);
-            }
+            query.extend(scopes.iter().map(|scope| ("scope", scope.as_str())));
             let authorization = match login {
                 Some(Login::Password(user, password)) => {
-                    query.append_pair("account", user);
+                    query.push(("account", user));
                     Some(basic(user, password))
                 }
                 _ => None,
             };
             let given = url.query().map(|given| format!("{given}&")).unwrap_or_default();
-            url.set_query(Some(&(given + &query.finish())));
+            url.set_query(Some(&(given + &encoded(&query))));
             self.ask_service(Method::GET, &url, &[], authorization.as_deref(), Body::Empty).await
         };
         let transfer = transfer.map_err(OciError::network("the token service of the registry"))?;
@@ -146,7 +156,7 @@ impl Repository {
         }
         if !status.is_success() {
             let said = super::said(transfer).await;
-            return Err(OciError::Refused { what: "a token".to_owned(), status, said });
+            return Err(OciError::Refused { what: "a token".to_owned(), status, wait: None, said });
         }
         let bytes = transfer.bytes().await.map_err(OciError::network("the token service of the registry"))?;
         let answer = json::parse_object(&bytes, "the answer of the token service")?;
@@ -173,6 +183,11 @@ impl Repository {
         let trouble = found.and_then(|found| found.trouble.as_deref());
         reason(found.is_some_and(|found| found.login.is_some()), trouble, said)
     }
+}
+
+/// A query or a form.
+fn encoded(pairs: &[(&str, &str)]) -> String {
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
 /// Why a registry refuses, in words.

@@ -203,7 +203,7 @@ impl Repository {
         // A token may have expired meanwhile: not a denial yet.
         if transfer.status() == StatusCode::UNAUTHORIZED {
             let (what, status) = (what.to_owned(), transfer.status());
-            return Err(OciError::Refused { what, status, said: super::said(transfer).await });
+            return Err(OciError::Refused { what, status, wait: None, said: super::said(transfer).await });
         }
         self.successful(transfer, what).await
     }
@@ -215,7 +215,7 @@ impl Repository {
             return Ok(());
         }
         let status = transfer.status();
-        Err(OciError::Refused { what: what.to_owned(), status, said: super::said(transfer).await })
+        Err(OciError::Refused { what: what.to_owned(), status, wait: None, said: super::said(transfer).await })
     }
 
     /// Where the registry says that an upload goes on.

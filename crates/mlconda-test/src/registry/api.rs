@@ -232,7 +232,7 @@ fn token(shared: &Shared, request: &RegistryRequest, query: &BTreeMap<String, St
         Access::Identity(token) => request.method == "POST" && form.get("refresh_token") == Some(token),
         _ => return Answer::error(404),
     };
-    if !is_user && (sent.is_some() || request.method == "POST") {
+    if !is_user && (shared.options.is_private || sent.is_some() || request.method == "POST") {
         return Answer::error(401);
     }
     let asked = form.get("scope").or_else(|| query.get("scope")).cloned().unwrap_or_default();
