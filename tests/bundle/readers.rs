@@ -18,13 +18,16 @@ fn an_image_of_one_for_several_platforms_is_an_index() {
         let arguments = ["--base", "scratch", "-n", "ml", "--tag", "ml", "--no-compile-bytecode"];
         world.mlconda([&["image"], files, &arguments[..], &["--oci-layout", output], more].concat())
     };
+    image(&["env.lock", "foreign.lock"], "locks", &[]).success();
     drop(server);
-    image(&["all.bundle"], "bundle", &[]).success();
-    image(&["all.bundle"], "bill", &["--sbom"]).success();
+    let platforms = ["--platform", host_subdir(), "--platform", foreign];
+    image(&["all.bundle"], "bundle", &platforms).success();
+    image(&["all.bundle"], "bill", &[&platforms[..], &["--sbom"]].concat()).success();
     let both = |place: &str| -> Value {
         let index: Value = serde_json::from_str(&world.read(&format!("{place}/index.json"))).unwrap();
         index["manifests"][0]["digest"].clone()
     };
+    assert_eq!(both("locks"), both("bundle"));
     // One platform of it.
     image(&["all.bundle"], "one", &["--platform", foreign]).success();
     assert_ne!(both("one"), both("bundle"));
