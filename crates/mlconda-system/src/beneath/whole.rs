@@ -90,8 +90,15 @@ impl Root {
         self.remove_directory(other)?;
         match exchanged {
             Ok(()) => Ok(true),
-            // The kernel or the file system does not know it.
-            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(false),
+            // The kernel or the file system does not know it, or a filter of system calls forbids it: both directories are ours.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
     }
