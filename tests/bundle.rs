@@ -2,6 +2,7 @@
 
 mod damage;
 mod executable;
+mod readers;
 
 use std::path::{Path, PathBuf};
 

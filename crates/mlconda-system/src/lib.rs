@@ -306,6 +306,7 @@ pub fn punch_hole(file: &File, bytes: u64) -> io::Result<()> {
     Ok(rustix::fs::fallocate(file, flags, 0, bytes)?)
 }
 
+/// Nothing on this system; the file is only read on.
 #[cfg(not(target_os = "linux"))]
 pub fn punch_hole(_file: &File, _bytes: u64) -> io::Result<()> {
     Ok(())
@@ -320,6 +321,7 @@ pub fn is_mount_point(directory: &Path) -> bool {
         .is_ok_and(|statx| statx.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
+/// Always `false`: this system does not tell it.
 #[cfg(not(target_os = "linux"))]
 pub fn is_mount_point(_directory: &Path) -> bool {
     false
@@ -339,6 +341,7 @@ pub fn is_overlay(path: &Path) -> bool {
     rustix::fs::statfs(path).is_ok_and(|statfs| i64::from(statfs.f_type) == OVERLAYFS_SUPER_MAGIC)
 }
 
+/// Always `false`: this system has none.
 #[cfg(not(target_os = "linux"))]
 pub fn is_overlay(_path: &Path) -> bool {
     false

@@ -105,9 +105,9 @@ impl Root {
 
     /// Creates a file without a name in the directory, for reading and writing.
     pub fn unnamed_file(&self) -> io::Result<File> {
-        let here = Path::new("");
         #[cfg(target_os = "linux")]
         {
+            let here = Path::new("");
             let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
             match rustix::fs::openat(&self.directory, ".", flags, bits(0o600)) {
                 // The kernel or the file system does not know it.
