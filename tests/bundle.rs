@@ -2,6 +2,7 @@
 
 mod damage;
 mod executable;
+mod readers;
 
 use std::path::{Path, PathBuf};
 
@@ -122,7 +123,7 @@ fn the_same_lock_gives_the_same_bytes() {
         (world.channels().main.path().to_owned(), fs_err::read(world.work().join("one.bundle")).unwrap());
     // By another name and order of threads, with a file mode mask, and with other files in the way.
     let script = "umask 077; exec \"$0\" bundle env.lock -o two.bundle --threads 1 --downloads 1";
-    world.run("sh", &["-c", script, env!("CARGO_BIN_EXE_mlconda")]).success();
+    world.run("sh", &["-c", script, crate::program()]).success();
     assert_eq!(sha256_hex(&from_server), sha256_hex(fs_err::read(world.work().join("two.bundle")).unwrap()));
     // An earlier run of another lock has left something.
     fs_err::write(world.work().join("three.bundle.partial"), vec![7; from_server.len() * 2]).unwrap();
@@ -259,7 +260,7 @@ fn where_nothing_has_arrived_nothing_is_left() {
     let before = world.tree();
     drop(server);
     let script = "exec \"$0\" bundle env.lock -o env.bundle --offline";
-    let offline = world.run("sh", &["-c", script, env!("CARGO_BIN_EXE_mlconda")]).failure(1);
+    let offline = world.run("sh", &["-c", script, crate::program()]).failure(1);
     assert!(offline.stderr.contains("network access is disabled"), "{offline}");
     assert_eq!(tree::difference(&before, &world.tree()), "");
 }
@@ -433,7 +434,7 @@ fn a_full_disk_is_known_before_anything_is_fetched() {
     let (world, server) = served(&["tzdata", "large"]);
     let before = world.tree();
     let script = "trap '' XFSZ; ulimit -f 1000; exec \"$0\" bundle env.lock -o env.bundle";
-    let outcome = world.run("sh", &["-c", script, env!("CARGO_BIN_EXE_mlconda")]).failure(1);
+    let outcome = world.run("sh", &["-c", script, crate::program()]).failure(1);
     assert!(
         outcome.stderr.contains("error: there is no room for the ") && outcome.stderr.contains("hint: "),
         "{outcome}"

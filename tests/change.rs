@@ -414,7 +414,7 @@ fn git_shows_what_differs_between_locks() {
     repository(&world);
     grow(&channel);
     world.lock(&["--update", "app"]).success();
-    let textconv = format!("diff.mlconda.textconv={} diff --textconv", env!("CARGO_BIN_EXE_mlconda"));
+    let textconv = format!("diff.mlconda.textconv={} diff --textconv", crate::program());
     world.write(".gitattributes", "*.lock diff=mlconda\n");
     let shown = git(&world, &["-c", &textconv, "diff", "--no-color", "-U0"]).success().stdout;
     let shown: Vec<&str> = shown.lines().filter(|line| line.starts_with(['+', '-'])).skip(2).collect();

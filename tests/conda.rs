@@ -21,7 +21,7 @@ impl World {
         let bin = context.path().join("bin");
         fs_err::create_dir(&bin).unwrap();
         for name in ["conda", "mamba", "micromamba", "mlconda"] {
-            symlink(env!("CARGO_BIN_EXE_mlconda"), bin.join(name)).unwrap();
+            symlink(crate::program(), bin.join(name)).unwrap();
         }
         Self { context, bin }
     }

@@ -11,7 +11,7 @@ use std::{
 use insta::assert_snapshot;
 use mlconda_test::{
     context::{Outcome, TestContext, argument},
-    host_subdir, tree,
+    host_subdir, oci_architecture, tree,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -50,7 +50,7 @@ fn write_base(world: &TestContext) -> PathBuf {
     let layer = layer.into_inner().unwrap();
     let digest = mlconda_test::sha256_hex(&layer);
     let config = serde_json::json!({
-        "architecture": if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" }, "os": "linux",
+        "architecture": oci_architecture(), "os": "linux",
         "config": {"Env": ["PATH=/usr/bin:/bin"], "Cmd": ["sh"]},
         "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{digest}")]},
         "history": [{"created_by": "a test"}],
@@ -390,7 +390,7 @@ fn a_signal_and_a_full_disk_leave_nothing() {
     server.recover();
     let script = "trap '' XFSZ; ulimit -f 1000; exec \"$0\" \"$@\"";
     let mut command = world.command("sh");
-    command.arg("-c").arg(script).arg(env!("CARGO_BIN_EXE_mlconda")).args(arguments).args(base);
+    command.arg("-c").arg(script).arg(crate::program()).args(arguments).args(base);
     let outcome = world.outcome(command.stdin(Stdio::null())).failure(1);
     assert!(outcome.stderr.contains("error: "), "{outcome}");
     assert_eq!(tree::difference(&before, &world.tree()), "");

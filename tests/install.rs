@@ -2,6 +2,7 @@
 
 mod bytecode;
 mod reproducible;
+mod signed;
 
 use std::collections::BTreeMap;
 

@@ -25,6 +25,8 @@ mod foreign;
 mod formats;
 mod image;
 mod install;
+#[cfg(target_os = "linux")]
+mod kernels;
 mod limits;
 mod linked;
 mod lock;
@@ -53,6 +55,7 @@ mod stopping_stages;
 #[cfg(target_os = "linux")]
 mod syscalls;
 mod terminal;
+mod true_python;
 mod update;
 mod verify;
 mod views;
@@ -61,7 +64,12 @@ use mlconda_test::context::TestContext;
 
 /// A world for one test.
 fn world() -> TestContext {
-    TestContext::new(env!("CARGO_BIN_EXE_mlconda"))
+    TestContext::new(program())
+}
+
+/// The program that is tested: cargo's, or one for another machine that an emulator runs.
+fn program() -> &'static str {
+    mlconda_test::machine::program(env!("CARGO_BIN_EXE_mlconda"))
 }
 
 /// A server for the small channels.

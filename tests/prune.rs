@@ -1,7 +1,10 @@
 //! `mlconda cache`: what is in the cache, and that what was not used for long goes, and nothing that somebody uses.
 
 use std::{
+    fs::Permissions,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
+    process::Stdio,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, SystemTime},
@@ -21,6 +24,9 @@ use crate::{
     pip_install::{add, line as wheel_line, simple},
     stopping::{begin, stop},
 };
+
+/// A user who is not root.
+const NOBODY: u32 = 65_534;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -138,6 +144,33 @@ fn a_running_installation_keeps_what_it_uses() {
     stop(running, Signal::INT);
     assert!(entry(&packages, TZDATA.1).is_dir());
     prune(&world, &["--keep-locks", "other.lock"]).success();
+    assert_eq!(number(&packages), 0, "now nobody uses it");
+}
+
+#[test]
+fn what_somebody_who_can_only_read_the_cache_uses_stays() {
+    if !rustix::process::getuid().is_root() {
+        return;
+    }
+    let (world, server, packages) = filled();
+    world.write_lock("large.lock", Some(&server.url("main")), &["tzdata", "large"]);
+    all_grow_old(&packages, DAY * 400);
+    let theirs = world.path().join("theirs");
+    fs_err::create_dir(&theirs).unwrap();
+    std::os::unix::fs::chown(&theirs, Some(NOBODY), Some(NOBODY)).unwrap();
+    fs_err::set_permissions(world.path(), Permissions::from_mode(0o755)).unwrap();
+    server.fail("large", Fault::Stalled);
+    let mut command = world.mlconda_command(["install", "large.lock", "-p", "../theirs/large"]);
+    command.uid(NOBODY).gid(NOBODY).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let running = command.spawn().unwrap();
+    server.wait_for("large");
+    for options in [["--older-than", "0"], ["--keep-locks", "large.lock"]] {
+        prune(&world, &options).success();
+        assert!(entry(&packages, TZDATA.1).is_dir(), "it is not new, but it is held");
+    }
+    let (_, said) = stop(running, Signal::INT);
+    assert!(said.contains("stopped"), "{said}");
+    prune(&world, &["--older-than", "0"]).success();
     assert_eq!(number(&packages), 0, "now nobody uses it");
 }
 

@@ -3,6 +3,7 @@
 use insta::assert_snapshot;
 use mlconda_test::{
     context::{Outcome, TestContext},
+    oci_architecture,
     registry::{Access, Failure, Registry, RegistryOptions},
     tree,
 };
@@ -13,15 +14,12 @@ use crate::{
     world,
 };
 
-/// The processor of this machine, as images call it.
-const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
-
 /// A registry with the base `lib/base:1`, and a world with a lock.
 fn with_base(options: RegistryOptions) -> (TestContext, Registry) {
     let world = world();
     let registry = Registry::start(options).unwrap();
     let config = serde_json::json!({"Env": ["PATH=/usr/bin:/bin"], "Cmd": ["sh"]});
-    registry.put_image(("lib/base", "1"), ARCHITECTURE, &[&[7; 5000]], &config);
+    registry.put_image(("lib/base", "1"), oci_architecture(), &[&[7; 5000]], &config);
     world.locked("env.lock", &["frames"]);
     (world, registry)
 }
@@ -121,7 +119,7 @@ fn what_goes_wrong_is_told_and_leaves_no_manifest() {
     hint: an image is named `[HOST[:PORT]/]REPOSITORY[:TAG][@sha256:DIGEST]`, as in `registry.example.org/team/ml:1`
     ");
     registry.put_image(("lib/other", "1"), "s390x", &[&[7; 10]], &serde_json::json!({}));
-    let other = base("HOST/lib/other:1").replace(ARCHITECTURE, "ARCHITECTURE");
+    let other = base("HOST/lib/other:1").replace(oci_architecture(), "ARCHITECTURE");
     assert_snapshot!(other, @r"
     error: the image `HOST/lib/other:1` is not for linux/ARCHITECTURE: it is for `linux/s390x`
     hint: name an image that is for it, or that is for several platforms

@@ -48,7 +48,7 @@ impl World {
     }
 
     fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mlconda"));
+        let mut command = Command::new(crate::program());
         command.args(arguments).current_dir(&self.root).env_clear();
         command.env("MLCONDA_ROOT", &self.root).env("HOME", &self.root).env("PATH", "/usr/bin:/bin");
         command
@@ -185,7 +185,7 @@ fn scripts_are_sourced_in_order_and_do_not_see_the_command() {
 #[test]
 fn nested_runs_switch_environments() {
     let world = World::new("nested");
-    let program = env!("CARGO_BIN_EXE_mlconda");
+    let program = crate::program();
     world.environment("other");
     for name in ["ml", "other"] {
         for way in ["activate", "deactivate"] {

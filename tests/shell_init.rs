@@ -28,7 +28,7 @@ fn link(world: &TestContext, name: &str) -> std::path::PathBuf {
     fs_err::create_dir_all(&directory).unwrap();
     let link = directory.join(name);
     if !link.exists() {
-        fs_err::os::unix::fs::symlink(env!("CARGO_BIN_EXE_mlconda"), &link).unwrap();
+        fs_err::os::unix::fs::symlink(crate::program(), &link).unwrap();
     }
     link
 }
@@ -110,7 +110,7 @@ fn a_login_shell_activates_what_a_dockerfile_writes_into_its_file() {
 #[test]
 fn init_writes_a_block_once_and_takes_it_out_again() {
     let mut world = with_environments(&[]);
-    let program = env!("CARGO_BIN_EXE_mlconda").to_owned();
+    let program = crate::program().to_owned();
     let home = world.home().display().to_string();
     world.filter(&program, "[PROGRAM]");
     world.filter(&home, "[HOME]");

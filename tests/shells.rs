@@ -38,7 +38,7 @@ fn with_environments() -> TestContext {
     fs_err::create_dir_all(&links).unwrap();
     fs_err::create_dir_all(world.home()).unwrap();
     for name in ["mlconda", "conda", "mamba", "micromamba"] {
-        fs_err::os::unix::fs::symlink(env!("CARGO_BIN_EXE_mlconda"), links.join(name)).unwrap();
+        fs_err::os::unix::fs::symlink(crate::program(), links.join(name)).unwrap();
     }
     for name in ["one", "two"] {
         let prefix = world.named_prefix(name);

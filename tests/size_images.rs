@@ -3,6 +3,7 @@
 use insta::assert_snapshot;
 use mlconda_test::{
     context::TestContext,
+    oci_architecture,
     registry::{Failure, Registry, RegistryOptions},
 };
 use rustix::process::Signal;
@@ -12,9 +13,6 @@ use crate::{
     stopping::{begin, stop},
     world,
 };
-
-/// The processor of this machine, as images call it.
-const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
 
 /// A tar of one file.
 fn layer(path: &str, text: &str) -> Vec<u8> {
@@ -31,7 +29,7 @@ fn with_images() -> (TestContext, Registry) {
     let world = world();
     let registry = Registry::start(RegistryOptions::default()).unwrap();
     let base = layer("usr/lib/libc.so.6", "a C library");
-    registry.put_image(("lib/base", "1"), ARCHITECTURE, &[&base], &serde_json::json!({"Cmd": ["sh"]}));
+    registry.put_image(("lib/base", "1"), oci_architecture(), &[&base], &serde_json::json!({"Cmd": ["sh"]}));
     fs_err::create_dir_all(world.work().join("app")).unwrap();
     fs_err::write(world.work().join("app/main.py"), "print()\n").unwrap();
     world.locked("env.lock", &["python=3.11", "frames"]);
@@ -142,7 +140,7 @@ fn two_images_tell_what_a_pull_fetches() {
 fn layers_in_the_cache_are_not_fetched() {
     let world = world();
     let registry = Registry::start(RegistryOptions::default()).unwrap();
-    registry.put_image(("lib/base", "1"), ARCHITECTURE, &[&layer("etc/os-release", "x")], &Value::Null);
+    registry.put_image(("lib/base", "1"), oci_architecture(), &[&layer("etc/os-release", "x")], &Value::Null);
     fs_err::create_dir_all(world.work().join("app")).unwrap();
     fs_err::create_dir_all(world.home().join(".cache/mlconda")).unwrap();
     world.locked("env.lock", &["frames"]);
@@ -178,8 +176,8 @@ fn a_layer_that_an_image_has_twice_is_pulled_once() {
     let world = world();
     let registry = Registry::start(RegistryOptions::default()).unwrap();
     let (one, other) = (layer("a", "1"), layer("b", &"2".repeat(3000)));
-    registry.put_image(("lib/one", "1"), ARCHITECTURE, &[&one], &Value::Null);
-    registry.put_image(("lib/twice", "1"), ARCHITECTURE, &[&one, &other, &other], &Value::Null);
+    registry.put_image(("lib/one", "1"), oci_architecture(), &[&one], &Value::Null);
+    registry.put_image(("lib/twice", "1"), oci_architecture(), &[&one, &other, &other], &Value::Null);
     let [one, twice] = ["one", "twice"].map(|name| format!("{}/lib/{name}:1", registry.host()));
     let found = size(&world, &[&one, &twice]);
     assert_eq!(found[1]["fetched"]["layers"], 1);
@@ -235,7 +233,7 @@ fn what_goes_wrong_with_an_image_is_told() {
         )),
         "{told}"
     );
-    registry.put_image(("lib/hostile", "1"), ARCHITECTURE, &[&layer("x", "y")[..600]], &Value::Null);
+    registry.put_image(("lib/hostile", "1"), oci_architecture(), &[&layer("x", "y")[..600]], &Value::Null);
     let told = error(&format!("{}/lib/hostile:1", registry.host()));
     assert!(told.contains(" is invalid: its tar is cut off"), "{told}");
     let missing = error(&format!("{}/lib/base:9", registry.host()));

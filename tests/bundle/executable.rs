@@ -143,7 +143,7 @@ fn a_changed_byte_of_what_it_says_of_itself_is_found() {
 #[test]
 fn an_image_gets_the_program_without_the_bundle() {
     let world = executable(&["tzdata", "activated"]);
-    let program = fs_err::metadata(env!("CARGO_BIN_EXE_mlconda")).unwrap().len();
+    let program = fs_err::metadata(crate::program()).unwrap().len();
     let arguments = [
         "mlconda",
         "image",

@@ -13,7 +13,7 @@ fn the_same_lock_gives_the_same_prefix() {
     let (prefix, cache) = (world.path().join("envs/deep/prefix"), world.path().join("cache"));
     let install = |umask: &str, threads: &str, variables: &[(&str, &str)]| {
         let mut command = world.command("/bin/sh");
-        let program = env!("CARGO_BIN_EXE_mlconda");
+        let program = crate::program();
         command.args(["-c", &format!("umask {umask}; exec \"$@\""), "sh", program, "install", "--threads", threads]);
         command.arg(&lock).arg("-p").arg(&prefix).envs(variables.iter().copied());
         let output = command.output().unwrap();

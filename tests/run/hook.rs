@@ -63,7 +63,7 @@ fn scripts_run_without_the_options_of_the_shell_that_evaluates_the_hook() {
 #[test]
 fn evaluating_the_hook_again_changes_nothing() {
     let world = World::new("hook-again");
-    let program = env!("CARGO_BIN_EXE_mlconda");
+    let program = crate::program();
     let once = format!("eval \"$('{program}' shell-hook)\"; ");
     let show = |times: usize| {
         let line = format!("{}echo $PATH $CONDA_PREFIX $CONDA_SHLVL $CONDA_PREFIX_1", once.repeat(times));

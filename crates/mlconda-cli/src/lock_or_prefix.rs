@@ -20,6 +20,7 @@ use mlconda::{
 };
 
 use crate::{
+    bundles,
     context::Context,
     error::CliError,
     lock_selection::{self, SelectionArgs},
@@ -98,7 +99,7 @@ impl LockOrPrefix {
             opened = Some(prefix);
         }
         let access = if args.offline { Access::Offline } else { Access::Online };
-        warn(&complete(&mut lock, opened, wanted, access, context)?, context);
+        warn(&complete(&mut lock, opened, wanted, (&[path.clone()], access), context)?, context);
         Ok(Self { place: path, lock, records })
     }
 
@@ -192,12 +193,12 @@ fn warn_of_untracked(prefix: &Prefix, mut records: Vec<PrefixRecord>, context: &
 }
 
 /// Gets the records of packages that a lock has none of, from this prefix or that of the lock's name, if nobody else has
-/// them; which are not to be had, and why.
+/// them; which are not to be had, and why. What the bundles among `files` have is taken from there.
 pub(crate) fn complete(
     lock: &mut Lock,
     prefix: Option<Prefix>,
     wanted: Wanted,
-    access: Access,
+    (files, access): (&[PathBuf], Access),
     context: &Context,
 ) -> Result<Missing, CliError> {
     let is_whole = lock.packages.iter().all(|package| package.record.is_some());
@@ -215,6 +216,7 @@ pub(crate) fn complete(
         repodata: RepodataOptions { cache_directory, access, now: SystemTime::now() },
         prefix: prefix.or_else(|| named.and_then(|path| Prefix::open(path).ok())),
         package_cache: settings.package_cache(),
+        archives: bundles::archives(files, context)?,
         wanted,
     };
     let client = Client::new(&settings.network_options()?)?;

@@ -8,6 +8,7 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use mlconda_install::{TemporaryDirectory, remove_abandoned};
@@ -42,6 +43,8 @@ pub struct Workspace {
     layers: Option<PathBuf>,
     /// Tells others that the cache is in use.
     _hold: Option<File>,
+    /// What is known of layers of other users, whose use cannot be noted: it is held until the image is where it goes.
+    held: Mutex<Vec<File>>,
 }
 
 impl Workspace {
@@ -56,7 +59,7 @@ impl Workspace {
         let layers = layers.filter(|_| made.is_some());
         let hold = cache.filter(|_| made.is_some()).and_then(usage::hold);
         let directory = made.map_or_else(|| TemporaryDirectory::make_in(temporary), Ok)?;
-        Ok(Self { directory, layers, _hold: hold })
+        Ok(Self { directory, layers, _hold: hold, held: Mutex::default() })
     }
 
     /// The temporary directory.
@@ -80,7 +83,8 @@ impl Workspace {
     pub(crate) fn find(&self, key: &str) -> Option<Stored> {
         let layers = self.layers.as_ref()?;
         let about = layers.join(format!("{key}.json"));
-        usage::note(&about);
+        let held = usage::note(&about);
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).extend(held);
         let text = files::read(&about, files::LARGEST_TEXT).ok()?;
         let value: Value = serde_json::from_slice(&text).ok()?;
         let digest = |name: &str| value[name].as_str()?.parse().ok();

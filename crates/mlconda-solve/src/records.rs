@@ -12,7 +12,9 @@ use rattler_conda_types::{MatchSpec, RepoDataRecord, package::DistArchiveType};
 use url::Url;
 
 use super::{
-    SolveError, SolveOptions, provider,
+    SolveError, SolveLimits, SolveOptions,
+    limits::Meter,
+    provider,
     request::{KeptRecords, Scope, SolveFailure, SolveRequest},
     session::{SubdirRecords, with_pool},
     solve_error,
@@ -44,13 +46,15 @@ pub struct RecordsTask<'a> {
     pub favored: Vec<&'a RepoDataRecord>,
     /// Records that are the only ones of their name. They are found in `lists` by their URL.
     pub pinned: Vec<&'a RepoDataRecord>,
+    /// What the solve may cost.
+    pub limits: SolveLimits,
 }
 
 /// Solves over records. The result depends on the task only; records are neither copied before the solve nor changed.
 ///
 /// # Errors
-/// If there is no solution ([`SolveError::Unsolvable`]), or two records of a list are of the same archive and differ
-/// ([`SolveError::Repodata`]).
+/// If there is no solution ([`SolveError::Unsolvable`]), a limit is reached, or two records of a list are of the same
+/// archive and differ ([`SolveError::Repodata`]).
 pub fn solve_records(task: &RecordsTask<'_>) -> Result<Vec<RepoDataRecord>, SolveError> {
     let mut subdirs = Vec::with_capacity(task.lists.len());
     for list in &task.lists {
@@ -60,6 +64,7 @@ pub fn solve_records(task: &RecordsTask<'_>) -> Result<Vec<RepoDataRecord>, Solv
         (record.package_record.name.as_normalized().to_owned(), record.url.clone())
     };
     let kept = KeptRecords { only: task.pinned.iter().map(only).collect(), favored: task.favored.clone() };
+    let meter = Meter::new(&task.limits);
     let request = SolveRequest {
         specs: &task.specs,
         channel_specs: &[],
@@ -67,16 +72,17 @@ pub fn solve_records(task: &RecordsTask<'_>) -> Result<Vec<RepoDataRecord>, Solv
         options: task.options,
         kept: &kept,
         scope: Scope::Pruned,
+        meter: &meter,
     };
-    let outcome = with_pool(&subdirs, task.options.pip, |pool| {
-        provider::solve(pool, &request)
-            .or_else(|_| provider::solve(pool, &SolveRequest { scope: Scope::All, ..request }))
+    let outcome = with_pool(&subdirs, task.options.pip, |pool| match provider::solve(pool, &request) {
+        Err(SolveFailure::Unsolvable(_)) => provider::solve(pool, &SolveRequest { scope: Scope::All, ..request }),
+        outcome => outcome,
     });
     outcome.map_err(|failure| {
         // Only the records that the message has versions of are copied.
         let named: Vec<&str> = match &failure {
             SolveFailure::Unsolvable(reasons) => reasons.unmatched_names().collect(),
-            SolveFailure::Repodata(_) => Vec::new(),
+            SolveFailure::Exceeded(_) => Vec::new(),
         };
         let is_named = |record: &&&RepoDataRecord| named.contains(&record.package_record.name.as_normalized());
         let lists = task.lists.iter();

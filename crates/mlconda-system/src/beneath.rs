@@ -13,15 +13,14 @@ mod info;
 mod put;
 mod whole;
 
+#[cfg(target_os = "linux")]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::{
     ffi::{CString, OsStr, OsString},
     io,
     os::unix::ffi::OsStringExt,
     path::{Component, Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
 };
 
 use fs_err::File;
@@ -44,6 +43,7 @@ const LOOK_UP: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOE
 const LOOK_UP: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
 
 /// Whether `openat2` is missing, or forbidden by a filter, as in older container engines.
+#[cfg(target_os = "linux")]
 static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
 
 /// An open directory. All paths are relative to it; an empty path is the directory itself.
@@ -261,6 +261,7 @@ impl Root {
             .is_ok_and(|statx| statx.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
     }
 
+    /// Always `false`: this system does not tell it.
     #[cfg(not(target_os = "linux"))]
     pub fn is_mount_point(&self, _path: &Path) -> bool {
         false

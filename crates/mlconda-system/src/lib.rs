@@ -3,10 +3,11 @@
 //!
 //! Read in this order: this file (modes, times, locks, the exchange of two directories); [`files`], by which all files of others
 //! are read, and [`Slice`], a part of one; [`process`], a program that runs; `linker` and `removal`, which link and remove many
-//! files; [`beneath`], by which a prefix is changed that others may have written into; [`elf`], what programs say of themselves; [`usage`], what
-//! in a cache is in use.
+//! files; [`beneath`], by which a prefix is changed that others may have written into; [`elf`], what programs say of themselves;
+//! [`code_signature`], by which macOS knows them; [`usage`], what in a cache is in use.
 
 pub mod beneath;
+pub mod code_signature;
 pub mod elf;
 pub mod files;
 mod linker;
@@ -24,7 +25,6 @@ use std::{
 };
 
 use fs_err::os::unix::fs::OpenOptionsExt;
-use rattler_conda_types::Subdir;
 use rattler_digest::{Sha256, Sha256Hash};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_OMIT};
 
@@ -42,9 +42,19 @@ pub fn set_mode(file: &File, mode: u32) -> io::Result<()> {
 
 /// The path of an open file for a message, if the system knows it.
 fn name(file: &File) -> String {
+    open_path(file).map_or_else(|| "a file".to_owned(), |path| format!("`{}`", path.display()))
+}
+
+#[cfg(not(target_vendor = "apple"))]
+fn open_path(file: &File) -> Option<PathBuf> {
     use std::os::fd::AsRawFd;
-    let path = fs_err::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    path.map_or_else(|_| "a file".to_owned(), |path| format!("`{}`", path.display()))
+    fs_err::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()
+}
+
+#[cfg(target_vendor = "apple")]
+fn open_path(file: &File) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    Some(std::ffi::OsString::from_vec(rustix::fs::getpath(file).ok()?.into_bytes()).into())
 }
 
 /// Sets a directory's permissions, whatever the umask.
@@ -242,19 +252,28 @@ impl Attributes {
     }
 }
 
-/// Signs a macOS program after its bytes have changed, and returns its new sha256; `None` on other platforms.
-pub fn sign_program(path: &Path, platform: Subdir) -> io::Result<Option<Sha256Hash>> {
-    if platform != Subdir::OsxArm64 || !cfg!(target_os = "macos") {
-        return Ok(None);
+/// Signs a macOS program or library anew after its bytes have changed, and returns its new sha256; `None` if the file is neither.
+///
+/// # Errors
+///
+/// If the file cannot be read or written.
+pub fn sign_program(file: &File, path: &Path) -> io::Result<Option<Sha256Hash>> {
+    use code_signature::Signature;
+    match code_signature::renew(file)? {
+        Signature::NotMachO => return Ok(None),
+        Signature::Renewed => {}
+        // Where the system's own tool is, it is asked. A file that it cannot sign is left as it is, as conda does.
+        Signature::Missing if cfg!(target_os = "macos") => {
+            std::process::Command::new("/usr/bin/codesign")
+                .args(["--sign", "-", "--force", "--preserve-metadata=entitlements"])
+                .arg(path)
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .status()?;
+        }
+        Signature::Missing => {}
     }
-    let status = std::process::Command::new("/usr/bin/codesign")
-        .args(["--sign", "-", "--force", "--preserve-metadata=entitlements"])
-        .arg(path)
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .status()?;
-    // A file that is no program is left as it is, as conda does.
-    if status.success() { Ok(Some(rattler_digest::compute_file_digest::<Sha256>(path)?)) } else { Ok(None) }
+    Ok(Some(rattler_digest::compute_file_digest::<Sha256>(path)?))
 }
 
 /// Whether an error says that hard links are not possible here.
@@ -287,6 +306,7 @@ pub fn punch_hole(file: &File, bytes: u64) -> io::Result<()> {
     Ok(rustix::fs::fallocate(file, flags, 0, bytes)?)
 }
 
+/// Nothing on this system; the file is only read on.
 #[cfg(not(target_os = "linux"))]
 pub fn punch_hole(_file: &File, _bytes: u64) -> io::Result<()> {
     Ok(())
@@ -301,6 +321,7 @@ pub fn is_mount_point(directory: &Path) -> bool {
         .is_ok_and(|statx| statx.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
+/// Always `false`: this system does not tell it.
 #[cfg(not(target_os = "linux"))]
 pub fn is_mount_point(_directory: &Path) -> bool {
     false
@@ -320,6 +341,7 @@ pub fn is_overlay(path: &Path) -> bool {
     rustix::fs::statfs(path).is_ok_and(|statfs| i64::from(statfs.f_type) == OVERLAYFS_SUPER_MAGIC)
 }
 
+/// Always `false`: this system has none.
 #[cfg(not(target_os = "linux"))]
 pub fn is_overlay(_path: &Path) -> bool {
     false

@@ -120,7 +120,7 @@ fn inject(
     hears: bool,
     arguments: &[&str],
 ) -> Option<Injected> {
-    let injector = match injector() {
+    let injector = match compiled("inject", include_str!("programs/inject.c")) {
         Ok(injector) => injector,
         Err(error) => {
             eprintln!("skipped, for nothing can be injected: {error}");
@@ -176,15 +176,41 @@ fn heard(world: &TestContext, command: &mut Command, go: &Path) -> Outcome {
     world.outcome_of(&output)
 }
 
-/// The injector, from the target directory if it was compiled before.
-fn injector() -> io::Result<PathBuf> {
-    let source = include_str!("programs/inject.c");
+/// Runs `mlconda` with arguments where some system calls fail with a number of an error, as on an older kernel or under a strict
+/// filter. `None` as for [`run`].
+///
+/// # Panics
+///
+/// If the calls are not among those of `programs/deny.c`.
+#[allow(clippy::print_stderr, reason = "who runs the tests is to see that one said nothing")]
+pub fn run_without(world: &TestContext, calls: &[&str], error: i32, arguments: &[&str]) -> Option<Outcome> {
+    let filter = match compiled("deny", include_str!("programs/deny.c")) {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!("skipped, for nothing can be denied: {error}");
+            return None;
+        }
+    };
+    let program = world.mlconda_command(arguments);
+    let mut command = world.command(filter);
+    command.args([&error.to_string(), &calls.join(",")]).arg(program.get_program()).args(arguments);
+    let outcome = world.outcome(&mut command);
+    assert!(outcome.code != 2 || !outcome.stderr.contains("unknown call"), "{outcome}");
+    if outcome.code == NOT_ALLOWED {
+        eprintln!("skipped: the kernel does not allow filters here");
+        return None;
+    }
+    Some(outcome)
+}
+
+/// A program of a source in C, from the target directory if it was compiled before.
+fn compiled(name: &str, source: &str) -> io::Result<PathBuf> {
     let directory = program::target_directory()?.join("mlconda-test");
-    let place = directory.join(format!("inject-{}", &sha256_hex(source)[..16]));
+    let place = directory.join(format!("{name}-{}", &sha256_hex(source)[..16]));
     if !place.is_file() {
         fs_err::create_dir_all(&directory)?;
         let work = tempfile::tempdir_in(&directory)?;
-        let (file, made) = (work.path().join("inject.c"), work.path().join("inject"));
+        let (file, made) = (work.path().join("source.c"), work.path().join("made"));
         fs_err::write(&file, source)?;
         let output = Command::new("cc").args(["-O1", "-o"]).arg(&made).arg(&file).output()?;
         if !output.status.success() {

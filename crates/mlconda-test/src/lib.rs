@@ -11,6 +11,7 @@ pub mod docs;
 pub mod index;
 #[cfg(target_os = "linux")]
 pub mod inject;
+pub mod machine;
 pub mod package;
 pub mod program;
 pub mod registry;
@@ -19,16 +20,7 @@ pub mod small;
 pub mod tree;
 pub mod wheel;
 
-/// The subdir of the machine that the tests run on: compiled test packages are for this one.
-pub const fn host_subdir() -> &'static str {
-    if cfg!(target_os = "macos") {
-        if cfg!(target_arch = "aarch64") { "osx-arm64" } else { "osx-64" }
-    } else if cfg!(target_arch = "aarch64") {
-        "linux-aarch64"
-    } else {
-        "linux-64"
-    }
-}
+pub use machine::{host_subdir, oci_architecture};
 
 /// A subdir that is not the machine's.
 pub const fn foreign_subdir() -> &'static str {

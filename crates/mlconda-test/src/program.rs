@@ -12,7 +12,7 @@ use std::{
     process::Command,
 };
 
-use crate::{package::PLACEHOLDER, sha256_hex};
+use crate::{machine, package::PLACEHOLDER, sha256_hex};
 
 /// What stands for the version in the stand-in for python until the package builder writes one over it.
 const VERSION_MARKER: &str = "_version_placehold_placehold_placehold";
@@ -57,7 +57,7 @@ pub fn target_directory() -> io::Result<PathBuf> {
 
 /// The program of a source text, from the target directory if it was compiled before.
 fn compiled(name: &str, source: &str) -> io::Result<Vec<u8>> {
-    let key = sha256_hex(format!("{source}{PLACEHOLDER}{VERSION_MARKER}").as_bytes());
+    let key = sha256_hex(format!("{source}{PLACEHOLDER}{VERSION_MARKER}{}", crate::host_subdir()).as_bytes());
     let directory = target_directory()?.join("mlconda-test");
     let program = directory.join(format!("{name}-{}", &key[..16]));
     if !program.is_file() {
@@ -78,6 +78,7 @@ fn compile(source: &Path, program: &Path, options: &[&str]) -> io::Result<()> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(&rustc)
         .args(["--edition=2024", "-C", "opt-level=s", "-C", "panic=abort", "-C", "strip=symbols"])
+        .args(machine::compiler_options())
         .args(options)
         .arg(source)
         .arg("-o")

@@ -49,7 +49,12 @@ impl Progress for Page {
 }
 
 /// Which records these specs need, from a channel.
-pub async fn choose(channel: &str, specs: &[String], client: &Client, cache: &Path) -> mlconda::Result<Vec<RepoDataRecord>> {
+pub async fn choose(
+    channel: &str,
+    specs: &[String],
+    client: &Client,
+    cache: &Path,
+) -> mlconda::Result<Vec<RepoDataRecord>> {
     let list = |items: &[String]| items.iter().map(|item| format!("- {item:?}\n")).collect::<String>();
     let text = format!("channels:\n{}dependencies:\n{}", list(&[channel.to_owned()]), list(specs));
     let options = ReadOptions { directory: "/".into(), ..ReadOptions::default() };

@@ -78,13 +78,9 @@ impl Service {
         let environment = Environment::parse(&text, Path::new("environment.yml"), &options).map_err(bad)?;
         let environment = environment.for_platform(Subdir::Linux64);
         let host = Host::baseline(Subdir::Linux64);
-        let options = RepodataOptions {
-            cache_directory: self.cache.clone(),
-            access: Access::Online,
-            now: SystemTime::now(),
-        };
-        let repodata =
-            repodata::load(&self.client, &environment, &host, &options, &()).await.map_err(unavailable)?;
+        let options =
+            RepodataOptions { cache_directory: self.cache.clone(), access: Access::Online, now: SystemTime::now() };
+        let repodata = repodata::load(&self.client, &environment, &host, &options, &()).await.map_err(unavailable)?;
         let stop = SolveStop::default();
         let _stop = StopWhenDropped(stop.clone());
         let mut limits = SolveLimits::until(stop);

@@ -15,16 +15,22 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use rattler_conda_types::{GenericVirtualPackage, MatchSpec, RepoDataRecord, SolverResult, Subdir};
 use rattler_solve::{
-    ChannelPriority, IntoRepoData, SolveError, SolveStrategy, SolverImpl, SolverRepoData, SolverTask, resolvo,
+    CancellationToken, ChannelPriority, IntoRepoData, SolveError, SolveStrategy, SolverImpl, SolverRepoData,
+    SolverTask, resolvo,
 };
 
 use crate::{
     host::Host,
-    solve::{self, Pip, RecordList, RecordsTask, SolveOptions, solve_records},
+    solve::{self, Pip, RecordList, RecordsTask, SolveLimits, SolveOptions, SolveStop, solve_records},
 };
 
 /// A solver for `rattler_solve`: the same answers as `rattler_solve::resolvo::Solver`, in less time. (Where several
@@ -110,16 +116,46 @@ fn solve_here(task: &Task<'_>) -> Option<Result<SolverResult, SolveError>> {
         },
         favored: task.locked_packages.clone(),
         pinned: task.pinned_packages.clone(),
+        limits: SolveLimits::default(),
     };
-    match solve_records(&question) {
+    match within_time(task, &question.limits.stop.clone(), || solve_records(&question)) {
         // Which extras count is known to the other solver only.
         Ok(records) if records.iter().any(|record| !record.package_record.extra_depends.is_empty()) => None,
         Ok(records) => Some(Ok(SolverResult { records, extras: HashMap::new() })),
+        Err(solve::SolveError::Stopped) => Some(Err(SolveError::Cancelled)),
         Err(solve::SolveError::Repodata(reason)) => Some(Err(SolveError::DuplicateRecords(reason))),
         // The other solver tells which candidates were excluded, and why.
         Err(_) if !task.excluded_candidates.is_empty() || task.exclude_newer.is_some() => None,
         Err(error) => Some(Err(SolveError::Unsolvable(vec![error.to_string()]))),
     }
+}
+
+/// How often a token is looked at.
+const INTERVAL: Duration = Duration::from_millis(10);
+
+/// Solves; stops it when the time of the task is over, or its token says so.
+fn within_time<T>(task: &Task<'_>, stop: &SolveStop, solve: impl FnOnce() -> T) -> T {
+    if task.timeout.is_none() && task.cancellation_token.is_none() {
+        return solve();
+    }
+    if task.cancellation_token.as_ref().is_some_and(CancellationToken::is_cancelled) {
+        stop.request();
+    }
+    let (finished, is_finished) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let start = Instant::now();
+            while let Err(mpsc::RecvTimeoutError::Timeout) = is_finished.recv_timeout(INTERVAL) {
+                let is_late = task.timeout.is_some_and(|timeout| start.elapsed() >= timeout);
+                if is_late || task.cancellation_token.as_ref().is_some_and(CancellationToken::is_cancelled) {
+                    return stop.request();
+                }
+            }
+        });
+        let outcome = solve();
+        drop(finished);
+        outcome
+    })
 }
 
 /// Whether mlconda knows all that a task asks for.

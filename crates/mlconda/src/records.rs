@@ -16,7 +16,7 @@ use mlconda_channel::{
     network::Client,
     repodata::{self, PinnedPackage, RepodataError, RepodataOptions},
 };
-use mlconda_install as install;
+use mlconda_install::{self as install, PackedArchives};
 use mlconda_lock::{Digest, Lock, LockedPackage};
 use mlconda_prefix::Prefix;
 use mlconda_system::{Slice, files};
@@ -32,6 +32,8 @@ pub struct Sources {
     pub prefix: Option<Prefix>,
     /// The directory of the package cache.
     pub package_cache: Option<PathBuf>,
+    /// Bundles that have archives. For a package in one of them no server is asked what the package says of itself.
+    pub archives: Vec<Arc<PackedArchives>>,
     /// What is looked for.
     pub wanted: Wanted,
 }
@@ -71,7 +73,7 @@ pub struct Missing {
 /// async fn graph(lock: &Path, cache: &Path) -> Result<Graph, Box<dyn std::error::Error>> {
 ///     let mut lock = Lock::read(lock, &Expansion::default())?;
 ///     let options = RepodataOptions { cache_directory: cache.into(), access: Access::Online, now: SystemTime::now() };
-///     let sources = Sources { repodata: options, prefix: None, package_cache: None, wanted: Wanted::Dependencies };
+///     let sources = Sources { repodata: options, prefix: None, package_cache: None, archives: Vec::new(), wanted: Wanted::Dependencies };
 ///     let missing = complete(&mut lock, &Client::new(&NetworkOptions::default())?, &sources, &()).await;
 ///     assert!(missing.packages.is_empty());
 ///     Ok(Graph::new(&lock))
@@ -92,6 +94,8 @@ pub struct Missing {
 /// # assert_eq!(graph.packages[1].needs[0].spec, "words >=1");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// The future may be dropped: each package of the lock has its record then, or has none.
 pub async fn complete(lock: &mut Lock, client: &Client, sources: &Sources, progress: &dyn Progress) -> Missing {
     let reasons = client.report_waits(progress, conda(lock, client, sources, progress)).await;
     client.report_waits(progress, python::complete(&mut lock.pip, client, sources)).await;

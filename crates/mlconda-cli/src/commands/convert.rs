@@ -69,8 +69,9 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     }
     if args.to != LockFormat::Explicit {
         let access = if args.offline { Access::Offline } else { Access::Online };
+        let from = (std::slice::from_ref(&args.input), access);
         for part in &mut file.parts {
-            let missing = lock_or_prefix::complete(&mut part.lock, None, Wanted::Dependencies, access, context)?;
+            let missing = lock_or_prefix::complete(&mut part.lock, None, Wanted::Dependencies, from, context)?;
             // The writer lists missing packages with its other losses.
             missing.reasons.iter().for_each(|reason| context.ui.warn(&reason.to_string()));
         }

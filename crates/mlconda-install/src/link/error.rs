@@ -45,5 +45,33 @@ impl From<InstallError> for LinkError {
 
 /// An error of writing to the prefix's disk, not of the package.
 pub(super) fn disk_error(error: std::io::Error) -> LinkError {
+    use std::io::{Error, ErrorKind};
+    let error = match error.kind() {
+        // Every path is claimed before it is written, so it is another one that the file system takes for the same.
+        ErrorKind::AlreadyExists => Error::new(
+            ErrorKind::AlreadyExists,
+            format!(
+                "{error}: another path of the packages differs from it in upper and lower case or in the spelling of accents \
+                 only, and this file system does not tell them apart"
+            ),
+        ),
+        _ => error,
+    };
     LinkError::Failed(InstallError::File(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_without_case_is_named_where_two_paths_become_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = mlconda_system::beneath::Root::open(directory.path()).unwrap();
+        let create = || root.create(std::path::Path::new("README"), 0o644);
+        create().unwrap();
+        let LinkError::Failed(InstallError::File(error)) = disk_error(create().unwrap_err()) else { panic!() };
+        assert!(error.to_string().ends_with("this file system does not tell them apart"), "{error}");
+        assert!(error.to_string().contains("README"), "{error}");
+    }
 }

@@ -59,17 +59,23 @@ impl Linking<'_> {
             }
         };
         let record = self.without_symbols(&mut file, record)?;
-        mlconda_system::set_time(file.file(), modified).map_err(disk_error)?;
-        drop(file);
-        // macOS runs a changed program only if it is signed anew.
-        if record.file_mode == Some(FileMode::Binary)
-            && record.sha256 != record.sha256_in_prefix
-            && let Some(signed) = mlconda_system::sign_program(&self.stage.root.path().join(place), self.stage.platform)
-                .map_err(disk_error)?
-        {
-            return Ok(PathsEntry { sha256_in_prefix: Some(signed), ..record });
+        let signed = self.sign(&file, &record, place)?;
+        match signed {
+            // By its path: the system's tool for it writes another file in its place.
+            Some(_) => self.stage.root.set_time(place, modified),
+            None => mlconda_system::set_time(file.file(), modified),
         }
-        Ok(record)
+        .map_err(disk_error)?;
+        Ok(PathsEntry { sha256_in_prefix: signed.or(record.sha256_in_prefix), ..record })
+    }
+
+    /// Signs a program for macOS anew if its bytes have changed, because it would not start; gives its new sha256.
+    fn sign(&self, file: &fs_err::File, record: &PathsEntry, place: &Path) -> Result<Option<Sha256Hash>, LinkError> {
+        let is_changed = record.file_mode == Some(FileMode::Binary) && record.sha256 != record.sha256_in_prefix;
+        if !is_changed || !self.stage.platform.is_osx() {
+            return Ok(None);
+        }
+        mlconda_system::sign_program(file.file(), &self.stage.root.path().join(place)).map_err(disk_error)
     }
 
     /// Copies the content of a file. Returns its sha256 if `hash` is given.

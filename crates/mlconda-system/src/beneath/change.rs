@@ -48,6 +48,13 @@ impl Root {
         Ok(File::from_parts(file.into(), self.path.join(path)))
     }
 
+    /// Creates a new file that shares the blocks of an open one, with its mode and times.
+    #[cfg(target_vendor = "apple")]
+    pub(crate) fn clone_file(&self, source: &std::fs::File, path: &Path) -> io::Result<()> {
+        use rustix::fs::{CloneFlags, fclonefileat};
+        self.at("create file", path, |open, name| fclonefileat(source, open, name, CloneFlags::empty()))
+    }
+
     /// Creates a soft link with this target.
     pub fn soft_link(&self, target: &Path, path: &Path) -> io::Result<()> {
         self.at("create link", path, |open, name| rustix::fs::symlinkat(target, open, name))

@@ -90,17 +90,24 @@ impl Root {
         self.remove_directory(other)?;
         match exchanged {
             Ok(()) => Ok(true),
-            // The kernel or the file system does not know it.
-            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(false),
+            // The kernel or the file system does not know it, or a filter of system calls forbids it: both directories are ours.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
     }
 
     /// Creates a file without a name in the directory, for reading and writing.
     pub fn unnamed_file(&self) -> io::Result<File> {
-        let here = Path::new("");
         #[cfg(target_os = "linux")]
         {
+            let here = Path::new("");
             let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
             match rustix::fs::openat(&self.directory, ".", flags, bits(0o600)) {
                 // The kernel or the file system does not know it.

@@ -1,13 +1,13 @@
 //! The solver behind the interface of `rattler_solve` against rattler's own, on channels made by chance.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use proptest::{prelude::*, test_runner::RngSeed};
 use rattler_conda_types::{
     GenericVirtualPackage, MatchSpec, PackageName, PackageRecord, ParseStrictness, RepoDataRecord, Version,
     package::DistArchiveIdentifier,
 };
-use rattler_solve::{ChannelPriority, RepoDataIter, SolveError, SolverImpl, SolverTask, resolvo};
+use rattler_solve::{CancellationToken, ChannelPriority, RepoDataIter, SolveError, SolverImpl, SolverTask, resolvo};
 use url::Url;
 
 use super::Solver;
@@ -154,4 +154,18 @@ fn a_task_without_a_solution_says_why() {
        └─ a 1.0 needs
           └─ `b >=2`, which nothing matches
     ");
+}
+
+#[test]
+fn a_task_that_was_cancelled_gives_no_answer() {
+    let channels = [channel(0, &[(0, 1, 0, Vec::new())])];
+    let token = CancellationToken::new();
+    let question = || SolverTask {
+        cancellation_token: Some(token.clone()),
+        timeout: Some(Duration::from_secs(60)),
+        ..task(&channels, &["a".to_owned()], ChannelPriority::Strict)
+    };
+    assert!(Solver.solve(question()).is_ok());
+    token.cancel();
+    assert!(matches!(Solver.solve(question()), Err(SolveError::Cancelled)));
 }

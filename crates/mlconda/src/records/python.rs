@@ -101,12 +101,17 @@ fn is_of(metadata: &Metadata, hash: Hash, package: &LockedPip) -> bool {
     }
 }
 
-/// The metadata in the cache, or in a file of this machine.
+/// The metadata in the cache, in a file of this machine, or in a bundle.
 fn of_machine(package: &LockedPip, sources: &Sources) -> Option<Metadata> {
     let cached = || install::cached_metadata(sources.package_cache.as_deref()?, &package.as_package()?);
     let PipSource::Archive { url, .. } = &package.source else { return None };
     let file = || of_wheel(&files::of_url(url).filter(|_| package.is_wheel())?);
-    Metadata::read(&cached().or_else(file)?).filter(|metadata| metadata.name == package.name)
+    let packed = || {
+        let package = package.as_package().filter(|_| package.is_wheel())?;
+        let slice = sources.archives.iter().find_map(|archives| archives.find(&package))?;
+        metadata_of(&mut ZipArchive::new(slice.reader()).ok()?)
+    };
+    Metadata::read(&cached().or_else(file).or_else(packed)?).filter(|metadata| metadata.name == package.name)
 }
 
 /// The metadata in a wheel.

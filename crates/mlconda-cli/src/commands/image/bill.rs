@@ -1,5 +1,7 @@
 //! Bills of materials of an image, attached to it: one for each platform.
 
+use std::path::PathBuf;
+
 use mlconda::{
     lock::Lock,
     oci::{Artifact, Blob, Images, annotation},
@@ -25,7 +27,7 @@ pub(super) fn attach(
 ) -> Result<(), CliError> {
     let Some(format) = args.sbom() else { return Ok(()) };
     for (image, (_, lock)) in images.images.iter().zip(locks) {
-        let text = bill(lock.clone(), format, args.access(), context)?;
+        let text = bill(lock.clone(), format, (&args.inputs, args.access()), context)?;
         let blob = Blob::new(format.media_type(), text.into_bytes());
         let title = [(annotation::TITLE, "SBOM")];
         images.artifacts.push(Artifact::new(&image.manifest.descriptor, format.media_type(), blob, &title));
@@ -33,8 +35,8 @@ pub(super) fn attach(
     Ok(())
 }
 
-fn bill(mut lock: Lock, format: Format, access: Access, context: &Context) -> Result<String, CliError> {
-    warn(&complete(&mut lock, None, Wanted::Licences, access, context)?, context);
+fn bill(mut lock: Lock, format: Format, from: (&[PathBuf], Access), context: &Context) -> Result<String, CliError> {
+    warn(&complete(&mut lock, None, Wanted::Licences, from, context)?, context);
     let subject = Subject { name: None, time: context.settings.source_date_epoch()?, ..Subject::default() };
     Ok(sbom::sbom(&lock, format.into(), &subject))
 }

@@ -17,7 +17,7 @@ use crate::{context::Context, error::CliError, lock_or_prefix, lock_selection, l
 pub(super) fn write(locked: &[Locked], args: &Args, context: &Context) -> Result<Option<Written>, CliError> {
     let mut parts: Vec<Part> = locked.iter().map(|it| Part::new(it.lock.clone())).collect();
     for part in &mut parts {
-        lock_or_prefix::complete(&mut part.lock, None, Wanted::Dependencies, args.locking.access(), context)?;
+        lock_or_prefix::complete(&mut part.lock, None, Wanted::Dependencies, (&[], args.locking.access()), context)?;
     }
     // The kind is not used for writing.
     let file = LockFile { file: args.output.clone(), kind: LockKind::Explicit, parts };
@@ -44,7 +44,7 @@ pub(super) fn of_prefix(prefix: &Path, args: &Args, context: &Context) -> Result
                 &mut part.lock,
                 Some(opened.clone()),
                 Wanted::Dependencies,
-                Access::Offline,
+                (&[], Access::Offline),
                 context,
             )?;
         }

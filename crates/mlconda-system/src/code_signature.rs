@@ -1,0 +1,263 @@
+//! Code signatures of macOS programs and libraries (Mach-O), made anew after bytes of them have changed.
+//!
+//! A signature has the hash of each page of the file, and Apple silicon starts no program in which one is wrong. The prefix of
+//! an environment, written over the builder's, changes pages. Here their hashes are computed again, and the signature becomes one
+//! without a certificate ("ad hoc"), as linkers make it and as `codesign --sign -` does. Identifier and entitlements stay. Nothing
+//! moves and no size changes: what is no longer true (another directory of hashes, a certificate's signature, the requirements of
+//! its owner) is taken out of the signature where it stands.
+//!
+//! Formats: `mach-o/loader.h`, `mach-o/fat.h` and `kern/cs_blobs.h` of Apple's XNU. The header of a program is little-endian here;
+//! signatures and universal headers are big-endian.
+
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt};
+
+use rattler_digest::{Sha256, digest::Digest as _};
+
+/// The number of bytes of the file in memory at a time.
+const BUFFER: usize = 1 << 20;
+/// Load commands and signatures are not larger, in bytes: a signature has 32 of them for a page.
+const LARGEST: u32 = 64 << 20;
+/// A universal program has no more parts than this; a class of Java begins as one, with its version in the number's place.
+const MOST_PARTS: u32 = 30;
+
+/// The load command that says where the signature is.
+const LC_CODE_SIGNATURE: u32 = 0x1d;
+const SUPER_BLOB: u32 = 0xfade_0cc0;
+const CODE_DIRECTORY: u32 = 0xfade_0c02;
+
+/// What a part of a signature is: its slot.
+const SLOT_DIRECTORY: u32 = 0;
+const SLOT_REQUIREMENTS: u32 = 2;
+const SLOT_OTHER_DIRECTORIES: Range<u32> = 0x1000..0x1005;
+const SLOT_CERTIFICATE: u32 = 0x1_0000;
+
+/// A signature without a certificate.
+const ADHOC: u32 = 2;
+/// The number of SHA-256 among the kinds of hashes, and its length in bytes.
+const SHA256: (u8, usize) = (2, 32);
+/// A requirement set that requires nothing, and a certificate's signature that is none.
+const NO_REQUIREMENTS: [u8; 12] = [0xfa, 0xde, 0x0c, 0x01, 0, 0, 0, 12, 0, 0, 0, 0];
+const NO_CERTIFICATE: [u8; 8] = [0xfa, 0xde, 0x0b, 0x01, 0, 0, 0, 8];
+
+/// What was found of signatures in a file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Signature {
+    /// The file is no Mach-O.
+    NotMachO,
+    /// It is one, and a part of it for Apple silicon has no signature, or one of a kind that is not known here. Signatures of other
+    /// parts are valid.
+    Missing,
+    /// All its signatures are valid. Only Apple silicon requires that there is one.
+    Renewed,
+}
+
+/// Makes the signatures of an open file anew. It has to be readable and writable.
+///
+/// # Errors
+///
+/// If the file cannot be read or written.
+pub fn renew(file: &File) -> io::Result<Signature> {
+    let length = file.metadata()?.len();
+    let mut result = Signature::NotMachO;
+    for start in parts(file, length)? {
+        let Some(part) = Part::read(file, start, length)? else { continue };
+        let renewed = match &part.signature {
+            Some(place) => renew_at(file, start, place)?,
+            None => false,
+        };
+        let is_missing = !renewed && part.is_arm64;
+        result = if is_missing || result == Signature::Missing { Signature::Missing } else { Signature::Renewed };
+    }
+    Ok(result)
+}
+
+/// Where the programs in a file begin: one, or those of a universal file.
+fn parts(file: &File, length: u64) -> io::Result<Vec<u64>> {
+    let Some(head) = read(file, 0, 8, length)? else { return Ok(Vec::new()) };
+    let (place, size) = match big(&head, 0) {
+        Some(0xcafe_babe) => (8, 20),
+        Some(0xcafe_babf) => (8, 32),
+        _ => return Ok(vec![0]),
+    };
+    let number = big(&head, 4).filter(|number| *number <= MOST_PARTS).unwrap_or(0) as usize;
+    let Some(table) = read(file, place, number * size, length)? else { return Ok(Vec::new()) };
+    let start = |entry: &[u8]| match size {
+        20 => big(entry, 8).map(u64::from),
+        _ => Some(u64::from(big(entry, 8)?) << 32 | u64::from(big(entry, 12)?)),
+    };
+    Ok(table.chunks(size).filter_map(start).collect())
+}
+
+/// A program in a file.
+struct Part {
+    is_arm64: bool,
+    /// The place of the signature from the start of the program.
+    signature: Option<Range<u64>>,
+}
+
+impl Part {
+    /// Reads the header and the load commands; `None` if there is no Mach-O.
+    fn read(file: &File, start: u64, length: u64) -> io::Result<Option<Self>> {
+        let Some(head) = read(file, start, 28, length)? else { return Ok(None) };
+        let size = match little(&head, 0) {
+            Some(0xfeed_face) => 28,
+            Some(0xfeed_facf) => 32,
+            _ => return Ok(None),
+        };
+        let commands = little(&head, 20).filter(|size| *size <= LARGEST).unwrap_or(0) as usize;
+        let Some(commands) = read(file, start.saturating_add(size), commands, length)? else { return Ok(None) };
+        let mut part = Self { is_arm64: little(&head, 4) == Some(0x0100_000c), signature: None };
+        let mut rest = commands.as_slice();
+        while let (Some(kind), Some(size)) = (little(rest, 0), little(rest, 4)) {
+            if let (LC_CODE_SIGNATURE, Some(place), Some(size)) = (kind, little(rest, 8), little(rest, 12)) {
+                part.signature = Some(u64::from(place)..u64::from(place) + u64::from(size.min(LARGEST)));
+            }
+            rest = rest.get((size as usize).max(8)..).unwrap_or_default();
+        }
+        Ok(Some(part))
+    }
+}
+
+/// Renews the signature at a place; `false` if it is of a kind that is not known here.
+fn renew_at(file: &File, start: u64, place: &Range<u64>) -> io::Result<bool> {
+    let length = file.metadata()?.len();
+    let at = start.saturating_add(place.start);
+    let size = usize::try_from(place.end - place.start).unwrap_or(usize::MAX);
+    let Some(mut signature) = read(file, at, size, length)? else { return Ok(false) };
+    let Some(directory) = without_certificate(&mut signature) else { return Ok(false) };
+    let Some(pages) = Pages::of(&signature[directory.clone()]).filter(|pages| pages.limit <= place.start) else {
+        return Ok(false);
+    };
+    pages.hash(file, start, &mut signature[directory])?;
+    file.write_all_at(&signature, at)?;
+    Ok(true)
+}
+
+/// Leaves one directory of hashes, and no certificate, in a signature. Gives the place of the directory; `None` if there is none of
+/// a kind that is known here.
+fn without_certificate(signature: &mut [u8]) -> Option<Range<usize>> {
+    let number = big(signature, 8).filter(|_| big(signature, 0) == Some(SUPER_BLOB))? as usize;
+    let mut entries: Vec<(u32, Range<usize>)> = Vec::new();
+    for entry in signature.get(12..12 + number.checked_mul(8)?)?.chunks(8) {
+        let (slot, from) = (big(entry, 0)?, big(entry, 4)? as usize);
+        let size = big(signature, from.checked_add(4)?)? as usize;
+        signature.get(from..from.checked_add(size.max(8))?)?;
+        entries.push((slot, from..from + size.max(8)));
+    }
+    let is_directory = |slot: u32| slot == SLOT_DIRECTORY || SLOT_OTHER_DIRECTORIES.contains(&slot);
+    let known =
+        |entry: &&(u32, Range<usize>)| is_directory(entry.0) && Pages::of(&signature[entry.1.clone()]).is_some();
+    let directory = entries.iter().find(known)?.1.clone();
+    let had_certificate = entries.iter().any(|(slot, place)| *slot == SLOT_CERTIFICATE && place.len() > 8);
+    entries.retain(|(slot, place)| !is_directory(*slot) || *place == directory);
+    for (slot, place) in &mut entries {
+        if is_directory(*slot) {
+            *slot = SLOT_DIRECTORY;
+        } else if had_certificate && *slot == SLOT_CERTIFICATE {
+            empty(signature, place, &NO_CERTIFICATE);
+        } else if had_certificate && *slot == SLOT_REQUIREMENTS && place.len() >= NO_REQUIREMENTS.len() {
+            empty(signature, place, &NO_REQUIREMENTS);
+            // The directory has its hash, too, before those of the pages.
+            let hash = Sha256::digest(NO_REQUIREMENTS);
+            let to = directory.start + big(signature, directory.start + 16)? as usize;
+            signature.get_mut(to.checked_sub(2 * SHA256.1)?..)?.get_mut(..SHA256.1)?.copy_from_slice(&hash);
+        }
+    }
+    let mut index: Vec<u8> = Vec::with_capacity(number * 8);
+    for (slot, place) in &entries {
+        index.extend(slot.to_be_bytes());
+        index.extend(u32::try_from(place.start).ok()?.to_be_bytes());
+    }
+    index.resize(number * 8, 0);
+    signature[8..12].copy_from_slice(&u32::try_from(entries.len()).ok()?.to_be_bytes());
+    signature[12..12 + number * 8].copy_from_slice(&index);
+    if had_certificate {
+        let directory = &mut signature[directory.clone()];
+        // With a certificate went the flags that only it stands for, and the team of its owner.
+        directory[12..16].copy_from_slice(&ADHOC.to_be_bytes());
+        if big(directory, 8) >= Some(0x2_0200) {
+            directory.get_mut(48..52)?.fill(0);
+        }
+    }
+    Some(directory)
+}
+
+/// Writes a shorter blob in the place of another one.
+fn empty(signature: &mut [u8], place: &Range<usize>, blob: &[u8]) {
+    signature[place.clone()].fill(0);
+    signature[place.start..place.start + blob.len()].copy_from_slice(blob);
+}
+
+/// The pages that a directory has the hashes of.
+struct Pages {
+    /// Where the hash of the first one is, in the directory.
+    hashes: usize,
+    number: usize,
+    /// The size of a page in bytes.
+    size: u64,
+    /// The end of the last one, from the start of the program.
+    limit: u64,
+}
+
+impl Pages {
+    /// `None` for a directory of a kind that is not known here.
+    fn of(directory: &[u8]) -> Option<Self> {
+        let version = big(directory, 8).filter(|_| big(directory, 0) == Some(CODE_DIRECTORY))?;
+        let [hash_size, hash_kind, _, page_size] = *directory.get(36..40)? else { return None };
+        let is_scattered = version >= 0x2_0100 && big(directory, 44)? != 0;
+        if (hash_kind, usize::from(hash_size)) != SHA256 || page_size > 30 || is_scattered {
+            return None;
+        }
+        let long = match version >= 0x2_0300 {
+            true => u64::from(big(directory, 56)?) << 32 | u64::from(big(directory, 60)?),
+            false => 0,
+        };
+        let limit = if long == 0 { u64::from(big(directory, 32)?) } else { long };
+        let (hashes, number) = (big(directory, 16)? as usize, big(directory, 28)? as usize);
+        // A size of 0 is that of the whole.
+        let size = if page_size == 0 { limit.max(1) } else { 1 << page_size };
+        directory.get(hashes..hashes.checked_add(number.checked_mul(SHA256.1)?)?)?;
+        let pages = Self { hashes, number, size, limit };
+        (number as u64 == limit.div_ceil(size) && hashes >= 44).then_some(pages)
+    }
+
+    /// Writes the hashes of the pages, as they are in a file, into a directory.
+    fn hash(&self, file: &File, start: u64, directory: &mut [u8]) -> io::Result<()> {
+        let hashes = &mut directory[self.hashes..self.hashes + self.number * SHA256.1];
+        let mut buffer = vec![0; BUFFER];
+        let mut place = 0;
+        for hash in hashes.chunks_mut(SHA256.1) {
+            let end = (place + self.size).min(self.limit);
+            let mut hasher = Sha256::new();
+            while place < end {
+                let piece = usize::try_from(end - place).unwrap_or(BUFFER).min(BUFFER);
+                file.read_exact_at(&mut buffer[..piece], start + place)?;
+                hasher.update(&buffer[..piece]);
+                place += piece as u64;
+            }
+            hash.copy_from_slice(&hasher.finalize());
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of a file that is so long; `None` if they are not all in it.
+fn read(file: &File, start: u64, size: usize, length: u64) -> io::Result<Option<Vec<u8>>> {
+    if start.checked_add(size as u64).is_none_or(|end| end > length) {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; size];
+    file.read_exact_at(&mut bytes, start)?;
+    Ok(Some(bytes))
+}
+
+fn big(bytes: &[u8], place: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(*bytes.get(place..)?.first_chunk()?))
+}
+
+fn little(bytes: &[u8], place: usize) -> Option<u32> {
+    big(bytes, place).map(u32::swap_bytes)
+}
+
+#[cfg(test)]
+mod tests;
