@@ -74,9 +74,10 @@ pub async fn provide(
     longest: Duration,
 ) -> Result<Report, Box<dyn std::error::Error>> {
     let lock = Lock::of_records(Subdir::Linux64, records)?;
-    let plan = Plan::new(&lock, &Prefix::open(prefix)?)?;
+    let prefix = Prefix::open(prefix)?;
+    let plan = Plan::new(&lock, &prefix)?;
     let options = Options { bytecode: Bytecode::Skip, ..Options::default() };
-    let installed = tokio::time::timeout(longest, install(&plan, client, &Prefix::open(prefix)?, &options, page));
+    let installed = tokio::time::timeout(longest, install(&plan, client, &prefix, &options, page));
     Ok(installed.await.map_err(|_| format!("it took longer than {} seconds", longest.as_secs()))??)
 }
 

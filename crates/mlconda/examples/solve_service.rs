@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A request has limits: 64 kB of environment, twenty seconds and ten million steps of solving, two solves at a time.
-//! So the memory has one, too: that of two solves. Whoever hangs up stops his solve.
+//! So the memory has one, too: that of two solves. Whoever hangs up stops his solve. Callers are trusted in one thing:
+//! the service reads whatever channel they name.
 
 #![allow(clippy::print_stderr, reason = "it is a program")]
 
@@ -42,13 +43,13 @@ const SOLVES_AT_ONCE: usize = 2;
 pub struct Service {
     client: Client,
     cache: PathBuf,
-    solves: Semaphore,
+    solves: Arc<Semaphore>,
 }
 
 /// The routes of the service, with its cache in a directory.
 pub fn routes(cache: &Path) -> mlconda::Result<Router> {
     let client = Client::new(&NetworkOptions::default())?;
-    let service = Service { client, cache: cache.to_owned(), solves: Semaphore::new(SOLVES_AT_ONCE) };
+    let service = Service { client, cache: cache.to_owned(), solves: Arc::new(Semaphore::new(SOLVES_AT_ONCE)) };
     Ok(Router::new()
         .route("/lock", post(lock))
         .layer(DefaultBodyLimit::max(LARGEST_ENVIRONMENT))
@@ -73,7 +74,9 @@ async fn lock(State(service): State<Arc<Service>>, text: String) -> Result<Strin
 
 impl Service {
     async fn lock(&self, text: String) -> Result<String, (StatusCode, String)> {
-        let Ok(_permit) = self.solves.acquire().await else { return Err(unavailable("the service ends")) };
+        let Ok(permit) = Arc::clone(&self.solves).acquire_owned().await else {
+            return Err(unavailable("the service ends"));
+        };
         let options = ReadOptions { directory: "/".into(), ..ReadOptions::default() };
         let environment = Environment::parse(&text, Path::new("environment.yml"), &options).map_err(bad)?;
         let environment = environment.for_platform(Subdir::Linux64);
@@ -86,6 +89,8 @@ impl Service {
         let mut limits = SolveLimits::until(stop);
         limits.steps = Some(MOST_STEPS);
         let solved = tokio::task::spawn_blocking(move || {
+            // Held until the solve has really ended.
+            let _permit = permit;
             let (solution, host) =
                 solve_within(&environment, &repodata, &host, &[], &SolveOptions::default(), &limits).map_err(answer)?;
             let lock = Lock::new(&environment, &host, &solution).map_err(bad)?;
