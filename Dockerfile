@@ -3,6 +3,7 @@
 #
 #   docker build --tag mlconda .
 #   docker build --tag mlconda --target program .      the static program and nothing else
+#   docker build --tag mlconda-run --target program --build-arg PROGRAM=static-run .      one that only runs commands
 #
 # BUILDER is any image with Rust, a C compiler and the crates in reach. BASE is any image with bash.
 ARG BUILDER=rust:1-slim-bookworm
@@ -11,7 +12,9 @@ ARG BASE=debian:bookworm-slim
 FROM ${BUILDER} AS builder
 WORKDIR /src
 COPY . .
-RUN cargo static && cp target/*/release/mlconda /usr/local/bin/
+# Which program: `static`, or the smaller `static-small` and `static-run`.
+ARG PROGRAM=static
+RUN cargo ${PROGRAM} && cp $(find target -path '*/release/mlconda' -type f) /usr/local/bin/
 
 FROM scratch AS program
 COPY --from=builder /usr/local/bin/mlconda /mlconda

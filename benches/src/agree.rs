@@ -13,7 +13,7 @@ use mlconda::{
     host::Host,
     network::{Client, NetworkOptions},
     repodata::{self, Access, Repodata, RepodataOptions},
-    solve::{SolveError, SolveOptions, solve},
+    solve::{SolveError, SolveOptions, solve_for_host},
 };
 use rattler_conda_types::RepoDataRecord;
 use rattler_solve::{SolverImpl, SolverTask, resolvo};
@@ -29,7 +29,7 @@ pub(crate) fn agree(arguments: &[String]) -> Outcome<()> {
         let Some((environment, repodata)) = question(Path::new(channels), Path::new(file))? else { continue };
         let host = Host::baseline(Subdir::Linux64);
         let start = Instant::now();
-        let answer = solve(&environment, &repodata, &host, &SolveOptions::default());
+        let answer = solve_for_host(&environment, &repodata, &host, &SolveOptions::default());
         if answer.is_ok() {
             ours += start.elapsed();
         }
@@ -89,7 +89,7 @@ fn question(channels: &Path, file: &Path) -> Outcome<Option<(Environment, Repoda
             return Ok(None);
         }
         let repodata = runtime.block_on(repodata::load(&client, &environment, &host, &options, &()))?;
-        match solve(&environment, &repodata, &host, &SolveOptions::default()) {
+        match solve_for_host(&environment, &repodata, &host, &SolveOptions::default()) {
             Err(SolveError::Unknown { packages, .. }) => environment.requirements.retain(|requirement| {
                 let name = requirement.spec.name.to_string();
                 packages.iter().all(|package| package.name != name)

@@ -27,7 +27,7 @@ use mlconda::{
     lock::Lock,
     network::{Client, NetworkOptions},
     repodata::{self, Access, RepodataOptions},
-    solve::solve,
+    solve::solve_for_host,
 };
 use mlconda_test::server::Server;
 use rattler_conda_types::{Channel, PackageName, RepoDataRecord};
@@ -278,7 +278,7 @@ fn split(arguments: &[String]) -> Outcome<()> {
     let start = Instant::now();
     let repodata = runtime.block_on(repodata::load(&client, &environment, &host, &options, &()))?;
     let loaded = start.elapsed();
-    let solution = solve(&environment, &repodata, &host, &mlconda::solve::SolveOptions::default());
+    let solution = solve_for_host(&environment, &repodata, &host, &mlconda::solve::SolveOptions::default());
     let solved = start.elapsed() - loaded;
     if let Ok(solution) = solution {
         Lock::new(&environment, &host, &solution)?.write(&Path::new(file).with_extension("lock"))?;

@@ -6,7 +6,7 @@ use mlconda_install::InstallError;
 use mlconda_lock::LockError;
 
 /// Why a bundle cannot be made or read.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum BundleError {
     /// A file could not be read or written.
@@ -105,6 +105,8 @@ pub enum BundleError {
         reason: &'static str,
     },
 }
+
+mlconda_types::debug_as_words!(BundleError);
 
 impl BundleError {
     /// Names the file in an error of the kernel, which does not have it.

@@ -90,6 +90,9 @@ pub fn contents(environments: &[Environment]) -> Result<Contents, BundleError> {
 
 /// Makes a bundle. If this fails or is stopped, the unfinished file stays, and the next call goes on with it.
 ///
+/// The future may be dropped: the file of that name is as it was, and the unfinished one beside it is gone on with
+/// next time.
+///
 /// # Errors
 /// If an archive cannot be fetched or is not what its lock says, the file cannot be written, or the work was stopped.
 pub async fn make(recipe: &Recipe, client: &Client, progress: &dyn Progress) -> Result<Made, BundleError> {

@@ -117,7 +117,7 @@ pub struct Client {
 }
 
 /// A client that could not be made, or a request that failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum NetworkError {
     /// A certificate file could not be read.
@@ -175,6 +175,8 @@ pub enum NetworkError {
         cause: Cause,
     },
 }
+
+mlconda_types::debug_as_words!(NetworkError);
 
 fn colon(said: &str) -> String {
     if said.is_empty() { String::new() } else { format!(": {said}") }
@@ -250,6 +252,8 @@ impl Client {
 
     /// Requests a URL, with retries, up to the headers of the response.
     ///
+    /// The future may be dropped: the connection is closed.
+    ///
     /// # Errors
     /// If there is no response, or its status is not a success.
     pub async fn get(&self, url: &Url, kind: BodyKind) -> Result<Transfer, NetworkError> {
@@ -265,6 +269,8 @@ impl Client {
     }
 
     /// Requests a URL with extra headers, with retries, up to the headers of the response. Any status is returned.
+    ///
+    /// The future may be dropped: the connection is closed. The server may have acted upon the request.
     ///
     /// # Errors
     /// If there is no response.
@@ -306,12 +312,16 @@ impl Client {
     }
 
     /// The size of a file in bytes, if the server tells it in the answer to a HEAD request.
+    ///
+    /// The future may be dropped.
     pub async fn content_length(&self, url: &Url) -> Option<u64> {
         let response = self.http.head(url.clone()).send().await.ok().filter(|answer| answer.status().is_success())?;
         response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     }
 
     /// The size of a file in bytes; `None` if the server has the file and does not tell its size.
+    ///
+    /// The future may be dropped.
     ///
     /// # Errors
     /// If there is no response, or the server does not give the file.
@@ -332,6 +342,8 @@ impl Client {
     }
 
     /// Runs `work`, and reports each server that the client waits for longer than [`Limits::notice_interval`].
+    ///
+    /// The future may be dropped, if `work` may be.
     pub async fn report_waits<T>(&self, progress: &dyn Progress, work: impl Future<Output = T>) -> T {
         self.waits.report_while(self.limits.notice_interval, progress, work).await
     }

@@ -108,6 +108,8 @@ impl Repodata {
     /// Loads every version and build of the packages that the environment asks for, and what these newly lead to. An
     /// explanation needs them. Only the missing records are read; the channels are not asked for their repodata again.
     ///
+    /// The future may be dropped: the repodata is unchanged then.
+    ///
     /// # Errors
     /// If records cannot be read, as in [`load()`]. The repodata is unchanged then.
     pub async fn add_any_version(&mut self, client: &Client, environment: &Environment) -> Result<(), RepodataError> {

@@ -8,6 +8,7 @@ use std::{
 use mlconda::{
     bundle::{Bundle, Executable},
     install::{Options, PackedArchives},
+    lock::LockFile,
     repodata::Access,
 };
 
@@ -16,6 +17,21 @@ use crate::{context::Context, error::CliError};
 /// Opens a bundle; `None` if the file is something else.
 pub(crate) fn open(file: &Path, context: &Context) -> Result<Option<Bundle>, CliError> {
     Ok(Bundle::open(&context.settings.absolute(file))?)
+}
+
+/// The locks of a bundle; `None` if the file is something else.
+pub(crate) fn locks(file: &Path, context: &Context) -> Result<Option<LockFile>, CliError> {
+    Ok(open(file, context)?.map(|bundle| bundle.locks()).transpose()?)
+}
+
+/// Whether a file is a bundle.
+pub(crate) fn is_bundle(file: &Path, context: &Context) -> Result<bool, CliError> {
+    Ok(open(file, context)?.is_some())
+}
+
+/// Whether a file is a bundle, whole or damaged.
+pub(crate) fn may_be_bundle(path: &Path) -> bool {
+    Bundle::open(path).map_or(true, |bundle| bundle.is_some())
 }
 
 /// The archives of all bundles among some files.

@@ -1,17 +1,9 @@
-//! What every command gets: the settings, the printer, and the runtime for what waits.
+//! What every command gets: the settings and the printer, and, where commands wait, the runtime for that.
 
-use std::{path::Path, time::Duration};
+#[cfg(feature = "install")]
+mod waiting;
 
-use mlconda::install::Stop;
-use tokio::runtime::Runtime;
-
-use crate::{
-    error::CliError,
-    global::Global,
-    settings::Settings,
-    signals::{self, Undo, Waiting, runtime},
-    ui::Ui,
-};
+use crate::{global::Global, settings::Settings, ui::Ui};
 
 /// The settings and the printer, which every command gets.
 #[derive(Debug)]
@@ -25,73 +17,4 @@ impl Context {
         let settings = Settings::new(global);
         Self { ui: Ui::new(global, &settings), settings }
     }
-
-    /// Writes the file that `-o` names.
-    pub(crate) fn write(&self, output: &Path, text: &str) -> Result<(), CliError> {
-        survive_limit_of_files(&runtime()?);
-        signals::whole(|| fs_err::write(self.settings.absolute(output), text)).map_err(|error| {
-            CliError::world(
-                format!("cannot write `{}`: {}", output.display(), error.kind()),
-                "name a file in a directory that can be written to, with `-o`",
-            )
-        })
-    }
-
-    /// Runs a future to its end, on this thread.
-    pub(crate) fn block_on<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
-        let runtime = runtime()?;
-        survive_limit_of_files(&runtime);
-        Ok(runtime.block_on(future))
-    }
-
-    /// Runs a future to its end, or until a signal: then it is dropped, which cleans up.
-    pub(crate) fn block_on_or_signal<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
-        let mut waiting = Waiting::begin(&self.ui, Undo::Written)?;
-        self.block_on(or_stopped(future, &mut waiting))?
-    }
-
-    /// The same for an installation; `stop` stops the parts of it that do not wait.
-    pub(crate) fn install_or_signal<F: Future>(&self, stop: &Stop, installing: F) -> Result<F::Output, CliError> {
-        let mut waiting = Waiting::begin_to_install(&self.ui, stop)?;
-        self.block_on(or_stopped(installing, &mut waiting))?
-    }
-
-    /// The same for work that keeps what it has written; `stop` stops the parts of it that do not wait.
-    pub(crate) fn keep_or_signal<F: Future>(&self, stop: &Stop, working: F) -> Result<F::Output, CliError> {
-        let mut waiting = Waiting::begin_to_keep(&self.ui, stop)?;
-        self.block_on(or_stopped(working, &mut waiting))?
-    }
-
-    /// The same for a future that only reads. It does not wait for threads that still read.
-    pub(crate) fn block_on_or_end<F: Future>(&self, future: F) -> Result<F::Output, CliError> {
-        let mut waiting = Waiting::begin(&self.ui, Undo::Nothing)?;
-        let runtime = runtime()?;
-        survive_limit_of_files(&runtime);
-        let outcome = runtime.block_on(or_stopped(future, &mut waiting));
-        runtime.shutdown_timeout(READERS);
-        match waiting.end() {
-            Some(signal) => Err(CliError::Stopped(signal)),
-            None => outcome,
-        }
-    }
-}
-
-/// How long to wait for reading threads to stop.
-const READERS: Duration = Duration::from_millis(500);
-
-async fn or_stopped<F: Future>(future: F, waiting: &mut Waiting) -> Result<F::Output, CliError> {
-    tokio::select! {
-        biased;
-        output = future => Ok(output),
-        signal = waiting.signal() => Err(CliError::Stopped(signal)),
-    }
-}
-
-/// Catches the signal for a file beyond the limit of the shell (`ulimit -f`), so that it becomes an error. Started programs
-/// do not inherit this.
-fn survive_limit_of_files(runtime: &Runtime) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let _context = runtime.enter();
-    // If it cannot be caught, the limit ends the process.
-    let _ = signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()));
 }

@@ -1,10 +1,5 @@
 //! What a command can fail with: an error of the library, of the command line, of the machine, or a signal.
 
-use mlconda::{
-    bundle::BundleError, environment::EnvironmentError, image::ImageError, install::InstallError, lock::LockError,
-    network::NetworkError, pip::PipError, prefix::PrefixError, repodata::RepodataError, solve::SolveError,
-};
-
 use crate::hints::{MANY_OPEN, MORE_OPEN};
 
 /// What a command can fail with.
@@ -47,18 +42,18 @@ from_stages!(
     mlconda::Error,
     mlconda::activate::ActivateError,
     mlconda::edit::EditError,
-    mlconda::oci::OciError,
-    BundleError,
-    EnvironmentError,
-    ImageError,
-    InstallError,
-    LockError,
-    NetworkError,
-    PipError,
-    PrefixError,
-    RepodataError,
-    SolveError
+    mlconda::environment::EnvironmentError,
+    mlconda::lock::LockError,
+    mlconda::prefix::PrefixError
 );
+#[cfg(feature = "install")]
+from_stages!(mlconda::install::InstallError, mlconda::network::NetworkError, mlconda::repodata::RepodataError);
+#[cfg(feature = "lock")]
+from_stages!(mlconda::pip::PipError, mlconda::solve::SolveError);
+#[cfg(feature = "image")]
+from_stages!(mlconda::image::ImageError, mlconda::oci::OciError);
+#[cfg(feature = "bundle")]
+from_stages!(mlconda::bundle::BundleError);
 
 impl CliError {
     /// A message with a hint.

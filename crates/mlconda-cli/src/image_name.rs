@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use mlconda::{Subdir, bundle::Bundle, oci};
+use mlconda::{Subdir, oci};
 
-use crate::{context::Context, error::CliError, lock_or_prefix::LockOrPrefixArgs, text::list};
+use crate::{bundles, context::Context, error::CliError, lock_or_prefix::LockOrPrefixArgs, text::list};
 
 /// How the names of files begin that say themselves what they are: not those of images.
 const FILES: [&str; 7] = [".lock", ".yml", ".yaml", ".txt", ".json", ".toml", ".tar"];
@@ -23,7 +23,7 @@ pub(crate) fn image_named(place: &Path, context: &Context) -> Result<Option<oci:
     }
     let is_tar = path.is_file() && path.extension().is_some_and(|kind| kind == "tar");
     // A bundle is a tar too. What is wrong with one is told by who reads it.
-    let is_archive = || is_tar && matches!(Bundle::open(&path), Ok(None));
+    let is_archive = || is_tar && !bundles::may_be_bundle(&path);
     let is_prefix = || path.ends_with("conda-meta") || path.join("conda-meta").is_dir();
     if path.is_dir() && !is_prefix() {
         if !path.join("oci-layout").is_file() {

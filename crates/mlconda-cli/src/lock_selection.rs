@@ -4,7 +4,6 @@ use std::{path::Path, str::FromStr};
 
 use mlconda::{
     Subdir,
-    bundle::Bundle,
     host::Host,
     lock::{Expansion, Lock, LockFile, LockKind, Selection, SourcePackages, kind_of},
 };
@@ -64,8 +63,8 @@ pub(crate) fn of_platforms(
         (_, []) => vec![Some(machine)],
         (_, typed) => typed.iter().copied().map(Some).collect(),
     };
-    let environments: Vec<String> = match (&selection.environment, bundles::open(file, context)?) {
-        (None, Some(_)) => locks.environments().into_iter().map(str::to_owned).collect(),
+    let environments: Vec<String> = match (&selection.environment, bundles::is_bundle(file, context)?) {
+        (None, true) => locks.environments().into_iter().map(str::to_owned).collect(),
         (typed, _) => vec![typed.clone().unwrap_or_default()],
     };
     let mut found = Vec::new();
@@ -83,8 +82,8 @@ pub(crate) fn of_platforms(
 
 /// Reads a file of locks of any kind, a bundle, or the records of a prefix.
 pub(crate) fn read(file: &Path, context: &Context) -> Result<LockFile, CliError> {
-    if let Some(bundle) = bundles::open(file, context)? {
-        return Ok(bundle.locks()?);
+    if let Some(locks) = bundles::locks(file, context)? {
+        return Ok(locks);
     }
     let settings = &context.settings;
     let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
@@ -101,7 +100,7 @@ pub(crate) fn is_environment(file: &Path, context: &Context) -> bool {
 /// The kind of a lock file; `None` for other files. A pipe is not read, because it can be read only once.
 pub(crate) fn kind_of_file(path: &Path) -> Option<LockKind> {
     // What is wrong with a bundle is told when it is read.
-    if Bundle::open(path).map_or(true, |bundle| bundle.is_some()) {
+    if bundles::may_be_bundle(path) {
         return Some(LockKind::Explicit);
     }
     let bytes = mlconda::files::read(path, mlconda::files::LARGEST_LOCK).ok()?;

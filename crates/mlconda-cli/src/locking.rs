@@ -1,5 +1,6 @@
 //! Locks an environment.yml in memory: `lock` writes the result, and `install` installs it.
 
+mod channel_line;
 mod pip;
 
 use std::{
@@ -235,7 +236,7 @@ pub(crate) fn lock(
         let mut loaded = Vec::with_capacity(targets.len());
         for (environment, host) in &targets {
             let repodata = repodata::load_with(&client, environment, host, &options, &before.installed, &told).await;
-            loaded.push(repodata.map_err(|error| report::at_its_line(error, environment))?);
+            loaded.push(repodata.map_err(|error| channel_line::at_its_line(error, environment))?);
         }
         Ok::<_, CliError>(loaded)
     };
@@ -335,7 +336,7 @@ impl Failing<'_> {
             give_back(vec![repodata]);
             return Err(CliError::World { message: explanation.to_string(), hint: None });
         }
-        let (solution, target) = solve::solve_for_oldest(environment, &repodata, host, overrides, options)?;
+        let (solution, target) = solve::solve(environment, &repodata, host, overrides, options)?;
         let previous = Previous { locks: self.before.of(index), renew: &self.before.renew };
         pinned(environment, host, &repodata, (&solution, &target), previous, self.progress)
     }

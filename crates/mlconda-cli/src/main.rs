@@ -3,33 +3,63 @@
 //! [`commands`] parses the command line, [`settings`] reads the environment, and a command calls one or two functions of
 //! the library. Only [`ui`] prints, only [`settings`] reads the environment, and only [`report`] chooses exit codes.
 //! No module imports one that imports it.
+//!
+//! What the program can do is chosen by features (`Cargo.toml`): whole modules are left out, and here, in [`commands`] and in
+//! [`hints`] what is there is called. The modules `no_…` stand in the place of those that others call.
 
+#![cfg_attr(
+    not(all(feature = "bundle", feature = "conda", feature = "formats", feature = "manual")),
+    allow(dead_code, reason = "a helper's only callers may be left out")
+)]
+
+#[cfg(feature = "bundle")]
 mod bundled;
+#[cfg(feature = "bundle")]
 mod bundles;
 mod commands;
+#[cfg(feature = "conda")]
 mod conda;
+#[cfg(feature = "conda")]
 mod condarc;
 mod context;
 mod error;
 mod escape;
 mod global;
 mod hints;
+#[cfg(feature = "image")]
 mod image_name;
+#[cfg(feature = "lock")]
 mod lock_diff;
+#[cfg(feature = "lock")]
 mod lock_or_prefix;
+#[cfg(feature = "install")]
 mod lock_selection;
+#[cfg(feature = "lock")]
 mod locking;
+#[cfg(all(feature = "install", not(feature = "bundle")))]
+mod no_bundles;
+#[cfg(not(feature = "install"))]
+mod no_signals;
+#[cfg(feature = "install")]
 mod progress;
 mod report;
 mod settings;
+#[cfg(feature = "conda")]
 mod shells;
+#[cfg(feature = "install")]
 mod signals;
+#[cfg(feature = "install")]
 mod slim;
 mod text;
+#[cfg(feature = "lock")]
 mod tree_drawing;
 mod ui;
 mod usage;
 
+#[cfg(all(feature = "install", not(feature = "bundle")))]
+use no_bundles as bundles;
+#[cfg(not(feature = "install"))]
+use no_signals as signals;
 use std::process::ExitCode;
 
 /// The stack of the main thread, in bytes, independent of the limit of the shell (`ulimit -s`).
@@ -43,11 +73,15 @@ fn main() -> ExitCode {
 }
 
 fn work() -> ExitCode {
-    let words = conda::shell::without_own_name(std::env::args_os().collect());
+    let words = std::env::args_os().collect();
+    #[cfg(feature = "conda")]
+    let words = conda::shell::without_own_name(words);
+    #[cfg(feature = "bundle")]
     let words = match bundled::main(words) {
         bundled::Meaning::Words(words) => words,
         bundled::Meaning::Done(code) => return code,
     };
+    #[cfg(feature = "conda")]
     if let Some(code) = conda::shell::main(&words).or_else(|| conda::main(words.clone())) {
         return code;
     }

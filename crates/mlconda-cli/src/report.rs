@@ -1,17 +1,12 @@
 //! Prints errors, and chooses the exit code: 1 for an error of the user or the machine, 2 for wrong usage, 255 for a bug.
 
-use std::{error::Error, process::ExitCode};
+use std::process::ExitCode;
 
-use mlconda::{environment::Environment, repodata::RepodataError};
+pub(crate) use mlconda::error::chain;
+
 use serde_json::json;
 
-use crate::{
-    context::Context,
-    error::CliError,
-    hints::{hint, repodata_hint},
-    signals,
-    ui::Ui,
-};
+use crate::{context::Context, error::CliError, hints::hint, signals, ui::Ui};
 
 /// Reports a bug, and ends the process with 255. The next installation removes temporary directories of this one.
 pub(crate) fn bug(panic: &std::panic::PanicHookInfo<'_>) {
@@ -53,41 +48,5 @@ fn parts(error: &CliError) -> (String, Option<String>, u8) {
         CliError::Stopped(signal) => ("stopped; nothing was changed".to_owned(), None, 128 + signal),
         CliError::StoppedHalfway { signal, message, hint } => (message.clone(), hint.clone(), 128 + signal),
         CliError::Command { message, hint, code } => (message.clone(), hint.clone(), *code),
-    }
-}
-
-/// An error and its causes, one per line. A cause that the line above contains is left out.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut last = text.clone();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let words = cause.to_string();
-        if !last.contains(&words) {
-            text.push_str(&format!("\n  because: {words}"));
-            last = words;
-        }
-        source = cause.source();
-    }
-    text
-}
-
-/// The error with the line of the environment that names the channel.
-pub(crate) fn at_its_line(error: RepodataError, environment: &Environment) -> CliError {
-    let channel = match &error {
-        RepodataError::NoSuchChannel { channel, .. } => channel,
-        RepodataError::Denied { subdir, .. }
-        | RepodataError::Unreachable { subdir, .. }
-        | RepodataError::Broken { subdir, .. } => {
-            let end = subdir.trim_end_matches('/').rfind('/').map_or(0, |slash| slash + 1);
-            &subdir[..end]
-        }
-        _ => return error.into(),
-    };
-    match (environment.channel_line(channel), repodata_hint(&error)) {
-        (Some(line), Some(help)) => {
-            CliError::World { message: line.diagnostic(error.to_string(), help).to_string(), hint: None }
-        }
-        _ => error.into(),
     }
 }

@@ -2,20 +2,19 @@
 
 #![allow(clippy::disallowed_methods, reason = "this is the module that reads the environment")]
 
+#[cfg(feature = "install")]
+mod network;
+#[cfg(feature = "lock")]
 mod pip;
+#[cfg(feature = "image")]
 mod registries;
 
 use std::{
     ffi::{OsStr, OsString},
     path::{Component, Path, PathBuf},
-    sync::Arc,
 };
 
-use mlconda::{
-    activate::CallerEnvironment,
-    network::{CredentialFile, Mirror, MirrorError, NetworkOptions, Proxies},
-    prefix::Prefix,
-};
+use mlconda::{activate::CallerEnvironment, prefix::Prefix};
 
 use crate::{error::CliError, global::Global};
 
@@ -124,63 +123,6 @@ impl Settings {
         self.cache_directory.clone().filter(|directory| directory.is_dir())
     }
 
-    /// The network options: the certificates of the system, of `SSL_CERT_FILE` and `SSL_CERT_DIR` in addition to the
-    /// built-in ones, and the proxies of curl's variables.
-    pub(crate) fn network_options(&self) -> Result<NetworkOptions, CliError> {
-        let system = SYSTEM_CERTIFICATES.iter().map(PathBuf::from).find(|path| path.is_file());
-        let named = self.variable("SSL_CERT_FILE").map(|path| self.absolute(Path::new(path)));
-        // The variable can name a file of an environment that is not installed yet.
-        let named = named.filter(|path| path.is_file());
-        // Unreadable files are left out; TLS reports an error if one was needed.
-        let readable = |path: &PathBuf| fs_err::File::open(path).is_ok();
-        let directories = self.variable("SSL_CERT_DIR").unwrap_or_default().split(':').filter(|path| !path.is_empty());
-        let either = |name: &str| self.variable(name).or_else(|| self.variable(&name.to_uppercase()));
-        let proxy = |name: &str| either(name).or_else(|| either("all_proxy")).map(str::to_owned);
-        let mut options = NetworkOptions {
-            certificate_files: system.into_iter().chain(named).filter(readable).collect(),
-            // Images set this variable to directories that do not exist.
-            certificate_directories: directories
-                .map(|path| self.absolute(Path::new(path)))
-                .filter(|path| path.is_dir())
-                .collect(),
-            proxies: Proxies {
-                http: proxy("http_proxy"),
-                https: proxy("https_proxy"),
-                except: either("no_proxy").map(str::to_owned),
-            },
-            credential_files: self.credential_files(),
-            mirrors: self.mirrors()?,
-            ..NetworkOptions::default()
-        };
-        options.registry = Some(Arc::new(self.channel_registries(&options)));
-        Ok(options)
-    }
-
-    /// The files with logins of other tools: pixi and rattler, mamba, curl.
-    fn credential_files(&self) -> Vec<CredentialFile> {
-        let told = |variable: &str| self.variable(variable).map(|path| self.absolute(Path::new(path)));
-        let home = |place: &str| self.home.as_ref().map(|home| home.join(place));
-        let there = |path: Option<PathBuf>| path.filter(|path| path.is_file());
-        [
-            there(told("RATTLER_AUTH_FILE").or_else(|| home(".rattler/credentials.json"))).map(CredentialFile::Rattler),
-            there(home(".mamba/auth/authentication.json")).map(CredentialFile::Mamba),
-            there(told("NETRC").or_else(|| home(".netrc"))).map(CredentialFile::Netrc),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
-    }
-
-    /// `MLCONDA_MIRRORS`: `URL=URL`, separated by white space.
-    fn mirrors(&self) -> Result<Vec<Mirror>, CliError> {
-        let parse = |text: &str| {
-            let wrong =
-                |error: MirrorError| CliError::world(format!("`MLCONDA_MIRRORS` has `{text}`"), error.to_string());
-            text.parse().map_err(wrong)
-        };
-        self.variable("MLCONDA_MIRRORS").unwrap_or_default().split_whitespace().map(parse).collect()
-    }
-
     /// A given path as absolute, without `.` and `..`, because it is written into files of a prefix.
     pub(crate) fn absolute(&self, path: &Path) -> PathBuf {
         plain(&self.directory.join(path))
@@ -239,16 +181,6 @@ impl Settings {
         names
     }
 }
-
-/// The files with trusted certificates of different systems.
-const SYSTEM_CERTIFICATES: [&str; 6] = [
-    "/etc/ssl/certs/ca-certificates.crt",                // Debian, Ubuntu, Alpine, Arch
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // Fedora, RHEL and similar
-    "/etc/pki/tls/certs/ca-bundle.crt",                  // older versions of these
-    "/etc/ssl/ca-bundle.pem",                            // openSUSE
-    "/etc/ssl/cert.pem",                                 // macOS, Alpine
-    "/usr/local/share/certs/ca-root-nss.crt",            // FreeBSD
-];
 
 /// A path without `.` and `..`, by its text, like Python's `abspath`: it need not exist.
 pub(crate) fn plain(path: &Path) -> PathBuf {

@@ -14,8 +14,14 @@ use mlconda::{
     prefix::Prefix,
 };
 
-pub(crate) use self::files::{first_shell, no_shell, speaks_another_language, write_all};
-use crate::{condarc::Condarc, context::Context, error::CliError, settings::PrefixArgs};
+pub(crate) use self::files::{first_shell, write_all};
+use crate::{
+    commands::shell_hook::{no_shell, speaks_another_language},
+    condarc::Condarc,
+    context::Context,
+    error::CliError,
+    settings::PrefixArgs,
+};
 
 /// The arguments after the command.
 struct Line {

@@ -2,12 +2,20 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the module that prints")]
 
+#[cfg(feature = "install")]
+mod bar;
+#[cfg(not(feature = "install"))]
+mod no_bar;
+
 use std::io::{IsTerminal, Write};
 
-use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde::Serialize;
 use serde_json::json;
 
+#[cfg(feature = "install")]
+use self::bar::{ProgressBar, hidden_bar};
+#[cfg(not(feature = "install"))]
+use self::no_bar::{ProgressBar, hidden_bar};
 use crate::{
     error::CliError,
     escape,
@@ -135,17 +143,6 @@ impl Ui {
         self.talk == Talk::Words && std::io::stderr().is_terminal()
     }
 
-    /// The progress bar. It is hidden until it gets a draw target.
-    pub(crate) fn bar(&self) -> &ProgressBar {
-        &self.bar
-    }
-
-    /// Removes the bar for good.
-    pub(crate) fn take_bar_away(&self) {
-        self.bar.finish_and_clear();
-        self.bar.set_draw_target(ProgressDrawTarget::hidden());
-    }
-
     /// Data on stdout for programs, unchanged. On a terminal, control characters are escaped.
     pub(crate) fn data(&self, data: impl AsRef<[u8]>) -> Result<(), CliError> {
         let data = data.as_ref();
@@ -247,8 +244,4 @@ impl Ui {
             let _ = writeln!(std::io::stderr(), "{text}");
         });
     }
-}
-
-fn hidden_bar() -> ProgressBar {
-    ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden())
 }

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Why a file cannot be edited.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum EditError {
     /// The bytes are not text.
@@ -43,6 +43,8 @@ pub enum EditError {
         what: String,
     },
 }
+
+mlconda_types::debug_as_words!(EditError);
 
 /// The position of a new item in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

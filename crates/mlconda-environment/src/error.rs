@@ -9,7 +9,7 @@ const MAX_SHOWN: usize = 20;
 pub(super) const MAX_KEPT: usize = 100;
 
 /// Why an `environment.yml` could not be read.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum EnvironmentError {
     /// The file could not be read.
@@ -57,6 +57,8 @@ pub enum EnvironmentError {
         help: String,
     },
 }
+
+mlconda_types::debug_as_words!(EnvironmentError);
 
 impl EnvironmentError {
     /// Combines several errors into one.

@@ -14,6 +14,7 @@ mod grammar;
 mod keys;
 mod lint;
 mod merge;
+mod near_names;
 mod reader;
 pub mod requirements;
 mod selector;
@@ -37,6 +38,7 @@ use rattler_conda_types::{Channel, MatchSpec, Subdir};
 use rattler_digest::{Sha256, compute_bytes_digest};
 
 pub use self::lint::{WELL_KNOWN_CHANNELS, native_platform};
+pub use self::near_names::near_names;
 pub use self::{error::EnvironmentError, selector::Selector};
 pub use mlconda_types::diagnostic::{Diagnostic, Excerpt, Location};
 pub use requirements::PipFile;

@@ -128,6 +128,8 @@ impl Default for Limits {
 impl Contents {
     /// Reads an image. Layers that mlconda has made are taken from its cache, where they are there.
     ///
+    /// The future may be dropped: nothing is written.
+    ///
     /// # Errors
     /// If a layer cannot be read, is not what the image says of it, is no tar, or goes beyond the limits.
     pub async fn read(

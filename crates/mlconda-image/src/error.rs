@@ -7,7 +7,7 @@ use mlconda_oci::OciError;
 use rattler_conda_types::Subdir;
 
 /// Why there is no image.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageError {
     /// Packages could not be fetched or put together.
@@ -74,6 +74,8 @@ pub enum ImageError {
         reason: String,
     },
 }
+
+mlconda_types::debug_as_words!(ImageError);
 
 /// A post-link script.
 #[derive(Clone, Debug, PartialEq, Eq)]

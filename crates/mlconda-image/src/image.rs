@@ -189,6 +189,8 @@ pub fn grouping_of(layers: &[Descriptor]) -> (Grouping, HashMap<Key, Vec<String>
 
 /// Makes the image of a lock.
 ///
+/// The future may be dropped: what was put together is removed, and finished layers stay in the cache.
+///
 /// # Errors
 /// If packages cannot be fetched or put together, if one of them needs to run something, or the disk is full.
 pub async fn make(

@@ -52,6 +52,8 @@ pub fn is_cached(cache: &Path, package: &LockedPackage) -> bool {
 /// Has packages in the cache of the options, which must exist. Of the other options, those count that say how packages are
 /// found, verified and downloaded, and how many downloads run at once.
 ///
+/// The future may be dropped: packages that are whole stay in the cache, and no others are there.
+///
 /// # Errors
 /// If a package cannot be fetched, or is not what the lock says, or the cache cannot be written to. What is in the cache by
 /// then stays there.

@@ -178,7 +178,7 @@ pub(super) async fn compile(
     prefix: &Prefix,
     stage: &Arc<Stage>,
     finished: &[StagedPackage],
-    is_wanted: &dyn Fn(usize) -> bool,
+    is_wanted: &(dyn Fn(usize) -> bool + Sync),
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Compiled, InstallError> {
@@ -223,7 +223,7 @@ type Records = BTreeMap<usize, (PrefixRecord, OwnFields)>;
 fn records(
     stage: &Stage,
     finished: &[StagedPackage],
-    is_wanted: &dyn Fn(usize) -> bool,
+    is_wanted: &(dyn Fn(usize) -> bool + Sync),
 ) -> Result<Records, InstallError> {
     let noarch = |package: &&StagedPackage| {
         package.record.repodata_record.package_record.noarch.is_python() && is_wanted(package.number)

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf, time::Duration};
 use mlconda_types::progress::Task;
 
 /// Why an installation failed. The prefix is as it was before, except after [`InstallError::PartlyChanged`].
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum InstallError {
     /// A file could not be read or written.
@@ -274,6 +274,8 @@ pub enum InstallError {
         script: PathBuf,
     },
 }
+
+mlconda_types::debug_as_words!(InstallError);
 
 /// A package in a message.
 fn named(package: &Option<String>, unknown: &str) -> String {

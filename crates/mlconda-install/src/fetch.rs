@@ -182,6 +182,8 @@ pub trait ArchiveSink: Send {
 /// Downloads an archive piece by piece, again if it breaks off, and verifies it. What the sink has got counts only if this
 /// succeeds.
 ///
+/// The future may be dropped: what the sink has got does not count.
+///
 /// # Errors
 /// If the server does not have it, or it is not what the lock says, or the sink fails.
 pub async fn download_into(

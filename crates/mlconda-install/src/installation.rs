@@ -28,6 +28,10 @@ use super::{
 /// or is not possible (on an overlay file system, once old files are removed), a dropped future reports nothing: the
 /// prefix then has records but is not an environment ([`Prefix::is_environment`]), and the next installation repairs it.
 ///
+/// The future may be dropped at any time: the prefix is what it was, or, after the last step that can be undone, what
+/// it is to be, and the cache has whole packages only. Between its `await`s it takes no notice: there
+/// [`Options::stop`] stops it.
+///
 /// # Errors
 /// If any step fails. The prefix is then as it was before, except after [`InstallError::PartlyChanged`].
 pub async fn install(

@@ -75,6 +75,8 @@ pub struct EnvironmentFiles {
 
 /// Links all packages of a lock into an empty directory, for a prefix at the path `target`, and resolves clashes.
 ///
+/// The future may be dropped: what is in the directory then is to be thrown away.
+///
 /// # Errors
 /// If the path is not usable as a prefix, or a package cannot be fetched or linked.
 pub async fn stage(
@@ -186,6 +188,9 @@ impl Staging {
 
     /// Compiles the modules of packages, by their archives' file names, and adds the byte code to their records. Each package's
     /// result does not depend on which others are compiled.
+    ///
+    /// The future may be dropped: python is stopped. What it had written may not be whole, so the directory is to be
+    /// thrown away.
     ///
     /// # Errors
     /// If a file cannot be read or written. A python that cannot run is not an error but [`Compiled::unable`].

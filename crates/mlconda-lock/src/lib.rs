@@ -147,7 +147,7 @@ pub struct Expansion {
 }
 
 /// A lock that could not be read or written.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum LockError {
     /// The file could not be read or written.
@@ -226,6 +226,8 @@ pub enum LockError {
         message: String,
     },
 }
+
+mlconda_types::debug_as_words!(LockError);
 
 impl Lock {
     /// Pins a solution.

@@ -15,6 +15,8 @@ const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 /// Writes the tar, under a name with a tag.
 ///
+/// The future may be dropped: what `output` has got then is no whole archive.
+///
 /// # Errors
 /// If a blob cannot be read, or the tar cannot be written.
 pub async fn write(
@@ -52,6 +54,8 @@ pub async fn write(
 }
 
 /// Writes the tar into a file, which gets its name when it is whole.
+///
+/// The future may be dropped: the file of that name is as it was.
 ///
 /// # Errors
 /// As [`write()`].

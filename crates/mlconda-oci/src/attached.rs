@@ -34,6 +34,8 @@ pub struct Wanted<'a> {
 /// Looks for what is attached to an image, and reads the first artifact of a type that can be read. Only registries and
 /// layouts have such things.
 ///
+/// The future may be dropped: nothing is written.
+///
 /// # Errors
 /// If the image is not there, or the place refuses.
 pub async fn attached(

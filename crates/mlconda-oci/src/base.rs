@@ -95,6 +95,8 @@ impl Base {
 
     /// Reads the image for a platform.
     ///
+    /// The future may be dropped: nothing is written.
+    ///
     /// # Errors
     /// If it cannot be read, is none, or is not for the platform.
     pub async fn load(

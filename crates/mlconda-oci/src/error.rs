@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use crate::Platform;
 
 /// What went wrong.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum OciError {
     /// A digest is not written `sha256:` and 64 hexadecimal digits.
@@ -90,6 +90,8 @@ pub enum OciError {
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
+
+mlconda_types::debug_as_words!(OciError);
 
 fn in_words(said: &str) -> String {
     if said.is_empty() { String::new() } else { format!(" (it says: {said})") }

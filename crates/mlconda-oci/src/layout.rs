@@ -36,6 +36,8 @@ pub(crate) const VERSION: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 /// Writes images into a layout, under a tag. The directory is made, or is a layout, whose image of the same tag is
 /// replaced.
 ///
+/// The future may be dropped: the image of the tag is what it was.
+///
 /// # Errors
 /// If the directory is something else or cannot be written to, another process writes into it, or a blob cannot be
 /// read. Then all is as it was.

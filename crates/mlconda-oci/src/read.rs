@@ -48,6 +48,8 @@ impl Blob {
 
     /// Its bytes, if there are at most `limit`.
     ///
+    /// The future may be dropped: nothing is written.
+    ///
     /// # Errors
     /// If it cannot be read, is larger, or is not what its descriptor says.
     pub async fn bytes(&self, limit: u64) -> Result<Vec<u8>, OciError> {
@@ -62,6 +64,8 @@ impl Blob {
     }
 
     /// Writes its bytes.
+    ///
+    /// The future may be dropped: what `output` has got then is not the whole blob.
     ///
     /// # Errors
     /// If it cannot be read or written, or is not what its descriptor says. Then some of the bytes may have been

@@ -90,6 +90,8 @@ impl Registries {
     }
 
     /// Does something, and reports long waits for registries meanwhile.
+    ///
+    /// The future may be dropped, if `work` may be.
     pub async fn report_waits<T>(&self, progress: &dyn Progress, work: impl Future<Output = T>) -> T {
         self.0.client.report_waits(progress, work).await
     }
@@ -166,6 +168,8 @@ impl Repository {
     }
 
     /// A manifest or an index by its tag or digest: its descriptor, and its bytes.
+    ///
+    /// The future may be dropped.
     ///
     /// # Errors
     /// If there is none, the registry does not give it, it is larger than 4 MiB, or it is not what its digest says.

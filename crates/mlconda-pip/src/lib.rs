@@ -48,7 +48,7 @@ pub use mlconda_environment::requirements::{Indexes, PipFile};
 const CONCURRENT_REQUESTS: usize = 16;
 
 /// Why a `pip:` list cannot be locked. Messages contain no logins.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum PipError {
     /// A file could not be read or written, or uv could not be run.
@@ -141,6 +141,8 @@ pub enum PipError {
     Answer(String),
 }
 
+mlconda_types::debug_as_words!(PipError);
+
 /// The options for locking a `pip:` list.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
@@ -160,6 +162,8 @@ pub struct Options<'a> {
 
 /// Resolves the `pip:` list on top of the conda packages of a lock, and adds the packages to the lock. The environment is that
 /// of the lock's platform ([`Environment::for_platform`]), the host is the one of the solve.
+///
+/// The future may be dropped: uv is stopped with all that it has started, and its temporary files are removed.
 ///
 /// # Errors
 /// If there is no solution, or if the resolver or an index is not available.

@@ -32,7 +32,7 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 const RESERVED: [&str; 5] = ["PATH", "CONDA_PREFIX", "CONDA_SHLVL", "CONDA_DEFAULT_ENV", "CONDA_PROMPT_MODIFIER"];
 
 /// An environment that cannot be activated.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ActivateError {
     /// A file of the prefix could not be read.
@@ -59,6 +59,8 @@ pub enum ActivateError {
         name: String,
     },
 }
+
+mlconda_types::debug_as_words!(ActivateError);
 
 /// What an activation takes place in.
 #[derive(Clone, Copy, Debug)]

@@ -55,7 +55,7 @@ pub struct Installed {
 }
 
 /// A prefix that could not be opened.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum PrefixError {
     /// The path is not absolute.
@@ -74,6 +74,8 @@ pub enum PrefixError {
     #[error(transparent)]
     Read(#[from] std::io::Error),
 }
+
+mlconda_types::debug_as_words!(PrefixError);
 
 impl Prefix {
     /// Names a prefix; nothing is read or made.
@@ -155,6 +157,27 @@ impl Prefix {
         let read =
             |path: PathBuf| read(path.clone()).map_err(|source| PrefixError::Record { path, source }).transpose();
         self.record_files()?.into_iter().filter_map(read).collect()
+    }
+
+    /// The name of the package that a file belongs to, for each of these paths relative to the prefix; `None` where no
+    /// record that can be read lists it. Of the records, names and files are read and nothing else.
+    pub fn owners(&self, paths: &[&Path]) -> Vec<Option<String>> {
+        #[derive(Deserialize)]
+        struct Files {
+            name: String,
+            #[serde(default)]
+            files: Vec<PathBuf>,
+        }
+        let mut owners = vec![None; paths.len()];
+        for file in self.record_files().unwrap_or_default() {
+            let text = files::read(&file, files::LARGEST_RECORD).ok();
+            let Some(record) = text.and_then(|text| serde_json::from_slice::<Files>(&text).ok()) else { continue };
+            for (owner, _) in owners.iter_mut().zip(paths).filter(|(_, path)| record.files.iter().any(|it| it == *path))
+            {
+                *owner = Some(record.name.clone());
+            }
+        }
+        owners
     }
 
     /// The file names of all records, also of distributions and of unreadable records. They show whether another process has

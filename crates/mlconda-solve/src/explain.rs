@@ -100,7 +100,7 @@ pub enum RemedyChange {
     ExcludeNewer(Cutoff),
 }
 
-/// Explains why there is no solution for the oldest possible system ([`super::solve_for_oldest`]). The repodata should
+/// Explains why there is no solution for the oldest possible system ([`super::solve()`]). The repodata should
 /// have all records of the requested packages, also of versions that no spec allows ([`Repodata::add_any_version`]):
 /// missing records cannot be proposed.
 ///
@@ -362,8 +362,7 @@ impl<'a> ConflictSearch<'_, 'a> {
         let (outcome, host) = self.session.solve_for_oldest(&specs, self.host, self.pinned);
         match outcome.or_else(|_| self.session.solve_unpruned(&specs, &host)) {
             Err(SolveFailure::Unsolvable(reasons)) => Some((reasons, host)),
-            Err(SolveFailure::Repodata(reason)) => Some((Reasons::sentence(reason), host)),
-            Ok(_) => None,
+            Err(SolveFailure::Exceeded(_)) | Ok(_) => None,
         }
     }
 

@@ -6,13 +6,14 @@
 //! so that environments that worked with them still have `pip`. This dependency exists only during the solve: the
 //! chosen records are those of the channels.
 //!
-//! Read in this order: `session`, the one way to the solver, and `request`, what it is asked; `pool`, `prune`, `order` and
+//! Read in this order: `session`, the one way to the solver, `request`, what it is asked, and `limits`, what it may cost; `pool`, `prune`, `order` and
 //! `provider`, one solve from records to an answer; `update`, a solve that changes little; `explain`, which lines conflict and
 //! what helps; `propagation`, `tree` and `wording`, the reasons and their words.
 
 mod conflict;
 mod eliminate;
 mod explain;
+mod limits;
 mod order;
 mod pool;
 mod propagation;
@@ -40,10 +41,11 @@ use rattler_conda_types::{Matches, Subdir, Version};
 
 pub use self::change_reason::{ChangeReason, change_reasons};
 pub use self::explain::{Conflict, ExplainEffort, Explanation, Remedy, RemedyChange, explain};
+pub use self::limits::{SolveLimits, SolveStop};
 pub use self::requirement_line::RequirementLine;
-pub use self::update::{Previous, Upgrade, update};
-pub use self::wording::near_names;
-use self::{request::SolveFailure, session::SolverSession};
+pub use self::update::{Previous, Upgrade, update, update_within};
+use self::{limits::Exceeded, request::SolveFailure, session::SolverSession};
+pub use mlconda_environment::near_names;
 pub use mlconda_types::solution::{
     ChannelPriority, ChannelPriorityError, Cutoff, CutoffError, Pip, Solution, SolveOptions,
 };
@@ -52,7 +54,7 @@ pub use mlconda_types::solution::{
 const MAX_UNKNOWN: usize = 20;
 
 /// Why there is no solution.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum SolveError {
     /// No channel has packages with these names.
@@ -85,10 +87,15 @@ pub enum SolveError {
         /// The virtual packages that the host lacks.
         virtual_packages: Vec<VirtualDemand>,
     },
-    /// The repodata is not consistent.
-    #[error("the repodata contradicts itself: {0}")]
-    Repodata(String),
+    /// It was stopped ([`SolveStop`]).
+    #[error("the solve was stopped")]
+    Stopped,
+    /// The limit of steps was reached ([`SolveLimits::steps`]).
+    #[error("no answer was found in {0} steps of the solver")]
+    TooManySteps(u64),
 }
+
+mlconda_types::debug_as_words!(SolveError);
 
 /// A package that no channel has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,11 +117,58 @@ pub struct VirtualDemand {
     pub assumed: Option<Version>,
 }
 
-/// Solves an environment. It must be reduced to the host's platform (see [`Environment::for_platform`]).
+/// Solves an environment for the oldest possible system, as `mlconda lock` does. The environment must be reduced to the
+/// host's platform ([`Environment::for_platform`]).
+///
+/// If only the age of the declared system stands in the way (its `__glibc`, `__linux` or `__osx`), the declaration is
+/// raised to the lowest version that a package asks for, until there is a solution. So [`Host::baseline`] will do for
+/// every environment, and the result depends on the channels only, not on the machine. What the user declared
+/// (`pinned`) is not raised, and a GPU is never assumed.
+///
+/// Returns the solution and the host that it is for: a lock of it ([`Lock::new`](mlconda_lock::Lock::new)) names that
+/// host.
+///
+/// # Errors
+/// If there is no solution: the error for the newest system that was tried. It is found without pruning, which takes
+/// longer and gives every reason the solver has; [`explain()`] finds better ones.
+pub fn solve(
+    environment: &Environment,
+    repodata: &Repodata,
+    host: &Host,
+    pinned: &[Override],
+    options: &SolveOptions,
+) -> Result<(Solution, Host), SolveError> {
+    solve_within(environment, repodata, host, pinned, options, &SolveLimits::default())
+}
+
+/// Like [`solve()`], within limits.
+///
+/// # Errors
+/// As for [`solve()`], or if a limit is reached, or the token is stopped.
+pub fn solve_within(
+    environment: &Environment,
+    repodata: &Repodata,
+    host: &Host,
+    pinned: &[Override],
+    options: &SolveOptions,
+    limits: &SolveLimits,
+) -> Result<(Solution, Host), SolveError> {
+    check_requirements(environment, repodata, host)?;
+    let session = SolverSession::new(repodata, *options).within(limits);
+    let specs = environment.specs();
+    let (outcome, host) = session.solve_for_oldest(&specs, host, pinned);
+    let records = outcome
+        .or_else(|_| session.solve_unpruned(&specs, &host))
+        .map_err(|failure| solve_error(failure, repodata, &host))?;
+    Ok((Solution { records, options: *options }, host))
+}
+
+/// Solves for exactly this host, however old: for the machine at hand ([`Host::detect`]), or to compare solvers. An
+/// environment for which `mlconda lock` finds a lock may have no solution here: [`solve()`] raises the host.
 ///
 /// # Errors
 /// If there is no solution. The error has the solver's reasons; [`explain()`] finds better ones.
-pub fn solve(
+pub fn solve_for_host(
     environment: &Environment,
     repodata: &Repodata,
     host: &Host,
@@ -126,33 +180,6 @@ pub fn solve(
     let outcome = session.solve(&specs, host).or_else(|_| session.solve_unpruned(&specs, host));
     let records = outcome.map_err(|failure| solve_error(failure, repodata, host))?;
     Ok(Solution { records, options: *options })
-}
-
-/// Solves for the oldest possible system. If only the age of the declared system stands in the way (its `__glibc`,
-/// `__linux` or `__osx`), the declaration is raised to the lowest version that a package asks for, until there is a
-/// solution. The result depends on the channels only, not on the machine. What the user declared (`pinned`) is not
-/// raised, and a GPU is never assumed.
-///
-/// Returns the solution and the host that it is for.
-///
-/// # Errors
-/// As for [`solve`], with the error for the newest system that was tried. It is found without pruning, which takes
-/// longer and gives every reason.
-pub fn solve_for_oldest(
-    environment: &Environment,
-    repodata: &Repodata,
-    host: &Host,
-    pinned: &[Override],
-    options: &SolveOptions,
-) -> Result<(Solution, Host), SolveError> {
-    check_requirements(environment, repodata, host)?;
-    let session = SolverSession::new(repodata, *options);
-    let specs = environment.specs();
-    let (outcome, host) = session.solve_for_oldest(&specs, host, pinned);
-    let records = outcome
-        .or_else(|_| session.solve_unpruned(&specs, &host))
-        .map_err(|failure| solve_error(failure, repodata, &host))?;
-    Ok((Solution { records, options: *options }, host))
 }
 
 /// Checks the requirements before the solve, and reports all unknown names at once.
@@ -230,6 +257,7 @@ fn solve_error(failure: SolveFailure, repodata: &Repodata, host: &Host) -> Solve
             explanation: reasons.text(repodata),
             virtual_packages: reasons.virtual_demands(host),
         },
-        SolveFailure::Repodata(reason) => SolveError::Repodata(reason),
+        SolveFailure::Exceeded(Exceeded::Stopped) => SolveError::Stopped,
+        SolveFailure::Exceeded(Exceeded::Steps(most)) => SolveError::TooManySteps(most),
     }
 }

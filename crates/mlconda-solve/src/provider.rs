@@ -5,7 +5,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::{cell::RefCell, fmt::Display};
+use std::{any::Any, cell::RefCell, fmt::Display};
 
 use foldhash::{HashMap, HashSet};
 use itertools::Itertools;
@@ -20,6 +20,7 @@ use resolvo::{
 use super::{
     ChannelPriority,
     conflict::Reasons,
+    limits::{Exceeded, Meter},
     order::CandidateOrder,
     pool::{NameId, Pool, RecordId, SpecId},
     prune::{self, Pruned},
@@ -64,8 +65,9 @@ pub(super) fn solve(pool: &mut Pool<'_>, request: &SolveRequest<'_>) -> Result<V
         UnsolvableOrCancelled::Unsolvable(conflict) => {
             SolveFailure::Unsolvable(Reasons::of_graph(&conflict.graph(&solver), solver.provider()))
         }
-        // The solver is never cancelled.
-        UnsolvableOrCancelled::Cancelled(_) => SolveFailure::Repodata("the search was given up".to_owned()),
+        UnsolvableOrCancelled::Cancelled(_) => {
+            SolveFailure::Exceeded(request.meter.exceeded().unwrap_or(Exceeded::Stopped))
+        }
     })?;
     let provider = solver.provider();
     Ok(chosen.into_iter().filter_map(|id| provider.record(id)).cloned().collect())
@@ -163,6 +165,7 @@ struct Provider<'c, 'a> {
     canonical: Vec<SpecId>,
     /// Reasons, as text.
     strings: RefCell<Vec<String>>,
+    meter: &'c Meter,
 }
 
 impl<'c, 'a> Provider<'c, 'a> {
@@ -212,6 +215,7 @@ impl<'c, 'a> Provider<'c, 'a> {
             order,
             canonical: Vec::new(),
             strings: RefCell::new(reasons),
+            meter: request.meter,
         }
     }
 
@@ -344,6 +348,10 @@ impl DependencyProvider for Provider<'_, '_> {
             Solvable::Extra(_) => true,
         };
         candidates.iter().copied().filter(|id| matches(id) != inverse).collect()
+    }
+
+    fn should_cancel_with_value(&self) -> Option<Box<dyn Any>> {
+        self.meter.step().map(|limit| Box::new(limit) as Box<dyn Any>)
     }
 
     async fn get_candidates(&self, name: ResolvoName) -> Option<Candidates> {

@@ -7,7 +7,11 @@ use mlconda_types::host::Host;
 use rattler_conda_types::{MatchSpec, RepoDataRecord};
 use url::Url;
 
-use super::{SolveOptions, conflict::Reasons};
+use super::{
+    SolveOptions,
+    conflict::Reasons,
+    limits::{Exceeded, Meter},
+};
 
 /// The input of one solve.
 pub(super) struct SolveRequest<'q> {
@@ -18,6 +22,7 @@ pub(super) struct SolveRequest<'q> {
     pub(super) options: SolveOptions,
     pub(super) kept: &'q KeptRecords<'q>,
     pub(super) scope: Scope,
+    pub(super) meter: &'q Meter,
 }
 
 /// Which records the solver sees.
@@ -33,8 +38,8 @@ pub(super) enum Scope {
 pub(super) enum SolveFailure {
     /// The solver's reasons.
     Unsolvable(Reasons),
-    /// The repodata is not consistent.
-    Repodata(String),
+    /// A limit was reached before an answer.
+    Exceeded(Exceeded),
 }
 
 /// Records of one name and one channel.

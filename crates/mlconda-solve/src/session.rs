@@ -9,7 +9,8 @@ use mlconda_types::host::{Host, Override};
 use rattler_conda_types::{MatchSpec, RepoDataRecord};
 
 use super::{
-    Pip, SolveOptions,
+    Pip, SolveLimits, SolveOptions,
+    limits::Meter,
     pool::{Pool, brings_pip},
     provider,
     raise::raise_host,
@@ -31,6 +32,8 @@ pub(super) struct SolverSession<'a> {
     channel_specs: &'a [MatchSpec],
     /// The pool of all records, of any age; made on the first solve.
     pool: Rc<RefCell<Option<Pool<'a>>>>,
+    /// The steps of all solves.
+    meter: Rc<Meter>,
 }
 
 /// The candidates of an environment.
@@ -87,19 +90,29 @@ impl<'a> CandidateRecords<'a> {
 
 impl<'a> SolverSession<'a> {
     pub(crate) fn new(repodata: &'a Repodata, options: SolveOptions) -> Self {
-        Self { repodata, options, channel_specs: &[], pool: Rc::default() }
+        Self { repodata, options, channel_specs: &[], pool: Rc::default(), meter: Rc::default() }
+    }
+
+    /// The same session, within limits.
+    pub(crate) fn within(self, limits: &SolveLimits) -> Self {
+        Self { meter: Rc::new(Meter::new(limits)), ..self }
+    }
+
+    /// The error that a limit is reached, if one is. What was found until then may not be the best.
+    pub(crate) fn check(&self) -> Result<(), SolveFailure> {
+        self.meter.exceeded().map_or(Ok(()), |limit| Err(SolveFailure::Exceeded(limit)))
     }
 
     /// The same session, in which the channels of these specs count.
     pub(super) fn with_channel_specs(&self, channel_specs: &'a [MatchSpec]) -> Self {
-        Self { pool: Rc::clone(&self.pool), channel_specs, ..*self }
+        Self { pool: Rc::clone(&self.pool), meter: Rc::clone(&self.meter), channel_specs, ..*self }
     }
 
     /// The same session with other options.
     pub(crate) fn with_options(&self, options: SolveOptions) -> Self {
         // The pool depends on no other option.
         let pool = if options.pip == self.options.pip { Rc::clone(&self.pool) } else { Rc::default() };
-        Self { pool, options, ..*self }
+        Self { pool, options, meter: Rc::clone(&self.meter), ..*self }
     }
 
     /// Solves for these specs, with pruning. A failure has the reasons of the pruned records.
@@ -123,7 +136,7 @@ impl<'a> SolverSession<'a> {
         self.run(&self.request(specs, host, kept))
     }
 
-    fn request<'q>(&self, specs: &'q [MatchSpec], host: &'q Host, kept: &'q KeptRecords<'q>) -> SolveRequest<'q>
+    fn request<'q>(&'q self, specs: &'q [MatchSpec], host: &'q Host, kept: &'q KeptRecords<'q>) -> SolveRequest<'q>
     where
         'a: 'q,
     {
@@ -134,10 +147,12 @@ impl<'a> SolverSession<'a> {
             options: self.options,
             kept,
             scope: Scope::Pruned,
+            meter: &self.meter,
         }
     }
 
     fn run(&self, request: &SolveRequest<'_>) -> Result<Vec<RepoDataRecord>, SolveFailure> {
+        self.check()?;
         let mut pool = self.pool.borrow_mut();
         let pool = pool.get_or_insert_with(|| {
             let runs = self.repodata.runs().map(|(record_id, records, rows)| {
@@ -158,6 +173,7 @@ impl<'a> SolverSession<'a> {
         host: &Host,
         kept: &KeptRecords<'_>,
     ) -> Result<Vec<RepoDataRecord>, SolveFailure> {
+        self.check()?;
         let mut interner = SpecInterner::default();
         let table: Vec<DependencyTable> =
             subdirs.iter().map(|subdir| interner.intern_records(subdir.records.iter().copied())).collect();

@@ -1,6 +1,7 @@
 //! Solving on hand-made repodata: which records are chosen, and how it reads when there are none.
 
 mod failures;
+mod limited;
 mod removed;
 mod update;
 
@@ -48,7 +49,8 @@ pub(super) fn linux() -> Host {
 /// The chosen packages, sorted: `name-version-build`.
 fn chosen(dependencies: &str, subdirs: Vec<Vec<RepoDataRecord>>) -> Vec<String> {
     let solution =
-        solve(&environment(dependencies), &Repodata::new(subdirs), &linux(), &SolveOptions::default()).unwrap();
+        solve_for_host(&environment(dependencies), &Repodata::new(subdirs), &linux(), &SolveOptions::default())
+            .unwrap();
     assert!(solution.records.iter().all(|record| record.package_record.depends.iter().all(|spec| spec != "pip")));
     names(&solution)
 }
@@ -65,14 +67,14 @@ fn names(solution: &Solution) -> Vec<String> {
 }
 
 fn failure(dependencies: &str, subdirs: Vec<Vec<RepoDataRecord>>) -> String {
-    solve(&environment(dependencies), &Repodata::new(subdirs), &linux(), &SolveOptions::default())
+    solve_for_host(&environment(dependencies), &Repodata::new(subdirs), &linux(), &SolveOptions::default())
         .unwrap_err()
         .to_string()
 }
 
 /// The chosen packages as [`chosen`] has them, with options.
 fn chosen_with(options: SolveOptions, dependencies: &str, subdirs: Vec<Vec<RepoDataRecord>>) -> Vec<String> {
-    let solution = solve(&environment(dependencies), &Repodata::new(subdirs), &linux(), &options).unwrap();
+    let solution = solve_for_host(&environment(dependencies), &Repodata::new(subdirs), &linux(), &options).unwrap();
     assert_eq!(solution.options, options);
     names(&solution)
 }
@@ -123,7 +125,7 @@ fn what_defaults_consists_of_is_one_channel_to_conda() {
     let (main, r) = ("https://repo.anaconda.com/pkgs/main/", "https://repo.anaconda.com/pkgs/r/");
     let subdirs = vec![vec![record(main, "r-base-3.6-0", &[])], vec![record(r, "r-base-4.0-0", &[])]];
     let repodata = Repodata::new(subdirs);
-    let solution = solve(&environment("- r-base"), &repodata, &linux(), &SolveOptions::default()).unwrap();
+    let solution = solve_for_host(&environment("- r-base"), &repodata, &linux(), &SolveOptions::default()).unwrap();
     assert_eq!(solution.records[0].package_record.version.as_str(), "4.0");
 }
 

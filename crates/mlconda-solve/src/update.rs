@@ -25,7 +25,7 @@ use mlconda_types::{
 use rattler_conda_types::{GenericVirtualPackage, MatchSpec, RepoDataRecord};
 
 use super::{
-    Solution, SolveError, SolveOptions, check_requirements,
+    Solution, SolveError, SolveLimits, SolveOptions, check_requirements,
     conflict::Reasons,
     request::{KeptRecords, SolveFailure},
     session::{CandidateRecords, SolverSession, SubdirRecords},
@@ -68,12 +68,12 @@ impl Upgrade {
     }
 }
 
-/// Like [`super::solve_for_oldest`], with the fewest changes to the locked packages. Locked packages are preferred,
+/// Like [`super::solve()`], with the fewest changes to the locked packages. Locked packages are preferred,
 /// never forced, so they cannot make the solve fail.
 ///
 /// # Errors
-/// As for [`super::solve_for_oldest`], but the failure is found sooner, with the reasons of the pruned records only.
-/// [`super::explain()`] finds out more. If it cannot explain the failure, call [`super::solve_for_oldest`], which
+/// As for [`super::solve()`], but the failure is found sooner, with the reasons of the pruned records only.
+/// [`super::explain()`] finds out more. If it cannot explain the failure, call [`super::solve()`], which
 /// looks at all records.
 pub fn update(
     environment: &Environment,
@@ -83,12 +83,28 @@ pub fn update(
     options: &SolveOptions,
     previous: Previous<'_>,
 ) -> Result<(Solution, Host), SolveError> {
+    update_within(environment, repodata, (host, pinned), options, previous, &SolveLimits::default())
+}
+
+/// Like [`update`], within limits: a search that reaches one of them gives no solution, also where one was found that may not
+/// be the nearest.
+///
+/// # Errors
+/// As for [`update`], or if a limit is reached, or the token is stopped.
+pub fn update_within(
+    environment: &Environment,
+    repodata: &Repodata,
+    (host, pinned): (&Host, &[Override]),
+    options: &SolveOptions,
+    previous: Previous<'_>,
+    limits: &SolveLimits,
+) -> Result<(Solution, Host), SolveError> {
     check_requirements(environment, repodata, host)?;
     let specs = environment.specs();
     if let Some(failure) = missing_candidates(&specs, repodata) {
         return Err(solve_error(failure, repodata, host));
     }
-    let session = SolverSession::new(repodata, *options);
+    let session = SolverSession::new(repodata, *options).within(limits);
     let ask = |host: &Host| {
         let (outcome, host) = session.solve_for_oldest(&specs, host, pinned);
         outcome.map(|records| (records, host.clone())).map_err(|failure| solve_error(failure, repodata, &host))
@@ -131,6 +147,7 @@ pub fn update(
         }
     };
     let records = search.keep_versions(records, lock, &host);
+    session.check().map_err(|failure| solve_error(failure, repodata, &host))?;
     Ok((Solution { records, options: *options }, host))
 }
 

@@ -24,6 +24,8 @@ impl ChildGroup {
     }
 
     /// Waits until the process exits.
+    ///
+    /// The future may be dropped: the process group is killed.
     pub async fn wait(mut self) -> io::Result<ExitStatus> {
         let (sender, ended) = oneshot::channel();
         let id = Pid::from_child(&self.process);

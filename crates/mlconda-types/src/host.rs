@@ -6,7 +6,7 @@
 //!
 //! The baselines are the oldest systems of current images and runners, as other tools assume when they lock for
 //! another machine. If the channels have nothing for such an old system, a solve raises the version
-//! (`mlconda_solve::solve_for_oldest`), and `install` compares the needs of the chosen packages with the machine.
+//! (`mlconda_solve::solve`), and `install` compares the needs of the chosen packages with the machine.
 //!
 //! | platforms | virtual packages | because |
 //! |---|---|---|

@@ -17,3 +17,4 @@ pub mod slim;
 pub mod solution;
 pub mod sorting;
 pub mod versions;
+pub mod words;

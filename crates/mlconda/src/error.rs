@@ -1,7 +1,10 @@
-//! The library's errors: one enum of stages, each wrapping the stage's own error.
+//! The library's errors: one enum of stages, each wrapping the stage's own error. `Debug` of all of them is their words, with
+//! the causes, so that a `main` may return them.
+
+pub use mlconda_types::words::chain;
 
 /// What went wrong, by stage.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// An `environment.yml` could not be read.
@@ -52,6 +55,8 @@ pub enum Error {
     #[error(transparent)]
     Activate(#[from] mlconda_prefix::activate::ActivateError),
 }
+
+mlconda_types::debug_as_words!(Error);
 
 /// A result with the library's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -7,7 +7,7 @@
 //! | [`environment::Environment`] | [`Environment::parse`](environment::Environment::parse) | the text of an `environment.yml` (CEP-24) |
 //! | [`host::Host`] | [`Host::baseline`](host::Host::baseline) | a platform; what is assumed of the machine, not detected |
 //! | [`repodata::Repodata`] | [`repodata::load`] | the channels, over a network or from a directory |
-//! | [`solve::Solution`] | [`solve::solve`] | the three above, and nothing else |
+//! | [`solve::Solution`] | [`solve::solve()`] | the three above, and nothing else; with the host that it is for |
 //! | [`lock::Lock`] | [`Lock::new`](lock::Lock::new), [`Lock::read`](lock::Lock::read) | a solution, or an @EXPLICIT file (CEP-23) |
 //! | [`plan::Plan`] | [`Plan::new`](plan::Plan::new) | a lock and a [`prefix::Prefix`] |
 //! | [`install::Report`] | [`install::install`] | a plan, carried out |
@@ -53,7 +53,7 @@
 //! };
 //!
 //! /// `text` is an environment.yml in the directory `here`.
-//! async fn whole_way(text: &str, here: &Path) -> Result<Prefix, Box<dyn std::error::Error>> {
+//! async fn whole_way(text: &str, here: &Path) -> mlconda::Result<Prefix> {
 //!     // What is wanted. Reading depends on the text and on these options only; `directory` is what paths are relative to.
 //!     let options = ReadOptions { directory: here.to_owned(), ..ReadOptions::default() };
 //!     let environment = Environment::parse(text, Path::new("environment.yml"), &options)?;
@@ -65,8 +65,9 @@
 //!     let cache = RepodataOptions { cache_directory: here.join("cache"), access: Access::Online, now: SystemTime::now() };
 //!     let repodata = repodata::load(&client, &environment, &host, &cache, &()).await?;
 //!
-//!     // The answer, pinned: dependencies first, each package by its URL and sha256.
-//!     let solution = solve(&environment, &repodata, &host, &SolveOptions::default())?;
+//!     // The answer, and the oldest host that it needs: packages may want a newer `__glibc` than the baseline has. It is
+//!     // pinned: dependencies first, each package by its URL and sha256.
+//!     let (solution, host) = solve(&environment, &repodata, &host, &[], &SolveOptions::default())?;
 //!     Lock::new(&environment, &host, &solution)?.write(&here.join("env.lock"))?;
 //!
 //!     // On another day, on another machine: the lock is all that is needed.
@@ -90,7 +91,7 @@
 //! # use mlconda_test::{channel::Channel, package::{Noarch, PackageBuilder}};
 //! # let directory = tempfile::tempdir()?;
 //! # let words = PackageBuilder::new("words", "1.0").noarch(Noarch::Generic).file("share/words.txt", "hello\n");
-//! # let greeting = PackageBuilder::new("greeting", "2.1").noarch(Noarch::Generic).depends("words >=1");
+//! # let greeting = PackageBuilder::new("greeting", "2.1").noarch(Noarch::Generic).depends("words >=1").depends("__glibc >=2.39");
 //! # Channel::write(directory.path().join("channel"), &[words, greeting], &["linux-64"])?;
 //! # let text = "name: hello\nchannels: [./channel]\ndependencies: [greeting >=2]\n";
 //! # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -107,11 +108,17 @@
 //! clock's, of course; nothing that is written depends on them.) What it has to say while it works goes through
 //! [`progress::Progress`]; `&()` hears nothing.
 //!
-//! [`repodata::load`] and [`install::install`] are async, for they wait for servers. They want a tokio runtime with I/O
-//! and time; one with a single thread will do, since disk work has threads of its own. Everything else is plain code.
+//! What waits for servers is async, and wants a tokio runtime with I/O and time. Any will do: one with a single thread,
+//! since disk work has threads of its own, one with several, or `block_on` of the runtime's handle inside
+//! `spawn_blocking`. Everything else is plain code; [`solve::solve()`] computes for seconds, and belongs on a thread that
+//! may be busy. Each async function says whether its future may be dropped. A solve has limits
+//! ([`solve::SolveLimits`]), and an installation that does not wait is stopped by [`install::Stop`].
+//!
+//! There is no global state: what two clients were given, such as mirrors and logins, is theirs.
 //!
 //! Each stage has its own error, and [`Error`] is one of any stage. Messages name the file, the line or the URL, and
-//! what was asked for over the network is named without the secrets of its URL ([`network::redact`]).
+//! what was asked for over the network is named without the secrets of its URL ([`network::redact`]). `Debug` of an error
+//! is the same text with its causes, as `main` prints it.
 
 pub mod error;
 #[cfg(feature = "install")]
@@ -153,3 +160,11 @@ pub use rattler_conda_types::{
     StringMatcher, Subdir, Version, VersionSpec,
 };
 pub use url::Url;
+
+/// The code of the README, which has to compile.
+#[cfg(all(doctest, feature = "install", feature = "solve"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
+#[cfg(all(test, feature = "install", feature = "solve"))]
+mod tests;

@@ -94,6 +94,8 @@ pub struct Missing {
 /// # assert_eq!(graph.packages[1].needs[0].spec, "words >=1");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// The future may be dropped: each package of the lock has its record then, or has none.
 pub async fn complete(lock: &mut Lock, client: &Client, sources: &Sources, progress: &dyn Progress) -> Missing {
     let reasons = client.report_waits(progress, conda(lock, client, sources, progress)).await;
     client.report_waits(progress, python::complete(&mut lock.pip, client, sources)).await;

@@ -44,6 +44,8 @@ pub struct InstalledTools {
 
 /// Has uv and python in a prefix of their own, from the channels of an environment.
 ///
+/// The future may be dropped, as those of [`repodata::load`] and [`install::install`].
+///
 /// # Errors
 /// If the channels have none for this machine, or cannot be reached, or the prefix cannot be written.
 pub async fn install_tools(
@@ -57,7 +59,7 @@ pub async fn install_tools(
     let loaded = repodata::load(tools.client, &wanted, tools.machine, tools.repodata, progress).await;
     let loaded = loaded.map_err(tools_error)?;
     let options = SolveOptions { pip: Pip::NotAdded, ..SolveOptions::default() };
-    let solution = solve::solve(&wanted, &loaded, tools.machine, &options).map_err(|error| match error {
+    let solution = solve::solve_for_host(&wanted, &loaded, tools.machine, &options).map_err(|error| match error {
         SolveError::Unknown { packages, .. } => {
             // The lines are not the user's.
             let names = packages.iter().map(|package| format!("`{}`", package.name)).collect::<Vec<_>>();

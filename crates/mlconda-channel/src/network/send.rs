@@ -71,6 +71,8 @@ pub fn pieces(length: u64) -> (PieceSender, Body) {
 impl PieceSender {
     /// Sends a piece, once there is room. Waits for ever after the request has ended: run it beside the request, and
     /// drop it then.
+    ///
+    /// The future may be dropped, and the body with it: the server may lack this piece.
     pub async fn send(&self, piece: Vec<u8>) {
         if self.0.send(piece).await.is_err() {
             std::future::pending::<()>().await;
@@ -173,6 +175,8 @@ impl Middleware for Watch {
 impl Client {
     /// Sends a request, with retries where its body allows them, up to the headers of the answer. Any status is
     /// returned, also that of a redirect that is not followed.
+    ///
+    /// The future may be dropped: the connection is closed. The server may have acted upon the request.
     ///
     /// # Errors
     /// If there is no answer.

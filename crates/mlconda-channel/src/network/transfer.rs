@@ -67,6 +67,8 @@ impl Transfer {
 
     /// The next chunk of the body; `None` at its end.
     ///
+    /// The future may be dropped if the transfer is dropped with it: bytes that had arrived may be lost.
+    ///
     /// # Errors
     /// If the connection is closed early, the body exceeds its limit, or the transfer takes too long.
     pub async fn chunk(&mut self) -> Result<Option<impl Deref<Target = [u8]> + Into<Vec<u8>> + use<>>, NetworkError> {
@@ -158,6 +160,8 @@ impl Transfer {
     }
 
     /// The whole body.
+    ///
+    /// The future may be dropped: the connection is closed.
     ///
     /// # Errors
     /// As [`Transfer::chunk`].

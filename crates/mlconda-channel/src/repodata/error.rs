@@ -8,7 +8,7 @@ use rattler_conda_types::Subdir;
 use crate::network::Cause;
 
 /// Why repodata could not be loaded. Subdirs are shown as URLs without secrets.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum RepodataError {
     /// The environment names no channel.
@@ -92,3 +92,5 @@ pub enum RepodataError {
         source: std::io::Error,
     },
 }
+
+mlconda_types::debug_as_words!(RepodataError);

@@ -29,6 +29,8 @@ use crate::network::{self, Client};
 /// Loads the records that an environment can reach, for one host. The environment must be reduced to the host's
 /// platform (see [`Environment::for_platform`]).
 ///
+/// The future may be dropped: files of the cache get their names when they are whole.
+///
 /// # Errors
 /// If a channel cannot be reached, or its answer is not repodata.
 pub async fn load(
@@ -43,6 +45,8 @@ pub async fn load(
 
 /// Like [`load`], with the records of installed packages. An installed record that no channel has is added as the last
 /// choice of its name.
+///
+/// The future may be dropped, as that of [`load`].
 ///
 /// # Errors
 /// As for [`load`].

@@ -42,6 +42,8 @@ pub struct PinnedPackage<'a> {
 
 /// Finds the records of these packages, in their order; `None` if the channel has none. Also returns the errors of the
 /// subdirs that could not be loaded.
+///
+/// The future may be dropped: files of the cache get their names when they are whole.
 pub async fn pinned_records(
     client: &Client,
     packages: &[PinnedPackage<'_>],

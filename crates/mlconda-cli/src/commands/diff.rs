@@ -116,7 +116,7 @@ fn read(path: &Path, context: &Context) -> Result<Side, CliError> {
     let settings = &context.settings;
     let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
     let absolute = settings.absolute(path);
-    if absolute.is_dir() || bundles::open(&absolute, context)?.is_some() {
+    if absolute.is_dir() || bundles::is_bundle(&absolute, context)? {
         return Ok(Side::Locks(lock_selection::read(&absolute, context)?));
     }
     // A pipe can be read only once.

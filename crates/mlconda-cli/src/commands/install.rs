@@ -2,10 +2,16 @@
 
 mod args;
 pub(crate) mod arrivals;
+#[cfg(feature = "lock")]
+mod environments;
 mod locks;
+#[cfg(not(feature = "lock"))]
+mod no_environments;
 mod reinstall;
 pub(crate) mod summary;
 
+#[cfg(not(feature = "lock"))]
+use no_environments as environments;
 use std::{path::Path, process::ExitCode, sync::Arc, time::Instant};
 
 use mlconda::{

@@ -148,15 +148,14 @@ fn shell(prefix: &Prefix, activation: &Activation) -> Option<PathBuf> {
 }
 
 fn no_shell(prefix: &Prefix, activation: &Activation) -> CliError {
-    let records = prefix.records().unwrap_or_default();
-    let owner = |script: &Path| {
-        let relative = script.strip_prefix(prefix.path()).ok()?;
-        let record = records.iter().find(|record| record.files.iter().any(|file| file == relative))?;
-        Some(record.repodata_record.package_record.name.as_normalized().to_owned())
-    };
-    let scripts = activation.activate_scripts.iter().chain(&activation.deactivate_scripts);
+    let scripts: Vec<&PathBuf> = activation.activate_scripts.iter().chain(&activation.deactivate_scripts).collect();
+    let relative = |script: &&PathBuf| script.strip_prefix(prefix.path()).unwrap_or(Path::new("")).to_owned();
+    let paths: Vec<PathBuf> = scripts.iter().map(relative).collect();
+    let owners = prefix.owners(&paths.iter().map(PathBuf::as_path).collect::<Vec<_>>());
     let scripts: Vec<String> = scripts
-        .map(|script| match owner(script) {
+        .into_iter()
+        .zip(owners)
+        .map(|(script, owner)| match owner {
             Some(package) => format!("`{}` of the package `{package}`", script.display()),
             None => format!("`{}`", script.display()),
         })

@@ -9,7 +9,10 @@ use std::{
 use mlconda::activate::{Dialect, activate};
 use serde::Serialize;
 
-use crate::{context::Context, error::CliError, settings::PrefixArgs, shells};
+use crate::{context::Context, error::CliError, settings::PrefixArgs};
+
+/// Shells that conda supports, and mlconda does not.
+pub(crate) const UNSUPPORTED: &[&str] = &["xonsh", "tcsh", "csh", "powershell", "pwsh", "cmd.exe", "nu"];
 
 /// Print the statements that activate an environment in a shell
 ///
@@ -50,7 +53,7 @@ impl Shell {
             "bash" => Ok(Self::Bash),
             "zsh" => Ok(Self::Zsh),
             "fish" => Ok(Self::Fish),
-            other if shells::speaks_another_language(other) => Err(shells::no_shell(other)),
+            other if speaks_another_language(other) => Err(no_shell(other)),
             _ => Ok(Self::Posix),
         }
     }
@@ -97,4 +100,17 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         context.ui.data(activation.statements(shell.dialect()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a shell is known to have a language that mlconda cannot print.
+pub(crate) fn speaks_another_language(shell: &str) -> bool {
+    UNSUPPORTED.contains(&shell)
+}
+
+/// The error for an unsupported shell.
+pub(crate) fn no_shell(shell: &str) -> CliError {
+    CliError::world(
+        format!("mlconda has no activation for `{shell}`"),
+        "bash, zsh, fish and POSIX shells are supported; `mlconda run -n NAME COMMAND` needs no shell",
+    )
 }

@@ -9,10 +9,10 @@ pub(super) fn hint(error: &BundleError) -> Option<String> {
     let hint = match error {
         BundleError::File(error) | BundleError::Install(InstallError::File(error)) => return file_hint(error),
         BundleError::Install(error) => {
-            let hint = super::install_hint(error)?;
+            let hint = super::install::install_hint(error)?;
             return Some(hint.strip_prefix("the prefix is unchanged; ").map_or(hint.clone(), str::to_owned));
         }
-        BundleError::Lock(error) => return super::lock_hint(error),
+        BundleError::Lock(error) => return super::lock::lock_hint(error),
         BundleError::CutShort { .. } => "nothing was written. Copy the file again, or make it again from the lock",
         BundleError::Damaged { .. } | BundleError::NoArchive { .. } => {
             "nothing was written. Copy the file again; if it stays so, somebody has changed it: make it again from the lock"

@@ -5,7 +5,7 @@ use mlconda::image::ImageError;
 /// What to do about an error.
 pub(super) fn hint(error: &ImageError) -> Option<String> {
     let hint = match error {
-        ImageError::Install(error) => return super::install_hint(error),
+        ImageError::Install(error) => return super::install::install_hint(error),
         ImageError::Io(error) => return super::io_hint(error),
         ImageError::Platform(_) => "containers are of Linux: lock for it, with `mlconda lock --platform linux-64`",
         ImageError::Scripts(_) => {

@@ -8,7 +8,12 @@ use std::{
 
 use mlconda::{activate::Dialect, prefix::Prefix};
 
-use crate::{condarc::Condarc, context::Context, error::CliError};
+use crate::{
+    commands::shell_hook::{UNSUPPORTED, no_shell},
+    condarc::Condarc,
+    context::Context,
+    error::CliError,
+};
 
 const POSIX: &str = include_str!("conda.sh");
 const FISH: &str = include_str!("conda.fish");
@@ -20,28 +25,13 @@ const END: &str = "# <<< conda initialize <<<";
 /// The supported shells, with their startup files in the home directory.
 const SHELLS: &[(&str, &str)] =
     &[("bash", ".bashrc"), ("zsh", ".zshrc"), ("fish", ".config/fish/config.fish"), ("posix", ".profile")];
-/// Shells that conda supports, and mlconda does not.
-const OTHERS: &[&str] = &["xonsh", "tcsh", "csh", "powershell", "pwsh", "cmd.exe", "nu"];
 
 /// The first argument of `init` that is a shell, or an option about shells.
 pub(crate) fn first_shell(arguments: &[OsString]) -> Option<&str> {
     let about = ["--all", "--system", "--user", "--no-user", "--reverse", "--install", "-s", "--shell"];
     let is_about =
-        |word: &&str| SHELLS.iter().any(|(name, _)| name == word) || OTHERS.contains(word) || about.contains(word);
+        |word: &&str| SHELLS.iter().any(|(name, _)| name == word) || UNSUPPORTED.contains(word) || about.contains(word);
     arguments.iter().filter_map(|word| word.to_str()).find(is_about)
-}
-
-/// Whether a shell is known to have a language that mlconda cannot print.
-pub(crate) fn speaks_another_language(shell: &str) -> bool {
-    OTHERS.contains(&shell)
-}
-
-/// The error for an unsupported shell.
-pub(crate) fn no_shell(shell: &str) -> CliError {
-    CliError::world(
-        format!("mlconda has no activation for `{shell}`"),
-        "bash, zsh, fish and POSIX shells are supported; `mlconda run -n NAME COMMAND` needs no shell",
-    )
 }
 
 /// `conda init`: writes the files of the root prefix, and the block in startup files that loads them.
@@ -104,7 +94,7 @@ fn named_shells(words: &[&str]) -> Result<Vec<&'static (&'static str, &'static s
         match *word {
             "-r" | "--root-prefix" | "-p" | "--prefix" => drop(rest.next()),
             option if option.starts_with('-') => {}
-            word if OTHERS.contains(&word) => return Err(no_shell(word)),
+            word if UNSUPPORTED.contains(&word) => return Err(no_shell(word)),
             word => match SHELLS.iter().find(|(name, _)| *name == word) {
                 Some(shell) => shells.push(shell),
                 None => {

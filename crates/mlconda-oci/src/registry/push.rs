@@ -30,6 +30,9 @@ const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 impl Registries {
     /// Pushes images and what refers to them. `mount_from` are images whose layers may be the same.
     ///
+    /// The future may be dropped: blobs that are sent stay in the registry, and no manifest names them before all are
+    /// there.
+    ///
     /// # Errors
     /// If the registry refuses, or a blob cannot be read. Nothing that is there is named by the tag then, unless it is
     /// whole.

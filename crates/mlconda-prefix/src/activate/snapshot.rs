@@ -98,6 +98,8 @@ impl Activation {
 /// Runs the activation scripts of a new environment in a shell, and stores the variables that they set. `seconds` is the
 /// modification time of the file.
 ///
+/// The future may be dropped: the shell is stopped, and the file is as it was.
+///
 /// # Errors
 /// If a file cannot be read or written. Without a shell, or if a script fails, no snapshot is stored; this is not an error.
 pub async fn write(prefix: &Prefix, seconds: i64) -> io::Result<()> {

@@ -4,13 +4,13 @@ use mlconda_channel::repodata::Repodata;
 use rattler_conda_types::RepoDataRecord;
 
 use crate::{
-    SolveError, SolveOptions, solve, solve_for_oldest,
+    SolveError, SolveOptions, solve, solve_for_host,
     tests::{FIRST, SECOND, environment, linux, record},
 };
 
 fn failure(dependencies: &str, subdirs: Vec<Vec<RepoDataRecord>>) -> String {
     let repodata = Repodata::new(subdirs);
-    solve(&environment(dependencies), &repodata, &linux(), &SolveOptions::default()).unwrap_err().to_string()
+    solve_for_host(&environment(dependencies), &repodata, &linux(), &SolveOptions::default()).unwrap_err().to_string()
 }
 
 fn constrained(stem: &str, depends: &[&str], constraint: &str) -> RepoDataRecord {
@@ -91,7 +91,7 @@ fn packages_that_need_each_other_do_not_stand_in_their_own_way() {
 fn what_records_need_of_the_system_is_known_of_dependencies_and_constraints() {
     let lacking = |record: RepoDataRecord| {
         let repodata = Repodata::new([vec![record]]);
-        match solve(&environment("- tool"), &repodata, &linux(), &SolveOptions::default()) {
+        match solve_for_host(&environment("- tool"), &repodata, &linux(), &SolveOptions::default()) {
             Err(SolveError::Unsolvable { virtual_packages, .. }) => {
                 virtual_packages.into_iter().map(|lacks| format!("{} {}", lacks.name, lacks.wanted)).collect::<Vec<_>>()
             }
@@ -106,7 +106,6 @@ fn what_records_need_of_the_system_is_known_of_dependencies_and_constraints() {
 #[test]
 fn a_constraint_on_the_system_raises_it_as_a_dependency_does() {
     let repodata = Repodata::new([vec![constrained("tool-1-0", &[], "__glibc >=2.38,<3.0.a0")]]);
-    let (_, host) =
-        solve_for_oldest(&environment("- tool"), &repodata, &linux(), &[], &SolveOptions::default()).unwrap();
+    let (_, host) = solve(&environment("- tool"), &repodata, &linux(), &[], &SolveOptions::default()).unwrap();
     assert!(host.virtual_packages.iter().any(|package| package.to_string() == "__glibc=2.38=0"));
 }

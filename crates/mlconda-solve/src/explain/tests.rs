@@ -12,7 +12,7 @@ use rattler_conda_types::{Channel, PackageRecord, RepoDataRecord};
 
 use super::*;
 use crate::{
-    solve,
+    solve_for_host,
     tests::{FIRST, SECOND, environment, linux, record},
 };
 
@@ -23,7 +23,7 @@ fn told(dependencies: &[&str], subdirs: &[Vec<RepoDataRecord>], options: SolveOp
     let lines: Vec<String> = dependencies.iter().map(ToString::to_string).collect();
     let asked = environment(&text(&lines));
     let repodata = Repodata::new(subdirs.to_vec());
-    assert!(solve(&asked, &repodata, &linux(), &options).is_err());
+    assert!(solve_for_host(&asked, &repodata, &linux(), &options).is_err());
     let explanation = explain(&asked, &repodata, &linux(), &[], &options, ExplainEffort::default()).unwrap();
     for remedy in &explanation.remedies {
         let (mut lines, mut options, mut host) = (lines.clone(), options, linux());
@@ -37,7 +37,7 @@ fn told(dependencies: &[&str], subdirs: &[Vec<RepoDataRecord>], options: SolveOp
             }
         }
         lines.retain(|line| !line.is_empty());
-        let solution = solve(&environment(&text(&lines)), &repodata, &host, &options).unwrap();
+        let solution = solve_for_host(&environment(&text(&lines)), &repodata, &host, &options).unwrap();
         let chosen = solution.records.iter().map(|record| {
             let PackageRecord { name, version, .. } = &record.package_record;
             format!("{} {version}", name.as_normalized())

@@ -5,14 +5,14 @@ use mlconda_channel::repodata::Repodata;
 use rattler_conda_types::{MatchSpec, MatchSpecCondition, RepoDataRecord, package::DistArchiveIdentifier};
 
 use crate::{
-    ChannelPriority, SolveOptions, solve, solve_for_oldest,
+    ChannelPriority, SolveOptions, solve, solve_for_host,
     tests::{FIRST, SECOND, environment, linux, record},
 };
 
 /// The files of the answer, sorted, or that there is none.
 fn answer(dependencies: &str, repodata: &Repodata, channel_priority: ChannelPriority) -> String {
     let options = SolveOptions { channel_priority, ..SolveOptions::default() };
-    solve(&environment(dependencies), repodata, &linux(), &options).map_or_else(
+    solve_for_host(&environment(dependencies), repodata, &linux(), &options).map_or_else(
         |_| "none".to_owned(),
         |found| {
             found
@@ -88,7 +88,7 @@ fn a_line_that_makes_no_sense_is_not_passed_over() {
     let condition = when(MatchSpec { condition: when(name()), ..name() });
     let mut environment = environment("- lib");
     environment.requirements[0].spec.condition = condition;
-    let message = solve(&environment, &repodata, &linux(), &SolveOptions::default()).unwrap_err().to_string();
+    let message = solve_for_host(&environment, &repodata, &linux(), &SolveOptions::default()).unwrap_err().to_string();
     assert!(message.contains("a condition has a condition"), "{message}");
 }
 
@@ -101,9 +101,9 @@ fn a_conflict_with_conditions_has_words_and_a_newer_system_is_found() {
         record(FIRST, "new-1-0", &["__glibc >=2.34", "lib[when=\"new\"]"]),
     ]]);
     let options = SolveOptions::default();
-    let message = solve(&environment("- tool"), &repodata, &linux(), &options).unwrap_err().to_string();
+    let message = solve_for_host(&environment("- tool"), &repodata, &linux(), &options).unwrap_err().to_string();
     assert!(message.contains("under conditions"), "{message}");
-    let (_, host) = solve_for_oldest(&environment("- new"), &repodata, &linux(), &[], &options).unwrap();
+    let (_, host) = solve(&environment("- new"), &repodata, &linux(), &[], &options).unwrap();
     let glibc = host.virtual_packages.iter().find(|package| package.name.as_normalized() == "__glibc").unwrap();
     assert_eq!(glibc.version.to_string(), "2.34");
 }

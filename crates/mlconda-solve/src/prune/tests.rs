@@ -31,6 +31,7 @@ fn left(dependencies: &str, channel_priority: ChannelPriority, subdirs: Vec<Vec<
         options,
         kept: &KeptRecords::default(),
         scope: Scope::Pruned,
+        meter: &crate::limits::Meter::default(),
     };
     let exists = existing_records(&pool, &request);
     let kept = prune(&mut pool, &exists, &request).map_or(exists, |remains| remains.kept);

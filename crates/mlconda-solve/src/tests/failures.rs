@@ -100,7 +100,7 @@ fn a_version_that_is_nowhere_is_told_with_those_that_are_there() {
     // Of what was not loaded whole, there may be more.
     let mut repodata = Repodata::new(vec![records]);
     repodata.partial = ["lib".to_owned()].into();
-    let error = solve(&environment("- lib >=11"), &repodata, &linux(), &SolveOptions::default()).unwrap_err();
+    let error = solve_for_host(&environment("- lib >=11"), &repodata, &linux(), &SolveOptions::default()).unwrap_err();
     assert!(error.to_string().ends_with("nothing matches `lib >=11`"), "{error}");
 }
 
@@ -109,12 +109,12 @@ fn a_gpu_is_not_assumed_and_its_lack_is_told() {
     let subdirs = vec![vec![record(FIRST, "torch-2.0-cuda", &["__cuda >=12"])]];
     let repodata = Repodata::new(subdirs);
     let environment = environment("- torch");
-    let error = solve_for_oldest(&environment, &repodata, &linux(), &[], &SolveOptions::default()).unwrap_err();
+    let error = solve(&environment, &repodata, &linux(), &[], &SolveOptions::default()).unwrap_err();
     let SolveError::Unsolvable { virtual_packages, .. } = error else { panic!("{error}") };
     let lacking = VirtualDemand { name: "__cuda".into(), wanted: ">=12".into(), assumed: None };
     assert_eq!(virtual_packages, [lacking]);
     let declared = linux().with(&["__cuda=12.4".parse().unwrap()]);
-    assert_eq!(solve(&environment, &repodata, &declared, &SolveOptions::default()).unwrap().records.len(), 1);
+    assert_eq!(solve_for_host(&environment, &repodata, &declared, &SolveOptions::default()).unwrap().records.len(), 1);
 }
 
 #[test]
@@ -124,19 +124,18 @@ fn an_old_system_is_raised_to_the_oldest_that_will_do_unless_it_was_declared() {
         record(FIRST, "tool-2.0-0", &["__glibc >=2.41,<3.0.a0"]),
     ]]);
     let environment = environment("- tool");
-    let (solution, host) = solve_for_oldest(&environment, &repodata, &linux(), &[], &SolveOptions::default()).unwrap();
+    let (solution, host) = solve(&environment, &repodata, &linux(), &[], &SolveOptions::default()).unwrap();
     assert_eq!(solution.records[0].package_record.version.as_str(), "1.0");
     assert!(host.virtual_packages.iter().any(|package| package.to_string() == "__glibc=2.38=0"));
     let pinned = ["__glibc=2.31".parse().unwrap()];
-    assert!(
-        solve_for_oldest(&environment, &repodata, &linux().with(&pinned), &pinned, &SolveOptions::default()).is_err()
-    );
+    assert!(solve(&environment, &repodata, &linux().with(&pinned), &pinned, &SolveOptions::default()).is_err());
 }
 
 #[test]
 fn what_the_solver_cannot_take_is_refused() {
     let mut environment = environment("- tool");
     environment.requirements[0].spec.url = Url::parse("https://host/tool-1.0-0.conda").ok();
-    let error = solve(&environment, &Repodata::default(), &linux(), &SolveOptions::default()).unwrap_err().to_string();
+    let error =
+        solve_for_host(&environment, &Repodata::default(), &linux(), &SolveOptions::default()).unwrap_err().to_string();
     insta::assert_snapshot!(error, @"environment.yml:3:3: cannot solve for `tool`: the record of its archive was not loaded");
 }

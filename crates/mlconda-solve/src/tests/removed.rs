@@ -11,7 +11,7 @@ use mlconda_types::{host::Host, sorting::InOrder};
 use rattler_conda_types::Subdir;
 use serde_json::{Value, json};
 
-use crate::{ExplainEffort, SolveOptions, explain, solve};
+use crate::{ExplainEffort, SolveOptions, explain, solve_for_host};
 
 /// A package of the channel, and its file name.
 fn record(name: &str, version: &str, depends: &[&str]) -> (String, Value) {
@@ -33,7 +33,7 @@ async fn outcome(directory: &Path, dependencies: &[&str]) -> String {
     let how = RepodataOptions { cache_directory: cache, access: Access::Online, now: SystemTime::now() };
     let mut repodata = repodata::load(&client, &environment, &host, &how, &()).await.unwrap();
     let options = SolveOptions::default();
-    match solve(&environment, &repodata, &host, &options) {
+    match solve_for_host(&environment, &repodata, &host, &options) {
         Ok(solution) => {
             let files = solution.records.iter().map(|record| record.identifier.to_file_name());
             files.in_order().collect::<Vec<_>>().join(" ")

@@ -9,9 +9,9 @@ use mlconda::{
     lock::Lock,
 };
 
+use super::environments::EnvironmentArgs;
 use crate::{
-    bundles, context::Context, error::CliError, lock_selection::SelectionArgs, locking::LockingArgs,
-    settings::PrefixArgs, slim::SlimArgs,
+    bundles, context::Context, error::CliError, lock_selection::SelectionArgs, settings::PrefixArgs, slim::SlimArgs,
 };
 
 /// What `-h` ends with.
@@ -78,7 +78,9 @@ In a Dockerfile:
 pub(crate) struct Args {
     /// Lock files (@EXPLICIT, conda-lock.yml or pixi.lock), bundles, or an environment.yml; several of these are merged into one
     /// environment
-    #[arg(required_unless_present = "files", value_name = "LOCK")]
+    #[cfg_attr(feature = "lock", arg(required_unless_present = "files"))]
+    #[cfg_attr(not(feature = "lock"), arg(required = true))]
+    #[arg(value_name = "LOCK")]
     pub(super) inputs: Vec<PathBuf>,
     #[command(flatten)]
     pub(super) prefix: PrefixArgs,
@@ -124,10 +126,6 @@ pub(crate) struct Args {
     /// the cache and downloaded again: a file can be damaged by an edit in an environment that shares it
     #[arg(long, conflicts_with = "dry_run", hide_short_help = true)]
     verify_cache: bool,
-    /// Install the lock beside an environment.yml (`NAME.lock` of `NAME.yml`, else `env.lock`), but only if it satisfies
-    /// the file; nothing is solved
-    #[arg(long)]
-    pub(super) locked: bool,
     #[command(flatten)]
     pub(super) slim: SlimArgs,
     #[command(flatten)]
@@ -136,7 +134,7 @@ pub(crate) struct Args {
     #[arg(long, hide_short_help = true)]
     pub(super) without_source_packages: bool,
     #[command(flatten)]
-    pub(super) locking: LockingArgs,
+    pub(super) environments: EnvironmentArgs,
     /// At the end, check every installed file against the lock
     #[arg(long, conflicts_with = "dry_run")]
     pub(super) verify: bool,
@@ -180,7 +178,7 @@ impl Args {
             script_timeout: Some(Duration::from_secs(self.script_timeout)).filter(|limit| !limit.is_zero()),
             script_variables: context.settings.script_variables(),
             bytecode: self.bytecode(),
-            access: self.locking.access(),
+            access: self.environments.access(),
             outward_links: if self.allow_outward_links { OutwardLinks::Keep } else { OutwardLinks::Refuse },
             cache: context.settings.package_cache(),
             cache_check: if self.verify_cache || self.reinstall.is_some() {
@@ -193,7 +191,7 @@ impl Args {
             virtual_packages: if native { host.virtual_packages.clone() } else { Vec::new() },
             archives: Vec::new(),
         };
-        bundles::add_archives(&[&self.inputs[..], &self.locking.files].concat(), &mut options, context)?;
+        bundles::add_archives(&[&self.inputs[..], self.environments.files()].concat(), &mut options, context)?;
         Ok(options)
     }
 }

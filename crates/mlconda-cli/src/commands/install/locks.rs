@@ -8,14 +8,12 @@ use mlconda::{
     prefix::Prefix,
 };
 
-use super::args::Args;
+use super::{args::Args, environments::Found};
 use crate::{
     bundles,
-    commands::lock::check,
     context::Context,
     error::CliError,
     lock_selection,
-    locking::{self, Cache, PreviousLocks},
     text::{count, list},
 };
 
@@ -62,7 +60,7 @@ pub(super) fn read_all(args: &Args, platform: Subdir, context: &Context) -> Resu
     // A file of `--file` is an environment with any name, unless its content is a lock.
     let is_lock = |file: &PathBuf| lock_selection::kind_of_file(&context.settings.absolute(file)).is_some();
     let (locks_by_option, by_option): (Vec<PathBuf>, Vec<PathBuf>) =
-        args.locking.files.iter().cloned().partition(is_lock);
+        args.environments.files().iter().cloned().partition(is_lock);
     files.extend(locks_by_option);
     let mut locks = Vec::new();
     for file in files {
@@ -73,25 +71,21 @@ pub(super) fn read_all(args: &Args, platform: Subdir, context: &Context) -> Resu
     }
     let environments: Vec<PathBuf> = environments.into_iter().chain(by_option).collect();
     if !environments.is_empty() {
-        let environment = locking::read(&environments, &args.locking, context)?;
-        if args.locked {
-            let file = check::beside(&environments, &environment, platform, context)?;
-            let lock = read(&file, args, platform, context)?;
-            warn_of_weak_hashes(&file, &lock, context);
-            locks.push((file, lock));
-            return Ok(locks);
+        match args.environments.lock(&environments, platform, context)? {
+            Found::Beside(file) => {
+                let lock = read(&file, args, platform, context)?;
+                warn_of_weak_hashes(&file, &lock, context);
+                locks.push((file, lock));
+            }
+            Found::Made(file, made) => locks.extend(made.into_iter().map(|lock| (file.clone(), lock))),
         }
-        check::tell_of_lock_beside(&environments, &environment, platform, context);
-        let before = PreviousLocks::default();
-        let made = locking::lock(&environment, &[platform], &before, &args.locking, Cache::IfPresent, context)?;
-        locks.extend(made.into_iter().map(|locked| (environment.file.clone(), locked.lock)));
     }
     Ok(locks)
 }
 
 /// The locks of a file: of a bundle, those of all its environments, unless one is chosen; of others, one.
 fn read_each(file: &Path, args: &Args, platform: Subdir, context: &Context) -> Result<Vec<Lock>, CliError> {
-    if args.selection.environment.is_some() || bundles::open(file, context)?.is_none() {
+    if args.selection.environment.is_some() || !bundles::is_bundle(file, context)? {
         return Ok(vec![read(file, args, platform, context)?]);
     }
     let found = lock_selection::read(file, context)?;

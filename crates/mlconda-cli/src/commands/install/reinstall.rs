@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mlconda::{lock::normalize, plan::Reinstall, solve::near_names, sorting::IntoTree};
+use mlconda::{environment::near_names, lock::normalize, plan::Reinstall, sorting::IntoTree};
 
 use super::{args::Args, locks::Target};
 use crate::{error::CliError, text::list};

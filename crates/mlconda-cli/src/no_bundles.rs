@@ -1,0 +1,50 @@
+//! In the place of `bundles`, in a program without the feature: a bundle is an error that says so.
+
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use mlconda::{install::Options, lock::LockFile};
+
+use crate::{context::Context, error::CliError};
+
+/// How a bundle begins: with the name of its first member.
+const BEGIN: &[u8] = b"mlconda-bundle.json\0";
+
+/// The locks of a bundle; `None` if the file is something else.
+pub(crate) fn locks(file: &Path, context: &Context) -> Result<Option<LockFile>, CliError> {
+    is_bundle(file, context).map(|_| None)
+}
+
+/// Whether a file is a bundle, which this program cannot read.
+pub(crate) fn is_bundle(file: &Path, context: &Context) -> Result<bool, CliError> {
+    let path = context.settings.absolute(file);
+    let mut start = Vec::new();
+    // What cannot be read is told of by who reads it.
+    if let Ok(opened) = mlconda::files::open(&path) {
+        let _ = opened.take(BEGIN.len() as u64).read_to_end(&mut start);
+    }
+    if start == BEGIN {
+        return Err(CliError::world(
+            format!("`{}` is a bundle, and this program was built without the feature `bundle`", file.display()),
+            "use a mlconda with it; or unpack the bundle: it is a tar with locks and a channel",
+        ));
+    }
+    Ok(false)
+}
+
+/// Whether a file is a bundle, whole or damaged.
+pub(crate) fn may_be_bundle(_path: &Path) -> bool {
+    false
+}
+
+/// Adds nothing: no file is a bundle.
+pub(crate) fn add_archives(_files: &[PathBuf], _options: &mut Options, _context: &Context) -> Result<(), CliError> {
+    Ok(())
+}
+
+/// No program has a bundle behind it.
+pub(crate) fn program_size(_program: &Path, _context: &Context) -> Result<Option<u64>, CliError> {
+    Ok(None)
+}
