@@ -37,7 +37,7 @@ fn is_signed(library: &[u8]) -> bool {
 fn a_changed_library_for_macos_is_signed_anew() {
     let world = world();
     let package = PackageBuilder::new("signed", "1.0").subdir("osx-arm64").file("lib/libwhere.dylib", library());
-    let plain = PackageBuilder::new("plain", "1.0").subdir("osx-arm64").file("lib/data.bin", b"\0data\0".to_vec());
+    let plain = PackageBuilder::new("plain", "1.0").subdir("osx-arm64").file("lib/data.bin", b"\0data\0");
     Channel::write(world.path().join("channel"), &[package, plain], &[]).unwrap();
     let channel = format!("file://{}", world.path().join("channel").display());
     world.write("environment.yml", &format!("channels: ['{channel}']\ndependencies: [signed, plain]\n"));
