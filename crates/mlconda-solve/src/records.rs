@@ -17,7 +17,7 @@ use super::{
     provider,
     request::{KeptRecords, Scope, SolveFailure, SolveRequest},
     session::{SubdirRecords, with_pool},
-    solve_error,
+    solve_error, with_all_reasons,
 };
 
 /// The records of one subdir of one channel.
@@ -75,7 +75,9 @@ pub fn solve_records(task: &RecordsTask<'_>) -> Result<Vec<RepoDataRecord>, Solv
         meter: &meter,
     };
     let outcome = with_pool(&subdirs, task.options.pip, |pool| match provider::solve(pool, &request) {
-        Err(SolveFailure::Unsolvable(_)) => provider::solve(pool, &SolveRequest { scope: Scope::All, ..request }),
+        Err(first @ SolveFailure::Unsolvable(_)) => {
+            with_all_reasons(first, || provider::solve(pool, &SolveRequest { scope: Scope::All, ..request }))
+        }
         outcome => outcome,
     });
     outcome.map_err(|failure| {

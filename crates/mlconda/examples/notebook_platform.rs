@@ -29,11 +29,11 @@ use mlconda::{
 
 /// What the page of the user shows. It is called from several threads.
 #[derive(Default)]
-pub struct Page(Mutex<Vec<String>>);
+pub(crate) struct Page(Mutex<Vec<String>>);
 
 impl Page {
     /// The lines so far.
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.0.lock().map(|lines| lines.clone()).unwrap_or_default()
     }
 }
@@ -49,7 +49,7 @@ impl Progress for Page {
 }
 
 /// Which records these specs need, from a channel.
-pub async fn choose(
+pub(crate) async fn choose(
     channel: &str,
     specs: &[String],
     client: &Client,
@@ -66,7 +66,7 @@ pub async fn choose(
 }
 
 /// Makes a prefix what these records say. If it takes too long, it is undone: the future is dropped.
-pub async fn provide(
+pub(crate) async fn provide(
     records: &[RepoDataRecord],
     prefix: &Path,
     client: &Client,

@@ -12,7 +12,7 @@ use std::path::Path;
 use mlconda::lock::{Expansion, LockFile};
 
 /// The packages of a file of locks, a line each: platform, name, version, and where it comes from, without secrets.
-pub fn packages(path: &Path) -> Result<Vec<String>, Box<dyn std::error::Error>> {
+pub(crate) fn packages(path: &Path) -> Result<Vec<String>, Box<dyn std::error::Error>> {
     let file = LockFile::read(path, &Expansion::default())?;
     let mut lines = Vec::new();
     for part in &file.parts {

@@ -40,14 +40,14 @@ const MOST_STEPS: u64 = 10_000_000;
 const SOLVES_AT_ONCE: usize = 2;
 
 /// What all requests share.
-pub struct Service {
+pub(crate) struct Service {
     client: Client,
     cache: PathBuf,
     solves: Arc<Semaphore>,
 }
 
 /// The routes of the service, with its cache in a directory.
-pub fn routes(cache: &Path) -> mlconda::Result<Router> {
+pub(crate) fn routes(cache: &Path) -> mlconda::Result<Router> {
     let client = Client::new(&NetworkOptions::default())?;
     let service = Service { client, cache: cache.to_owned(), solves: Arc::new(Semaphore::new(SOLVES_AT_ONCE)) };
     Ok(Router::new()
