@@ -25,7 +25,9 @@ use tokio::{
 fn channel(directory: &Path) -> String {
     let words = PackageBuilder::new("words", "1.0").noarch(Noarch::Generic).file("share/words.txt", "hello\n");
     let greeting = PackageBuilder::new("greeting", "2.1").noarch(Noarch::Generic).depends("words >=1");
-    Channel::write(directory.join("channel"), &[words, greeting], &["linux-64"]).unwrap();
+    // It has a runtime of its own.
+    tokio::task::block_in_place(|| Channel::write(directory.join("channel"), &[words, greeting], &["linux-64"]))
+        .unwrap();
     format!("file://{}", directory.join("channel").display())
 }
 
