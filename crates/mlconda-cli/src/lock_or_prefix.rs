@@ -99,7 +99,7 @@ impl LockOrPrefix {
             opened = Some(prefix);
         }
         let access = if args.offline { Access::Offline } else { Access::Online };
-        warn(&complete(&mut lock, opened, wanted, (&[path.clone()], access), context)?, context);
+        warn(&complete(&mut lock, opened, wanted, (std::slice::from_ref(&path), access), context)?, context);
         Ok(Self { place: path, lock, records })
     }
 

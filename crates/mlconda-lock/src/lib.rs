@@ -36,7 +36,8 @@ mod rendering;
 pub(crate) mod requirements;
 #[cfg(feature = "sbom")]
 pub mod sbom;
-#[cfg(all(test, feature = "formats"))]
+#[cfg(test)]
+#[cfg(feature = "formats")]
 mod tests;
 
 pub use self::check::{Mismatch, MismatchKind};

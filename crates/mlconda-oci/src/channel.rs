@@ -34,11 +34,14 @@ pub struct ChannelRegistries {
 struct Place {
     reference: Reference,
     /// The media types of the layers that are the file, the best first, and how they are encoded.
-    kinds: &'static [(&'static str, Option<&'static str>)],
+    kinds: Kinds,
 }
 
+/// Media types of layers, each with how it is encoded.
+type Kinds = &'static [(&'static str, Option<&'static str>)];
+
 /// The files that hold repodata, and the media types of their layers.
-const REPODATA: [(&str, &[(&str, Option<&str>)]); 3] = [
+const REPODATA: [(&str, Kinds); 3] = [
     (
         "repodata.json",
         &[
@@ -51,7 +54,7 @@ const REPODATA: [(&str, &[(&str, Option<&str>)]); 3] = [
 ];
 
 /// The endings of packages, and the media types of their layers.
-const PACKAGES: [(&str, &[(&str, Option<&str>)]); 2] = [
+const PACKAGES: [(&str, Kinds); 2] = [
     (".conda", &[("application/vnd.conda.package.v2", None)]),
     (".tar.bz2", &[("application/vnd.conda.package.v1", None)]),
 ];

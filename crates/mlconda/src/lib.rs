@@ -174,5 +174,6 @@ struct Embedding;
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
-#[cfg(all(test, feature = "install", feature = "solve"))]
+#[cfg(test)]
+#[cfg(all(feature = "install", feature = "solve"))]
 mod tests;

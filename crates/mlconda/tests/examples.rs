@@ -1,5 +1,6 @@
 //! The examples, run against a channel on this machine.
 
+#![allow(clippy::unwrap_used, reason = "they are tests")]
 #![allow(dead_code, reason = "the functions `main` of the examples are not called")]
 
 #[path = "../examples/notebook_platform.rs"]
