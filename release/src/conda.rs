@@ -6,7 +6,7 @@ use zip::CompressionMethod;
 use crate::{
     Result, Written,
     package::{LICENSE, Package, SUMMARY},
-    sha256,
+    sbom, sha256,
     tree::{Directories, Entry, Tree},
     wheel,
 };
@@ -90,5 +90,6 @@ fn info(package: &Package, tree: &Tree) -> Result<Tree> {
     info.file("info/files", files);
     info.file("info/licenses/LICENSE", package.license.clone());
     info.file("info/licenses/THIRD-PARTY-LICENSES", package.notices.clone());
+    info.file("info/sboms/mlconda.cdx.json", sbom::text(&package.sbom));
     Ok(info)
 }

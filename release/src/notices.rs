@@ -1,14 +1,27 @@
-//! The licences of the crates that are linked into a program, as they ask for: each text once, with the crates it is for.
+//! The licences of what is linked into a program, as they ask for: crates, the standard library of Rust, and the C library.
+//! Each text is there once, with the crates it is for. The two crates that stand in for others (`[patch]` in Cargo.toml) are
+//! of this repository, and under its licence.
 
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
-use crate::{Result, sbom::Dependencies};
+use crate::{Result, sbom::Dependencies, target::Target};
+
+/// What is linked besides crates into any program.
+const RUST: &str = "Rust's standard library: MIT OR Apache-2.0; source: https://github.com/rust-lang/rust\n";
+
+/// And into those for Linux. Its licence wants that the program can be linked again with another version of it, which the
+/// sources of mlconda allow.
+const GLIBC: &str = "The GNU C library: LGPL-2.1-or-later; source: https://sourceware.org/glibc/ and, as linked here, \
+                     https://sources.debian.org/src/glibc/\n";
+
+/// Where Debian and Ubuntu have the text of that licence.
+const LGPL: &str = "/usr/share/common-licenses/LGPL-2.1";
 
 /// The text of all of them.
-pub(crate) fn of(dependencies: &Dependencies) -> Result<String> {
+pub(crate) fn of(dependencies: &Dependencies, target: Target) -> Result<String> {
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut heads = String::new();
     for component in dependencies.components.iter().filter(|component| component.checksum.is_some()) {
@@ -20,6 +33,14 @@ pub(crate) fn of(dependencies: &Dependencies) -> Result<String> {
             if users.last() != Some(&title) {
                 users.push(title.clone());
             }
+        }
+    }
+    heads.push_str(RUST);
+    if target.is_linux() {
+        heads.push_str(GLIBC);
+        if Path::new(LGPL).exists() {
+            let text = fs_err::read_to_string(LGPL)?;
+            texts.entry(text.trim_end().to_owned()).or_default().push("the GNU C library".to_owned());
         }
     }
     let mut notices = format!("mlconda contains these libraries. Each is used under its own licence.\n\n{heads}");

@@ -47,7 +47,7 @@ impl Package {
         let (version, epoch) = (args.version.clone(), args.epoch);
         Ok(Self {
             sbom: sbom::document(&dependencies, target, &version, epoch, &program)?,
-            notices: notices::of(&dependencies)?,
+            notices: notices::of(&dependencies, target)?,
             license: fs_err::read_to_string(args.root.join("LICENSE"))?,
             readme: fs_err::read_to_string(args.root.join("README.md"))?,
             repository: args.repository.clone(),

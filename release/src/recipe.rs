@@ -9,7 +9,7 @@ pub(crate) fn render(root: &Path, version: &str, repository: &str, written: &[Wr
     let text = fs_err::read_to_string(root.join("release/recipe.yaml"))?;
     let text = filled(&text, version, repository);
     let mut recipe = String::new();
-    // One source a line: `  - if: …  # TARGET` opens a block, which ends with the line that names its hash.
+    // A source is a block of lines: `  - if: …` begins it, and `sha256: @TARGET@` ends it.
     let mut block: Option<String> = None;
     for line in text.split_inclusive('\n') {
         if line.starts_with("  - if: ") {

@@ -8,6 +8,7 @@
 #
 # It wants tar, sha256sum or shasum, and curl or wget.
 set -eu
+umask 022
 
 repository=https://github.com/OWNER/mlconda
 
@@ -26,7 +27,8 @@ download() {
             ;;
     esac
     if command -v curl >/dev/null; then
-        curl --fail --silent --show-error --location --retry 3 --output "$2" "$1" || fail "cannot download $1"
+        curl --fail --silent --show-error --location --retry 3 --connect-timeout 30 --proto-redir =https \
+            --output "$2" "$1" || fail "cannot download $1"
     elif command -v wget >/dev/null; then
         wget -q -O "$2" "$1" || fail "cannot download $1"
     else
