@@ -15,7 +15,7 @@ use mlconda::{
     repodata::{self, Access, Repodata, RepodataOptions},
     solve::{SolveError, SolveOptions, solve_for_host},
 };
-use rattler_conda_types::RepoDataRecord;
+use rattler_conda_types::{GenericVirtualPackage, MatchSpec, RepoDataRecord};
 use rattler_solve::{SolverImpl, SolverTask, resolvo};
 
 use crate::Outcome;
@@ -24,7 +24,7 @@ use crate::Outcome;
 pub(crate) fn agree(arguments: &[String]) -> Outcome<()> {
     let [channels, files @ ..] = arguments else { return Err("--agree CHANNELS FILE…".into()) };
     let (mut solved, mut unsolvable, mut differing) = (0, 0, 0);
-    let (mut ours, mut theirs) = (Duration::ZERO, Duration::ZERO);
+    let (mut ours, mut theirs, mut in_place) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
     for file in files {
         let Some((environment, repodata)) = question(Path::new(channels), Path::new(file))? else { continue };
         let host = Host::baseline(Subdir::Linux64);
@@ -33,10 +33,11 @@ pub(crate) fn agree(arguments: &[String]) -> Outcome<()> {
         if answer.is_ok() {
             ours += start.elapsed();
         }
-        let start = Instant::now();
-        let expected = rattler(&environment, &repodata, &host);
-        if expected.is_some() {
-            theirs += start.elapsed();
+        let task = AsTask::new(&environment, &repodata, &host);
+        let expected = task.solve(resolvo::Solver, &mut theirs);
+        // The same solver as the first, where rattler's would be.
+        if task.solve(mlconda::rattler::Solver, &mut in_place) != expected {
+            return Err(format!("{file}: the two solvers of `rattler_solve` differ").into());
         }
         let answer: Option<BTreeSet<String>> = answer.ok().map(|answer| answer.records.iter().map(url).collect());
         match &answer {
@@ -52,7 +53,8 @@ pub(crate) fn agree(arguments: &[String]) -> Outcome<()> {
         }
     }
     println!(
-        "{solved} solved, {unsolvable} unsolvable, {differing} with different answers; {ours:.1?} against {theirs:.1?}"
+        "{solved} solved, {unsolvable} unsolvable, {differing} with different answers; {ours:.1?} against {theirs:.1?}; \
+         {in_place:.1?} in its place"
     );
     if differing == 0 { Ok(()) } else { Err("they differ".into()) }
 }
@@ -100,28 +102,44 @@ fn question(channels: &Path, file: &Path) -> Outcome<Option<(Environment, Repoda
     }
 }
 
-/// rattler's answer from all records, with the dependency on pip that mlconda adds to python.
-fn rattler(environment: &Environment, repodata: &Repodata, host: &Host) -> Option<BTreeSet<String>> {
-    let has_pip = repodata.records().any(|record| record.package_record.name.as_normalized() == "pip");
-    let mut subdirs: Vec<Vec<RepoDataRecord>> = Vec::new();
-    for record in repodata.records() {
-        let mut record = record.clone();
-        if has_pip
-            && record.package_record.name.as_normalized() == "python"
-            && record.package_record.version.as_str().starts_with(['2', '3'])
-        {
-            record.package_record.depends.push("pip".to_owned());
+/// A question as `rattler_solve` is asked: all records, with the dependency on pip that mlconda adds to python.
+struct AsTask {
+    specs: Vec<MatchSpec>,
+    virtual_packages: Vec<GenericVirtualPackage>,
+    subdirs: Vec<Vec<RepoDataRecord>>,
+}
+
+impl AsTask {
+    fn new(environment: &Environment, repodata: &Repodata, host: &Host) -> Self {
+        let has_pip = repodata.records().any(|record| record.package_record.name.as_normalized() == "pip");
+        let mut subdirs: Vec<Vec<RepoDataRecord>> = Vec::new();
+        for record in repodata.records() {
+            let mut record = record.clone();
+            if has_pip
+                && record.package_record.name.as_normalized() == "python"
+                && record.package_record.version.as_str().starts_with(['2', '3'])
+            {
+                record.package_record.depends.push("pip".to_owned());
+            }
+            let place = |record: &RepoDataRecord| (record.channel.clone(), record.package_record.subdir.clone());
+            match subdirs.last_mut() {
+                Some(subdir) if subdir.last().map(place) == Some(place(&record)) => subdir.push(record),
+                _ => subdirs.push(vec![record]),
+            }
         }
-        let place = |record: &RepoDataRecord| (record.channel.clone(), record.package_record.subdir.clone());
-        match subdirs.last_mut() {
-            Some(subdir) if subdir.last().map(place) == Some(place(&record)) => subdir.push(record),
-            _ => subdirs.push(vec![record]),
-        }
+        Self { specs: environment.specs(), virtual_packages: host.virtual_packages.clone(), subdirs }
     }
-    let task = SolverTask {
-        specs: environment.requirements.iter().map(|requirement| requirement.spec.clone()).collect(),
-        virtual_packages: host.virtual_packages.clone(),
-        ..SolverTask::from_iter(subdirs.iter())
-    };
-    Some(resolvo::Solver.solve(task).ok()?.records.iter().map(url).collect())
+
+    /// The URLs of an answer. The time counts if there is one.
+    fn solve(&self, mut solver: impl SolverImpl, time: &mut Duration) -> Option<BTreeSet<String>> {
+        let start = Instant::now();
+        let task = SolverTask {
+            specs: self.specs.clone(),
+            virtual_packages: self.virtual_packages.clone(),
+            ..SolverTask::from_iter(self.subdirs.iter())
+        };
+        let answer = solver.solve(task).ok()?;
+        *time += start.elapsed();
+        Some(answer.records.iter().map(url).collect())
+    }
 }

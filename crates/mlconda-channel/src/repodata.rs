@@ -95,8 +95,16 @@ impl Repodata {
     /// Makes repodata from records: one list for each subdir of each channel, in order of priority. If a build exists
     /// as `.conda` and as `.tar.bz2`, the `.conda` counts, as in a channel.
     pub fn new(subdirs: impl IntoIterator<Item = Vec<RepoDataRecord>>) -> Self {
-        let subdirs: Vec<_> =
-            subdirs.into_iter().map(|records| sorted_by_name(prefer_conda(records).map(Arc::new).collect())).collect();
+        Self::from_shared(subdirs.into_iter().map(|records| records.into_iter().map(Arc::new)))
+    }
+
+    /// The same, from records that others hold as well, such as those of a gateway of `rattler_repodata_gateway`. They
+    /// are not copied.
+    pub fn from_shared(subdirs: impl IntoIterator<Item = impl IntoIterator<Item = Arc<RepoDataRecord>>>) -> Self {
+        let subdirs: Vec<_> = subdirs
+            .into_iter()
+            .map(|records| sorted_by_name(prefer_conda(records.into_iter().collect()).collect()))
+            .collect();
         let own = subdirs.iter().flatten().map(|record| name(record).to_owned()).collect();
         let ends = subdirs.iter().map(|records| run_ends(records)).collect();
         let mut interner = SpecInterner::default();
@@ -235,11 +243,12 @@ pub fn is_same_run(one: &RepoDataRecord, other: &RepoDataRecord) -> bool {
 }
 
 /// Drops the `.tar.bz2` records of builds that also exist as `.conda`.
-fn prefer_conda(records: Vec<RepoDataRecord>) -> impl Iterator<Item = RepoDataRecord> {
+fn prefer_conda(records: Vec<Arc<RepoDataRecord>>) -> impl Iterator<Item = Arc<RepoDataRecord>> {
     let build = |record: &RepoDataRecord| (record.channel.clone(), record.identifier.identifier.clone());
-    let is_conda =
-        |record: &&RepoDataRecord| record.identifier.archive_type == DistArchiveType::Conda(CondaArchiveType::Conda);
-    let condas: HashSet<_> = records.iter().filter(is_conda).map(build).collect();
+    let is_conda = |record: &&Arc<RepoDataRecord>| {
+        record.identifier.archive_type == DistArchiveType::Conda(CondaArchiveType::Conda)
+    };
+    let condas: HashSet<_> = records.iter().filter(is_conda).map(|record| build(record)).collect();
     records.into_iter().filter(move |record| is_conda(&record) || !condas.contains(&build(record)))
 }
 

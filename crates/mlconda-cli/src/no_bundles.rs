@@ -22,7 +22,10 @@ pub(crate) fn is_bundle(file: &Path, context: &Context) -> Result<bool, CliError
     let path = context.settings.absolute(file);
     let mut start = Vec::new();
     // What cannot be read is told of by who reads it.
-    if let Ok(opened) = mlconda::files::open(&path) {
+    // A pipe is opened once only, by who reads it: whoever writes to it would be told that nobody does.
+    if path.is_file()
+        && let Ok(opened) = mlconda::files::open(&path)
+    {
         let _ = opened.take(BEGIN.len() as u64).read_to_end(&mut start);
     }
     if start == BEGIN {

@@ -77,6 +77,11 @@ impl Reasons {
         walk.reasons
     }
 
+    /// The names of the specs that no record matches.
+    pub(super) fn unmatched_names(&self) -> impl Iterator<Item = &str> {
+        self.unmatched.iter().map(|(name, _)| name.as_str())
+    }
+
     /// The reasons as text. What nothing matches comes first, with the versions that there are.
     pub(super) fn text(&self, repodata: &Repodata) -> String {
         let mut lines: Vec<_> =

@@ -20,6 +20,7 @@ mod propagation;
 mod provider;
 mod prune;
 mod raise;
+mod records;
 mod request;
 mod requirement_line;
 mod session;
@@ -42,6 +43,7 @@ use rattler_conda_types::{Matches, Subdir, Version};
 pub use self::change_reason::{ChangeReason, change_reasons};
 pub use self::explain::{Conflict, ExplainEffort, Explanation, Remedy, RemedyChange, explain};
 pub use self::limits::{SolveLimits, SolveStop};
+pub use self::records::{RecordList, RecordsTask, solve_records};
 pub use self::requirement_line::RequirementLine;
 pub use self::update::{Previous, Upgrade, update, update_within};
 use self::{limits::Exceeded, request::SolveFailure, session::SolverSession};
@@ -87,6 +89,9 @@ pub enum SolveError {
         /// The virtual packages that the host lacks.
         virtual_packages: Vec<VirtualDemand>,
     },
+    /// The records contradict themselves.
+    #[error("the repodata contradicts itself: {0}")]
+    Repodata(String),
     /// It was stopped ([`SolveStop`]).
     #[error("the solve was stopped")]
     Stopped,
@@ -157,9 +162,8 @@ pub fn solve_within(
     let session = SolverSession::new(repodata, *options).within(limits);
     let specs = environment.specs();
     let (outcome, host) = session.solve_for_oldest(&specs, host, pinned);
-    let records = outcome
-        .or_else(|_| session.solve_unpruned(&specs, &host))
-        .map_err(|failure| solve_error(failure, repodata, &host))?;
+    let outcome = outcome.or_else(|first| with_all_reasons(first, || session.solve_unpruned(&specs, &host)));
+    let records = outcome.map_err(|failure| solve_error(failure, repodata, &host))?;
     Ok((Solution { records, options: *options }, host))
 }
 
@@ -177,9 +181,22 @@ pub fn solve_for_host(
     check_requirements(environment, repodata, host)?;
     let session = SolverSession::new(repodata, *options);
     let specs = environment.specs();
-    let outcome = session.solve(&specs, host).or_else(|_| session.solve_unpruned(&specs, host));
+    let outcome = session.solve(&specs, host);
+    let outcome = outcome.or_else(|first| with_all_reasons(first, || session.solve_unpruned(&specs, host)));
     let records = outcome.map_err(|failure| solve_error(failure, repodata, host))?;
     Ok(Solution { records, options: *options })
+}
+
+/// Solves once more without pruning, for every reason. That there is no solution is known before: if the limits do not
+/// allow the second solve, the reasons of the first stay.
+fn with_all_reasons<T>(
+    first: SolveFailure,
+    unpruned: impl FnOnce() -> Result<T, SolveFailure>,
+) -> Result<T, SolveFailure> {
+    match (first, unpruned()) {
+        (first @ SolveFailure::Unsolvable(_), Err(SolveFailure::Exceeded(_))) => Err(first),
+        (_, second) => second,
+    }
 }
 
 /// Checks the requirements before the solve, and reports all unknown names at once.

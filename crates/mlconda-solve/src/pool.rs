@@ -41,7 +41,7 @@ pub(super) struct Pool<'a> {
     ranks: Vec<Cell<u32>>,
     /// For each record, the index of its channel run.
     channel_run_of: Vec<u32>,
-    channel_runs: Vec<ChannelRun>,
+    channel_runs: Vec<ChannelRun<'a>>,
     pub(super) names: Vec<PoolName>,
     /// The IDs of packages, by name.
     ids: HashMap<String, NameId>,
@@ -76,10 +76,10 @@ pub(super) struct PoolName {
 }
 
 /// Records of one name and one channel.
-struct ChannelRun {
+struct ChannelRun<'a> {
     name: NameId,
     /// The common name of channels that count as one.
-    tier: Option<&'static str>,
+    tier: Option<&'a str>,
     /// The rank of the channel: a lower rank goes first. Channels that count as one have the same rank.
     rank: u32,
 }
@@ -187,7 +187,7 @@ impl<'a> Pool<'a> {
         self.records[record_id as usize]
     }
 
-    fn channel_run(&self, record_id: RecordId) -> &ChannelRun {
+    fn channel_run(&self, record_id: RecordId) -> &ChannelRun<'a> {
         &self.channel_runs[self.channel_run_of[record_id as usize] as usize]
     }
 

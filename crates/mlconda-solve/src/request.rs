@@ -46,7 +46,7 @@ pub(super) enum SolveFailure {
 pub(super) struct RecordRun<'a> {
     pub(super) records: Vec<&'a RepoDataRecord>,
     /// The tier of its `SubdirRecords`.
-    pub(super) tier: Option<&'static str>,
+    pub(super) tier: Option<&'a str>,
     pub(super) rows: DependencyRows<'a>,
 }
 

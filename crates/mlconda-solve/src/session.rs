@@ -49,7 +49,7 @@ pub(super) struct CandidateRecords<'a> {
 pub(super) struct SubdirRecords<'a> {
     pub(super) records: Vec<&'a RepoDataRecord>,
     /// Subdirs with the same tier have the same priority.
-    pub(super) tier: Option<&'static str>,
+    pub(super) tier: Option<&'a str>,
 }
 
 impl<'a> CandidateRecords<'a> {
@@ -174,19 +174,7 @@ impl<'a> SolverSession<'a> {
         kept: &KeptRecords<'_>,
     ) -> Result<Vec<RepoDataRecord>, SolveFailure> {
         self.check()?;
-        let mut interner = SpecInterner::default();
-        let table: Vec<DependencyTable> =
-            subdirs.iter().map(|subdir| interner.intern_records(subdir.records.iter().copied())).collect();
-        let runs = subdirs.iter().zip(&table).flat_map(|(SubdirRecords { records, tier }, table)| {
-            let runs = records.chunk_by(|one, other| is_same_run(one, other));
-            let mut start = 0;
-            runs.map(move |records| {
-                start += records.len();
-                RecordRun { records: records.to_vec(), tier: *tier, rows: table.slice(start - records.len(), start) }
-            })
-        });
-        let request = self.request(specs, host, kept);
-        provider::solve(&mut Pool::new(runs, interner.texts(), Pip::NotAdded), &request)
+        with_pool(subdirs, Pip::NotAdded, |pool| provider::solve(pool, &self.request(specs, host, kept)))
     }
 
     /// Solves for these specs. If only the age of the declared system stands in the way, it is raised to the lowest
@@ -209,6 +197,22 @@ impl<'a> SolverSession<'a> {
             }
         }
     }
+}
+
+/// Calls a function with a pool of these records. Each list is sorted by name.
+pub(super) fn with_pool<T>(subdirs: &[SubdirRecords<'_>], pip: Pip, function: impl FnOnce(&mut Pool<'_>) -> T) -> T {
+    let mut interner = SpecInterner::default();
+    let table: Vec<DependencyTable> =
+        subdirs.iter().map(|subdir| interner.intern_records(subdir.records.iter().copied())).collect();
+    let runs = subdirs.iter().zip(&table).flat_map(|(SubdirRecords { records, tier }, table)| {
+        let runs = records.chunk_by(|one, other| is_same_run(one, other));
+        let mut start = 0;
+        runs.map(move |records| {
+            start += records.len();
+            RecordRun { records: records.to_vec(), tier: *tier, rows: table.slice(start - records.len(), start) }
+        })
+    });
+    function(&mut Pool::new(runs, interner.texts(), pip))
 }
 
 /// The tier of conda's own channels, and of packages that are named by their URL.

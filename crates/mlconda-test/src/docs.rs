@@ -39,6 +39,9 @@ pub fn check_markdown(root: &Path) -> (Vec<String>, usize) {
             let known = anchors.get(&target);
             let problem = match (known, anchor) {
                 (None, _) if !root.join(&target).exists() => "leads to no file",
+                (None, _) if !is_on_the_site(&target) => {
+                    "leads to a file that the site does not have; name its path instead"
+                }
                 (Some(known), Some(anchor)) if !known.contains(anchor) => "leads to no heading",
                 _ => continue,
             };
@@ -46,6 +49,11 @@ pub fn check_markdown(root: &Path) -> (Vec<String>, usize) {
         }
     }
     (errors, texts.len())
+}
+
+/// Whether `.ci/book` puts a file that is no page on the site: those of `docs/`, and some in the root.
+fn is_on_the_site(target: &Path) -> bool {
+    target.starts_with("docs") || target.components().count() == 1
 }
 
 /// Checks the links of a site: each `href` must lead to a file, and to an `id` in it. Gives the errors and the number of
@@ -179,7 +187,11 @@ mod tests {
             "x".repeat(121)
         );
         fs_err::write(root.path().join("README.md"), page).unwrap();
-        fs_err::write(root.path().join("docs/a.md"), "## Two words\n\n[up](../README.md#one-page)\n").unwrap();
+        let page = "## Two words\n\n[up](../README.md#one-page), [ok](../LICENSE)\n[code](../src/main.rs)\n";
+        fs_err::write(root.path().join("docs/a.md"), page).unwrap();
+        fs_err::create_dir(root.path().join("src")).unwrap();
+        fs_err::write(root.path().join("src/main.rs"), "").unwrap();
+        fs_err::write(root.path().join("LICENSE"), "").unwrap();
         let (errors, files) = check_markdown(root.path());
         assert_eq!(files, 2);
         assert_eq!(
@@ -187,7 +199,8 @@ mod tests {
             [
                 "README.md:10: the line has 121 characters, more than 120",
                 "README.md:4: the link `docs/b.md` leads to no file",
-                "README.md:5: the link `docs/a.md#three` leads to no heading"
+                "README.md:5: the link `docs/a.md#three` leads to no heading",
+                "docs/a.md:4: the link `../src/main.rs` leads to a file that the site does not have; name its path instead"
             ]
         );
     }

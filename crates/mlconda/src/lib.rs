@@ -18,8 +18,8 @@
 //!
 //! # Features
 //!
-//! All are on by default. Without any, the library reads environments, @EXPLICIT locks and prefixes, plans, verifies,
-//! exports and activates; no network is compiled.
+//! All but `rattler` are on by default. Without any, the library reads environments, @EXPLICIT locks and prefixes,
+//! plans, verifies, exports and activates; no network is compiled.
 //!
 //! | feature | what it adds | with it |
 //! |---|---|---|
@@ -29,8 +29,9 @@
 //! | `pip` | [`pip`], and with `install` [`tools`] | `solve` |
 //! | `formats` | conda-lock.yml and pixi.lock in [`lock`] | |
 //! | `sbom` | [`sbom`] | |
-//! | `image` | [`image`], [`oci`] | `install` |
+//! | `image` | [`image`], [`oci`]; channels at `oci://`, if `NetworkOptions::registry` is set | `install` |
 //! | `bundle` | [`bundle`] | `install` |
+//! | `rattler` | [`rattler`]: the interface of `rattler_solve`; not on by default | `solve` |
 //!
 //! # The whole way
 //!
@@ -121,6 +122,8 @@
 //! is the same text with its causes, as `main` prints it.
 
 pub mod error;
+#[cfg(feature = "rattler")]
+pub mod rattler;
 #[cfg(feature = "install")]
 pub mod records;
 #[cfg(all(feature = "install", feature = "pip"))]
@@ -160,6 +163,11 @@ pub use rattler_conda_types::{
     StringMatcher, Subdir, Version, VersionSpec,
 };
 pub use url::Url;
+
+/// The example of the page is compiled.
+#[cfg(all(doctest, feature = "install", feature = "solve"))]
+#[doc = include_str!("../../../docs/embedding.md")]
+struct Embedding;
 
 /// The code of the README, which has to compile.
 #[cfg(all(doctest, feature = "install", feature = "solve"))]

@@ -1,0 +1,98 @@
+//! A platform that installs environments for its users: from records, without a lock file in between, with progress of
+//! its own, and with an end that nobody has to wait for.
+//!
+//! ```sh
+//! cargo run --example notebook_platform -- https://conda.anaconda.org/conda-forge /srv/envs/ada python=3.12 numpy
+//! ```
+
+#![allow(clippy::print_stdout, reason = "it is a program")]
+
+use std::{
+    path::Path,
+    sync::Mutex,
+    time::{Duration, SystemTime},
+};
+
+use mlconda::{
+    RepoDataRecord, Subdir,
+    environment::{Environment, ReadOptions},
+    host::Host,
+    install::{Bytecode, Options, Report, install},
+    lock::Lock,
+    network::{Client, NetworkOptions},
+    plan::Plan,
+    prefix::Prefix,
+    progress::{Event, Progress},
+    repodata::{self, Access, RepodataOptions},
+    solve::{SolveOptions, solve},
+};
+
+/// What the page of the user shows. It is called from several threads.
+#[derive(Default)]
+pub(crate) struct Page(Mutex<Vec<String>>);
+
+impl Page {
+    /// The lines so far.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.0.lock().map(|lines| lines.clone()).unwrap_or_default()
+    }
+}
+
+impl Progress for Page {
+    fn event(&self, event: Event) {
+        if let Event::PackageInstalled { package } = event
+            && let Ok(mut lines) = self.0.lock()
+        {
+            lines.push(format!("{package} is there"));
+        }
+    }
+}
+
+/// Which records these specs need, from a channel.
+pub(crate) async fn choose(
+    channel: &str,
+    specs: &[String],
+    client: &Client,
+    cache: &Path,
+) -> mlconda::Result<Vec<RepoDataRecord>> {
+    let list = |items: &[String]| items.iter().map(|item| format!("- {item:?}\n")).collect::<String>();
+    let text = format!("channels:\n{}dependencies:\n{}", list(&[channel.to_owned()]), list(specs));
+    let options = ReadOptions { directory: "/".into(), ..ReadOptions::default() };
+    let environment = Environment::parse(&text, Path::new("of the user"), &options)?.for_platform(Subdir::Linux64);
+    let host = Host::baseline(Subdir::Linux64);
+    let cache = RepodataOptions { cache_directory: cache.to_owned(), access: Access::Online, now: SystemTime::now() };
+    let repodata = repodata::load(client, &environment, &host, &cache, &()).await?;
+    Ok(solve(&environment, &repodata, &host, &[], &SolveOptions::default())?.0.records)
+}
+
+/// Makes a prefix what these records say. If it takes too long, it is undone: the future is dropped.
+pub(crate) async fn provide(
+    records: &[RepoDataRecord],
+    prefix: &Path,
+    client: &Client,
+    page: &Page,
+    longest: Duration,
+) -> Result<Report, Box<dyn std::error::Error>> {
+    let lock = Lock::of_records(Subdir::Linux64, records)?;
+    let prefix = Prefix::open(prefix)?;
+    let plan = Plan::new(&lock, &prefix)?;
+    let options = Options { bytecode: Bytecode::Skip, ..Options::default() };
+    let installed = tokio::time::timeout(longest, install(&plan, client, &prefix, &options, page));
+    Ok(installed.await.map_err(|_| format!("it took longer than {} seconds", longest.as_secs()))??)
+}
+
+#[tokio::main(flavor = "multi_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [channel, prefix, specs @ ..] = arguments.as_slice() else {
+        return Err("usage: notebook_platform CHANNEL PREFIX SPEC…".into());
+    };
+    let prefix = std::path::absolute(prefix)?;
+    let client = Client::new(&NetworkOptions::default())?;
+    let records = choose(channel, specs, &client, &std::env::temp_dir().join("repodata")).await?;
+    let page = Page::default();
+    let report = provide(&records, &prefix, &client, &page, Duration::from_secs(600)).await?;
+    page.lines().iter().for_each(|line| println!("{line}"));
+    println!("{} packages, {} files", report.linked, report.files);
+    Ok(())
+}

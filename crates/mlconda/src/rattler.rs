@@ -1,0 +1,250 @@
+//! For programs that already use rattler's crates: the solver behind the interface of `rattler_solve`. (Repodata from
+//! what a `rattler_repodata_gateway` gives is made by [`Repodata::from_shared`](crate::repodata::Repodata::from_shared),
+//! and records are installed without a lock file by [`Lock::of_records`](crate::lock::Lock::of_records).)
+//!
+//! ```
+//! use rattler_solve::{SolverImpl, SolverTask};
+//!
+//! # fn demo(records: &Vec<mlconda::RepoDataRecord>, specs: Vec<mlconda::MatchSpec>) -> Result<(), rattler_solve::SolveError> {
+//! // In the place of `rattler_solve::resolvo::Solver`:
+//! let solution = mlconda::rattler::Solver.solve(SolverTask { specs, ..SolverTask::from_iter([records]) })?;
+//! # Ok(())
+//! # }
+//! ```
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rattler_conda_types::{GenericVirtualPackage, MatchSpec, RepoDataRecord, SolverResult, Subdir};
+use rattler_solve::{
+    CancellationToken, ChannelPriority, IntoRepoData, SolveError, SolveStrategy, SolverImpl, SolverRepoData,
+    SolverTask, resolvo,
+};
+
+use crate::{
+    host::Host,
+    solve::{self, Pip, RecordList, RecordsTask, SolveLimits, SolveOptions, SolveStop, solve_records},
+};
+
+/// A solver for `rattler_solve`: the same answers as `rattler_solve::resolvo::Solver`, in less time. (Where several
+/// solutions are equally good, it may be another of them. No real environment is known of which that is so.)
+///
+/// What this solver does not know is handed to that one: constraints, dependency overrides, other strategies than the
+/// highest version, extras and conditions, names that are patterns, and locked or pinned records that are not among the
+/// available ones or that strict priority hides. Unlike [`solve`](crate::solve::solve()), it adds no dependency on pip.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Solver;
+
+/// The records of one subdir of one channel, for [`Solver`].
+#[derive(Clone, Debug, Default)]
+pub struct RepoData<'a>(RecordList<'a>);
+
+impl<'a> FromIterator<&'a RepoDataRecord> for RepoData<'a> {
+    fn from_iter<T: IntoIterator<Item = &'a RepoDataRecord>>(records: T) -> Self {
+        Self(RecordList { records: records.into_iter().collect(), multichannel: None })
+    }
+}
+
+impl<'a> SolverRepoData<'a> for RepoData<'a> {
+    fn set_multi_channel(&mut self, name: &'a str) {
+        self.0.multichannel = Some(name);
+    }
+}
+
+impl SolverImpl for Solver {
+    type RepoData<'a> = RepoData<'a>;
+
+    /// Solves a task.
+    ///
+    /// # Errors
+    /// As `rattler_solve::resolvo::Solver`; the words for a task without a solution are mlconda's.
+    fn solve<'a, R, T>(&mut self, task: SolverTask<'a, T>) -> Result<SolverResult, SolveError>
+    where
+        R: IntoRepoData<'a, Self::RepoData<'a>>,
+        T: IntoIterator<Item = R>,
+    {
+        let lists: Vec<RecordList<'a>> = task.available_packages.into_iter().map(|list| list.into().0).collect();
+        let task = SolverTask {
+            available_packages: lists,
+            locked_packages: task.locked_packages,
+            pinned_packages: task.pinned_packages,
+            virtual_packages: task.virtual_packages,
+            specs: task.specs,
+            constraints: task.constraints,
+            timeout: task.timeout,
+            channel_priority: task.channel_priority,
+            exclude_newer: task.exclude_newer,
+            strategy: task.strategy,
+            dependency_overrides: task.dependency_overrides,
+            excluded_candidates: task.excluded_candidates,
+            cancellation_token: task.cancellation_token,
+        };
+        match solve_here(&task) {
+            Some(outcome) => outcome,
+            None => solve_there(task),
+        }
+    }
+}
+
+type Task<'a> = SolverTask<'a, Vec<RecordList<'a>>>;
+
+/// Solves a task by mlconda; `None` if it asks for what mlconda does not know.
+fn solve_here(task: &Task<'_>) -> Option<Result<SolverResult, SolveError>> {
+    if !is_known(task) {
+        return None;
+    }
+    let lists = candidates(task);
+    let preferred: Vec<&RepoDataRecord> = task.locked_packages.iter().chain(&task.pinned_packages).copied().collect();
+    if !are_first(&lists, &preferred, task.channel_priority) {
+        return None;
+    }
+    let question = RecordsTask {
+        lists,
+        specs: task.specs.clone(),
+        host: host(task.virtual_packages.clone()),
+        options: SolveOptions {
+            channel_priority: priority(task.channel_priority),
+            pip: Pip::NotAdded,
+            exclude_newer: None,
+        },
+        favored: task.locked_packages.clone(),
+        pinned: task.pinned_packages.clone(),
+        limits: SolveLimits::default(),
+    };
+    match within_time(task, &question.limits.stop.clone(), || solve_records(&question)) {
+        // Which extras count is known to the other solver only.
+        Ok(records) if records.iter().any(|record| !record.package_record.extra_depends.is_empty()) => None,
+        Ok(records) => Some(Ok(SolverResult { records, extras: HashMap::new() })),
+        Err(solve::SolveError::Stopped) => Some(Err(SolveError::Cancelled)),
+        Err(solve::SolveError::Repodata(reason)) => Some(Err(SolveError::DuplicateRecords(reason))),
+        // The other solver tells which candidates were excluded, and why.
+        Err(_) if !task.excluded_candidates.is_empty() || task.exclude_newer.is_some() => None,
+        Err(error) => Some(Err(SolveError::Unsolvable(vec![error.to_string()]))),
+    }
+}
+
+/// How often a token is looked at.
+const INTERVAL: Duration = Duration::from_millis(10);
+
+/// Solves; stops it when the time of the task is over, or its token says so.
+fn within_time<T>(task: &Task<'_>, stop: &SolveStop, solve: impl FnOnce() -> T) -> T {
+    if task.timeout.is_none() && task.cancellation_token.is_none() {
+        return solve();
+    }
+    if task.cancellation_token.as_ref().is_some_and(CancellationToken::is_cancelled) {
+        stop.request();
+    }
+    let (finished, is_finished) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let start = Instant::now();
+            while let Err(mpsc::RecvTimeoutError::Timeout) = is_finished.recv_timeout(INTERVAL) {
+                let is_late = task.timeout.is_some_and(|timeout| start.elapsed() >= timeout);
+                if is_late || task.cancellation_token.as_ref().is_some_and(CancellationToken::is_cancelled) {
+                    return stop.request();
+                }
+            }
+        });
+        let outcome = solve();
+        drop(finished);
+        outcome
+    })
+}
+
+/// Whether mlconda knows all that a task asks for.
+fn is_known(task: &Task<'_>) -> bool {
+    let is_plain = |spec: &MatchSpec| {
+        spec.name.as_exact().is_some() && spec.extras.is_none() && spec.condition.is_none() && spec.url.is_none()
+    };
+    task.constraints.is_empty()
+        && task.dependency_overrides.is_empty()
+        && task.strategy == SolveStrategy::Highest
+        && task.specs.iter().all(is_plain)
+}
+
+/// The records that may be chosen. With strict priority, a record that is excluded hides those of later channels, too.
+fn candidates<'a>(task: &Task<'a>) -> Vec<RecordList<'a>> {
+    if task.excluded_candidates.is_empty() && task.exclude_newer.is_none() {
+        return task.available_packages.clone();
+    }
+    let mut first = HashMap::new();
+    let mut may_be_chosen = |list: &RecordList<'a>, record: &'a RepoDataRecord| {
+        let is_first = *first.entry(&record.package_record.name).or_insert(tier(list, record)) == tier(list, record);
+        (is_first || task.channel_priority != ChannelPriority::Strict)
+            && !task.excluded_candidates.contains_key(&record.url)
+            && task.exclude_newer.as_ref().is_none_or(|newer| !newer.is_excluded(record))
+    };
+    let lists = task.available_packages.iter();
+    let candidates = lists.map(|list| {
+        let records = list.records.iter().copied().filter(|record| may_be_chosen(list, record)).collect();
+        RecordList { records, ..*list }
+    });
+    candidates.collect()
+}
+
+/// What has a priority of its own: a multichannel, or else a channel.
+fn tier<'a>(list: &RecordList<'a>, record: &'a RepoDataRecord) -> (Option<&'a str>, Option<&'a str>) {
+    (list.multichannel, record.channel.as_deref().filter(|_| list.multichannel.is_none()))
+}
+
+/// Whether each record is among the candidates, in the first channel that has its name if that is all that counts.
+fn are_first<'a>(lists: &[RecordList<'a>], records: &[&'a RepoDataRecord], priority: ChannelPriority) -> bool {
+    if records.is_empty() {
+        return true;
+    }
+    let wanted: HashSet<_> = records.iter().map(|record| &record.package_record.name).collect();
+    let mut first = HashMap::new();
+    let mut urls = HashSet::new();
+    for (list, record) in lists.iter().flat_map(|list| list.records.iter().map(move |record| (list, *record))) {
+        let name = &record.package_record.name;
+        let tier = tier(list, record);
+        let is_wanted = wanted.contains(name);
+        if is_wanted && (*first.entry(name).or_insert(tier) == tier || priority != ChannelPriority::Strict) {
+            urls.insert(&record.url);
+        }
+    }
+    records.iter().all(|record| urls.contains(&record.url))
+}
+
+/// Solves a task by rattler's solver.
+fn solve_there(task: Task<'_>) -> Result<SolverResult, SolveError> {
+    resolvo::Solver.solve(SolverTask {
+        available_packages: task.available_packages.into_iter().map(theirs),
+        locked_packages: task.locked_packages,
+        pinned_packages: task.pinned_packages,
+        virtual_packages: task.virtual_packages,
+        specs: task.specs,
+        constraints: task.constraints,
+        timeout: task.timeout,
+        channel_priority: task.channel_priority,
+        exclude_newer: task.exclude_newer,
+        strategy: task.strategy,
+        dependency_overrides: task.dependency_overrides,
+        excluded_candidates: task.excluded_candidates,
+        cancellation_token: task.cancellation_token,
+    })
+}
+
+fn theirs(list: RecordList<'_>) -> resolvo::RepoData<'_> {
+    resolvo::RepoData { records: list.records, multi_channel: list.multichannel }
+}
+
+fn priority(priority: ChannelPriority) -> solve::ChannelPriority {
+    match priority {
+        ChannelPriority::Strict => solve::ChannelPriority::Strict,
+        ChannelPriority::Flexible => solve::ChannelPriority::Flexible,
+        ChannelPriority::Disabled => solve::ChannelPriority::Disabled,
+    }
+}
+
+/// A host with these virtual packages. Its platform counts for messages only.
+fn host(virtual_packages: Vec<GenericVirtualPackage>) -> Host {
+    Host { platform: Subdir::current().unwrap_or(Subdir::NoArch), virtual_packages }
+}
