@@ -114,6 +114,8 @@ pub struct Client {
     proxies: Arc<Proxies>,
     limits: Arc<Limits>,
     waits: Arc<WaitMonitor>,
+    /// Whether there is who asks registries.
+    asks_registries: bool,
 }
 
 /// A client that could not be made, or a request that failed.
@@ -174,6 +176,9 @@ pub enum NetworkError {
         /// The reason, as a value.
         cause: Cause,
     },
+    /// A registry of images gave no file. It has been asked again where that may help.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
 }
 
 mlconda_types::debug_as_words!(NetworkError);
@@ -188,7 +193,9 @@ impl NetworkError {
         match self {
             Self::Status { status, .. } if *status == StatusCode::PROXY_AUTHENTICATION_REQUIRED => Cause::ProxyLogin,
             Self::Status { status, .. } => Cause::Status(*status),
-            Self::Unreachable { cause, .. } | Self::Transfer { cause, .. } => *cause,
+            Self::Unreachable { cause, .. }
+            | Self::Transfer { cause, .. }
+            | Self::Registry(RegistryError { cause, .. }) => *cause,
             _ => Cause::Other,
         }
     }
@@ -234,7 +241,7 @@ impl Client {
             limits: Arc::clone(&limits),
             waits: Arc::clone(&waits),
         });
-        // Who asks registries repeats requests as well, so it stands above `retry`.
+        // The registry layer has its own retries, so it is placed outside `retry`.
         let registry = options.registry.clone().map(|registry| {
             let layer: Arc<dyn Middleware> = Arc::new(RegistryMiddleware { registry, waits: Arc::clone(&waits) });
             layer
@@ -242,7 +249,7 @@ impl Client {
         let layers: Vec<_> = outermost.into_iter().chain(registry).chain([retry, innermost]).collect();
         let proxies = Arc::new(options.proxies.clone());
         let http = ClientWithMiddleware::new(builder.build()?, layers);
-        Ok(Self { http, credentials, proxies, limits, waits })
+        Ok(Self { http, credentials, proxies, limits, waits, asks_registries: options.registry.is_some() })
     }
 
     /// The stored login for a URL, as a key for caches. It is a secret.
@@ -293,15 +300,25 @@ impl Client {
 
     fn unreachable_error(&self, url: &Url, error: &reqwest_middleware::Error) -> NetworkError {
         if let reqwest_middleware::Error::Middleware(inner) = error
-            && let Some(RegistryError { reason, cause }) = inner.downcast_ref()
+            && let Some(error) = inner.downcast_ref::<RegistryError>()
         {
-            return NetworkError::Transfer { reason: reason.clone(), cause: *cause };
+            return error.clone().into();
         }
         let cause = classify(error, self.proxies.route(url));
         // One that has a mirror was asked for by another scheme, and has another cause.
-        if let (Cause::Other, Some(scheme)) = (cause, Scheme::unsupported(url)) {
-            let reason =
-                format!("`{}://` is not supported, only `https://`, `http://`, `oci://` and `file://`", url.scheme());
+        let has_registry = self.asks_registries && url.scheme() == "oci" && !host(url).is_empty();
+        if let (Cause::Other, Some(scheme), false) = (cause, Scheme::unsupported(url), has_registry) {
+            if url.scheme() == "oci" && self.asks_registries {
+                let reason = "it names no registry: a channel is `oci://HOST/CHANNEL`".to_owned();
+                return NetworkError::Unreachable { url: redact(url), reason, cause: Cause::Registry };
+            }
+            let registries = if self.asks_registries { ", `oci://`" } else { "" };
+            let reason = match url.scheme() {
+                "oci" => "`oci://` needs `NetworkOptions::registry` (with the feature `image`)".to_owned(),
+                other => {
+                    format!("`{other}://` is not supported, only `https://`, `http://`{registries} and `file://`")
+                }
+            };
             return NetworkError::Unreachable { url: redact(url), reason, cause: Cause::Scheme(scheme) };
         }
         NetworkError::Unreachable { url: redact(url), reason: reason(error), cause }
@@ -349,6 +366,10 @@ impl Client {
     }
 }
 
+fn host(url: &Url) -> &str {
+    url.host_str().unwrap_or_default()
+}
+
 /// The error for a redirect that was not followed.
 fn redirect_error(url: &Url, location: Option<&header::HeaderValue>) -> NetworkError {
     let to = location.and_then(|location| url.join(location.to_str().ok()?).ok());
@@ -362,7 +383,7 @@ impl Proxies {
     /// the hint of an error.
     fn route(&self, url: &Url) -> Route {
         let proxy = if url.scheme() == "https" { &self.https } else { &self.http };
-        let host = url.host_str().unwrap_or_default();
+        let host = host(url);
         let is_it = |except: &str| {
             let domain = except.trim().trim_start_matches('.');
             except.trim() == "*"

@@ -76,11 +76,16 @@ impl ChannelRegistries {
     async fn find(&self, request: &Request, place: &Place) -> Result<RegistryAnswer, OciError> {
         let reference = &place.reference;
         let registries = self.registries().map_err(OciError::network("a registry"))?;
-        let repository = registries.repository(reference)?;
+        let mut repository = registries.repository(reference)?;
         if let Some((user, password)) = login(request) {
-            repository.use_login(&user, &password).await;
+            repository = repository.with_login(user, password);
         }
-        let (_, manifest) = repository.manifest(reference.tag_or_latest()).await?;
+        let (_, manifest) = match repository.manifest_of("the file of a channel", reference.tag_or_latest()).await {
+            Err(OciError::Missing { .. }) => {
+                return Ok(RegistryAnswer::new(StatusCode::NOT_FOUND, format!("there is no `{reference}`")));
+            }
+            answer => answer?,
+        };
         let what = format!("the manifest of `{reference}`");
         let manifest = json::parse_object(&manifest, &what)?;
         let layers = manifest.get("layers").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
@@ -98,7 +103,13 @@ impl ChannelRegistries {
         answer.headers = vec![(ETAG, etag), (CONTENT_LENGTH, descriptor.size.to_string())];
         answer.headers.extend(encoding.map(|encoding| (CONTENT_ENCODING, encoding.to_owned())));
         if !is_known && request.method() == Method::GET {
-            answer.body = body(repository.blob(descriptor).into_reader()?).await?;
+            // A subdir whose manifest is there is not one that the channel lacks, whatever is said of the blob.
+            answer.body = body(repository.blob(descriptor).into_reader()?).await.map_err(|error| match error {
+                OciError::Refused { what, status: StatusCode::GONE | StatusCode::NOT_IMPLEMENTED, said, .. } => {
+                    OciError::Missing { what, said }
+                }
+                error => error,
+            })?;
         }
         Ok(answer)
     }
@@ -110,10 +121,6 @@ impl ChannelRegistry for ChannelRegistries {
         let place = place(request.url()).map_err(|reason| RegistryError { reason, cause: Cause::Registry })?;
         let Some(place) = place else { return Ok(RegistryAnswer::new(StatusCode::NOT_FOUND, "")) };
         match self.find(request, &place).await {
-            Err(OciError::Missing { .. }) => {
-                let said = format!("there is no `{}`", place.reference);
-                Ok(RegistryAnswer::new(StatusCode::NOT_FOUND, said))
-            }
             Err(OciError::Refused { status, wait, said, .. }) => {
                 let mut answer = RegistryAnswer::new(status, said);
                 answer.headers.extend(wait.map(|wait| (RETRY_AFTER, wait)));
@@ -184,7 +191,7 @@ fn error(error: OciError) -> RegistryError {
         error => {
             let cause = match &error {
                 OciError::Denied { .. } => Cause::RegistryLogin,
-                OciError::Missing { .. } => Cause::Status(StatusCode::NOT_FOUND),
+                OciError::Logins { .. } | OciError::Io(_) => Cause::LoginFile,
                 OciError::Refused { status, .. } => Cause::Status(*status),
                 _ => Cause::Registry,
             };

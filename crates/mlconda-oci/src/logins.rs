@@ -45,7 +45,7 @@ impl fmt::Debug for LoginOptions {
 }
 
 /// A login.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Login {
     /// User and password.
     Password(String, String),
@@ -53,6 +53,13 @@ pub(crate) enum Login {
     Identity(String),
     /// A token that the registry itself takes.
     Registry(String),
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // It is a secret.
+        formatter.write_str("Login")
+    }
 }
 
 /// What was found for a registry.

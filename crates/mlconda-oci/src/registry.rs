@@ -30,10 +30,13 @@ pub(crate) use referrers::{Referrers, index_entries};
 use crate::{
     Blob, Content, Descriptor, Digest, OciError, Reference,
     json::{self, LARGEST_DOCUMENT},
-    logins::{Found, Helpers, LoginOptions},
+    logins::{Found, Helpers, Login, LoginOptions},
     media_type,
     reference::host_name,
 };
+
+/// What a token is for: registry and scopes, and the login of a URL that it was given for.
+type TokenKey = (String, Option<Login>);
 
 /// What the registries of one call have in common.
 #[derive(Clone, Debug)]
@@ -62,8 +65,8 @@ impl Default for RegistryOptions {
 struct Shared {
     client: Client,
     options: RegistryOptions,
-    /// What is sent as `Authorization`, by repository and scope.
-    tokens: Mutex<HashMap<String, Arc<Mutex<Option<String>>>>>,
+    /// What is sent as `Authorization`.
+    tokens: Mutex<HashMap<TokenKey, Arc<Mutex<Option<String>>>>>,
     /// The logins that were looked for, by repository.
     logins: Mutex<HashMap<String, Found>>,
     /// What credential helpers answered.
@@ -110,7 +113,7 @@ impl Registries {
             reason: format!("its registry is no host ({error})"),
         })?;
         let name = Reference { tag: None, digest: None, ..reference.clone() };
-        Ok(Repository { shared: Arc::clone(&self.0), name, url, scopes: Arc::default() })
+        Ok(Repository { shared: Arc::clone(&self.0), name, url, scopes: Arc::default(), login: None })
     }
 }
 
@@ -123,6 +126,8 @@ pub struct Repository {
     url: Url,
     /// What is asked of a token besides pulling: pushing, and pulling from other repositories.
     scopes: Arc<Vec<String>>,
+    /// The login of a URL, which counts before stored ones.
+    login: Option<Login>,
 }
 
 impl fmt::Display for Repository {
@@ -174,8 +179,13 @@ impl Repository {
     /// # Errors
     /// If there is none, the registry does not give it, it is larger than 4 MiB, or it is not what its digest says.
     pub async fn manifest(&self, selector: &str) -> Result<(Descriptor, Vec<u8>), OciError> {
+        self.manifest_of("the image", selector).await
+    }
+
+    /// The same, with what it is the manifest of, in messages.
+    pub(crate) async fn manifest_of(&self, kind: &str, selector: &str) -> Result<(Descriptor, Vec<u8>), OciError> {
         let separator = if selector.contains(':') { '@' } else { ':' };
-        let what = format!("the image `{self}{separator}{selector}`");
+        let what = format!("{kind} `{self}{separator}{selector}`");
         let url = self.join(&format!("manifests/{selector}"))?;
         let headers = [(ACCEPT, MANIFESTS)];
         let transfer = self.ask(Ask { headers: &headers, ..Ask::new(Method::GET, &url, &what) }).await?;

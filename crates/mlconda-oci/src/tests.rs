@@ -1,5 +1,6 @@
 //! Stories of images and the places where they lie, against a registry on loopback.
 
+mod channel;
 mod files;
 mod hostile;
 mod logins;

@@ -29,7 +29,7 @@
 //! | `pip` | [`pip`], and with `install` [`tools`] | `solve` |
 //! | `formats` | conda-lock.yml and pixi.lock in [`lock`] | |
 //! | `sbom` | [`sbom`] | |
-//! | `image` | [`image`], [`oci`] | `install` |
+//! | `image` | [`image`], [`oci`]; channels at `oci://`, if `NetworkOptions::registry` is set | `install` |
 //! | `bundle` | [`bundle`] | `install` |
 //! | `rattler` | [`rattler`]: the interface of `rattler_solve`; not on by default | `solve` |
 //!

@@ -32,7 +32,7 @@ pub struct Sources {
     pub prefix: Option<Prefix>,
     /// The directory of the package cache.
     pub package_cache: Option<PathBuf>,
-    /// Bundles that have archives. For a package in one of them no server is asked what the package says of itself.
+    /// Bundles that have archives. For a wheel in one of them no server is asked what the package says of itself.
     pub archives: Vec<Arc<PackedArchives>>,
     /// What is looked for.
     pub wanted: Wanted,

@@ -46,7 +46,9 @@ pub enum Cause {
     Scheme(Scheme),
     /// A registry of images wants a login, or refuses the one that it got.
     RegistryLogin,
-    /// What a registry of images has is not a file of a channel, or not what the registry says of it.
+    /// A file with logins of registries of images cannot be read. The message names it.
+    LoginFile,
+    /// The artifact is not a file of a channel, or differs from its manifest.
     Registry,
     /// The server answered with this status.
     Status(StatusCode),

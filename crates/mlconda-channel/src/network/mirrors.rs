@@ -18,6 +18,8 @@ use reqwest::{
 use reqwest_middleware::{Middleware, Next};
 use url::Url;
 
+use super::{Cause, RegistryError};
+
 /// A mirror of a URL prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mirror {
@@ -38,7 +40,7 @@ impl FromStr for Mirror {
     fn from_str(text: &str) -> Result<Self, MirrorError> {
         let (of, at) = text.split_once('=').ok_or(MirrorError)?;
         let url = |text: &str, schemes: &[&str]| {
-            let url = Url::parse(&format!("{}/", text.trim_end_matches('/'))).ok();
+            let url = Url::parse(&format!("{}/", text.trim_end_matches('/'))).ok().map(with_lower_host);
             url.filter(|url| schemes.contains(&url.scheme())).ok_or(MirrorError)
         };
         // Buckets can only be asked by a mirror.
@@ -109,6 +111,7 @@ impl Middleware for MirrorMiddleware {
                     return outcome;
                 }
                 Ok(response) if !response.status().is_server_error() => {}
+                Err(error) if is_refused(error) => {}
                 // The mirror is down: later requests start with the next one.
                 _ => group.first.store((index + 1) % group.at.len(), Ordering::Relaxed),
             }
@@ -148,9 +151,27 @@ pub fn percent_decoded(text: &str) -> Vec<u8> {
     bytes
 }
 
+/// A URL with its host in lower case. The URL standard leaves the hosts of schemes that it does not know as they are.
+fn with_lower_host(mut url: Url) -> Url {
+    if url.scheme() == "oci"
+        && let Some(host) = url.host_str().map(str::to_ascii_lowercase)
+    {
+        // This fails for URLs that cannot have a host.
+        let _ = url.set_host(Some(&host));
+    }
+    url
+}
+
+/// Whether a registry has answered, and does not give the file.
+fn is_refused(error: &reqwest_middleware::Error) -> bool {
+    matches!(error, reqwest_middleware::Error::Middleware(inner) if inner.downcast_ref::<RegistryError>().is_some_and(
+        |error| matches!(error.cause, Cause::RegistryLogin | Cause::Registry | Cause::LoginFile)
+    ))
+}
+
 /// A URL without user, password and `/t/TOKEN`: mirrors are the same for all users.
 fn without_login(url: &Url) -> Url {
-    let mut bare = url.clone();
+    let mut bare = with_lower_host(url.clone());
     // These fail for URLs that cannot have a user.
     let _ = bare.set_username("");
     let _ = bare.set_password(None);
@@ -168,6 +189,7 @@ fn informativeness(outcome: &reqwest_middleware::Result<Response>) -> u8 {
     match outcome {
         Ok(response) if response.status() == StatusCode::NOT_FOUND => 1,
         Ok(response) if response.status().is_client_error() => 2,
+        Err(error) if is_refused(error) => 2,
         _ => 0,
     }
 }

@@ -73,7 +73,7 @@ impl Middleware for RegistryMiddleware {
         if request.url().scheme() != "oci" {
             return next.run(request, extensions).await;
         }
-        let waiting = self.waits.begin(request.url(), "no answer yet".to_owned(), None);
+        let waiting = self.waits.begin(request.url(), "the registry has not given the file yet".to_owned(), None);
         let answer = self.registry.answer(&request).await.map_err(Error::middleware)?;
         drop(waiting);
         let response = http::Response::builder().url(request.url().clone()).status(answer.status);

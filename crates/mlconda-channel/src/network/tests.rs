@@ -256,3 +256,22 @@ fn certificates_fail_for_different_causes() {
     assert_eq!(of(CertificateError::NotValidForName), Cause::OtherHost);
     assert_eq!(of(CertificateError::Revoked), Cause::Tls);
 }
+
+#[tokio::test]
+async fn what_a_channel_in_a_registry_needs_is_told() {
+    let of =
+        async |url: &str| client().get(&Url::parse(url).unwrap(), BodyKind::Repodata).await.unwrap_err().to_string();
+    assert_eq!(
+        of("oci://h/c/noarch/repodata.json").await,
+        "cannot reach `oci://h/c/noarch/repodata.json`: `oci://` needs `NetworkOptions::registry` (with the feature `image`)"
+    );
+    let ftp = of("ftp://h/c/x").await;
+    assert!(ftp.ends_with("`ftp://` is not supported, only `https://`, `http://` and `file://`"), "{ftp}");
+}
+
+#[test]
+fn the_host_of_a_registry_is_the_same_in_capitals() {
+    let mirror: Mirror = "oci://GHCR.io/C=oci://Registry.example.org/c".parse().unwrap();
+    assert_eq!(mirror, "oci://ghcr.io/C=oci://registry.example.org/c".parse().unwrap());
+    assert_ne!(mirror, "oci://ghcr.io/c=oci://registry.example.org/c".parse().unwrap());
+}

@@ -7,8 +7,8 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::{
-    NetworkError,
-    cause::{Cause, Route, classify, reason},
+    NetworkError, RegistryError,
+    cause::{Cause, Route, classify, reason, source_chain},
     limits::{self, BodyKind, Limit, Limits},
     waits::{WaitGuard, WaitMonitor},
 };
@@ -89,12 +89,16 @@ impl Transfer {
         self.elapsed_time += begin.elapsed();
         self.window.0 += begin.elapsed();
         let piece = match piece {
-            Ok(piece) => piece.map_err(|error| NetworkError::Transfer {
-                reason: reason(&error),
-                cause: match classify(&error, Route::Direct) {
+            Ok(piece) => piece.map_err(|error| {
+                let known = source_chain(&error).find_map(|cause| cause.downcast_ref::<RegistryError>());
+                if let Some(error) = known {
+                    return NetworkError::from(error.clone());
+                }
+                let cause = match classify(&error, Route::Direct) {
                     Cause::Other => Cause::BrokeOff,
                     cause => cause,
-                },
+                };
+                NetworkError::Transfer { reason: reason(&error), cause }
             })?,
             // The check below reports it as too slow.
             Err(_) => Some(Default::default()),

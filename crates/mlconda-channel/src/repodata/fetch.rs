@@ -303,11 +303,9 @@ impl Fetcher<'_> {
         // After a failed transfer, the parser fails too. The transfer's error is the cause.
         forwarded.map_err(|error| {
             let failure = self.unreachable(error.to_string(), error.cause());
-            if matches!(error.cause(), Cause::Slow | Cause::TooLong | Cause::Registry | Cause::RegistryLogin) {
-                FetchError::Permanent(failure)
-            } else {
-                FetchError::Transient(failure)
-            }
+            let is_final = matches!(error, NetworkError::Registry(_)) // which has been asked again already
+                || matches!(error.cause(), Cause::Slow | Cause::TooLong);
+            if is_final { FetchError::Permanent(failure) } else { FetchError::Transient(failure) }
         })?;
         if let Err(StoreError::Page) = read {
             return Ok(FetchOutcome::Missing(StatusCode::NOT_FOUND));

@@ -18,7 +18,7 @@ use reqwest::{
 use tokio::sync::Mutex;
 use url::{Url, form_urlencoded};
 
-use super::Repository;
+use super::{Repository, TokenKey};
 use crate::{
     OciError,
     challenge::Challenge,
@@ -46,8 +46,8 @@ impl Repository {
         }
     }
 
-    fn key(&self) -> String {
-        format!("{} {}", self.name.registry, self.scopes().join(" "))
+    fn key(&self) -> TokenKey {
+        (format!("{} {}", self.name.registry, self.scopes().join(" ")), self.login.clone())
     }
 
     /// What to send to a URL: a token that is known, if the URL is one of the registry.
@@ -69,10 +69,10 @@ impl Repository {
         Arc::clone(self.shared.tokens.lock().await.entry(self.key()).or_default())
     }
 
-    /// Takes the login of a URL for one that was found.
-    pub(crate) async fn use_login(&self, user: &str, password: &str) {
-        let login = Some(Login::Password(user.to_owned(), password.to_owned()));
-        self.shared.logins.lock().await.insert(self.name.to_string(), Found { login, trouble: None });
+    /// Takes the login of a URL instead of a stored one. Other repositories do not get it, and neither do other values
+    /// of this one.
+    pub(crate) fn with_login(self, user: String, password: String) -> Self {
+        Self { login: Some(Login::Password(user, password)), ..self }
     }
 
     /// Answers the challenge of a 401. `refused` is what was sent. `None` if there is nothing more to send.
@@ -105,6 +105,9 @@ impl Repository {
     }
 
     async fn find_login(&self) -> Result<Found, OciError> {
+        if self.login.is_some() {
+            return Ok(Found { login: self.login.clone(), trouble: None });
+        }
         let mut logins = self.shared.logins.lock().await;
         if let Some(found) = logins.get(&self.name.to_string()) {
             return Ok(found.clone());
@@ -151,7 +154,7 @@ impl Repository {
         let transfer = transfer.map_err(OciError::network("the token service of the registry"))?;
         let status = transfer.status();
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST) {
-            let reason = reason(login.is_some(), None, &super::said(transfer).await);
+            let reason = reason(login.map(|_| self.whose()), None, &super::said(transfer).await);
             return Err(OciError::Denied { registry: self.name.registry.clone(), what: what.to_owned(), reason });
         }
         if !status.is_success() {
@@ -176,12 +179,21 @@ impl Repository {
         self.shared.client.send(Outgoing { method, url, headers, authorization, body, answer }).await
     }
 
+    /// The login that is sent, in words.
+    fn whose(&self) -> &'static str {
+        if self.login.is_some() { "the login of the URL" } else { "the stored login" }
+    }
+
     /// Why the registry refuses, in words.
     pub(super) async fn denial(&self, said: &str) -> String {
+        if self.login.is_some() {
+            return reason(Some(self.whose()), None, said);
+        }
         let logins = self.shared.logins.lock().await;
         let found = logins.get(&self.name.to_string());
         let trouble = found.and_then(|found| found.trouble.as_deref());
-        reason(found.is_some_and(|found| found.login.is_some()), trouble, said)
+        let login = found.and_then(|found| found.login.as_ref());
+        reason(login.map(|_| self.whose()), trouble, said)
     }
 }
 
@@ -191,11 +203,11 @@ fn encoded(pairs: &[(&str, &str)]) -> String {
 }
 
 /// Why a registry refuses, in words.
-fn reason(has_login: bool, trouble: Option<&str>, said: &str) -> String {
-    let mut reason = match (has_login, trouble) {
-        (true, _) => "the stored login does not allow it".to_owned(),
-        (false, Some(trouble)) => format!("there is no login for it, for {trouble}"),
-        (false, None) => "no login for it is stored".to_owned(),
+fn reason(login: Option<&str>, trouble: Option<&str>, said: &str) -> String {
+    let mut reason = match (login, trouble) {
+        (Some(login), _) => format!("{login} does not allow it"),
+        (None, Some(trouble)) => format!("there is no login for it, for {trouble}"),
+        (None, None) => "no login for it is stored".to_owned(),
     };
     if !said.is_empty() {
         reason.push_str(&format!(" (it says: {said})"));
