@@ -113,7 +113,7 @@ impl Registries {
             reason: format!("its registry is no host ({error})"),
         })?;
         let name = Reference { tag: None, digest: None, ..reference.clone() };
-        Ok(Repository { shared: Arc::clone(&self.0), name, url, scopes: Arc::default(), login: None })
+        Ok(Repository { shared: Arc::clone(&self.0), name: Arc::new(name), url, scopes: Arc::default(), login: None })
     }
 }
 
@@ -121,7 +121,7 @@ impl Registries {
 #[derive(Clone, Debug)]
 pub struct Repository {
     shared: Arc<Shared>,
-    name: Reference,
+    name: Arc<Reference>,
     /// `https://HOST/v2/NAME/`
     url: Url,
     /// What is asked of a token besides pulling: pushing, and pulling from other repositories.
