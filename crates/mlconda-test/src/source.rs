@@ -49,7 +49,10 @@ fn every_file_is_a_module() {
     let text = |path: &Path| sources.iter().find(|(other, _)| other == path).map(|(_, text)| text.as_str());
     let lost = sources.iter().map(|(path, _)| path).filter(|path| {
         let (directory, name) = (path.parent().unwrap(), path.file_stem().unwrap().to_str().unwrap());
-        let is_root = ["lib", "main", "build"].contains(&name) || directory.ends_with("bin");
+        // cargo compiles what lies in these directories of a crate without being told.
+        let is_of_a_crate = directory.starts_with("crates") && directory.components().count() == 3;
+        let is_of_cargo = is_of_a_crate && (directory.ends_with("examples") || directory.ends_with("tests"));
+        let is_root = ["lib", "main", "build"].contains(&name) || directory.ends_with("bin") || is_of_cargo;
         // Programs of the tests and benchmarks have their names in a `Cargo.toml`, or are included as texts.
         if is_root || directory.ends_with("programs") || directory.starts_with("benches") {
             return false;
