@@ -42,6 +42,15 @@ pub(crate) fn may_be_bundle(_path: &Path) -> bool {
     false
 }
 
+/// None: no file is a bundle.
+#[cfg(feature = "lock")]
+pub(crate) fn archives(
+    _files: &[PathBuf],
+    _context: &Context,
+) -> Result<Vec<std::sync::Arc<mlconda::install::PackedArchives>>, CliError> {
+    Ok(Vec::new())
+}
+
 /// Adds nothing: no file is a bundle.
 pub(crate) fn add_archives(_files: &[PathBuf], _options: &mut Options, _context: &Context) -> Result<(), CliError> {
     Ok(())
