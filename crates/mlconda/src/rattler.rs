@@ -33,12 +33,12 @@ use crate::{
     solve::{self, Pip, RecordList, RecordsTask, SolveLimits, SolveOptions, SolveStop, solve_records},
 };
 
-/// A solver for `rattler_solve`: the same answers as `rattler_solve::resolvo::Solver`, in less time. (Where several
-/// solutions are equally good, it may be another of them. No real environment is known of which that is so.)
+/// A solver for `rattler_solve`, faster than `rattler_solve::resolvo::Solver`. Both find a solution for the same tasks, and nearly always the same one: where several meet all that is asked for, it may be another of them
+/// (one of 46 real environments; "The solve" in `docs/DESIGN.md`).
 ///
 /// What this solver does not know is handed to that one: constraints, dependency overrides, other strategies than the
 /// highest version, extras and conditions, names that are patterns, and locked or pinned records that are not among the
-/// available ones or that strict priority hides. Unlike [`solve`](crate::solve::solve()), it adds no dependency on pip.
+/// available ones, that strict priority hides, or beside specs that name a channel. Unlike [`solve`](crate::solve::solve()), it adds no dependency on pip.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Solver;
 
@@ -70,22 +70,7 @@ impl SolverImpl for Solver {
         R: IntoRepoData<'a, Self::RepoData<'a>>,
         T: IntoIterator<Item = R>,
     {
-        let lists: Vec<RecordList<'a>> = task.available_packages.into_iter().map(|list| list.into().0).collect();
-        let task = SolverTask {
-            available_packages: lists,
-            locked_packages: task.locked_packages,
-            pinned_packages: task.pinned_packages,
-            virtual_packages: task.virtual_packages,
-            specs: task.specs,
-            constraints: task.constraints,
-            timeout: task.timeout,
-            channel_priority: task.channel_priority,
-            exclude_newer: task.exclude_newer,
-            strategy: task.strategy,
-            dependency_overrides: task.dependency_overrides,
-            excluded_candidates: task.excluded_candidates,
-            cancellation_token: task.cancellation_token,
-        };
+        let task = with_packages(task, |packages| packages.into_iter().map(|list| list.into().0).collect());
         match solve_here(&task) {
             Some(outcome) => outcome,
             None => solve_there(task),
@@ -166,6 +151,9 @@ fn is_known(task: &Task<'_>) -> bool {
     task.constraints.is_empty()
         && task.dependency_overrides.is_empty()
         && task.strategy == SolveStrategy::Highest
+        // To the other solver, what is locked or pinned may come from any channel.
+        && (task.locked_packages.is_empty() && task.pinned_packages.is_empty()
+            || task.specs.iter().all(|spec| spec.channel.is_none()))
         && task.specs.iter().all(is_plain)
 }
 
@@ -215,8 +203,13 @@ fn are_first<'a>(lists: &[RecordList<'a>], records: &[&'a RepoDataRecord], prior
 
 /// Solves a task by rattler's solver.
 fn solve_there(task: Task<'_>) -> Result<SolverResult, SolveError> {
-    resolvo::Solver.solve(SolverTask {
-        available_packages: task.available_packages.into_iter().map(theirs),
+    resolvo::Solver.solve(with_packages(task, |lists| lists.into_iter().map(theirs)))
+}
+
+/// The same task, with its available packages as something else.
+fn with_packages<'a, T, U>(task: SolverTask<'a, T>, convert: impl FnOnce(T) -> U) -> SolverTask<'a, U> {
+    SolverTask {
+        available_packages: convert(task.available_packages),
         locked_packages: task.locked_packages,
         pinned_packages: task.pinned_packages,
         virtual_packages: task.virtual_packages,
@@ -229,7 +222,7 @@ fn solve_there(task: Task<'_>) -> Result<SolverResult, SolveError> {
         dependency_overrides: task.dependency_overrides,
         excluded_candidates: task.excluded_candidates,
         cancellation_token: task.cancellation_token,
-    })
+    }
 }
 
 fn theirs(list: RecordList<'_>) -> resolvo::RepoData<'_> {
