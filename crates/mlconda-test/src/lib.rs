@@ -43,6 +43,8 @@ pub fn md5_hex(bytes: impl AsRef<[u8]>) -> String {
 }
 
 #[cfg(test)]
+mod dependencies;
+#[cfg(test)]
 mod source;
 #[cfg(test)]
 mod tests;
