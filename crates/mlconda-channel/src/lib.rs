@@ -4,5 +4,7 @@
 //! Read in this order: [`network`], from a URL to an answer within its limits; [`repodata`], from an environment to all records
 //! that it can reach, whose page names its own chapters.
 
+#![allow(unexpected_cfgs, reason = "`mlconda_fuzzing` is set where the fuzz targets are compiled, and nowhere else")]
+
 pub mod network;
 pub mod repodata;

@@ -27,6 +27,8 @@ use rattler_package_streaming::{
     seek::{stream_conda_content, stream_conda_info},
 };
 
+#[cfg(mlconda_fuzzing)]
+pub(super) use self::bzip2::bunzip2;
 pub(super) use self::idle_cores::IdleCores;
 use self::{
     bzip2::Bzip2Reader,
