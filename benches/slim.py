@@ -4,8 +4,10 @@
     slim.py modules FULL SLIM       the modules of an environment, but for those that were left out of the other
     slim.py import LIST             imports them, and says how each went
     slim.py notebook                a notebook
+    slim.py compare ONE OTHER       what differs between two environments: no records, no byte code
 """
 
+import hashlib
 import importlib
 import itertools
 import json
@@ -101,4 +103,31 @@ print(pandas.DataFrame(x).describe(), scipy.stats.norm.cdf(0))"""
     json.dump({"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernel}, "cells": [cell]}, sys.stdout)
 
 
-{"names": names, "modules": modules, "import": import_all, "notebook": notebook}[sys.argv[1]](*sys.argv[2:])
+def contents(root):
+    """What each file is, by its path; the name of the environment is replaced in it."""
+    found = {}
+    for directory, below, files in os.walk(root):
+        below[:] = [name for name in below if name not in ("__pycache__", "conda-meta")]
+        for name in files + below:
+            path = os.path.join(directory, name)
+            inner = os.path.relpath(path, root)
+            if os.path.islink(path):
+                found[inner] = os.readlink(path)
+            elif os.path.isfile(path):
+                with open(path, "rb") as file:
+                    content = file.read().replace(os.path.abspath(root).encode(), b"PREFIX")
+                found[inner] = hashlib.sha256(content).digest(), os.stat(path).st_mode
+            else:
+                found[inner] = "directory"
+    return found
+
+
+def compare(one, other):
+    one, other = contents(one), contents(other)
+    differing = sorted(path for path in one.keys() | other.keys() if one.get(path) != other.get(path))
+    for path in differing[:10]:
+        print(f"differs: {path}")
+    print(f"compared {len(one)} files and directories: {len(differing)} differ")
+
+
+{"compare": compare, "names": names, "modules": modules, "import": import_all, "notebook": notebook}[sys.argv[1]](*sys.argv[2:])

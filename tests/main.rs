@@ -33,6 +33,7 @@ mod lock;
 mod manual;
 mod others;
 mod packages;
+mod permitted;
 mod pip;
 mod pip_add;
 mod pip_install;

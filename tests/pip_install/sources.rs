@@ -71,6 +71,7 @@ fn sources_are_built_by_the_environments_own_pip() {
     + python 3.11.9
     + built 1.0 (pip)
     Linked 2 packages in `[TEMP]/prefix`: 3 files, [SIZE], in [TIME].
+    1 package ran code to be built by pip: `built`.
     ");
     assert_eq!(text(&world, &format!("{SITE}/built.py")), "built-1.0.tar.gz\n", "it is given the checked archive");
     let modified = fs_err::metadata(prefix(&world).join(SITE).join("built.py")).unwrap().mtime();

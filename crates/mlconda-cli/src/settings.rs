@@ -14,6 +14,8 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+#[cfg(feature = "install")]
+use mlconda::install::Scripts;
 use mlconda::{activate::CallerEnvironment, prefix::Prefix};
 
 use crate::{error::CliError, global::Global};
@@ -110,6 +112,12 @@ impl Settings {
         text.parse()
             .map(Some)
             .map_err(|_| CliError::world(message(), "unset it, or set it to a number such as that of `date +%s`"))
+    }
+
+    /// Whether scripts of packages run (`MLCONDA_NO_SCRIPTS`).
+    #[cfg(feature = "install")]
+    pub(crate) fn scripts(&self) -> Scripts {
+        if self.raw_variable("MLCONDA_NO_SCRIPTS").is_some() { Scripts::Skip } else { Scripts::Run }
     }
 
     /// An environment variable that is set and not empty, also if it is not UTF-8.

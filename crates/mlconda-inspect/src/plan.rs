@@ -51,6 +51,9 @@ pub struct Plan {
     /// The file names of records that tell another wish than [`Plan::slim`], although their packages have the files that it
     /// leaves.
     pub wished_anew: BTreeSet<PathBuf>,
+    /// The names of installed conda packages that have a post-link script that did not run: they were installed without
+    /// scripts, or for another machine. They are unchanged where the lock has them; [`Reinstall::with`] links them anew.
+    pub scripts_not_run: BTreeSet<String>,
 }
 
 /// Which packages are reinstalled even if they equal the locked ones: conda packages and packages of pip.
@@ -66,6 +69,17 @@ pub enum Reinstall {
 }
 
 impl Reinstall {
+    /// The same, and these packages besides.
+    #[must_use]
+    pub fn with(&self, names: &BTreeSet<String>) -> Self {
+        match self {
+            _ if names.is_empty() => self.clone(),
+            Self::Nothing => Self::Named(names.clone()),
+            Self::All => Self::All,
+            Self::Named(others) => Self::Named(others | names),
+        }
+    }
+
     /// Whether a package is reinstalled.
     fn has(&self, name: &str) -> bool {
         match self {
@@ -132,7 +146,7 @@ impl Plan {
         let by_name: HashMap<&str, &Installed> = installed.iter().map(|each| (each.name.as_str(), each)).collect();
         // An installation into this prefix was cut off: nothing in it can be trusted.
         let broken = !installed.is_empty() && !prefix.is_environment();
-        let (other, wished_anew) = other_parts(&lock.slim, prefix)?;
+        let OtherRecords { parts: other, wished_anew, scripts_not_run } = other_records(&lock.slim, prefix)?;
         let same = |package: &LockedPackage| {
             let is_there = || by_name.get(package.name.as_str()).is_some_and(|old| is_same(old, package));
             !broken && !reinstall.has(&package.name) && !other.contains(&(false, package.name.clone())) && is_there()
@@ -173,6 +187,7 @@ impl Plan {
             damaged_state,
             slim: lock.slim.clone(),
             wished_anew,
+            scripts_not_run,
         };
         if changed {
             plan.fill(lock, prefix, same, distributions)?;
@@ -368,14 +383,23 @@ fn tags(lock: &Lock) -> Option<(Tags, String)> {
     tags.filter(|_| lock.platform != Subdir::NoArch).map(|tags| (tags, words))
 }
 
-/// The installed packages of which more or less was left out than is wished, and the file names of the records of the others that
-/// tell another wish.
-fn other_parts(slim: &Slim, prefix: &Prefix) -> Result<(HashSet<Key>, BTreeSet<PathBuf>), PrefixError> {
-    let (mut other, mut wished_anew) = (HashSet::new(), BTreeSet::new());
+/// Installed packages that are not as an installation without wishes leaves them.
+#[derive(Default)]
+struct OtherRecords {
+    /// Those of which more or less was left out than is wished.
+    parts: HashSet<Key>,
+    /// The file names of the records of the others that tell another wish.
+    wished_anew: BTreeSet<PathBuf>,
+    /// See [`Plan::scripts_not_run`].
+    scripts_not_run: BTreeSet<String>,
+}
+
+fn other_records(slim: &Slim, prefix: &Prefix) -> Result<OtherRecords, PrefixError> {
+    let mut found = OtherRecords::default();
     for path in prefix.all_record_files()? {
         let compare = |text: Vec<u8>| {
             let own = slim::own_fields(&text)?;
-            if slim.is_empty() && own.left_out.is_none() {
+            if slim.is_empty() && own.left_out.is_none() && !own.scripts_not_run {
                 return Ok(());
             }
             let record = match mlconda_prefix::parse_record(&text) {
@@ -383,15 +407,18 @@ fn other_parts(slim: &Slim, prefix: &Prefix) -> Result<(HashSet<Key>, BTreeSet<P
                 read => read?,
             };
             let key = key(&record);
+            if own.scripts_not_run {
+                found.scripts_not_run.insert(key.1.clone());
+            }
             // What pip builds comes whole.
             let is_built = key.0 && !record.repodata_record.url.path().ends_with(".whl");
             if is_built {
                 return Ok(());
             }
             if slim::differs(slim, &record, &own) {
-                other.insert(key);
+                found.parts.insert(key);
             } else if slim::is_ours(&text) && own.left_out.map(|left| left.slim) != slim::wish(slim, &key.1) {
-                wished_anew.extend(path.file_name().map(PathBuf::from));
+                found.wished_anew.extend(path.file_name().map(PathBuf::from));
             }
             Ok(())
         };
@@ -399,7 +426,7 @@ fn other_parts(slim: &Slim, prefix: &Prefix) -> Result<(HashSet<Key>, BTreeSet<P
             .and_then(compare)
             .map_err(|source| PrefixError::Record { path: path.clone(), source })?;
     }
-    Ok((other, wished_anew))
+    Ok(found)
 }
 
 /// Whether an installed package is the locked one.

@@ -11,7 +11,7 @@ use mlconda_types::progress::{Event, Progress};
 use rattler_conda_types::{PackageRecord, PrefixRecord};
 
 use super::{
-    Clash, InstallError, Options, Report, Scripts, bytecode,
+    Clash, InstallError, LinkScript, Options, Report, Scripts, bytecode,
     commit::{PrefixChange, ScriptTiming},
     layout::Layout,
     link_scripts, metadata, pip, record_file, record_paths, recover, replaced, script, sharing,
@@ -63,7 +63,7 @@ struct Builds {
 struct PackageCode<'a> {
     /// The packages that are removed and have a pre-unlink script.
     pre_unlink: Vec<&'a PackageRecord>,
-    /// The new packages, in linking order. Those that have a post-link script run it.
+    /// The new packages that have a post-link script, in linking order.
     new: Vec<&'a PrefixRecord>,
     builds: Builds,
     when: ScriptTiming,
@@ -92,7 +92,7 @@ impl Installation<'_> {
         stage.set_directory_times(time)?;
         let change = PrefixChange::new(&plan, layout.as_ref(), self.prefix, &stage, time)?;
         report.add_change(&change, &plan);
-        let code = self.find_code(&plan, &stage, &finished, builds)?;
+        let code = self.find_code(&plan, &finished, builds, &mut report)?;
         self.commit(&plan, transaction, &change, code, &mut report).await?;
         report.damaged_state = metadata::damaged_state(&plan, self.prefix);
         self.keep_activation(time, &mut report).await;
@@ -142,21 +142,28 @@ impl Installation<'_> {
     fn find_code<'p>(
         &self,
         plan: &'p Plan,
-        stage: &Stage,
         finished: &'p [StagedPackage],
         builds: Builds,
+        report: &mut Report,
     ) -> Result<PackageCode<'p>, InstallError> {
-        let new = link_scripts::in_linking_order(plan, finished);
+        let mut new = link_scripts::with_post_link(plan, finished);
         self.progress.event(Event::Committing);
         self.options.stop.check()?;
-        let runs_scripts = self.options.scripts == Scripts::Run;
         // Without a history, the installation of what is there never ended: nothing was set up that a script would undo.
         let is_finished = self.prefix.is_environment();
-        let pre_unlink = match runs_scripts && is_finished {
+        let mut pre_unlink = match is_finished {
             true => link_scripts::with_pre_unlink(self.prefix, plan),
             false => Vec::new(),
         };
-        let after = runs_scripts && staged_package::has_scripts(stage, &new) || !builds.sources.is_empty();
+        if self.options.scripts == Scripts::Skip {
+            let old = pre_unlink.drain(..).map(|package| LinkScript::pre_unlink(package.name.as_normalized()));
+            report.scripts.not_run.extend(old);
+            let name = |record: &PrefixRecord| {
+                LinkScript::post_link(record.repodata_record.package_record.name.as_normalized())
+            };
+            report.scripts.not_run.extend(new.drain(..).map(name));
+        }
+        let after = !new.is_empty() || !builds.sources.is_empty();
         let when = match after {
             _ if !pre_unlink.is_empty() => ScriptTiming::BeforeAndAfter,
             true => ScriptTiming::After,
@@ -180,13 +187,14 @@ impl Installation<'_> {
         let (variables, limit) = (&options.script_variables, options.script_timeout);
         let context = script::ScriptContext { variables, time: change.time, limit, progress };
         let committed = async {
-            link_scripts::run_pre_unlink(prefix, &code.pre_unlink, context).await?;
+            link_scripts::run_pre_unlink(prefix, &code.pre_unlink, context, report).await?;
             commit.place()?;
             if code.when != ScriptTiming::Never && options.scripts == Scripts::Run {
-                report.messages = link_scripts::run_post_link(prefix, &code.new, context, progress).await?;
+                link_scripts::run_post_link(prefix, &code.new, context, report).await?;
             }
             let Builds { python, sources } = &code.builds;
             if let Some(python) = python.as_ref().filter(|_| !sources.is_empty()) {
+                report.scripts.built = plan.pip.build.iter().map(|package| package.name.clone()).collect();
                 report.add_compiled(
                     pip::build(plan, prefix, python, sources, context, options.bytecode, progress).await?,
                 );
@@ -202,7 +210,10 @@ impl Installation<'_> {
     /// Stores what activation scripts set. The environment is finished: an error is only reported.
     async fn keep_activation(&self, time: i64, report: &mut Report) {
         if self.options.scripts == Scripts::Run {
-            report.activation_error = snapshot::write(self.prefix, time).await.err().map(|error| error.to_string());
+            match snapshot::write(self.prefix, time).await {
+                Ok(scripts) => report.scripts.activation = scripts,
+                Err(error) => report.activation_error = Some(error.to_string()),
+            }
         }
     }
 }

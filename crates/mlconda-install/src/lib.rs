@@ -71,7 +71,7 @@ pub use self::{
     left_out::{Forecast, LeftOutSize, forecast},
     options::{Bytecode, CacheCheck, Options, OutwardLinks, Revision, Scripts},
     packed::PackedArchives,
-    report::{MetadataOutcome, Report, UnmetVirtualPackage},
+    report::{LinkScript, MetadataOutcome, Report, ScriptAudit, UnmetVirtualPackage},
     sharing::Sharing,
     stage::Clash,
     stop::Stop,

@@ -55,6 +55,41 @@ pub struct Report {
     pub damaged_state: Option<PathBuf>,
     /// Messages of post-link scripts (`.messages.txt`): (package, text).
     pub messages: Vec<(String, String)>,
+    /// The code of packages that ran.
+    pub scripts: ScriptAudit,
+}
+
+/// Which code of packages ran during an installation, and which did not although it was there. The python that compiles
+/// byte code is not among it: it runs none of the modules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScriptAudit {
+    /// Scripts that ran, in this order.
+    pub ran: Vec<LinkScript>,
+    /// Scripts that did not run, because of [`Scripts::Skip`](super::Scripts::Skip).
+    pub not_run: Vec<LinkScript>,
+    /// Activation scripts that ran once at the end, relative to the prefix.
+    pub activation: Vec<PathBuf>,
+    /// The names of packages that the environment's pip built, which runs what they bring for that.
+    pub built: Vec<String>,
+}
+
+/// A script of a package that runs when it is linked or unlinked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkScript {
+    /// The name of the package.
+    pub package: String,
+    /// `post-link` or `pre-unlink`.
+    pub kind: &'static str,
+}
+
+impl LinkScript {
+    pub(super) fn post_link(package: &str) -> Self {
+        Self { package: package.to_owned(), kind: "post-link" }
+    }
+
+    pub(super) fn pre_unlink(package: &str) -> Self {
+        Self { package: package.to_owned(), kind: "pre-unlink" }
+    }
 }
 
 impl Report {

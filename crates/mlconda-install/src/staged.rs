@@ -176,8 +176,7 @@ impl Staging {
 
     /// The text of a package's post-link script.
     fn post_link(&self, package: &StagedPackage) -> Result<Option<String>, InstallError> {
-        // Only conda packages have link scripts.
-        if package.number >= self.plan.link.len() {
+        if !package.post_link {
             return Ok(None);
         }
         let name = package.record.repodata_record.package_record.name.as_normalized();

@@ -1,14 +1,12 @@
 //! Packages that are in the stage, and what the new environment is with them: its python, its scripts, its linking order.
 
-use std::path::Path;
-
 use crate::python_info::PythonInfo;
 use mlconda_inspect::plan::{LinkOrder, Plan};
 use mlconda_lock::linking_order;
 use mlconda_prefix::distributions;
 use rattler_conda_types::PrefixRecord;
 
-use super::{left_out::LeftOutSize, script, source::PackageOrigin, stage::Stage};
+use super::{left_out::LeftOutSize, source::PackageOrigin};
 
 /// A package that is in the stage.
 pub(super) struct StagedPackage {
@@ -28,6 +26,8 @@ pub(super) struct StagedPackage {
     pub(super) origin: Option<PackageOrigin>,
     /// What was left out of it.
     pub(super) left_out: Vec<LeftOutSize>,
+    /// Whether it is a conda package and has a post-link script of its own.
+    pub(super) post_link: bool,
 }
 
 /// The interpreter among the kept packages.
@@ -45,15 +45,6 @@ pub(super) fn python(plan: &Plan, finished: &[StagedPackage]) -> Option<PythonIn
         Some(record) => PythonInfo::from_record(record),
         None => kept_python(plan),
     }
-}
-
-/// Whether one of these packages has a post-link script.
-pub(super) fn has_scripts(stage: &Stage, records: &[&PrefixRecord]) -> bool {
-    let names = records.iter().map(|record| record.repodata_record.package_record.name.as_normalized());
-    // The script may be below a link of a kept package.
-    let place = |name: &str| stage.final_path(&script::path(name, script::ScriptKind::PostLink));
-    let is_there = |path: &Path| stage.root.lookup(path).is_ok_and(|there| there.is_some());
-    names.into_iter().any(|name| is_there(&place(name)))
 }
 
 /// The names of all conda packages of the new environment, in linking order.

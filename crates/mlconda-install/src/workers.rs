@@ -31,11 +31,12 @@ use rattler_conda_types::{
 use tokio::sync::mpsc;
 
 use super::{
-    InstallError, Options, OutwardLinks, cache,
+    InstallError, Options, OutwardLinks, Scripts, cache,
     fetch::{self, Hashes},
     left_out,
     link::{LinkError, Linked, Linking, wheel::Request},
     pip, record, record_file,
+    script::{self, ScriptKind},
     source::{PackageLocation, PackageOrigin, SourceError, Sources, package_or_disk_error, verify},
     stage::Stage,
     staged_package::{StagedPackage, kept_python},
@@ -72,6 +73,7 @@ struct LinkState {
     specs: Vec<String>,
     sources: Sources,
     outward_links: OutwardLinks,
+    scripts: Scripts,
     slim: Slim,
     stage: Arc<Stage>,
     python: OnceLock<PythonInfo>,
@@ -117,6 +119,7 @@ pub(super) async fn link_all(
         specs: plan.specs.clone(),
         sources,
         outward_links: options.outward_links,
+        scripts: options.scripts,
         slim: plan.slim.clone(),
         stage: Arc::clone(stage),
         python: kept_python(plan).map_or_else(OnceLock::new, OnceLock::from),
@@ -365,7 +368,11 @@ impl LinkState {
         let built = linked.package.built();
         let is_python = linked.package.is_python();
         let shared = if origin.is_some_and(PackageOrigin::shares_storage) { linked.hard_linked } else { 0 };
-        let own = std::mem::take(&mut linked.own);
+        let mut own = std::mem::take(&mut linked.own);
+        // Only conda packages have link scripts. A file of a wheel with such a name is an ordinary file.
+        let script = script::path(&package.name, ScriptKind::PostLink);
+        let post_link = !package.is_distribution() && linked.paths.iter().any(|entry| entry.relative_path == script);
+        own.scripts_not_run = post_link && self.scripts == Scripts::Skip;
         let mut record = record::record(package, linked, archive, spec)?;
         let (path, text) =
             (Path::new("conda-meta").join(distributions::record_name(&record)), record_file::render(&record, &own)?);
@@ -380,7 +387,7 @@ impl LinkState {
         let files = std::mem::take(&mut record.files).len();
         let bytes = paths.iter().filter(|entry| is_file(entry)).filter_map(|entry| entry.size_in_bytes).sum();
         let left_out = own.left_out.map(|left| left_out::of_package(left, &paths)).unwrap_or_default();
-        Ok(StagedPackage { number, record, built, files, bytes, shared, origin, left_out })
+        Ok(StagedPackage { number, record, built, files, bytes, shared, origin, left_out, post_link })
     }
 }
 

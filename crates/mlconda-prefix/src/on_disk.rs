@@ -41,6 +41,9 @@ pub struct OwnFields {
     /// What was left out on purpose; nothing where the whole package was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_out: Option<LeftOut>,
+    /// Whether the package has a post-link script that did not run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub scripts_not_run: bool,
 }
 
 impl OwnFields {

@@ -369,11 +369,13 @@ pub fn by_package(prefix: &Prefix) -> Result<BTreeMap<String, String>, PrefixErr
     Ok(prefix.all_record_files()?.into_iter().filter_map(of_record).collect())
 }
 
-/// Our fields of a record. Where nothing was left out, they are not looked at.
+/// What our fields of a record say of things that are not as usual. Where nothing was left out and all scripts ran, they
+/// are not looked at.
 pub fn own_fields(text: &[u8]) -> io::Result<OwnFields> {
-    match memchr::memmem::find(text, b"\"left_out\"") {
-        Some(_) => OwnFields::of_record(text),
-        None => Ok(OwnFields::default()),
+    let says = |field: &[u8]| memchr::memmem::find(text, field).is_some();
+    match says(b"\"left_out\"") || says(b"\"scripts_not_run\"") {
+        true => OwnFields::of_record(text),
+        false => Ok(OwnFields::default()),
     }
 }
 

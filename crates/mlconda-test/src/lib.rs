@@ -12,6 +12,7 @@ pub mod index;
 #[cfg(target_os = "linux")]
 pub mod inject;
 pub mod machine;
+pub mod networks;
 pub mod package;
 pub mod program;
 pub mod registry;
@@ -42,6 +43,8 @@ pub fn md5_hex(bytes: impl AsRef<[u8]>) -> String {
     hex::encode(rattler_digest::compute_bytes_digest::<rattler_digest::Md5>(bytes))
 }
 
+#[cfg(test)]
+mod dependencies;
 #[cfg(test)]
 mod source;
 #[cfg(test)]

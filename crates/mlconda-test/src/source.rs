@@ -65,20 +65,22 @@ fn every_file_is_a_module() {
     assert!(lost.is_empty(), "no module names {lost:?}");
 }
 
-/// In "What holds everywhere" of `docs/ARCHITECTURE.md`, each promise has the names of its tests, some of them with their
-/// modules. Names of four words and more are those of tests.
+/// In "What holds everywhere" of `docs/ARCHITECTURE.md` and in all of `docs/TRUST.md`, each promise has the names of its
+/// tests, some of them with their modules. Names of four words and more are those of tests.
 #[test]
 fn the_tests_that_the_promises_name_exist() {
-    let page = fs_err::read_to_string(workspace().join("docs/ARCHITECTURE.md")).unwrap();
-    let section = page.split("\n## What holds everywhere\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let page = |name: &str| fs_err::read_to_string(workspace().join("docs").join(name)).unwrap();
+    let (architecture, trust) = (page("ARCHITECTURE.md"), page("TRUST.md"));
+    let section = architecture.split("\n## What holds everywhere\n").nth(1).unwrap().split("\n## ").next().unwrap();
     let is_name = |text: &str| {
         text.bytes().all(|byte| byte.is_ascii_lowercase() || b"_:".contains(&byte) || byte.is_ascii_digit())
     };
     let is_test =
         |text: &&str| is_name(text) && text.rsplit("::").next().is_some_and(|name| name.matches('_').count() > 2);
     // Every second part is in backticks.
-    let named: BTreeSet<&str> = section.split('`').skip(1).step_by(2).filter(is_test).collect();
-    assert!(named.len() > 30, "the section was not understood: {named:?}");
+    let parts = section.split('`').skip(1).step_by(2).chain(trust.split('`').skip(1).step_by(2));
+    let named: BTreeSet<&str> = parts.filter(is_test).collect();
+    assert!(named.len() > 30, "the sections were not understood: {named:?}");
     let sources = sources();
     let exists = |name: &str| {
         let (module, name) = name.rsplit_once("::").unwrap_or(("", name));

@@ -16,7 +16,7 @@ use std::{path::Path, process::ExitCode, sync::Arc, time::Instant};
 
 use mlconda::{
     host::Host,
-    install::{InstallError, Options, Report, Sharing},
+    install::{InstallError, Options, Report, Scripts, Sharing},
     network::Client,
     plan::{Plan, Reinstall},
     prefix::Prefix,
@@ -91,7 +91,10 @@ fn install_one(
     if !args.dry_run {
         mlconda::install::recover(prefix)?;
     }
-    let plan = Plan::reinstalling(lock, prefix, reinstall)?;
+    let mut plan = Plan::reinstalling(lock, prefix, reinstall)?;
+    if args.scripts(lock, host, context) == Scripts::Run && !plan.scripts_not_run.is_empty() {
+        plan = Plan::reinstalling(lock, prefix, &reinstall.with(&plan.scripts_not_run))?;
+    }
     if args.dry_run {
         return Ok(summary::tell_plan(&plan, prefix, context));
     }

@@ -282,6 +282,7 @@ pub(super) const ROWS: &[Row] = &[
     ),
     Row(SOLVE, "--copy --always-copy", "", Counts, "copy files from the cache instead of linking them"),
     Row(SOLVE, "--category", "NAME", Counts, "of a conda-lock.yml, this category besides `main` (repeatable)"),
+    Row(SOLVE | of(Remove), "--no-scripts", "", Counts, "do not run scripts of packages"),
     Row(SOLVE, "--no-pyc --no-compile-bytecode", "", Counts, "do not compile python modules"),
     Row(
         SOLVE | of(Remove) | of(Search),

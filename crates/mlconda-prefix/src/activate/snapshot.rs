@@ -100,34 +100,36 @@ impl Activation {
 }
 
 /// Runs the activation scripts of a new environment in a shell, and stores the variables that they set. `seconds` is the
-/// modification time of the file.
+/// modification time of the file. Gives the scripts that ran, relative to the prefix.
 ///
 /// The future may be dropped: the shell is stopped, and the file is as it was.
 ///
 /// # Errors
 /// If a file cannot be read or written. Without a shell, or if a script fails, no snapshot is stored; this is not an error.
-pub async fn write(prefix: &Prefix, seconds: i64) -> io::Result<()> {
+pub async fn write(prefix: &Prefix, seconds: i64) -> io::Result<Vec<PathBuf>> {
     let contents = Contents::read(prefix.path(), Dialect::Posix).map_err(io::Error::other)?;
     let root = Root::open(prefix.path())?;
     let place = Path::new("conda-meta").join(FILE);
     let there = root.lookup(&place)?.is_some();
     if !there && contents.activate_scripts.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let text = match contents.activate_scripts.is_empty() {
-        true => None,
-        false => observe(prefix.path(), contents).await?,
+    let relative = |script: &PathBuf| script.strip_prefix(prefix.path()).unwrap_or(script).to_owned();
+    let scripts: Vec<PathBuf> = contents.activate_scripts.iter().map(relative).collect();
+    let (ran, text) = match process::shell(prefix.path()) {
+        Some(shell) if !scripts.is_empty() => (scripts, observe(&shell, prefix.path(), contents).await?),
+        _ => (Vec::new(), None),
     };
     match text {
         Some(text) => root.put(&place, &text, seconds)?,
         None => root.remove_file(&place)?,
     }
-    root.set_time(Path::new("conda-meta"), seconds)
+    root.set_time(Path::new("conda-meta"), seconds)?;
+    Ok(ran)
 }
 
 /// The text of the snapshot.
-async fn observe(prefix: &Path, contents: Contents) -> io::Result<Option<Vec<u8>>> {
-    let Some(shell) = process::shell(prefix) else { return Ok(None) };
+async fn observe(shell: &Path, prefix: &Path, contents: Contents) -> io::Result<Option<Vec<u8>>> {
     let seen = SnapshotInputs::new(prefix, &contents)?;
     let caller = [("PATH", PATH), ("HOME", NOBODY)].map(|(name, value)| (name.into(), value.into()));
     let surroundings = CallerEnvironment { variables: &caller, root_prefix: Path::new("/") };

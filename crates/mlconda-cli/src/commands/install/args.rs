@@ -107,7 +107,8 @@ pub(crate) struct Args {
     /// Install for this platform instead of this machine's; scripts of packages are not run then
     #[arg(long, value_name = "PLATFORM", hide_short_help = true)]
     pub(super) platform: Option<Subdir>,
-    /// Do not run post-link and pre-unlink scripts of packages
+    /// Do not run scripts of packages: post-link, pre-unlink and activation scripts, and builds of pip. An installation
+    /// without this option runs what was left out [env: MLCONDA_NO_SCRIPTS]
     #[arg(long, hide_short_help = true)]
     no_scripts: bool,
     /// Stop a script or a build of pip after this time; 0 means no limit. The byte-code compiler is stopped after this time
@@ -168,6 +169,15 @@ impl Args {
         }
     }
 
+    /// Whether scripts of packages run: those of another platform cannot.
+    pub(super) fn scripts(&self, lock: &Lock, host: &Host, context: &Context) -> Scripts {
+        let is_native = lock.platform == host.platform || lock.platform == Subdir::NoArch;
+        match is_native && !self.no_scripts {
+            true => context.settings.scripts(),
+            false => Scripts::Skip,
+        }
+    }
+
     /// The options of an installation on this machine.
     pub(super) fn options(
         &self,
@@ -184,7 +194,7 @@ impl Args {
             time: context.settings.source_date_epoch()?,
             command: "mlconda install".to_owned(),
             revision: Revision::Whole,
-            scripts: if native && !self.no_scripts { Scripts::Run } else { Scripts::Skip },
+            scripts: self.scripts(lock, host, context),
             script_timeout: Some(Duration::from_secs(self.script_timeout)).filter(|limit| !limit.is_zero()),
             script_variables: context.settings.script_variables(),
             bytecode: self.bytecode(),

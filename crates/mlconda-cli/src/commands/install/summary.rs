@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use mlconda::{
-    install::{Compiled, Forecast, MetadataOutcome, Report, UnmetVirtualPackage, forecast},
+    install::{Compiled, Forecast, LinkScript, MetadataOutcome, Report, ScriptAudit, UnmetVirtualPackage, forecast},
     plan::Plan,
     prefix::Prefix,
     slim::Part,
@@ -37,11 +37,54 @@ pub(crate) fn report_as_json(report: &Report, arrivals: &[Arrival], prefix: &Pre
         "foreign_links": report.foreign_links.iter().map(|path| path_text(path)).collect::<Vec<_>>(),
         "outside": report.outside.iter().map(|(record, path)| json!({"record": path_text(record), "path": path_text(path)})).collect::<Vec<_>>(),
         "messages": report.messages.iter().map(|(package, text)| json!({"package": package, "text": text})).collect::<Vec<_>>(),
+        "scripts": scripts_as_json(&report.scripts),
         "compiled": modules,
         "not_compiled": failed.iter().map(|(path, reason)| json!({"path": path_text(path), "reason": reason})).collect::<Vec<_>>(),
         "no_compiler": unable,
         "seconds": start.elapsed().as_secs_f64(),
     })
+}
+
+/// What of packages' code ran, and what did not.
+fn scripts_as_json(scripts: &ScriptAudit) -> Value {
+    let link_scripts = |scripts: &[LinkScript]| -> Vec<Value> {
+        scripts.iter().map(|LinkScript { package, kind }| json!({"package": package, "script": kind})).collect()
+    };
+    json!({
+        "ran": link_scripts(&scripts.ran),
+        "not_run": link_scripts(&scripts.not_run),
+        "activation": scripts.activation.iter().map(|path| path_text(path)).collect::<Vec<_>>(),
+        "built": scripts.built,
+    })
+}
+
+/// The same in words.
+fn tell_scripts(scripts: &ScriptAudit, ui: &Ui) {
+    let packages = |scripts: &[LinkScript]| {
+        let mut names: Vec<&str> = Vec::new();
+        for LinkScript { package, .. } in scripts {
+            if !names.contains(&package.as_str()) {
+                names.push(package);
+            }
+        }
+        (count(names.len(), "package"), list(&names))
+    };
+    if !scripts.ran.is_empty() {
+        let (packages, names) = packages(&scripts.ran);
+        ui.say(&format!("{packages} ran scripts: {names}."));
+    }
+    if !scripts.built.is_empty() {
+        let packages = count(scripts.built.len(), "package");
+        ui.say(&format!("{packages} ran code to be built by pip: {}.", list(&scripts.built)));
+    }
+    if !scripts.activation.is_empty() {
+        let paths: Vec<String> = scripts.activation.iter().map(|path| path.display().to_string()).collect();
+        ui.say(&format!("{} ran once: {}.", count(paths.len(), "activation script"), list(&paths)));
+    }
+    if !scripts.not_run.is_empty() {
+        let (packages, names) = packages(&scripts.not_run);
+        ui.say(&format!("{packages} brought scripts that were not run: {names}."));
+    }
 }
 
 pub(crate) fn tell_plan(plan: &Plan, prefix: &Prefix, context: &Context) -> Value {
@@ -125,6 +168,7 @@ pub(crate) fn tell_report(report: &Report, arrivals: &[Arrival], prefix: &Prefix
                 format!("The variables of `{place}` are updated; its packages are up to date: {packages}.")
             }
         });
+        tell_scripts(&report.scripts, ui);
         return;
     }
     arrivals::tell(arrivals, ui);
@@ -143,6 +187,7 @@ pub(crate) fn tell_report(report: &Report, arrivals: &[Arrival], prefix: &Prefix
     if let Some(words) = slim::in_words(&report.left_out, report.bytes) {
         ui.say(&format!("Left out {words}."));
     }
+    tell_scripts(&report.scripts, ui);
 }
 
 /// What of an installation people should know.

@@ -73,7 +73,7 @@ pub(super) fn repair(
         time: context.settings.source_date_epoch()?,
         command: "mlconda verify --repair".to_owned(),
         revision,
-        scripts: if native && !args.no_scripts { Scripts::Run } else { Scripts::Skip },
+        scripts: if native && !args.no_scripts { context.settings.scripts() } else { Scripts::Skip },
         script_variables: context.settings.script_variables(),
         bytecode: Bytecode::detect(prefix)?.unwrap_or(Bytecode::Timestamp),
         access: if args.offline { Access::Offline } else { Access::Online },

@@ -113,7 +113,7 @@ fn options(change: &Change, line: &Line, host: &Host, context: &Context) -> Resu
         time: context.settings.source_date_epoch()?,
         command: change.command.clone(),
         revision: change.revision.clone(),
-        scripts: if native { Scripts::Run } else { Scripts::Skip },
+        scripts: if native && !line.has("--no-scripts") { context.settings.scripts() } else { Scripts::Skip },
         script_variables: context.settings.script_variables(),
         bytecode: if line.has("--no-compile-bytecode") { Bytecode::Skip } else { Bytecode::default() },
         access: super::Channels::of(line, context)?.args.access(),
