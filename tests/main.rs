@@ -31,6 +31,7 @@ mod limits;
 mod linked;
 mod lock;
 mod manual;
+mod networks;
 mod others;
 mod packages;
 mod permitted;

@@ -3,7 +3,7 @@
 //!
 //! `MLCONDA_TEST_SEEDS=500 cargo test -p mlconda --test networks` tries so many seeds; without it they are few.
 
-#![allow(clippy::unwrap_used, reason = "they are tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "they are tests")]
 
 use std::{
     collections::BTreeMap,
@@ -205,7 +205,7 @@ impl<'a> Way<'a> {
         let again = world.lock(&patient, &self.channel, "cache").await.unwrap();
         assert_eq!(again, self.lock, "{}, seed {seed}: the cache was spoilt", self.name);
 
-        let cache = (seed / 4 % 2 == 0).then_some("packages");
+        let cache = (seed / 4).is_multiple_of(2).then_some("packages");
         self.disturbance.begin(Some(seed + 1_000_000));
         let installed = world.install(&client, &self.lock, cache).await;
         self.disturbance.begin(None);

@@ -376,7 +376,7 @@ mod tests {
             let _ = udp.send_to(&wrong, from).await;
         }
         // After a lie, the truth comes with every other number.
-        if how > 6 || how % 2 == 0 {
+        if how > 6 || how.is_multiple_of(2) {
             let _ = udp.send_to(&right, from).await;
         }
     }
