@@ -31,6 +31,7 @@ mod limits;
 mod linked;
 mod lock;
 mod manual;
+mod model;
 mod others;
 mod packages;
 mod permitted;
