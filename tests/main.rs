@@ -32,6 +32,7 @@ mod linked;
 mod lock;
 mod manual;
 mod model;
+mod networks;
 mod others;
 mod packages;
 mod permitted;

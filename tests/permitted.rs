@@ -227,8 +227,11 @@ fn no_package_brings_a_setuid_bit_an_owner_or_a_capability() {
             let expected = if mode & 0o111 == 0 { 0o644 } else { 0o755 };
             assert_eq!(metadata.mode() & 0o7777, expected, "{path}");
             assert_eq!((metadata.uid(), metadata.gid()), (own.uid(), own.gid()), "{path}");
-            let listed = rustix::fs::listxattr(prefix.join(path), &mut [0_u8; 4096][..]).unwrap_or(0);
-            assert_eq!(listed, 0, "{path} has extended attributes");
+            let mut names = [0_u8; 4096];
+            let length = rustix::fs::listxattr(prefix.join(path), &mut names[..]).unwrap_or(0);
+            // A system may give files some of its own.
+            let names = String::from_utf8_lossy(&names[..length]);
+            assert!(!names.contains("capability"), "{path} has {names}");
         }
     }
 }

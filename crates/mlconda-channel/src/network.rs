@@ -24,6 +24,7 @@ mod scheme;
 pub mod send;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod transfer;
 mod waits;
 
@@ -33,11 +34,9 @@ use std::{
     time::Duration,
 };
 
-use mlconda_system::files;
 use mlconda_types::progress::Progress;
 use reqwest::{StatusCode, header};
 use reqwest_middleware::{ClientWithMiddleware, Middleware};
-use rustls::pki_types::{CertificateDer, pem::PemObject};
 use url::Url;
 
 pub use cause::{Cause, Scheme, reason};
@@ -400,7 +399,7 @@ impl Proxies {
 fn builder(options: &NetworkOptions) -> Result<reqwest::ClientBuilder, NetworkError> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("mlconda/", env!("CARGO_PKG_VERSION")))
-        .tls_backend_preconfigured(tls(options)?)
+        .tls_backend_preconfigured(tls::configuration(options)?)
         .connect_timeout(options.limits.connect)
         .redirect(scheme::policy())
         // It would send the URL, with its token, to the host of the redirect.
@@ -428,33 +427,4 @@ fn proxies(proxies: &Proxies) -> Result<Vec<reqwest::Proxy>, NetworkError> {
         all.push(proxy.no_proxy(except()));
     }
     Ok(all)
-}
-
-/// The TLS configuration: ring, the roots, and HTTP/2 if the server supports it.
-fn tls(options: &NetworkOptions) -> Result<rustls::ClientConfig, NetworkError> {
-    let mut roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    for path in certificate_paths(options)? {
-        let pem = files::read(&path, files::LARGEST_TEXT)?;
-        // Skip certificates that rustls cannot use (version 1, odd encodings).
-        roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
-}
-
-fn certificate_paths(options: &NetworkOptions) -> Result<Vec<PathBuf>, std::io::Error> {
-    let mut paths = options.certificate_files.clone();
-    for directory in &options.certificate_directories {
-        let mut inside =
-            fs_err::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
-        inside.retain(|path| path.is_file());
-        mlconda_types::sorting::sort(&mut inside);
-        paths.append(&mut inside);
-    }
-    Ok(paths)
 }

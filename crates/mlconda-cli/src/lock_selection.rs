@@ -15,14 +15,14 @@ use crate::{bundles, context::Context, error::CliError, text::list};
 #[command(next_help_heading = "Options for locks of other tools")]
 pub(crate) struct SelectionArgs {
     /// The environment of a pixi.lock [default: `default`, or the only one]
-    #[arg(long, value_name = "NAME", hide_short_help = true)]
+    #[arg(long, value_name = "NAME", hide_short_help = true, hide = !cfg!(any(feature = "bundle", feature = "formats")))]
     pub(crate) environment: Option<String>,
     /// Add the packages of this category of a conda-lock.yml to those of `main` (repeatable)
     #[arg(long = "with-category", visible_alias = "category", value_name = "NAME")]
-    #[arg(hide_short_help = true)]
+    #[arg(hide_short_help = true, hide = !cfg!(feature = "formats"))]
     pub(crate) categories: Vec<String>,
     /// The same as `--with-category dev`
-    #[arg(long, hide_short_help = true)]
+    #[arg(long, hide_short_help = true, hide = !cfg!(feature = "formats"))]
     pub(crate) dev: bool,
 }
 

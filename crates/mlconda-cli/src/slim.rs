@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mlconda::{install::LeftOutSize, lock::Lock, slim::Slim};
+use mlconda::{install::LeftOutSize, lock::Lock, slim::Slim, sorting::IntoTree};
 use serde_json::{Value, json};
 
 use crate::{context::Context, text::bytes};
@@ -45,7 +45,7 @@ pub(crate) fn apply<'a>(args: &SlimArgs, locks: impl Iterator<Item = &'a mut Loc
     let conda = all.iter().flat_map(|lock| &lock.packages).map(|package| package.name.as_str());
     let pip = all.iter().flat_map(|lock| &lock.pip).map(|package| package.name.as_str());
     let names: Vec<&str> = conda.chain(pip).collect();
-    let unknown: BTreeSet<&str> = all.iter().flat_map(|lock| lock.slim.unknown(&names)).collect();
+    let unknown: BTreeSet<&str> = all.iter().flat_map(|lock| lock.slim.unknown(&names)).into_tree();
     for name in unknown {
         context.ui.warn(&format!("`keep:{name}` leaves nothing whole: the lock has no package of this name"));
     }

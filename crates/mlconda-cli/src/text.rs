@@ -28,6 +28,21 @@ pub(crate) fn grouped(number: usize) -> String {
     text
 }
 
+/// A help text for the features that the program has: a line that begins with `{FEATURE}` is left out without it.
+pub(crate) fn help(text: &str) -> String {
+    let is_there = |feature: &str| match feature {
+        "bundle" => cfg!(feature = "bundle"),
+        "conda" => cfg!(feature = "conda"),
+        "formats" => cfg!(feature = "formats"),
+        _ => cfg!(feature = "lock"),
+    };
+    let line = |line: &'_ str| match line.strip_prefix('{').and_then(|rest| rest.split_once('}')) {
+        Some((feature, rest)) => is_there(feature).then(|| rest.to_owned()),
+        None => Some(line.to_owned()),
+    };
+    text.lines().filter_map(line).collect::<Vec<String>>().join("\n")
+}
+
 /// Text in lines of at most `width` characters, broken between words. Further lines are indented by `indent`; the caller
 /// prints as many characters before the first line.
 pub(crate) fn wrapped(text: &str, indent: usize, width: usize) -> String {

@@ -32,7 +32,10 @@ use mlconda_prefix::{
     Prefix, PrefixError, STATE,
     on_disk::{BACKUP, PENDING_HISTORY, STAGE, stage_and_replica},
 };
-use mlconda_types::{progress::Progress, sorting::IntoTree};
+use mlconda_types::{
+    progress::Progress,
+    sorting::{self, IntoTree},
+};
 
 pub use self::untracked::UntrackedFiles;
 use self::{files::Claims, records::RecordedPackage};
@@ -432,6 +435,6 @@ fn each<T: Sync, R: Send, S>(
         run();
     });
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_unstable_by_key(|(number, _)| *number);
+    sorting::sort_by_key(&mut done, |(number, _)| *number);
     done.into_iter().map(|(_, result)| result).collect()
 }

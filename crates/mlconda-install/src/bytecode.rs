@@ -22,6 +22,7 @@ use std::{
     time::Duration,
 };
 
+use crate::python_info::PythonInfo;
 use mlconda_inspect::plan::Plan;
 use mlconda_prefix::{Prefix, distributions, on_disk::OwnFields};
 use mlconda_system::{
@@ -32,7 +33,6 @@ use mlconda_types::{
     progress::{Event, Progress, Task},
     slim::Part,
 };
-use rattler::install::PythonInfo;
 use rattler_conda_types::{
     PrefixRecord,
     prefix_record::{PathType, PathsEntry},
@@ -211,7 +211,7 @@ pub(super) async fn compile(
 fn interpreter(plan: &Plan, finished: &[StagedPackage]) -> Option<(PythonInfo, bool)> {
     let records = finished.iter().map(|package| &package.record.repodata_record.package_record);
     match records.into_iter().find(|record| record.name.as_normalized() == "python") {
-        Some(record) => Some((PythonInfo::from_python_record(record, plan.platform).ok()?, true)),
+        Some(record) => Some((PythonInfo::from_record(record)?, true)),
         None => Some((staged_package::kept_python(plan)?, false)),
     }
 }
@@ -228,11 +228,12 @@ fn records(
     let noarch = |package: &&StagedPackage| {
         package.record.repodata_record.package_record.noarch.is_python() && is_wanted(package.number)
     };
-    let read = |package: &StagedPackage| {
+    let mut records = Records::new();
+    for package in finished.iter().filter(noarch) {
         let path = Path::new("conda-meta").join(distributions::record_name(&package.record));
-        Ok((package.number, record_file::read(&stage.root, &path)?))
-    };
-    finished.iter().filter(noarch).map(read).collect()
+        records.insert(package.number, record_file::read(&stage.root, &path)?);
+    }
+    Ok(records)
 }
 
 /// The modules to compile, largest first, so that no core is idle at the end.

@@ -2,12 +2,12 @@
 
 use std::{borrow::Cow, collections::HashMap, path::Path, sync::Arc};
 
+use crate::python_info::PythonInfo;
 use mlconda_channel::network::Client;
 use mlconda_inspect::plan::Plan;
 use mlconda_prefix::{Prefix, activate::snapshot};
 use mlconda_system::beneath::Root;
 use mlconda_types::progress::{Event, Progress};
-use rattler::install::PythonInfo;
 use rattler_conda_types::{PackageRecord, PrefixRecord};
 
 use super::{

@@ -4,7 +4,7 @@
 //! All packages are put together in a stage beside the prefix. A last step makes the stage the prefix, so that a prefix is
 //! always either the old one or the new one. [`install`] is the entry; `installation.rs` lists its steps.
 //!
-//! The engine is mlconda's own and uses rattler's building blocks (archives, prefix replacement, entry points, records).
+//! The engine is mlconda's own, and its records are rattler's (`rattler_conda_types`).
 //! rattler's installer always extracts into a cache, cannot roll back, and writes paths of the builder into records.
 //! Network and child processes are waited for asynchronously, on the caller's thread; disk work has its own threads.
 //!
@@ -33,6 +33,7 @@ mod package;
 mod package_paths;
 mod packed;
 mod pip;
+mod python_info;
 pub(crate) mod record;
 pub(crate) mod record_file;
 mod record_paths;

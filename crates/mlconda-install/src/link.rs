@@ -17,10 +17,10 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
+use crate::python_info::PythonInfo;
 use mlconda_prefix::{on_disk::OwnFields, slim::Selected};
 use mlconda_system::Linker;
 use mlconda_types::slim::Slim;
-use rattler::install::PythonInfo;
 use rattler_conda_types::prefix_record::{PathType, PathsEntry};
 use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest};
 
@@ -252,7 +252,7 @@ impl<'a> Linking<'a> {
             Some(python) if self.package.as_ref().is_some_and(|package| package.wheel.is_some()) => {
                 wheel::target(path, python)
             }
-            Some(python) => python.get_python_noarch_target_path(path).into_owned(),
+            Some(python) => python.target(path).into_owned(),
             None => path.to_owned(),
         };
         let is_directory = target.as_os_str().as_encoded_bytes().ends_with(b"/");
@@ -319,7 +319,7 @@ impl<'a> Linking<'a> {
             return Ok(());
         }
         for entry_point in &package.entry_points {
-            let target = python.bin_dir.join(&entry_point.command);
+            let target = Path::new(PythonInfo::COMMANDS).join(&entry_point.command);
             let text = entry::script(&self.stage.prefix, self.stage.platform, entry_point, python);
             let mut file = self.stage.create(&self.stage.claim(&target, self.number)?, 0o755).map_err(disk_error)?;
             file.write_all(text.as_bytes()).map_err(disk_error)?;

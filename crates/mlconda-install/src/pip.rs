@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::python_info::PythonInfo;
 use mlconda_channel::{network::Client, repodata::Access};
 use mlconda_inspect::plan::Plan;
 use mlconda_lock::{ArchiveOrigin, DirectoryMode, LockedPip, PipSource};
@@ -23,7 +24,6 @@ use mlconda_types::{
     redact,
     sorting::IntoTree,
 };
-use rattler::install::PythonInfo;
 use rattler_conda_types::{
     NoArchType, PrefixRecord,
     prefix_record::{Link, LinkType, PathType, PathsEntry},

@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use mlconda_inspect::plan::Plan;
 use mlconda_lock::{Digest, LockedPackage};
 use mlconda_prefix::distributions;
-use mlconda_types::redact;
+use mlconda_types::{redact, time};
 use rattler_conda_types::{
     NoArchType, PrefixRecord, RepoDataRecord,
     prefix_record::{Link, LinkType},
@@ -60,14 +60,12 @@ fn channel(url: &Url) -> String {
 /// builder's local time, and that is taken for UTC: what counts is what stands in the file.
 pub(super) fn last_revision(history: &str) -> Option<i64> {
     let times = history.lines().filter_map(|line| line.strip_prefix("==> ")?.strip_suffix(" <=="));
-    let times = times.filter_map(|time| jiff::civil::DateTime::strptime("%Y-%m-%d %H:%M:%S", time).ok());
-    times.filter_map(|time| Some(time.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())).max()
+    times.filter_map(time::parse).max()
 }
 
 /// One revision of `conda-meta/history`: requested specs, removed and added packages.
 pub(super) fn revision(seconds: i64, options: &Options, plan: &Plan) -> String {
-    let time = jiff::Timestamp::from_second(seconds).unwrap_or_default();
-    let mut text = format!("==> {} <==\n# cmd: {}\n", time.strftime("%Y-%m-%d %H:%M:%S"), options.command);
+    let mut text = format!("==> {} <==\n# cmd: {}\n", time::text(seconds), options.command);
     let mut lines: Vec<String> = plan.unlink.iter().map(|old| line('-', &old.repodata_record.url)).collect();
     lines.extend(plan.link.iter().map(|new| line('+', &new.url)));
     mlconda_types::sorting::sort(&mut lines);

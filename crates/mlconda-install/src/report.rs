@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use mlconda_inspect::plan::Plan;
-use mlconda_types::dependency::{dependency_name, is_within_limits};
-use rattler_conda_types::{GenericVirtualPackage, MatchSpec, Matches, ParseStrictness};
+use mlconda_types::dependency::{dependency_name, is_satisfied_by};
+use rattler_conda_types::GenericVirtualPackage;
 
 use super::{
     Clash, Compiled, Options,
@@ -157,11 +157,7 @@ fn unmet(
     for package in finished {
         for need in &package.record.repodata_record.package_record.depends {
             let found = virtual_packages.iter().find(|found| found.name.as_normalized() == dependency_name(need));
-            let is_sound = is_within_limits(need);
-            let spec = is_sound.then(|| MatchSpec::from_str(need, ParseStrictness::Lenient).ok()).flatten();
-            if let (Some(found), Some(spec)) = (found, spec)
-                && !spec.matches(found)
-            {
+            if let Some(found) = found.filter(|found| !is_satisfied_by(need, found)) {
                 let package = plan.link[package.number].dist_name();
                 all.push(UnmetVirtualPackage { package, need: need.clone(), found: found.version.to_string() });
             }

@@ -1,9 +1,9 @@
 //! Packages that are in the stage, and what the new environment is with them: its python, its scripts, its linking order.
 
+use crate::python_info::PythonInfo;
 use mlconda_inspect::plan::{LinkOrder, Plan};
 use mlconda_lock::linking_order;
 use mlconda_prefix::distributions;
-use rattler::install::PythonInfo;
 use rattler_conda_types::PrefixRecord;
 
 use super::{left_out::LeftOutSize, source::PackageOrigin};
@@ -34,7 +34,7 @@ pub(super) struct StagedPackage {
 pub(super) fn kept_python(plan: &Plan) -> Option<PythonInfo> {
     let records = plan.keep.iter().map(|record| &record.repodata_record.package_record);
     let python = records.into_iter().find(|record| record.name.as_normalized() == "python")?;
-    PythonInfo::from_python_record(python, plan.platform).ok()
+    PythonInfo::from_record(python)
 }
 
 /// The interpreter of the new environment.
@@ -42,7 +42,7 @@ pub(super) fn python(plan: &Plan, finished: &[StagedPackage]) -> Option<PythonIn
     let of_conda = finished.iter().filter(|package| package.number < plan.link.len());
     let mut records = of_conda.map(|package| &package.record.repodata_record.package_record);
     match records.find(|record| record.name.as_normalized() == "python") {
-        Some(record) => PythonInfo::from_python_record(record, plan.platform).ok(),
+        Some(record) => PythonInfo::from_record(record),
         None => kept_python(plan),
     }
 }

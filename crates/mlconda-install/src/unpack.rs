@@ -22,10 +22,7 @@ use std::{
 };
 
 use ::tar::Entry as TarEntry;
-use rattler_package_streaming::{
-    ExtractError,
-    seek::{stream_conda_content, stream_conda_info},
-};
+use mlconda_channel::conda_archive::{self, Part, Source};
 
 pub(super) use self::idle_cores::IdleCores;
 use self::{
@@ -46,10 +43,6 @@ pub(super) enum Archive {
     /// A part of an open file.
     Part(Slice),
 }
-
-/// What reading an archive needs; boxed, for a `.conda` archive is opened twice.
-trait Source: Read + Seek {}
-impl<T: Read + Seek> Source for T {}
 
 impl Archive {
     /// The archive from its beginning.
@@ -146,12 +139,9 @@ pub(super) fn unpack<S: Sink>(
     }
     if file_name.ends_with(".conda") {
         let mut info = InfoFiles::default();
-        read_info(
-            Stoppable { reader: stream_conda_info(archive.open()?).map_err(extract_error)?.into_inner(), stop },
-            &mut info,
-        )?;
+        read_info(Stoppable { reader: conda_archive::part(archive.open()?, Part::Info)?, stop }, &mut info)?;
         sink.begin(&info)?;
-        let content = stream_conda_content(archive.open()?).map_err(extract_error)?.into_inner();
+        let content = conda_archive::part(archive.open()?, Part::Content)?;
         return pass_all(Stoppable { reader: content, stop }, sink);
     }
     let bzip2 = || io::Result::Ok(Stoppable { reader: Bzip2Reader::new(archive, idle_cores)?, stop });
@@ -250,13 +240,4 @@ fn pass_on<S: Sink>(entry: TarEntry<'_, Metered<impl Read>>, sink: &mut S) -> Re
         return Err(invalid(format!("`{}` is neither a file, a link nor a directory", path.display())).into());
     };
     sink.entry(Entry { path, kind, size, executable, modified })
-}
-
-/// An error of the archive's own format.
-fn extract_error(error: ExtractError) -> io::Error {
-    match error {
-        ExtractError::IoError(error) => error,
-        ExtractError::MissingComponent => invalid("the archive lacks its `info` or `pkg` part"),
-        error => invalid(error.to_string()),
-    }
 }

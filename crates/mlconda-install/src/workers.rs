@@ -14,6 +14,7 @@ use std::{
     thread,
 };
 
+use crate::python_info::PythonInfo;
 use futures::{StreamExt, stream::FuturesUnordered};
 use mlconda_channel::network::Client;
 use mlconda_inspect::plan::Plan;
@@ -23,7 +24,6 @@ use mlconda_types::{
     progress::{Event, Progress},
     slim::Slim,
 };
-use rattler::install::PythonInfo;
 use rattler_conda_types::{
     Subdir,
     prefix_record::{PathType, PathsEntry},
@@ -75,7 +75,6 @@ struct LinkState {
     outward_links: OutwardLinks,
     scripts: Scripts,
     slim: Slim,
-    platform: Subdir,
     stage: Arc<Stage>,
     python: OnceLock<PythonInfo>,
     jobs: Mutex<mpsc::Receiver<LinkJob>>,
@@ -122,7 +121,6 @@ pub(super) async fn link_all(
         outward_links: options.outward_links,
         scripts: options.scripts,
         slim: plan.slim.clone(),
-        platform: plan.platform,
         stage: Arc::clone(stage),
         python: kept_python(plan).map_or_else(OnceLock::new, OnceLock::from),
         jobs: Mutex::new(jobs_end),
@@ -380,8 +378,9 @@ impl LinkState {
             (Path::new("conda-meta").join(distributions::record_name(&record)), record_file::render(&record, &own)?);
         self.stage.root.put(&path, &text, built.unwrap_or(0)).map_err(InstallError::from)?;
         if is_python {
-            let info = PythonInfo::from_python_record(&record.repodata_record.package_record, self.platform)
-                .map_err(|error| super::package::invalid(error.to_string()))?;
+            let python = &record.repodata_record.package_record;
+            let info = PythonInfo::from_record(python)
+                .ok_or_else(|| super::package::invalid(format!("`{}` is no version of python", python.version)))?;
             let _ = self.python.set(info);
         }
         let paths = std::mem::take(&mut record.paths_data.paths);

@@ -19,7 +19,7 @@ pub fn linking_order(records: &[RepoDataRecord]) -> Vec<&RepoDataRecord> {
             let depends = record.package_record.depends.iter().map(|spec| dependency_name(spec));
             (*name, depends.filter(|other| other != name && by_name.contains_key(other)).into_tree())
         })
-        .collect();
+        .into_tree();
     // conda takes python out of pip's way: pip depends on python, never the other way round.
     if let Some(depends) = open.get_mut("python") {
         depends.remove("pip");

@@ -10,8 +10,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rattler_conda_types::{PrefixRecord, prefix_record::PathType};
+use rattler_conda_types::{
+    PrefixRecord, RepoDataRecord,
+    package::DistArchiveIdentifier,
+    prefix_record::{Link, PathType, PrefixPaths},
+};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use url::Url;
 
 /// Directories of noarch python packages that exist only within the package.
 const SITE: &str = "site-packages";
@@ -19,11 +25,51 @@ const SCRIPTS: &str = "python-scripts";
 
 /// Reads a record of any tool.
 pub(crate) fn read(text: &[u8]) -> io::Result<PrefixRecord> {
-    let mut record: PrefixRecord = match mlconda_types::lenient::from_slice(text) {
+    let mut record = match parse(text) {
         Ok(record) => record,
-        Err(error) => mlconda_types::lenient::from_value(normalize(text).ok_or(error)?)?,
+        Err(error) => parse(&serde_json::to_vec(&normalize(text).ok_or(error)?)?)?,
     };
     resolve_paths(&mut record);
+    Ok(record)
+}
+
+/// What a record says besides the package itself.
+#[derive(Deserialize)]
+struct Installation {
+    #[serde(rename = "fn")]
+    identifier: DistArchiveIdentifier,
+    url: Url,
+    channel: Option<String>,
+    package_tarball_full_path: Option<PathBuf>,
+    extracted_package_dir: Option<PathBuf>,
+    requested_spec: Option<String>,
+    #[serde(default)]
+    requested_specs: Vec<String>,
+    #[serde(default)]
+    files: Vec<PathBuf>,
+    #[serde(default)]
+    paths_data: PrefixPaths,
+    link: Option<Link>,
+}
+
+/// Reads a record in the current format, as `PrefixRecord` does, but for `installed_system_menus`: menus of a desktop matter
+/// to the tool alone that has made them. The package and its installation are read one after the other. `PrefixRecord` would read all of it into memory first, with code of its own for each of its fields.
+fn parse(text: &[u8]) -> serde_json::Result<PrefixRecord> {
+    let package_record = mlconda_types::lenient::from_slice(text)?;
+    let rest: Installation = serde_json::from_slice(text)?;
+    let Installation { identifier, url, channel, .. } = rest;
+    let package = RepoDataRecord { package_record, identifier, url, channel };
+    let mut record = PrefixRecord::from_repodata_record(package, Vec::new());
+    record.package_tarball_full_path = rest.package_tarball_full_path;
+    record.extracted_package_dir = rest.extracted_package_dir;
+    #[allow(deprecated, reason = "older tools write it")]
+    {
+        record.requested_spec = rest.requested_spec;
+    }
+    record.requested_specs = rest.requested_specs;
+    record.files = rest.files;
+    record.paths_data = rest.paths_data;
+    record.link = rest.link;
     Ok(record)
 }
 

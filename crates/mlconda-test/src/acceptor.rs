@@ -45,7 +45,10 @@ impl Acceptor {
                         let _ = converse(&connection);
                         let _ = connection.shutdown(Shutdown::Both);
                     });
-                    shared.open.lock().unwrap_or_else(PoisonError::into_inner).push((handle, worker));
+                    let mut open = shared.open.lock().unwrap_or_else(PoisonError::into_inner);
+                    // Those that have ended would keep their stacks and files.
+                    open.retain(|(_, worker)| !worker.is_finished());
+                    open.push((handle, worker));
                 }
             }
         });

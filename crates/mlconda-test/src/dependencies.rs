@@ -134,7 +134,7 @@ impl Graph {
         let host = String::from_utf8(host.stdout).unwrap();
         let host = host.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
         let ask = |more: &[&str]| {
-            let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+            let mut cargo = Command::new(env!("CARGO"));
             cargo.args(["metadata", "--locked", "--format-version", "1", "--filter-platform", host]);
             cargo.args(more).current_dir(workspace).output().unwrap()
         };

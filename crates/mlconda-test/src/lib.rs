@@ -12,6 +12,7 @@ pub mod index;
 #[cfg(target_os = "linux")]
 pub mod inject;
 pub mod machine;
+pub mod networks;
 pub mod package;
 pub mod program;
 pub mod registry;

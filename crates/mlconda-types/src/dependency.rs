@@ -1,6 +1,12 @@
 //! Dependencies as the text of match specs: their name, and whether a record satisfies them.
 
-use rattler_conda_types::{MatchSpec, Matches, PackageRecord, ParseStrictness};
+#[cfg_attr(not(feature = "match-specs"), path = "dependency/no_match_specs.rs")]
+mod match_specs;
+mod plain;
+
+use rattler_conda_types::{GenericVirtualPackage, PackageRecord};
+
+pub use plain::{PlainSpec, parse_plain};
 
 /// The longest spec, in bytes, and the most parentheses. Real ones have a tenth of that. The version parser takes
 /// quadratic time, and stack for each level.
@@ -30,13 +36,15 @@ pub fn is_checkable(spec: &str) -> bool {
 }
 
 /// Whether a record satisfies a spec. Of an invalid spec, only the name counts, as in solvers that install such
-/// packages.
+/// packages; and of one that is too long or deep, nothing. Without the feature `match-specs`, only the name counts of a
+/// spec of a rare form, too.
 pub fn satisfies(record: &PackageRecord, spec: &str) -> bool {
-    if !is_within_limits(spec) {
-        return true;
-    }
-    let Ok(spec) = MatchSpec::from_str(spec, ParseStrictness::Lenient) else { return true };
-    // `>=3.8 <3.12` without a comma is parsed as a version and a build string.
-    let is_no_build = spec.build.as_ref().is_some_and(|build| build.to_string().starts_with(['<', '>', '=', '!', '~']));
-    is_no_build || spec.matches(record)
+    let package = (record.name.as_normalized(), record.version.version(), record.build.as_str());
+    !is_within_limits(spec) || plain::satisfies(package, spec).unwrap_or_else(|| match_specs::satisfies(record, spec))
+}
+
+/// Whether a virtual package satisfies a spec on it, by the rules of [`satisfies`].
+pub fn is_satisfied_by(spec: &str, found: &GenericVirtualPackage) -> bool {
+    let package = (found.name.as_normalized(), &found.version, found.build_string.as_str());
+    !is_within_limits(spec) || plain::satisfies(package, spec).unwrap_or_else(|| match_specs::virtually(found, spec))
 }

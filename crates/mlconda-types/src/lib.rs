@@ -4,7 +4,7 @@
 //!
 //! Read in this order: [`host`] (a platform with its virtual packages), [`dependency`] (the text of a match spec in a record),
 //! [`solution`], [`slim`], [`diagnostic`], [`progress`], [`redact`]. The others are small rules that all crates keep: [`versions`],
-//! [`lenient`], [`file_name_parts`], [`sorting`].
+//! [`lenient`], [`file_name_parts`], [`sorting`], [`time`].
 
 pub mod dependency;
 pub mod diagnostic;
@@ -16,5 +16,6 @@ pub mod redact;
 pub mod slim;
 pub mod solution;
 pub mod sorting;
+pub mod time;
 pub mod versions;
 pub mod words;

@@ -2,8 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-use jiff::{Timestamp, civil::Date, tz::TimeZone};
+use jiff::Timestamp;
 use rattler_conda_types::{PackageRecord, RepoDataRecord};
+
+use crate::time;
 
 /// The chosen records, in no particular order.
 #[derive(Clone, Debug)]
@@ -86,7 +88,7 @@ pub fn cutoff_at(time: Timestamp) -> Option<Cutoff> {
 impl fmt::Display for Cutoff {
     /// Writes the time in UTC (RFC 3339).
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(formatter)
+        formatter.write_str(&time::rfc3339(self.0.as_second(), self.0.subsec_nanosecond()))
     }
 }
 
@@ -104,9 +106,11 @@ impl FromStr for Cutoff {
     /// depend on the time zone.
     fn from_str(text: &str) -> Result<Self, CutoffError> {
         let text = text.trim();
-        let end = |date: Date| date.at(23, 59, 59, 0).to_zoned(TimeZone::UTC).ok().map(|end| end.timestamp());
-        let is_date = text.len() == "2024-05-31".len();
-        let moment = if is_date { Date::from_str(text).ok().and_then(end) } else { text.parse().ok() };
+        let moment = match text.len() {
+            10 => time::parse(&format!("{text} 23:59:59")).map(|end| (end, 0)),
+            _ => time::of_rfc3339(text),
+        };
+        let moment = moment.and_then(|(seconds, nanoseconds)| Timestamp::new(seconds, nanoseconds).ok());
         moment.map(Self).ok_or_else(|| CutoffError(text.to_owned()))
     }
 }

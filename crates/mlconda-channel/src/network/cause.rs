@@ -96,6 +96,7 @@ pub fn reason(error: &(dyn Error + 'static)) -> String {
         None => match last.to_string().as_str() {
             "operation timed out" => "no answer in time".to_owned(),
             "end of file before message length reached" => "the answer broke off".to_owned(),
+            text if is_socks_login(text) => "the proxy wants a login, or does not take the one that it gets".to_owned(),
             text => text.to_owned(),
         },
     }
@@ -121,11 +122,11 @@ pub(super) fn classify(error: &(dyn Error + 'static), by_proxy: Route) -> Cause 
     let mut found = Cause::Other;
     for cause in source_chain(error) {
         let text = cause.to_string();
-        if text.contains("proxy authorization required") {
+        // hyper tells these kinds of errors by their text only.
+        if text.contains("proxy authorization required") || is_socks_login(&text) {
             return Cause::ProxyLogin;
         }
-        // hyper tells these kinds of errors by their text only.
-        if text.contains("tunnel error") {
+        if text.contains("tunnel error") || text.starts_with(SOCKS) {
             found = Cause::Proxy;
         } else if text.contains("connection closed before message completed") {
             found = Cause::BrokeOff;
@@ -138,6 +139,15 @@ pub(super) fn classify(error: &(dyn Error + 'static), by_proxy: Route) -> Cause 
     let never_came_about = matches!(found, Cause::NoHost | Cause::NameServer | Cause::Refused | Cause::NoRoute);
     let is_timed_out = found == Cause::TimedOut && source_chain(error).any(is_connecting);
     if by_proxy == Route::Proxy && (never_came_about || is_timed_out) { Cause::Proxy } else { found }
+}
+
+/// How hyper's words about a SOCKS proxy begin.
+const SOCKS: &str = "SOCKS error: ";
+
+/// Whether a SOCKS proxy wants a login, or another one.
+fn is_socks_login(text: &str) -> bool {
+    let words = text.strip_prefix(SOCKS).unwrap_or_default();
+    words.contains("authentication") || words.contains("credentials")
 }
 
 /// How a server is reached.

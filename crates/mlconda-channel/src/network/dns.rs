@@ -337,4 +337,79 @@ mod tests {
         assert!(matches!(missing, DnsError::Missing(_)), "{missing}");
         server.abort();
     }
+
+    /// What a name server does that lies or is silent, by a number; the right answer last.
+    async fn misbehave(udp: &UdpSocket, from: SocketAddr, query: &[u8], how: u64) {
+        let address: &[u8] = b"\xc0\x0c\0\x01\0\x01\0\0\0\x09\0\x04\x0a\x01\x02\x03";
+        let is_a = query[query.len() - 4..query.len() - 2] == [0, 1];
+        let mut right = query.to_vec();
+        (right[2], right[3], right[7]) = (0x81, 0x80, u8::from(is_a));
+        if is_a {
+            right.extend_from_slice(address);
+        }
+        let mut wrong = right.clone();
+        if let Some(last) = wrong.last_mut().filter(|_| is_a) {
+            *last = 66;
+        }
+        match how {
+            // Silence, and noise.
+            0 => return,
+            1 => wrong = b"\0\x01".to_vec(),
+            2 => wrong.truncate(7),
+            // Another question's answer, or nobody's.
+            3 => wrong[0] ^= 1,
+            4 => wrong[14] ^= 1,
+            5 => wrong[2] = 1,
+            6 => wrong[5] = 2,
+            // It cannot, or says that there is more by TCP, where nobody listens.
+            7 => (right[3], right[7]) = (0x82, 0),
+            8 => right[2] |= 2,
+            // More records than there are.
+            9 => right[7] = 9,
+            _ => {}
+        }
+        if (1..7).contains(&how) {
+            let _ = udp.send_to(&wrong, from).await;
+        }
+        // After a lie, the truth comes with every other number.
+        if how > 6 || how.is_multiple_of(2) {
+            let _ = udp.send_to(&right, from).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_server_that_lies_or_is_silent_gives_the_right_address_or_an_error() {
+        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let mut config = ResolverConfig::parse("", "search corp");
+        (config.servers, config.timeout) = (vec![udp.local_addr().unwrap()], Duration::from_millis(40));
+        let seed = Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let of_server = Arc::clone(&seed);
+        let server = tokio::spawn(async move {
+            let mut buffer = [0; 512];
+            for number in 0.. {
+                let (length, from) = udp.recv_from(&mut buffer).await.unwrap();
+                let seed = of_server.load(std::sync::atomic::Ordering::SeqCst);
+                misbehave(&udp, from, &buffer[..length], (seed + number * seed) % 12).await;
+            }
+        });
+        let (mut right, mut failed) = (0, 0);
+        for number in 0..60 {
+            seed.store(number, std::sync::atomic::Ordering::SeqCst);
+            // Both families are asked at once, twice each, for two names at most.
+            let outcome =
+                timeout(Duration::from_secs(5), lookup(&config, "host.corp")).await.expect("it takes too long");
+            match outcome {
+                Ok(found) => {
+                    assert_eq!(found, ["10.1.2.3".parse::<IpAddr>().unwrap()], "{number}");
+                    right += 1;
+                }
+                Err(error) => {
+                    assert!(matches!(error, DnsError::Failed { .. }), "{number}: {error}");
+                    failed += 1;
+                }
+            }
+        }
+        assert!(right > 10 && failed > 2, "{right} {failed}");
+        server.abort();
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use mlconda_types::time;
 use reqwest::{Request, Response, StatusCode, header};
 use reqwest_middleware::{Middleware, Next};
 use tokio::time::Instant;
@@ -94,7 +95,6 @@ pub(super) fn retry_after(response: &Response) -> Option<Duration> {
     if !asked.is_empty() && asked.bytes().all(|each| each.is_ascii_digit()) {
         return Some(asked.parse().map_or(Duration::MAX, Duration::from_secs));
     }
-    let time = |text: &str| jiff::fmt::rfc2822::parse(text).ok().map(|time| time.timestamp().as_second());
-    let seconds = time(asked)?.checked_sub(time(header(header::DATE)?)?)?;
+    let seconds = time::of_http(asked)?.checked_sub(time::of_http(header(header::DATE)?)?)?;
     Some(Duration::from_secs(u64::try_from(seconds).unwrap_or_default()))
 }

@@ -15,11 +15,13 @@ use rattler_conda_types::{
     package::{DistArchiveIdentifier, IndexJson, PackageFile},
 };
 use rattler_digest::{HashingReader, Md5, Sha256};
-use rattler_package_streaming::{read::stream_tar_bz2, seek::stream_conda_info};
 use url::Url;
 
 use super::{Access, RepodataError, RepodataOptions, reachable};
-use crate::network::{self, BodyKind, Client, NetworkError};
+use crate::{
+    conda_archive::{self, Part},
+    network::{self, BodyKind, Client, NetworkError},
+};
 
 /// The largest `info/index.json`, in bytes.
 const INDEX_LIMIT: u64 = 16 << 20;
@@ -99,14 +101,15 @@ fn hash_and_read(mut file: File, is_conda: bool) -> io::Result<PackageRecord> {
 /// If the archive cannot be read, or has no such file.
 pub fn read_index_json(archive: &Slice, is_conda: bool) -> io::Result<IndexJson> {
     let reader = io::BufReader::with_capacity(BUFFER, archive.reader());
-    if is_conda {
-        find_index_json(stream_conda_info(reader).map_err(io::Error::other)?)
+    let content: Box<dyn Read> = if is_conda {
+        Box::new(conda_archive::part(Box::new(reader), Part::Info)?)
     } else {
-        find_index_json(stream_tar_bz2(reader))
-    }
+        Box::new(bzip2::read::BzDecoder::new(reader))
+    };
+    find_index_json(tar::Archive::new(content))
 }
 
-fn find_index_json(mut archive: tar::Archive<impl Read>) -> io::Result<IndexJson> {
+fn find_index_json(mut archive: tar::Archive<Box<dyn Read + '_>>) -> io::Result<IndexJson> {
     let mut scanned = 0_u64;
     for entry in archive.entries()? {
         let entry = entry?;

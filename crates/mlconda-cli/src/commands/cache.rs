@@ -13,12 +13,12 @@ use crate::{
     context::Context,
     error::CliError,
     lock_selection, signals,
-    text::{ago, bytes, count, enumerate, path_text},
+    text::{ago, bytes, count, enumerate, help, path_text},
 };
 
 /// Show how large the cache is, or remove from it what was not used for long
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = help(AFTER_HELP))]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: CacheCommand,
@@ -31,7 +31,8 @@ Examples:
   mlconda cache prune --older-than 12h --dry-run
   mlconda cache prune --keep-locks env.lock        all packages that this lock does not name
 
-`mlconda fetch` fills the cache, and `mlconda clean --all` empties it. `mlconda info` names its directory.";
+`mlconda fetch` fills the cache. `mlconda info` names its directory.
+{conda}`mlconda clean --all` empties the cache.";
 
 #[derive(Debug, clap::Subcommand)]
 enum CacheCommand {

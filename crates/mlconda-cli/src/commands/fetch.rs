@@ -20,17 +20,18 @@ use crate::{
     lock_selection::{self, SelectionArgs},
     progress::Display,
     signals,
-    text::{bytes, count, list, path_text},
+    text::{bytes, count, help, list, path_text},
 };
 
 /// Fetch the packages of locks into the cache, and install nothing
 ///
-/// Every archive is checked against the lock, and extracted into the cache. `mlconda install` and `mlconda image` take the
-/// packages from there, also with --offline. The cache directory is created if it does not exist.
+/// Every archive is checked against the lock, and extracted into the cache. Installations and images take the packages
+/// from there, also with --offline. The cache directory is created if it does not exist.
 #[derive(Debug, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = help(AFTER_HELP))]
 pub(crate) struct Args {
     /// Lock files (@EXPLICIT, conda-lock.yml or pixi.lock), or bundles
+    #[cfg_attr(not(feature = "lock"), arg(help = super::install::INPUTS))]
     #[arg(value_name = "LOCK", required = true)]
     inputs: Vec<PathBuf>,
     /// Of a lock for several platforms, take these (repeatable) [default: this machine's]
@@ -59,7 +60,7 @@ const AFTER_HELP: &str = "\
 Examples:
   mlconda fetch env.lock
   mlconda fetch env.lock gpu.lock --platform linux-64 --platform linux-aarch64
-  mlconda fetch env.bundle
+{bundle}  mlconda fetch env.bundle
   mlconda fetch env.lock --dry-run
 
 With --progress json, stderr has the events fetch-started (packages, bytes) and package-fetched (package), and those of

@@ -24,6 +24,8 @@ use mlconda::{
 use serde_json::{Value, json};
 
 pub(crate) use self::args::Args;
+#[cfg(not(feature = "lock"))]
+pub(super) use self::args::INPUTS;
 use self::locks::Target;
 use super::verify::Proof;
 use crate::{context::Context, error::CliError, progress::Display, signals, slim};

@@ -6,7 +6,10 @@ use std::{
     process::ExitCode,
 };
 
-use mlconda::activate::{Dialect, activate};
+use mlconda::{
+    activate::{Dialect, activate},
+    sorting::IntoTree,
+};
 use serde::Serialize;
 
 use crate::{context::Context, error::CliError, settings::PrefixArgs};
@@ -92,7 +95,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         context.ui.json(&Hook {
             environment_variables: variables
                 .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
-                .collect(),
+                .into_tree(),
             deactivation_scripts: activation.deactivate_scripts.iter().map(text).collect(),
             activation_scripts: activation.activate_scripts.iter().map(text).collect(),
         })?;

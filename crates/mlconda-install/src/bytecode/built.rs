@@ -8,13 +8,13 @@ use std::{
     process::{Command, Stdio},
 };
 
+use crate::python_info::PythonInfo;
 use mlconda_prefix::Prefix;
 use mlconda_system::{
     beneath::{PathKind, Root},
     process::ChildGroup,
 };
 use mlconda_types::progress::Task;
-use rattler::install::PythonInfo;
 use rattler_conda_types::prefix_record::{PathType, PathsEntry};
 
 use super::{

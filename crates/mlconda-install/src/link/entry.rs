@@ -1,6 +1,6 @@
 //! Commands of noarch python packages: the scripts of entry points, byte for byte as conda writes them.
 
-use rattler::install::PythonInfo;
+use crate::python_info::PythonInfo;
 use rattler_conda_types::{Subdir, package::EntryPoint};
 
 use super::first_line;
@@ -38,7 +38,7 @@ mod tests {
     #[test]
     fn a_script_is_condas_byte_for_byte() {
         let version = "3.11.9".parse().unwrap();
-        let python = PythonInfo::from_version(&version, None, Subdir::Linux64).unwrap();
+        let python = PythonInfo::from_version(&version, None).unwrap();
         let entry_point: EntryPoint = "tool = x.cli:App.main".parse().unwrap();
         let script = |prefix: &str| script(prefix, Subdir::Linux64, &entry_point, &python);
         let expected = concat!(

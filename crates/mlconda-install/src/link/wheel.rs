@@ -6,8 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::python_info::PythonInfo;
 use mlconda_prefix::distributions::{is_record_file, quoted};
-use rattler::install::PythonInfo;
 use rattler_conda_types::prefix_record::{PathType, PathsEntry};
 use rattler_digest::digest::Digest as _;
 
@@ -42,7 +42,7 @@ pub(super) fn target(path: &Path, python: &PythonInfo) -> PathBuf {
             let (major, minor) = python.short_version;
             Path::new("include").join(format!("python{major}.{minor}")).join(rest)
         }
-        Err(_) => python.get_python_noarch_target_path(path).into_owned(),
+        Err(_) => python.target(path).into_owned(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rattler::install::PythonInfo;
+use crate::python_info::PythonInfo;
 use rattler_conda_types::{
     package::FileMode,
     prefix_record::{PathType, PathsEntry},

@@ -12,6 +12,7 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use mlconda_channel::conda_archive::Source;
 use mlconda_prefix::distributions::fields;
 use mlconda_python::{archive_version, normalize};
 use rattler_conda_types::package::EntryPoint;
@@ -38,7 +39,7 @@ const LARGEST: u64 = 64 << 20;
 /// No byte of deflated text becomes more bytes than this.
 const MOST: u64 = 1032;
 
-type Zip<'a> = ZipArchive<Window<'a>>;
+type Zip<'a> = ZipArchive<Box<dyn Source + 'a>>;
 
 /// A file of the wheel.
 struct Member {
@@ -56,7 +57,8 @@ struct Member {
 
 /// Reads a wheel into a sink.
 pub(super) fn unpack<S: Sink>(archive: &Archive, file_name: &str, sink: &mut S) -> Result<(), S::Error> {
-    let mut zip = ZipArchive::new(Window::new(archive)?).map_err(bad_zip)?;
+    let window: Box<dyn Source + '_> = Box::new(Window::new(archive)?);
+    let mut zip = ZipArchive::new(window).map_err(bad_zip)?;
     check_sizes(&mut zip, archive.len()?)?;
     let distribution = Distribution::read(&mut zip, file_name)?;
     let members = distribution.members(&mut zip)?;
@@ -232,10 +234,15 @@ const EPOCH: i64 = 315_532_800;
 
 /// Converts a time of a zip, which has no time zone. It is read as UTC, so that it is the same everywhere.
 fn seconds(time: zip::DateTime) -> Option<i64> {
-    let part = |value: u8| i8::try_from(value).ok();
-    let date = jiff::civil::Date::new(i16::try_from(time.year()).ok()?, part(time.month())?, part(time.day())?).ok()?;
-    let time = jiff::civil::Time::new(part(time.hour())?, part(time.minute())?, part(time.second())?, 0).ok()?;
-    Some(date.to_datetime(time).to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_second())
+    let of_day = [time.hour(), time.minute(), time.second()].map(i64::from);
+    mlconda_types::time::seconds([
+        time.year().into(),
+        time.month().into(),
+        time.day().into(),
+        of_day[0],
+        of_day[1],
+        of_day[2],
+    ])
 }
 
 /// The one `.dist-info` directory, which must be the distribution's.

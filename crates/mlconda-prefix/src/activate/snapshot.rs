@@ -62,9 +62,13 @@ impl SnapshotInputs {
         let hash = |script: &PathBuf| {
             let text = files::read(script, files::LARGEST_TEXT)?;
             let name = script.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            Ok((name, hex::encode(compute_bytes_digest::<Sha256>(text))))
+            io::Result::Ok((name, hex::encode(compute_bytes_digest::<Sha256>(text))))
         };
-        let scripts = contents.activate_scripts.iter().map(hash).collect::<io::Result<_>>()?;
+        let mut scripts = BTreeMap::new();
+        for script in &contents.activate_scripts {
+            let (name, hash) = hash(script)?;
+            scripts.insert(name, hash);
+        }
         Ok(Self { prefix: prefix.to_owned(), scripts, variables: contents.variables.clone() })
     }
 }

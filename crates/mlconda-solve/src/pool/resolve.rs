@@ -2,12 +2,13 @@
 
 use std::cell::OnceCell;
 
+use mlconda_types::dependency::{PlainSpec, parse_plain};
 use rattler_conda_types::{MatchSpec, MatchSpecCondition, Matches, NamelessMatchSpec, RepoDataRecord, VersionSpec};
 use resolvo::{Condition, ConditionId, LogicalOperator, VersionSetId};
 
 use super::{
     InternedSpec, NameId, Pool, PoolName, RecordId, RecordSet, ResolvedSpec, SpecId, SpecOrigin,
-    parse::{PlainSpec, alternatives, parse, parse_plain},
+    parse::{alternatives, parse},
 };
 
 /// The most alternatives of a condition. The solver writes each of them out, and `(a or b) and (a or b) and …` doubles

@@ -12,6 +12,7 @@ use mlconda::{
 use super::environments::EnvironmentArgs;
 use crate::{
     bundles, context::Context, error::CliError, lock_selection::SelectionArgs, settings::PrefixArgs, slim::SlimArgs,
+    text::help,
 };
 
 /// What `-h` ends with.
@@ -19,16 +20,23 @@ const SHORT: &str = "\
 Examples:
   mlconda install env.lock                   into envs/NAME under the root prefix, with the name in the lock
   mlconda install env.lock -p /opt/env       into this prefix
-  mlconda install --locked environment.yml   the lock beside it, if it is up to date
+{lock}  mlconda install --locked environment.yml   the lock beside it, if it is up to date
 
 `--help` has all options, more examples, and the events of `--progress json`.";
+
+/// What is installed by a program that makes no locks.
+#[cfg(not(feature = "lock"))]
+pub(crate) const INPUTS: &str = match cfg!(feature = "formats") {
+    true => "Lock files (@EXPLICIT, conda-lock.yml or pixi.lock)",
+    false => "Lock files (@EXPLICIT)",
+};
 
 /// Install locks into prefixes
 ///
 /// Every archive is checked against the lock before any of its files is written. The new environment is prepared in a
 /// directory of its own, and then replaces the old one in one step. Afterwards nothing but the prefix is left on the disk.
 #[derive(Debug, clap::Args)]
-#[command(after_help = SHORT, after_long_help = "\
+#[command(after_help = help(SHORT), after_long_help = help("\
 Examples:
   mlconda install env.lock                   into envs/NAME under the root prefix, with the name in the lock
   mlconda install env.lock -p /opt/env       into this prefix
@@ -38,13 +46,13 @@ Examples:
   mlconda install env.lock --slim            without tests, documentation, symbols …; docs/slim.md
   mlconda install env.lock --reinstall       link all packages again
   mlconda install env.lock --reinstall=numpy,scipy
-  mlconda install pixi.lock -n ml            the lock of another tool
-  mlconda install pixi.lock --environment gpu -p /opt/env
-  mlconda install conda-lock.yml --with-category dev -n ml
-  mlconda install env.bundle                 without a network; `mlconda bundle` makes it
-  mlconda install environment.yml            lock in memory, then install
-  mlconda install --locked environment.yml   the lock beside it, if it is up to date
-  mlconda install base.yml train.yml         both as one environment
+{formats}  mlconda install pixi.lock -n ml            the lock of another tool
+{formats}  mlconda install pixi.lock --environment gpu -p /opt/env
+{formats}  mlconda install conda-lock.yml --with-category dev -n ml
+{bundle}  mlconda install env.bundle                 without a network; `mlconda bundle` makes it
+{lock}  mlconda install environment.yml            lock in memory, then install
+{lock}  mlconda install --locked environment.yml   the lock beside it, if it is up to date
+{lock}  mlconda install base.yml train.yml         both as one environment
 
 With --progress json, stderr has one JSON object per line, with its type in the field `event`:
   install-started    prefix, packages, bytes (to download; null if the lock does not say)
@@ -61,8 +69,9 @@ With --progress json, stderr has one JSON object per line, with its type in the 
   finished           the fields of --json for one prefix
   verify-started     files, bytes (to read, as far as known), with --verify
   verified           the fields of `verify --json`
-For an environment.yml, these come first: repodata-started, repodata-finished, solve-started, explaining,
-solve-finished. Later versions can have more.
+{lock}For an environment.yml, these come first: repodata-started, repodata-finished, solve-started, explaining,
+{lock}solve-finished.
+Later versions can have more.
 
 Directories, the history and files that scripts write get the time SOURCE_DATE_EPOCH, or else the build time of the
 newest package. Files of packages keep the time that the package gives them.
@@ -74,12 +83,13 @@ such files.
 In a Dockerfile:
   COPY env.lock .
   RUN mlconda install env.lock
-  ENV PATH=/opt/conda/envs/ml/bin:$PATH")]
+  ENV PATH=/opt/conda/envs/ml/bin:$PATH"))]
 pub(crate) struct Args {
     /// Lock files (@EXPLICIT, conda-lock.yml or pixi.lock), bundles, or an environment.yml; several of these are merged into one
     /// environment
     #[cfg_attr(feature = "lock", arg(required_unless_present = "files"))]
     #[cfg_attr(not(feature = "lock"), arg(required = true))]
+    #[cfg_attr(not(feature = "lock"), arg(help = INPUTS))]
     #[arg(value_name = "LOCK")]
     pub(super) inputs: Vec<PathBuf>,
     #[command(flatten)]
@@ -132,12 +142,12 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(super) selection: SelectionArgs,
     /// Skip packages that pixi builds from source, and install the others
-    #[arg(long, hide_short_help = true)]
+    #[arg(long, hide_short_help = true, hide = !cfg!(feature = "formats"))]
     pub(super) without_source_packages: bool,
     #[command(flatten)]
     pub(super) environments: EnvironmentArgs,
     /// At the end, check every installed file against the lock
-    #[arg(long, conflicts_with = "dry_run")]
+    #[arg(long, conflicts_with = "dry_run", help_heading = None::<&str>)]
     pub(super) verify: bool,
 }
 

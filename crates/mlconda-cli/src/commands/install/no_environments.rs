@@ -10,7 +10,7 @@ use crate::{context::Context, error::CliError};
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct EnvironmentArgs {
     /// Do not use the network: use the cache and local channels
-    #[arg(long)]
+    #[arg(long, help_heading = None::<&str>)]
     offline: bool,
 }
 

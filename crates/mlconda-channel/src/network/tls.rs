@@ -1,0 +1,55 @@
+//! TLS: rustls with ring, the roots of the program and those that were given.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use mlconda_system::files;
+use rustls::{
+    ClientConfig, Error, RootCertStore,
+    crypto::{CryptoProvider, KeyProvider, ring},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    sign::SigningKey,
+};
+
+use super::{NetworkError, NetworkOptions};
+
+/// The TLS configuration: ring, the roots, and HTTP/2 if the server supports it.
+pub(super) fn configuration(options: &NetworkOptions) -> Result<ClientConfig, NetworkError> {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    for path in certificate_paths(options)? {
+        let pem = files::read(&path, files::LARGEST_TEXT)?;
+        // Skip certificates that rustls cannot use (version 1, odd encodings).
+        roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
+    }
+    let provider = CryptoProvider { key_provider: &NoKeys, ..ring::default_provider() };
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    if cfg!(feature = "http2") {
+        config.alpn_protocols.push(b"h2".to_vec());
+    }
+    config.alpn_protocols.push(b"http/1.1".to_vec());
+    Ok(config)
+}
+
+/// Reads no private keys, as no server gets a certificate of ours. So what signs with them is no part of the program.
+#[derive(Debug)]
+struct NoKeys;
+
+impl KeyProvider for NoKeys {
+    fn load_private_key(&self, _: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, Error> {
+        Err(Error::General("private keys are not supported".to_owned()))
+    }
+}
+
+fn certificate_paths(options: &NetworkOptions) -> io::Result<Vec<PathBuf>> {
+    let mut paths = options.certificate_files.clone();
+    for directory in &options.certificate_directories {
+        let mut inside =
+            fs_err::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
+        inside.retain(|path| path.is_file());
+        mlconda_types::sorting::sort(&mut inside);
+        paths.append(&mut inside);
+    }
+    Ok(paths)
+}

@@ -1,0 +1,87 @@
+//! Where the python of a prefix has its files: what noarch python packages are linked by (CEP 34), and its layout of
+//! directories on Unix.
+
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
+
+use rattler_conda_types::{PackageRecord, Version};
+
+/// The python of a prefix. Paths are relative to the prefix.
+#[derive(Clone, Debug)]
+pub(crate) struct PythonInfo {
+    /// Major and minor version.
+    pub(crate) short_version: (u64, u64),
+    /// The interpreter.
+    path: PathBuf,
+    /// The `site-packages`.
+    pub(crate) site_packages_path: PathBuf,
+}
+
+impl PythonInfo {
+    /// Where commands are.
+    pub(crate) const COMMANDS: &str = "bin";
+
+    /// Of the record of an interpreter; `None` if its version has no minor number.
+    pub(crate) fn from_record(record: &PackageRecord) -> Option<Self> {
+        Self::from_version(record.version.version(), record.python_site_packages_path.as_deref())
+    }
+
+    /// Of a version, and of the `site-packages` that the record names (CEP 17).
+    pub(crate) fn from_version(version: &Version, site_packages: Option<&str>) -> Option<Self> {
+        let (major, minor) = version.as_major_minor()?;
+        let library = || format!("lib/python{major}.{minor}/site-packages");
+        Some(Self {
+            short_version: (major, minor),
+            path: format!("bin/python{major}.{minor}").into(),
+            site_packages_path: site_packages.map_or_else(library, str::to_owned).into(),
+        })
+    }
+
+    /// The interpreter.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where a file of a noarch python package is linked to.
+    pub(crate) fn target<'a>(&self, path: &'a Path) -> Cow<'a, Path> {
+        if let Ok(rest) = path.strip_prefix("site-packages") {
+            self.site_packages_path.join(rest).into()
+        } else if let Ok(rest) = path.strip_prefix("python-scripts") {
+            Path::new(Self::COMMANDS).join(rest).into()
+        } else {
+            path.into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rattler_conda_types::Subdir;
+
+    use super::*;
+
+    /// The layout is rattler's, which other installers have, too.
+    #[test]
+    fn the_layout_is_that_of_rattler() {
+        for (version, site_packages) in
+            [("3.11.9", None), ("2.7", None), ("3.13.0rc1", Some("lib/python3.13t/site-packages")), ("3.14.0a1", None)]
+        {
+            let version: Version = version.parse().unwrap();
+            let ours = PythonInfo::from_version(&version, site_packages).unwrap();
+            let theirs = rattler::install::PythonInfo::from_version(&version, site_packages, Subdir::Linux64).unwrap();
+            assert_eq!(ours.short_version, theirs.short_version);
+            assert_eq!(ours.path(), theirs.path());
+            assert_eq!(ours.site_packages_path, theirs.site_packages_path);
+            assert_eq!(Path::new(PythonInfo::COMMANDS), theirs.bin_dir);
+            for path in ["site-packages/x/y.py", "python-scripts/tool", "share/x", "site-packages-x/y", "bin/z", "x"] {
+                let path = Path::new(path);
+                assert_eq!(ours.target(path), theirs.get_python_noarch_target_path(path), "{}", path.display());
+            }
+        }
+        let major: Version = "3".parse().unwrap();
+        let theirs = rattler::install::PythonInfo::from_version(&major, None, Subdir::Linux64);
+        assert_eq!(PythonInfo::from_version(&major, None).is_none(), theirs.is_err());
+    }
+}
