@@ -31,6 +31,7 @@ mod limits;
 mod linked;
 mod lock;
 mod manual;
+mod model;
 mod networks;
 mod others;
 mod packages;

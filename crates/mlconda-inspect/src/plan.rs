@@ -1,5 +1,7 @@
 //! The plan: the difference between a lock and a prefix. `--dry-run` prints it, `install` carries it out.
 
+mod shared;
+
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     path::PathBuf,
@@ -222,24 +224,12 @@ impl Plan {
             // Nothing could come in their place.
             stays.extend(distributions.there.iter().map(key));
         }
-        // A path that a package shares with one that goes holds the other's file, perhaps: link it anew. And so on.
-        let mut gone: HashSet<&PathBuf> = HashSet::new();
-        let mut goes: Vec<&PrefixRecord> = records.iter().filter(|old| !stays.contains(&key(old))).collect();
-        while !goes.is_empty() {
-            gone.extend(goes.drain(..).flat_map(|old| &old.files));
-            let shares = |record: &&PrefixRecord| record.files.iter().any(|path| gone.contains(path));
-            let may_go = |old: &&PrefixRecord| distributions.is_stated || !key(old).0;
-            goes = records.iter().filter(|old| stays.contains(&key(old))).filter(may_go).filter(shares).collect();
-            for record in &goes {
-                stays.remove(&key(record));
-            }
-        }
+        shared::remove_sharing(prefix.path(), &records, &mut stays, &|key| distributions.is_stated || !key.0);
         let comes = |package: &&LockedPackage| !stays.contains(&(false, package.name.clone()));
         self.link = lock.packages.iter().filter(comes).cloned().collect();
         let comes = |package: &&LockedPip| !stays.contains(&(true, package.name.clone()));
         let come: Vec<LockedPip> = distributions.wanted.iter().filter(comes).cloned().collect();
         self.unchanged -= self.link.len() + come.len();
-        drop(gone);
         let names: HashSet<&str> = come.iter().map(|package| package.name.as_str()).collect();
         let others = distributions::untracked_by_name(
             prefix.path(),

@@ -65,9 +65,9 @@ pub(super) struct PrefixChange<'a> {
     stage_directories: Vec<PathBuf>,
     /// Whether existing directories get the permissions of new ones.
     repairs_modes: bool,
-    /// Directories of kept packages.
-    kept_directories: HashSet<PathBuf>,
-    /// Directories to remove if they are empty.
+    /// Directories of kept and of new packages: they stay, with their permissions, also if they are empty.
+    needed: HashSet<PathBuf>,
+    /// Directories of packages to remove, and those above their files. They are removed if they are empty.
     emptied: HashSet<PathBuf>,
     /// Untracked files that files of packages replace. Sorted.
     pub(super) replaced: Vec<PathBuf>,
@@ -102,16 +102,16 @@ impl<'a> PrefixChange<'a> {
         let known: HashSet<&Path> = names.map(PathBuf::as_path).collect();
         let kept: HashSet<&PathBuf> = keep.clone().flat_map(record_file::files).collect();
         let stage_directories = stage.directories();
-        let repaired = if plan.reinstall == Reinstall::Nothing { &[][..] } else { &stage_directories };
+        let mut needed = directories(keep.clone());
         let all = unlink.clone().chain(keep.clone());
         let named: HashSet<&Path> =
             all.flat_map(record_file::directories).map(|entry| entry.relative_path.as_path()).collect();
         let Conflicts { untracked: mut replaced, in_the_way, is_free } = match &root {
-            Some(root) => find_conflicts(root, (&new, repaired), (&known, &named), &kept)
+            Some(root) => find_conflicts(root, (&new, &stage_directories), (&known, &named), (&kept, &needed))
                 .map_err(|error| name_owners(error, plan, stage, unlink.clone().chain(keep.clone())))?,
             None => Conflicts { untracked: Vec::new(), in_the_way: Vec::new(), is_free: true },
         };
-        let repairs_modes = !repaired.is_empty();
+        let repairs_modes = plan.reinstall != Reinstall::Nothing;
         // Byte code that python wrote is not worth reporting.
         replaced.retain(|path| path.parent().is_none_or(|parent| !parent.ends_with("__pycache__")));
         let stays: HashSet<&PathBuf> = match unlink.clone().next().is_some() || !vacated.is_empty() {
@@ -122,6 +122,8 @@ impl<'a> PrefixChange<'a> {
         emptied.extend(layout.iter().flat_map(|layout| layout.emptied.iter().cloned()));
         let gone = || unlink.clone().flat_map(record_file::files).chain(vacated).filter(|path| is_contained(path));
         let modules: HashSet<PathBuf> = gone().filter(|path| is_module(path)).cloned().collect();
+        let left = vacated.iter().flat_map(|path| path.ancestors().skip(1)).map(Path::to_owned);
+        emptied.extend(directories(unlink.clone()).into_iter().chain(left).filter(|path| is_contained(path)));
         removed.extend(gone().filter(|path| !stays.contains(path)).cloned());
         removed.extend(in_the_way);
         removed.extend(plan.damaged_state.then(|| STATE.into()));
@@ -130,7 +132,7 @@ impl<'a> PrefixChange<'a> {
         let links = root.as_ref().map(|root| record_paths::foreign_links(root, removed.iter().chain(&modules), &known));
         let links = links.transpose()?.unwrap_or_default();
         let (prefix, new) = (prefix.path().to_owned(), new.into_iter().collect());
-        let kept_directories = directories(keep);
+        needed.extend(stage_directories.iter().cloned());
         Ok(Self {
             prefix,
             root,
@@ -141,7 +143,7 @@ impl<'a> PrefixChange<'a> {
             is_free,
             stage_directories,
             repairs_modes,
-            kept_directories,
+            needed,
             emptied,
             replaced,
             links,
@@ -165,6 +167,11 @@ impl<'a> PrefixChange<'a> {
         self.removed.contains(path)
             || path == Path::new("conda-meta").join(PENDING_HISTORY)
             || module_of(path).is_some_and(|module| self.modules.contains(&module))
+    }
+
+    /// Whether packages need a directory, so that it stays also if it is empty.
+    fn is_needed(&self, directory: &Path) -> bool {
+        self.needed.contains(directory) && !self.is_in_the_way(directory)
     }
 
     /// Whether a path belongs to no package.

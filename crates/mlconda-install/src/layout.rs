@@ -31,10 +31,11 @@ pub(super) struct Layout {
     pub(super) emptied: Vec<PathBuf>,
 }
 
-/// The parents of all files in records.
+/// The parents of all files and empty directories in records.
 pub(super) fn parents<'a>(records: impl Iterator<Item = &'a PrefixRecord>) -> HashSet<&'a Path> {
     let (mut found, mut last) = (HashSet::new(), None);
-    for path in records.flat_map(record_file::files) {
+    let directories = |record| record_file::directories(record).map(|entry| &entry.relative_path);
+    for path in records.flat_map(|record| record_file::files(record).chain(directories(record))) {
         let parent = path.parent();
         // Most files are in the directory of the one before.
         if parent == last {

@@ -34,12 +34,12 @@ impl PrefixChange<'_> {
         let Some(mut directories) = self.add_directories(&mut journal)? else { return Ok(None) };
         journal.added.extend(self.new.iter().cloned());
         self.add_meta(stage, &mut journal)?;
-        let mut kept_directories: Vec<&Path> =
-            self.kept_directories.iter().map(PathBuf::as_path).filter(|path| is_contained(path)).collect();
+        let mut needed: Vec<&Path> =
+            self.needed.iter().map(PathBuf::as_path).filter(|path| is_contained(path)).collect();
         // Parents first, so that no path behind a link is looked at.
-        mlconda_types::sorting::sort_by_key(&mut kept_directories, |path| path.as_os_str().len());
+        mlconda_types::sorting::sort_by_key(&mut needed, |path| path.as_os_str().len());
         let mut inside = HashSet::from([Path::new("")]);
-        for path in kept_directories {
+        for path in needed {
             let is_above = path.parent().is_some_and(|parent| inside.contains(parent));
             let there = if is_above { root.lookup(path)? } else { None };
             let Some(there) = there.filter(PathInfo::is_directory) else { continue };

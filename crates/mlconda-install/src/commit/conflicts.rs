@@ -26,14 +26,15 @@ pub(super) struct Conflicts {
 
 /// Checks that moving the new files will not fail halfway and will not destroy untracked files. A directory at the path of a
 /// file is an error, unless it is empty. A file or a link at the path of a directory is an error, unless it is removed or
-/// the directory was one of a package before.
+/// the directory was one of a package before. What new and kept packages have at a path must be of one kind, whatever is
+/// there now.
 ///
-/// `repaired` are directories that packages are to have again, `named` are those in records.
+/// `new` are the files and the directories of new packages, `kept` those of kept ones, `named` the directories in records.
 pub(super) fn find_conflicts(
     prefix: &Root,
-    (new, repaired): (&[PathBuf], &[PathBuf]),
+    (new, directories): (&[PathBuf], &[PathBuf]),
     (known, named): (&HashSet<&Path>, &HashSet<&Path>),
-    kept: &HashSet<&PathBuf>,
+    (kept, kept_directories): (&HashSet<&PathBuf>, &HashSet<PathBuf>),
 ) -> Result<Conflicts, InstallError> {
     let (mut untracked, mut is_free) = (Vec::new(), true);
     let (mut looked, in_the_way) = (HashMap::new(), RefCell::new(BTreeSet::new()));
@@ -51,6 +52,9 @@ pub(super) fn find_conflicts(
         makes_room
     };
     for path in new {
+        if kept_directories.contains(path) {
+            return Err(path_type_clash(path, "file"));
+        }
         // Most new files are in new directories, and need no lookup.
         if !is_directory(prefix, path.parent().unwrap_or(path), known, &goes, &mut looked)? {
             continue;
@@ -66,10 +70,11 @@ pub(super) fn find_conflicts(
             });
         }
     }
-    for path in repaired {
-        if matches!(prefix.lookup(path), Ok(Some(PathInfo { kind: PathKind::File, .. }))) && !goes(path) {
+    for path in directories {
+        if kept.contains(path) {
             return Err(path_type_clash(path, "file"));
         }
+        is_directory(prefix, path, known, &goes, &mut looked)?;
     }
     let in_the_way: Vec<PathBuf> = in_the_way.into_inner().into_iter().collect();
     untracked.extend(in_the_way.iter().cloned());

@@ -33,7 +33,7 @@ impl PrefixChange<'_> {
             None => journal.added.push(history.clone()),
         }
         let whole = match old == OldFiles::BackedUp && scripts == ScriptTiming::Never {
-            true => whole_directories::gather(root, stage, &mut journal)?,
+            true => whole_directories::gather(root, stage, &mut journal, &|path| self.is_needed(path))?,
             false => HashSet::new(),
         };
         // A record is moved after its files.
@@ -69,7 +69,7 @@ impl PrefixChange<'_> {
         }
         for path in emptied.into_iter().rev() {
             // A directory that gets new files is kept.
-            if directory(&path)?.is_some() && !stage.has_directory(&path)? {
+            if directory(&path)?.is_some() && !self.is_needed(&path) && !stage.has_directory(&path)? {
                 journal.emptied.push(path);
             }
         }

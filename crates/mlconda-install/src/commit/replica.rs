@@ -63,12 +63,13 @@ impl PrefixChange<'_> {
                 kept += 1;
             }
         }
-        if kept == 0 && !relative.as_os_str().is_empty() && (left_out > 0 || self.is_in_the_way(relative)) {
+        let goes = left_out > 0 && !self.is_needed(relative) || self.is_in_the_way(relative);
+        if kept == 0 && goes && !relative.as_os_str().is_empty() {
             return Ok(ReplicaDirectory::Emptied);
         }
         // Directories of packages get the same time as after a first installation.
         let mut attributes = Attributes::from(&was);
-        if left_out > 0 || self.kept_directories.contains(relative) {
+        if left_out > 0 || self.needed.contains(relative) {
             attributes.set_time(self.time);
         } else {
             attributes.set_time(was.time.0);

@@ -14,8 +14,13 @@ use mlconda_system::beneath::{PathKind, Root};
 use crate::rollback::Journal;
 
 /// Replaces paths in the journal by their directories where everything in these moves, and returns the directories. They do
-/// not exist in the stage. No script may run before the move, because it could add files.
-pub(super) fn gather(root: &Root, stage: &Root, journal: &mut Journal) -> io::Result<HashSet<PathBuf>> {
+/// not exist in the stage, and no package needs them (`needed`). No script may run before the move, because it could add files.
+pub(super) fn gather(
+    root: &Root,
+    stage: &Root,
+    journal: &mut Journal,
+    needed: &dyn Fn(&Path) -> bool,
+) -> io::Result<HashSet<PathBuf>> {
     let moved: HashSet<&Path> = journal.moved.iter().map(PathBuf::as_path).collect();
     let mut above = HashSet::new();
     for path in &moved {
@@ -26,7 +31,7 @@ pub(super) fn gather(root: &Root, stage: &Root, journal: &mut Journal) -> io::Re
         }
     }
     let mut found = Vec::new();
-    Search { root, stage, moved: &moved, above: &above }.look_into(Path::new(""), &mut found)?;
+    Search { root, stage, moved: &moved, above: &above, needed }.look_into(Path::new(""), &mut found)?;
     let found: HashSet<PathBuf> = found.into_iter().collect();
     journal.moved.retain(|path| !is_within(path, &found));
     journal.moved.extend(found.iter().cloned());
@@ -45,6 +50,7 @@ struct Search<'a> {
     moved: &'a HashSet<&'a Path>,
     /// The parents of these paths.
     above: &'a HashSet<&'a Path>,
+    needed: &'a dyn Fn(&Path) -> bool,
 }
 
 impl Search<'_> {
@@ -60,6 +66,7 @@ impl Search<'_> {
         }
         let goes = goes
             && !directory.as_os_str().is_empty()
+            && !(self.needed)(directory)
             && self.stage.lookup(directory)?.is_none()
             && !self.root.is_mount_point(directory);
         if goes {

@@ -1,0 +1,118 @@
+//! What series of the model have found, as stories.
+
+use std::os::unix::fs::PermissionsExt;
+
+use mlconda_test::{context::argument, package::PackageBuilder, tree};
+
+use crate::{
+    packages::{both_kinds, install, line},
+    world,
+};
+
+fn package(name: &str) -> PackageBuilder {
+    PackageBuilder::new(name, "1.0")
+}
+
+#[test]
+fn an_empty_directory_of_two_packages_stays_until_both_are_gone() {
+    let world = world();
+    let [one, two] = ["one", "two"].map(|name| line(&world, &package(name).told_directory("share/empty")));
+    let filled = line(&world, &package("filled").file("share/empty/file", "x"));
+    for (prefix, real) in both_kinds(&world) {
+        for other in [&two, &filled] {
+            install(&world, &prefix, &[&one, other]).success();
+            install(&world, &prefix, &[&one]).success();
+            assert!(real.join("share/empty").is_dir(), "{other}");
+            world.mlconda(["verify", "-p", argument(&prefix)]).success();
+            install(&world, &prefix, &[]).success();
+            assert!(!real.join("share").exists(), "{other}");
+        }
+    }
+}
+
+#[test]
+fn an_empty_directory_behind_a_link_goes_with_its_package() {
+    let world = world();
+    let link = line(&world, &package("link").link("lib64", "lib"));
+    let empty = line(&world, &package("empty").told_directory("lib64/empty"));
+    let file = line(&world, &package("file").file("lib/file", "x"));
+    for (prefix, real) in both_kinds(&world) {
+        install(&world, &prefix, &[&link, &empty]).success();
+        assert!(real.join("lib/empty").is_dir());
+        install(&world, &prefix, &[]).success();
+        assert_eq!(tree::paths(&real).unwrap().replace("conda-meta\n", "").replace("conda-meta/history\n", ""), "");
+        // The link comes later, and leads to where nothing else is any more.
+        install(&world, &prefix, &[&file, &empty]).success();
+        install(&world, &prefix, &[&link, &empty]).success();
+        assert!(real.join("lib/empty").is_dir());
+        install(&world, &prefix, &[]).success();
+    }
+}
+
+#[test]
+fn a_directory_whose_files_the_user_has_removed_goes_with_its_package() {
+    let world = world();
+    let package = line(&world, &package("package").file("share/deep/file", "x"));
+    for (prefix, real) in both_kinds(&world) {
+        install(&world, &prefix, &[&package]).success();
+        fs_err::remove_file(real.join("share/deep/file")).unwrap();
+        install(&world, &prefix, &[]).success();
+        assert!(!real.join("share").exists(), "{}", real.display());
+    }
+}
+
+#[test]
+fn a_directory_that_is_emptied_and_filled_keeps_the_mode_that_the_user_gave_it() {
+    let world = world();
+    let [old, new] = ["old", "new"].map(|name| line(&world, &package(name).file(&format!("share/{name}"), "x")));
+    for (prefix, real) in both_kinds(&world) {
+        install(&world, &prefix, &[&old]).success();
+        fs_err::set_permissions(real.join("share"), std::fs::Permissions::from_mode(0o700)).unwrap();
+        install(&world, &prefix, &[&new]).success();
+        let mode = fs_err::metadata(real.join("share")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o700, "{}", real.display());
+    }
+}
+
+/// A first installation refuses both, so an update does, and nobody's file is lost.
+#[test]
+fn an_empty_directory_takes_no_place_of_a_file() {
+    let world = world();
+    let file = line(&world, &package("file").file("share/it", "x"));
+    let directory = line(&world, &package("directory").told_directory("share/it"));
+    for (prefix, real) in both_kinds(&world) {
+        for (first, second) in [(&file, &directory), (&directory, &file)] {
+            install(&world, &prefix, &[first]).success();
+            let before = world.tree();
+            let outcome = install(&world, &prefix, &[first, second]).failure(1);
+            assert!(outcome.stderr.contains("`share/it` is a directory for "), "{outcome}");
+            assert!(outcome.stderr.contains(" and a file for `file-1.0-h4bc722e_0`"), "{outcome}");
+            let [before, after] = [before, world.tree()].map(|mut all| {
+                all.remove("work/env.lock");
+                all
+            });
+            assert_eq!(tree::difference(&before, &after), "");
+        }
+        // A link of the user is no directory of a package.
+        install(&world, &prefix, &[]).success();
+        fs_err::create_dir_all(real.join("share")).unwrap();
+        fs_err::os::unix::fs::symlink("elsewhere", real.join("share/it")).unwrap();
+        install(&world, &prefix, &[&directory]).failure(1);
+        assert!(real.join("share/it").is_symlink());
+    }
+}
+
+/// Both have a file at `lib/it`, one of them by the name `lib64/it`.
+#[test]
+fn a_file_that_another_one_covered_through_a_link_comes_back() {
+    let world = world();
+    let link = line(&world, &package("a-link").link("lib64", "lib"));
+    let plain = line(&world, &package("b-plain").file("lib/it", "plain"));
+    let covers = line(&world, &package("c-covers").file("lib64/it", "covers"));
+    for (prefix, real) in both_kinds(&world) {
+        install(&world, &prefix, &[&link, &plain, &covers]).success();
+        assert_eq!(fs_err::read_to_string(real.join("lib/it")).unwrap(), "covers");
+        install(&world, &prefix, &[&link, &plain]).success();
+        assert_eq!(fs_err::read_to_string(real.join("lib/it")).unwrap(), "plain");
+    }
+}

@@ -1,0 +1,167 @@
+//! The packages of a series, and their archives: few paths, so that packages share them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use mlconda_test::package::{Archive, PLACEHOLDER, PackageBuilder};
+use proptest::prelude::*;
+
+/// The names of packages; each has two versions.
+pub(crate) const NAMES: [&str; 4] = ["alpha", "beta", "delta", "gamma"];
+
+/// The directory in which scripts write.
+pub(crate) const MADE: &str = "made";
+
+/// What stands for the path of the prefix in texts of packages.
+pub(crate) const HERE: &str = "@PREFIX@";
+
+/// What a package has at a path.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Content {
+    /// A file. [`HERE`] in it becomes the path of the prefix.
+    File { text: String, executable: bool },
+    /// A soft link.
+    Link(String),
+    /// An empty directory.
+    Directory,
+}
+
+/// The paths of a package and what is there.
+pub(crate) type Contents = BTreeMap<String, Content>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Package {
+    pub(crate) name: &'static str,
+    pub(crate) version: u8,
+    pub(crate) depends: BTreeSet<&'static str>,
+    pub(crate) contents: Contents,
+    pub(crate) archive: bool,
+}
+
+impl Package {
+    pub(crate) fn post_link(name: &str) -> String {
+        format!("bin/.{name}-post-link.sh")
+    }
+
+    pub(crate) fn pre_unlink(name: &str) -> String {
+        format!("bin/.{name}-pre-unlink.sh")
+    }
+
+    /// What the post-link script writes, and where.
+    pub(crate) fn made(&self) -> (String, String) {
+        (format!("{MADE}/{}", self.name), format!("{} {}\n", self.name, self.version))
+    }
+
+    /// Writes the archive into a channel, and gives its path.
+    pub(crate) fn write(&self, channel: &Path) -> std::path::PathBuf {
+        let mut builder = PackageBuilder::new(self.name, &format!("{}.0", self.version));
+        builder = builder.archive(if self.archive { Archive::Conda } else { Archive::TarBz2 });
+        for name in &self.depends {
+            builder = builder.depends(name);
+        }
+        for (path, content) in &self.contents {
+            builder = match content {
+                Content::File { text, executable } => {
+                    let text = text.replace(HERE, PLACEHOLDER);
+                    if *executable { builder.executable(path, text) } else { builder.file(path, text) }
+                }
+                Content::Link(to) => builder.link(path, to),
+                Content::Directory => builder.told_directory(path),
+            };
+        }
+        builder.write(channel).unwrap()
+    }
+}
+
+/// Paths of files. `lib64` is a link to `lib` in some packages, and `b` one to `a`.
+const FILES: [&str; 14] = [
+    "a/x",
+    "a/y",
+    "a/empty/f",
+    "b/x",
+    "share/s/q",
+    "lib/x",
+    "lib/deep/z",
+    "lib64/w",
+    "lib64/x",
+    "lib64/deep/z",
+    "share/doc/d",
+    "share/doc/e",
+    "share/s",
+    "top",
+];
+
+/// Links, with their targets.
+const LINKS: [(&str, &str); 6] =
+    [("lib64", "lib"), ("a/l", "../b/x"), ("b/l", "x"), ("b", "a"), ("a/x", "y"), ("share/l", "doc/d")];
+
+const DIRECTORIES: [&str; 4] = ["a/empty", "lib64/empty", "share/doc", "b/d"];
+
+/// All paths that somebody may touch.
+pub(crate) fn paths() -> Vec<&'static str> {
+    let mut all: Vec<&str> = FILES.iter().chain(&DIRECTORIES).copied().collect();
+    all.extend(LINKS.iter().map(|(path, _)| *path));
+    all.extend(["lib", "lib/w", "share", "a", "made", "made/alpha", "own/file"]);
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// A content at a path. Two packages may well have the same one.
+fn content() -> impl Strategy<Value = (String, Content)> {
+    let file = (0..FILES.len(), 0..3_u8, any::<bool>(), 0..4_u8).prop_map(|(at, text, executable, prefix)| {
+        let prefix = if prefix == 0 { format!("{HERE}/bin\n") } else { String::new() };
+        (FILES[at].to_owned(), Content::File { text: format!("{prefix}text {text}\n"), executable })
+    });
+    let link = (0..LINKS.len()).prop_map(|at| (LINKS[at].0.to_owned(), Content::Link(LINKS[at].1.to_owned())));
+    let directory = (0..DIRECTORIES.len()).prop_map(|at| (DIRECTORIES[at].to_owned(), Content::Directory));
+    prop_oneof![8 => file, 2 => link, 1 => directory]
+}
+
+/// A package of a name and a version. It depends on some of the names before its own, or of those behind it.
+pub(crate) fn package(number: usize, version: u8) -> impl Strategy<Value = Package> {
+    let scripts = prop_oneof![3 => Just((false, false)), 1 => Just((true, true)), 1 => Just((true, false))];
+    let contents = prop::collection::vec(content(), 1..6);
+    (contents, scripts, prop::collection::vec(0..NAMES.len(), 0..2), any::<bool>()).prop_map(
+        move |(contents, (post_link, pre_unlink), depends, archive)| {
+            let name = NAMES[number];
+            let depends = depends.into_iter().filter(|other| *other != number).map(|other| NAMES[other]).collect();
+            let mut package = Package { name, version, depends, contents: sound(contents), archive };
+            let (path, text) = package.made();
+            let mut script = |path: String, text: String| {
+                package.contents.insert(path, Content::File { text, executable: true });
+            };
+            if post_link {
+                let text = format!("mkdir -p \"$PREFIX/{MADE}\"\necho '{}' > \"$PREFIX/{path}\"\n", text.trim_end());
+                script(Package::post_link(name), text);
+            }
+            if pre_unlink {
+                script(Package::pre_unlink(name), format!("rm -f \"$PREFIX/{path}\"\n"));
+            }
+            package
+        },
+    )
+}
+
+/// No package has something below a file or a link of its own.
+fn sound(contents: Vec<(String, Content)>) -> Contents {
+    let mut sound = Contents::new();
+    for (path, content) in contents {
+        let below = format!("{path}/");
+        let is_above = sound.keys().any(|other| other.starts_with(&below)) && content != Content::Directory;
+        let is_below = sound
+            .iter()
+            .any(|(other, content)| path.starts_with(&format!("{other}/")) && *content != Content::Directory);
+        if !is_above && !is_below {
+            sound.entry(path).or_insert(content);
+        }
+    }
+    // What contains something is no empty directory.
+    let all: Vec<String> = sound.keys().cloned().collect();
+    sound.retain(|path, content| {
+        *content != Content::Directory || !all.iter().any(|other| other.starts_with(&format!("{path}/")))
+    });
+    sound
+}

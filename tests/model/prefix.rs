@@ -1,0 +1,424 @@
+//! The model: what a prefix is, in the fewest words. Who reads this from top to bottom knows the rules.
+//!
+//! A prefix is a tree of files, links and directories, and a list of packages that are installed. A path of an installed
+//! package is the package's; all else is the user's, also what scripts have written. Nothing here is the library's code.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    packages::{Content, Contents, HERE, MADE, Package},
+    rules::{above, is_below, linking_order, place_of, slim},
+};
+
+/// What is at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Node {
+    Directory { mode: u32 },
+    File { text: String, mode: u32 },
+    Link(String),
+}
+
+pub(crate) type Tree = BTreeMap<String, Node>;
+
+/// How packages are installed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct How {
+    /// Packages that are linked again even if they are installed.
+    pub(crate) again: BTreeSet<String>,
+    /// Whether documentation is left out.
+    pub(crate) slim: bool,
+    pub(crate) no_scripts: bool,
+    /// Whether packages whose scripts were left out before are left alone: a repair mends what is damaged, and no more.
+    pub(crate) repair: bool,
+}
+
+/// An installation that cannot be: nothing changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal(pub(crate) String);
+
+/// A package in the prefix.
+#[derive(Clone, Debug)]
+struct Installed {
+    package: Package,
+    /// What was not left out of it.
+    contents: Contents,
+    /// Whether its scripts were left out.
+    without_scripts: bool,
+}
+
+/// What lies at a place, and whose it is.
+type Places = BTreeMap<String, (String, Content)>;
+
+/// Where each path of each package lies: somewhere else, if a link of a package leads there.
+type PlacesOfPackages = BTreeMap<String, BTreeMap<String, String>>;
+
+/// Where all lies when certain packages are installed.
+#[derive(Default)]
+struct Layout {
+    winners: Places,
+    places: PlacesOfPackages,
+    /// The directories that packages need, and which packages.
+    directories: BTreeMap<String, BTreeSet<String>>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Prefix {
+    /// Its path, as it stands in files.
+    path: String,
+    pub(crate) tree: Tree,
+    /// Whether anything was ever installed.
+    is_environment: bool,
+    installed: BTreeMap<String, Installed>,
+}
+
+impl Prefix {
+    /// A directory in which nothing is installed.
+    pub(crate) fn new(path: &str) -> Self {
+        Self { path: path.to_owned(), tree: Tree::new(), is_environment: false, installed: BTreeMap::new() }
+    }
+
+    /// The names of what is installed, with versions, and the paths that its records list.
+    pub(crate) fn records(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let files = |installed: &Installed| {
+            let files = installed.contents.iter().filter(|(_, content)| **content != Content::Directory);
+            files.map(|(path, _)| path.clone()).collect()
+        };
+        self.installed.iter().map(|(name, it)| (format!("{name}-{}.0", it.package.version), files(it))).collect()
+    }
+
+    /// Makes a lock's packages those of the prefix, and no others.
+    pub(crate) fn install(&mut self, lock: &[Package], how: &How) -> Result<(), Refusal> {
+        if !self.is_environment && !self.tree.is_empty() {
+            return Err(Refusal("the directory holds somebody's files".to_owned()));
+        }
+        let wanted: BTreeMap<String, Installed> = lock
+            .iter()
+            .map(|package| {
+                let contents = if how.slim { slim(&package.contents) } else { package.contents.clone() };
+                let installed = Installed { package: package.clone(), contents, without_scripts: how.no_scripts };
+                (package.name.to_owned(), installed)
+            })
+            .collect();
+        let before = self.places_now();
+        let stay = self.stay(&wanted, how, &before);
+        let comes: BTreeSet<&String> = wanted.keys().filter(|name| !stay.contains(*name)).collect();
+        let goes: BTreeSet<&String> = self.installed.keys().filter(|name| !stay.contains(*name)).collect();
+        let mut changed = self.clone();
+        changed.is_environment = true;
+        if comes.is_empty() && goes.is_empty() {
+            *self = changed;
+            return Ok(());
+        }
+        let after = self.places_then(&wanted, &stay)?;
+        changed.change(&wanted, &goes.into_iter().cloned().collect(), &before, &after, how)?;
+        *self = changed;
+        Ok(())
+    }
+
+    /// The packages that stay as they are: the lock has the same, nothing more or less is to be left out, and they share no
+    /// path with one that goes. (Whose file lies there then?)
+    fn stay(&self, wanted: &BTreeMap<String, Installed>, how: &How, before: &PlacesOfPackages) -> BTreeSet<String> {
+        let is_same = |(name, old): &(&String, &Installed)| {
+            let scripts_run_now = old.without_scripts && old.has_post_link() && !how.no_scripts && !how.repair;
+            let is_wanted = |new: &Installed| new.package == old.package && new.contents == old.contents;
+            wanted.get(*name).is_some_and(is_wanted) && !how.again.contains(*name) && !scripts_run_now
+        };
+        let mut stay: BTreeSet<String> = self.installed.iter().filter(is_same).map(|(name, _)| name.clone()).collect();
+        loop {
+            let gone: BTreeSet<&String> = before
+                .iter()
+                .filter(|(name, _)| !stay.contains(*name))
+                .flat_map(|(name, places)| self.files(name, places))
+                .collect();
+            let shares = |name: &String| self.files(name, &before[name]).any(|place| gone.contains(place));
+            let Some(name) = stay.iter().find(|name| shares(name)).cloned() else { return stay };
+            stay.remove(&name);
+        }
+    }
+
+    /// The places of a package's files and links.
+    fn files<'a>(&'a self, name: &str, places: &'a BTreeMap<String, String>) -> impl Iterator<Item = &'a String> {
+        let contents = &self.installed[name].contents;
+        places.iter().filter(|(path, _)| contents[*path] != Content::Directory).map(|(_, place)| place)
+    }
+
+    /// The places of what is installed, by package and path. Links are followed as packages made them: not if the user has
+    /// changed them.
+    fn places_now(&self) -> PlacesOfPackages {
+        let link = |place: &str| self.link_of_a_package(place);
+        let places = |installed: &Installed| {
+            let place = |path: &String, content| place_of(path, content, &link).unwrap_or_else(|| path.clone());
+            installed.contents.iter().map(|(path, content)| (path.clone(), place(path, content))).collect()
+        };
+        self.installed.iter().map(|(name, installed)| (name.clone(), places(installed))).collect()
+    }
+
+    /// The target of a link that a package has made, and that is still the same.
+    fn link_of_a_package(&self, place: &str) -> Option<String> {
+        let Some(Node::Link(to)) = self.tree.get(place) else { return None };
+        let made = Content::Link(to.clone());
+        self.installed.values().any(|it| it.contents.get(place) == Some(&made)).then(|| to.clone())
+    }
+
+    /// What lies where when these packages are installed, and the directories that packages need. Of several at one place, the
+    /// one that is linked last has it.
+    fn places_then(&self, wanted: &BTreeMap<String, Installed>, stay: &BTreeSet<String>) -> Result<Layout, Refusal> {
+        let order = linking_order(&wanted.iter().map(|(name, it)| (name.clone(), &it.package)).collect());
+        let mut all: Vec<(&String, &Content, &String)> = Vec::new();
+        for name in &order {
+            all.extend(wanted[name].contents.iter().map(|(path, content)| (path, content, name)));
+        }
+        // Links first, from the top down: what is named below them is where they lead.
+        all.sort_by_key(|(path, content, _)| (path.matches('/').count(), !matches!(content, Content::Link(_))));
+        let Layout { winners: mut places, places: mut of_packages, mut directories } = Layout::default();
+        let is_there = |places: &Places, place: &str, content: &Content| match content {
+            // A link of a package that stays counts as the user has left it.
+            Content::Link(to) if stay.contains(&places[place].0) => {
+                self.tree.get(place) == Some(&Node::Link(to.clone()))
+            }
+            _ => true,
+        };
+        for (path, content, name) in all {
+            let link = |place: &str| match places.get(place) {
+                Some((_, Content::Link(to))) if is_there(&places, place, &Content::Link(to.clone())) => {
+                    Some(to.clone())
+                }
+                _ => None,
+            };
+            let clash = || Refusal(format!("`{path}` of {name} and something else"));
+            let place = place_of(path, content, &link).ok_or_else(clash)?;
+            let is_taken = |above: &str| places.get(above).is_some_and(|(_, content)| *content != Content::Directory);
+            if above(&place).any(is_taken) {
+                return Err(clash());
+            }
+            for above in above(&place) {
+                directories.entry(above.to_owned()).or_default().insert(name.clone());
+            }
+            of_packages.entry(name.clone()).or_default().insert(path.clone(), place.clone());
+            if *content == Content::Directory {
+                if is_taken(&place) {
+                    return Err(clash());
+                }
+                directories.entry(place).or_default().insert(name.clone());
+            } else if directories.contains_key(&place) {
+                return Err(clash());
+            } else {
+                let rank = |name: &str| order.iter().position(|other| other == name);
+                if places.get(&place).is_none_or(|(other, _)| rank(other) < rank(name)) {
+                    places.insert(place, (name.clone(), content.clone()));
+                }
+            }
+        }
+        Ok(Layout { winners: places, places: of_packages, directories })
+    }
+
+    /// The change itself: scripts of what goes, then what goes, then what comes, then scripts of what comes.
+    fn change(
+        &mut self,
+        wanted: &BTreeMap<String, Installed>,
+        goes: &BTreeSet<String>,
+        before: &PlacesOfPackages,
+        after: &Layout,
+        how: &How,
+    ) -> Result<(), Refusal> {
+        let stays = |name: &String| before.contains_key(name) && !goes.contains(name);
+        let sets_modes = self.links_again(how);
+        self.run_pre_unlink(goes, how)?;
+        let new: Places = after.winners.clone().into_iter().filter(|(_, (name, _))| !stays(name)).collect();
+        let mut needed: BTreeSet<String> = after
+            .directories
+            .iter()
+            .filter(|(_, names)| !names.iter().all(stays))
+            .map(|(path, _)| path.clone())
+            .collect();
+        // What stays may have another place then: a link of a package above it comes or goes.
+        let mut moves: Vec<(String, String)> = Vec::new();
+        let (mut gone, mut kept, mut left) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for (name, places) in before {
+            for (path, from) in places {
+                let is_directory = self.installed[name].contents[path] == Content::Directory;
+                let to = after.places.get(name).filter(|_| stays(name)).map(|places| places[path].clone());
+                match &to {
+                    Some(to) if to == from && !is_directory => drop(kept.insert(from.clone())),
+                    _ if is_directory && to.as_ref() != Some(from) => {
+                        left.insert(from.clone());
+                        needed.extend(to.iter().flat_map(|to| above(to).chain([to.as_str()])).map(str::to_owned));
+                    }
+                    _ if is_directory => {}
+                    _ => drop(gone.insert(from.clone())),
+                }
+                moves.extend(to.filter(|to| to != from && !is_directory).map(|to| (from.clone(), to)));
+            }
+        }
+        gone.retain(|place| !kept.contains(place));
+        self.make_room(&new, &needed, &gone, before)?;
+        let moved: Tree = moves
+            .into_iter()
+            .filter_map(|(from, to)| Some((to, self.tree.get(&from)?.clone())))
+            .filter(|(to, node)| !new.contains_key(to) && !matches!(node, Node::Directory { .. }))
+            .collect();
+        // What goes is a file or a link, and not behind something that is no directory of packages.
+        for place in &gone {
+            let is_file = matches!(self.tree.get(place), Some(Node::File { .. } | Node::Link(_)));
+            if is_file && self.is_reached(place) {
+                self.tree.remove(place);
+            }
+            left.extend(above(place).map(str::to_owned));
+        }
+        for directory in needed
+            .iter()
+            .chain(moved.keys().flat_map(|to| above(to)).map(str::to_owned).collect::<BTreeSet<_>>().iter())
+        {
+            let mode = match self.tree.get(directory) {
+                Some(Node::Directory { mode }) if !sets_modes => *mode,
+                _ => 0o755,
+            };
+            self.tree.insert(directory.clone(), Node::Directory { mode });
+        }
+        for (place, node) in new.iter().map(|(place, (_, content))| (place, self.node(content))).collect::<Vec<_>>() {
+            self.tree.retain(|other, _| !is_below(other, place));
+            self.tree.insert(place.clone(), node);
+        }
+        self.tree.extend(moved);
+        self.remove_empty(left, &after.directories.keys().collect());
+        self.installed.retain(|name, _| !goes.contains(name));
+        for (name, installed) in wanted {
+            if !self.installed.contains_key(name) {
+                self.installed.insert(name.clone(), installed.clone());
+                self.run_post_link(installed, how)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether packages are linked again, because somebody asks for it, or because their scripts were left out: then directories
+    /// of what comes have the modes of new ones. Else they keep those that the user gave them.
+    fn links_again(&self, how: &How) -> bool {
+        let is_late = |old: &Installed| old.without_scripts && old.has_post_link();
+        !how.again.is_empty() || !how.no_scripts && !how.repair && self.installed.values().any(is_late)
+    }
+
+    /// The script of a package that goes undoes what its other one did, if that ran.
+    fn run_pre_unlink(&mut self, goes: &BTreeSet<String>, how: &How) -> Result<(), Refusal> {
+        for name in goes {
+            let old = &self.installed[name];
+            let script = Package::pre_unlink(name);
+            let is_there = matches!(self.tree.get(&script), Some(Node::File { .. }));
+            let did_nothing = old.without_scripts && old.has_post_link();
+            if old.contents.contains_key(&script) && is_there && !did_nothing && !how.no_scripts {
+                let (made, _) = old.package.made();
+                if matches!(self.tree.get(&made), Some(Node::Directory { .. })) {
+                    return Err(Refusal(format!("the script of {name} fails")));
+                }
+                self.tree.remove(&made);
+            }
+        }
+        Ok(())
+    }
+
+    fn run_post_link(&mut self, installed: &Installed, how: &How) -> Result<(), Refusal> {
+        if installed.has_post_link() && !how.no_scripts {
+            let (path, text) = installed.package.made();
+            let is_one = |path: &str| matches!(self.tree.get(path), Some(Node::Directory { .. }));
+            if self.tree.contains_key(MADE) && !is_one(MADE) || is_one(&path) {
+                return Err(Refusal(format!("the script of {} fails", installed.package.name)));
+            }
+            self.tree.entry(MADE.to_owned()).or_insert(Node::Directory { mode: 0o755 });
+            let mode = match self.tree.get(&path) {
+                Some(Node::File { mode, .. }) => *mode,
+                _ => 0o644,
+            };
+            self.tree.insert(path, Node::File { text, mode });
+        }
+        Ok(())
+    }
+
+    /// Makes room for what comes: files of the user at the very places are replaced, but no directory of the user with
+    /// something in it, and nothing is written through a link of the user.
+    fn make_room(
+        &mut self,
+        new: &Places,
+        needed: &BTreeSet<String>,
+        gone: &BTreeSet<String>,
+        before: &PlacesOfPackages,
+    ) -> Result<(), Refusal> {
+        let known: BTreeSet<&String> = before.values().flat_map(BTreeMap::values).collect();
+        for directory in needed {
+            match self.tree.get(directory) {
+                None | Some(Node::Directory { .. }) => {}
+                Some(_) if gone.contains(directory) => drop(self.tree.remove(directory)),
+                // The directory was one of packages already: it was the user who put a file there.
+                Some(Node::File { .. })
+                    if !known.contains(directory) && known.iter().any(|path| is_below(path, directory)) =>
+                {
+                    self.tree.remove(directory);
+                }
+                Some(_) => return Err(Refusal(format!("`{directory}` is needed as a directory"))),
+            }
+        }
+        for place in new.keys() {
+            let stays = |(path, node): (&String, &Node)| {
+                is_below(path, place) && !matches!(node, Node::Directory { .. }) && !gone.contains(path)
+            };
+            if matches!(self.tree.get(place), Some(Node::Directory { .. })) && self.tree.iter().any(stays) {
+                return Err(Refusal(format!("`{place}` is a directory with files of the user")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all above a place are true directories.
+    fn is_reached(&self, place: &str) -> bool {
+        above(place).all(|above| matches!(self.tree.get(above), Some(Node::Directory { .. })))
+    }
+
+    /// Removes directories of what went, if nothing is left in them and no package needs them.
+    fn remove_empty(&mut self, mut left: BTreeSet<String>, needed: &BTreeSet<&String>) {
+        while let Some(directory) = left.pop_last() {
+            let is_empty = !self.tree.keys().any(|path| is_below(path, &directory));
+            let is_directory = matches!(self.tree.get(&directory), Some(Node::Directory { .. }));
+            if is_empty && is_directory && self.is_reached(&directory) && !needed.contains(&directory) {
+                left.extend(above(&directory).last().map(str::to_owned));
+                self.tree.remove(&directory);
+            }
+        }
+    }
+
+    /// What a package's content is in this prefix.
+    fn node(&self, content: &Content) -> Node {
+        match content {
+            Content::File { text, executable } => {
+                Node::File { text: text.replace(HERE, &self.path), mode: if *executable { 0o755 } else { 0o644 } }
+            }
+            Content::Link(to) => Node::Link(to.clone()),
+            Content::Directory => Node::Directory { mode: 0o755 },
+        }
+    }
+
+    /// The packages that are not as they were installed: something of them is missing or is something else, or a directory of
+    /// theirs has another mode.
+    pub(crate) fn damaged(&self) -> BTreeSet<String> {
+        let now = self.places_now();
+        let order = linking_order(&self.installed.iter().map(|(name, it)| (name.clone(), &it.package)).collect());
+        let mut winners = Places::new();
+        for name in &order {
+            let mut own = Places::new();
+            for (path, place) in &now[name] {
+                // Of two paths of one package that lead to one place, the first counts.
+                own.entry(place.clone()).or_insert_with(|| (name.clone(), self.installed[name].contents[path].clone()));
+            }
+            winners.extend(own);
+        }
+        let is_sound = |place: &String| {
+            let directories = above(place).all(|above| self.tree.get(above) == Some(&Node::Directory { mode: 0o755 }));
+            directories && self.tree.get(place) == Some(&self.node(&winners[place].1))
+        };
+        now.iter().filter(|(_, places)| !places.values().all(is_sound)).map(|(name, _)| name.clone()).collect()
+    }
+}
+
+impl Installed {
+    fn has_post_link(&self) -> bool {
+        self.contents.contains_key(&Package::post_link(self.package.name))
+    }
+}
