@@ -435,7 +435,9 @@ impl LockedPackage {
         };
         file_name_parts::check(name, version, build)?;
         // No package with such a one can be installed, and other formats have no place for it.
-        version.parse::<Version>().map_err(|error| format!("`{version}` in `{file_name}` is not a version: {error}"))?;
+        version
+            .parse::<Version>()
+            .map_err(|error| format!("`{version}` in `{file_name}` is not a version: {error}"))?;
         let subdir = segments.next().and_then(|segment| segment.parse().ok()).unwrap_or(Subdir::NoArch);
         // Records go by the normalized name, whatever the file's spelling.
         let (name, version, build) = (name.to_lowercase(), version.to_owned(), build.to_owned());
