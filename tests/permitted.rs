@@ -135,13 +135,64 @@ fn no_package_has_a_script_of_another() {
     let outcome = install(&world, &prefix, &[&other]).success();
     assert_eq!((told(&outcome.stderr).as_str(), ran(&prefix).as_str()), ("", ""));
 
-    let wheel = Wheel::new("other", "1.0").data("scripts", ".tzdata-post-link.sh", evil);
-    let lock = world.write_lock("wheel.lock", None, &["tzdata", "python-3.11.9"]);
-    pip_install::add(&lock, &[pip_install::line(&world, &wheel, "")]);
-    let outcome = world.mlconda(["install", "wheel.lock", "-p", "wheels"]).success();
+    // Nor in the place of its own.
+    let wheel = Wheel::new("other", "1.0")
+        .data("scripts", ".tzdata-post-link.sh", evil)
+        .data("scripts", ".victim-post-link.sh", evil)
+        .data("scripts", ".victim-pre-unlink.sh", evil);
+    let wheel = pip_install::line(&world, &wheel, "");
+    let victim = line(&world, &scripted("victim", "2.0"));
+    let install_wheel = |package: &str| {
+        let lock = world.write_lock("wheel.lock", None, &["tzdata", "python-3.11.9"]);
+        pip_install::add(&lock, std::slice::from_ref(&wheel));
+        let text = world.read("wheel.lock") + package;
+        world.write("wheel.lock", &text);
+        told(&world.mlconda(["install", "wheel.lock", "-p", "wheels"]).success().stderr)
+    };
     let wheels = world.work().join("wheels");
-    assert!(wheels.join("bin/.tzdata-post-link.sh").is_file());
-    assert_eq!((told(&outcome.stderr).as_str(), ran(&wheels).as_str()), ("", ""));
+    for package in [victim.as_str(), ""] {
+        assert_eq!((install_wheel(package).as_str(), ran(&wheels).as_str()), ("", ""));
+        assert!(wheels.join("bin/.tzdata-post-link.sh").is_file());
+    }
+}
+
+/// Where two packages have a file of that name, the script is that of the package that the file is of.
+#[test]
+fn no_package_has_its_script_replaced_by_another() {
+    let world = world();
+    let evil = "#!/bin/sh\necho evil >> \"$PREFIX/ran\"\n";
+    let victim = line(&world, &scripted("victim", "1.0"));
+    let other = PackageBuilder::new("zother", "1.0").depends("victim");
+    let other = other.executable("bin/.victim-post-link.sh", evil).executable("bin/.victim-pre-unlink.sh", evil);
+    let other = line(&world, &other);
+    let prefix = world.work().join("prefix");
+    for packages in [&[victim.as_str(), &other][..], &[&other]] {
+        let outcome = install(&world, &prefix, packages).success();
+        assert_eq!(fs_err::read_to_string(prefix.join("bin/.victim-post-link.sh")).unwrap(), evil);
+        assert_eq!((told(&outcome.stderr).as_str(), ran(&prefix).as_str()), ("", ""));
+    }
+
+    // Nothing of the package was left out, so nothing is to be made up for.
+    lock(&world, &[&victim, &other]);
+    let outcome = world.mlconda(["install", "env.lock", "-p", "without", "--no-scripts"]).success();
+    assert_eq!(told(&outcome.stderr), "");
+    let outcome = world.mlconda(["install", "env.lock", "-p", "without"]).success();
+    assert!(outcome.stderr.contains("is up to date"), "{outcome}");
+
+    // The other comes later, also by a link of a third.
+    for (name, directory) in [("straight", "bin"), ("linked", "sbin")] {
+        let alpha = line(&world, &scripted("alpha", "1.0"));
+        let links = line(&world, &PackageBuilder::new("links", "1.0").link("sbin", "bin"));
+        let zeta = PackageBuilder::new(&format!("zeta-{name}"), "1.0").depends("alpha").depends("links");
+        let zeta = line(&world, &zeta.executable(&format!("{directory}/.alpha-pre-unlink.sh"), evil));
+        let prefix = world.work().join(name);
+        install(&world, &prefix, &[&alpha, &links]).success();
+        for packages in [&[alpha.as_str(), &links, &zeta][..], &[&links, &zeta]] {
+            let outcome = install(&world, &prefix, packages).success();
+            assert_eq!(fs_err::read_to_string(prefix.join("bin/.alpha-pre-unlink.sh")).unwrap(), evil, "{outcome}");
+            assert_eq!(ran(&prefix), "alpha 1.0 post-link\n", "{outcome}");
+        }
+    }
 }
 
 #[test]

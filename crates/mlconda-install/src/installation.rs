@@ -79,9 +79,10 @@ impl Installation<'_> {
         }
         let transaction = self.begin(plan)?;
         let stage = self.make_stage(plan, &transaction)?;
-        let finished = self.fetch_and_link(plan, &stage).await?;
+        let mut finished = self.fetch_and_link(plan, &stage).await?;
         let plan: Cow<'_, Plan> = replaced::with_replaced(plan, self.prefix, &stage)?;
         let (clashes, layout) = resolve_clashes(&plan, self.prefix, &stage, &finished)?;
+        link_scripts::drop_replaced(&stage, &mut finished)?;
         let builds = self.prepare_builds(&plan, &stage, &finished).await?;
         let time = self.options.time.unwrap_or_else(|| metadata::newest_build_time(&plan, &finished, self.prefix));
         transaction.stage()?.check()?;

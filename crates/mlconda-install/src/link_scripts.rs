@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mlconda_inspect::plan::Plan;
-use mlconda_prefix::Prefix;
+use mlconda_prefix::{Prefix, distributions};
 use mlconda_system::beneath::Root;
 use mlconda_types::progress::Event;
 use rattler_conda_types::{PackageRecord, PrefixRecord};
@@ -11,9 +11,32 @@ use rattler_conda_types::{PackageRecord, PrefixRecord};
 use super::{
     InstallError, LinkScript, Report,
     layout::PackageLinks,
-    script,
+    record_file, script,
+    stage::Stage,
     staged_package::{self, StagedPackage},
 };
+
+/// Takes the post-link script from packages whose file lost its path to another package: the file that is there is not
+/// theirs, and none of theirs was left out.
+pub(super) fn drop_replaced(stage: &Stage, finished: &mut [StagedPackage]) -> Result<(), InstallError> {
+    for package in finished.iter_mut().filter(|package| package.post_link) {
+        let script = script::path(name(&package.record), script::ScriptKind::PostLink);
+        if stage.owner(&stage.final_path(&script)) == Some(package.number) {
+            continue;
+        }
+        package.post_link = false;
+        let place = Path::new("conda-meta").join(distributions::record_name(&package.record));
+        let (record, mut own) = record_file::read(&stage.root, &place)?;
+        if std::mem::take(&mut own.scripts_not_run) {
+            stage.root.put(&place, &record_file::render(&record, &own)?, package.built.unwrap_or(0))?;
+        }
+    }
+    Ok(())
+}
+
+fn name(record: &PrefixRecord) -> &str {
+    record.repodata_record.package_record.name.as_normalized()
+}
 
 /// The records of the new packages that have a post-link script of their own, in linking order.
 pub(super) fn with_post_link<'a>(plan: &Plan, finished: &'a [StagedPackage]) -> Vec<&'a PrefixRecord> {
@@ -23,26 +46,30 @@ pub(super) fn with_post_link<'a>(plan: &Plan, finished: &'a [StagedPackage]) -> 
         return new;
     }
     let order = staged_package::order(plan, finished);
-    mlconda_types::sorting::sort_by_key(&mut new, |record| {
-        let name = record.repodata_record.package_record.name.as_normalized();
-        order.iter().position(|other| other == name)
-    });
+    mlconda_types::sorting::sort_by_key(&mut new, |record| order.iter().position(|other| other == name(record)));
     new
 }
 
 /// The removed packages that have a pre-unlink script of their own, and whose post-link script was not left out: what it did
-/// not set up cannot be undone.
+/// not set up cannot be undone. Where another package has a file at the path of the script, it may be the other's, and
+/// does not run.
 pub(super) fn with_pre_unlink<'a>(prefix: &Prefix, plan: &'a Plan) -> Vec<&'a PackageRecord> {
     let Ok(root) = Root::open(prefix.path()) else { return Vec::new() };
     let is_there = |path: &Path| root.lookup(path).is_ok_and(|there| there.is_some());
     // Links of packages are followed, links of the user are not.
     let place = |path: &Path| PackageLinks::new(&root, plan.unlink.iter().chain(&plan.keep)).place(path).ok().flatten();
+    let others_have = |old: &PrefixRecord, path: &Path| {
+        let conda = plan.unlink.iter().chain(&plan.keep).filter(|other| name(other) != name(old));
+        let mut files = conda.chain(&plan.pip.unlink).chain(&plan.pip.keep).flat_map(record_file::files);
+        // The same file can have another path, below a link of a package.
+        files.any(|other| other == path || (other.file_name() == path.file_name() && place(other) == place(path)))
+    };
     let has = |old: &&PrefixRecord| {
-        let name = old.repodata_record.package_record.name.as_normalized();
-        let path = script::path(name, script::ScriptKind::PreUnlink);
-        !plan.scripts_not_run.contains(name)
+        let path = script::path(name(old), script::ScriptKind::PreUnlink);
+        !plan.scripts_not_run.contains(name(old))
             && old.files.contains(&path)
             && prefix.path().join(&path).is_file()
+            && !others_have(old, &path)
             && (is_there(&path) || place(&path).is_some_and(|path| is_there(&path)))
     };
     plan.unlink.iter().filter(has).map(|old| &old.repodata_record.package_record).collect()

@@ -23,7 +23,7 @@ use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest};
 use super::{
     Bytecode, Clash, Compiled, HISTORY, InstallError, Options, bytecode,
     held::OPEN_PARENTS,
-    installation, metadata, pip, read_if_there, record_paths,
+    installation, link_scripts, metadata, pip, read_if_there, record_paths,
     script::{self, ScriptKind},
     stage::Stage,
     staged_package::StagedPackage,
@@ -110,8 +110,9 @@ async fn link(
     root.set_directory_mode(Path::new(""), 0o755)?;
     let stage = Arc::new(Stage::new(&root, target, plan.platform, options.stop.clone())?);
     let linking = workers::link_all(&plan, client, &stage, options, progress);
-    let finished = client.report_waits(progress, linking).await?;
+    let mut finished = client.report_waits(progress, linking).await?;
     let (clashes, _) = installation::resolve_clashes(&plan, &absent, &stage, &finished)?;
+    link_scripts::drop_replaced(&stage, &mut finished)?;
     Ok(Staging { plan, absent, stage, finished, options: options.clone(), clashes })
 }
 

@@ -26,7 +26,8 @@ pub(super) struct StagedPackage {
     pub(super) origin: Option<PackageOrigin>,
     /// What was left out of it.
     pub(super) left_out: Vec<LeftOutSize>,
-    /// Whether it is a conda package and has a post-link script of its own.
+    /// Whether it is a conda package and has a post-link script of its own, which is the file at the path of the script once clashes are
+    /// resolved.
     pub(super) post_link: bool,
 }
 
