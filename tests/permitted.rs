@@ -88,7 +88,12 @@ fn scripts_that_were_left_out_are_told_and_run_when_that_is_asked_for() {
     }
 
     // What a script did not set up, none undoes.
+    let again = "Scripts of `one` and `two` did not run before; they are linked again to run them.\n";
+    let dry = install(&["--dry-run"], &[]);
+    assert!(dry.stderr.starts_with(again), "{dry}");
+    assert_eq!(tree::difference(&before, &contents(&prefix)), "");
     let outcome = install(&[], &[]);
+    assert!(outcome.stderr.starts_with(again), "{outcome}");
     assert_snapshot!(told(&outcome.stderr), @"2 packages ran scripts: `one` and `two`.");
     assert_eq!(ran(&prefix), "one 1.0 post-link\ntwo 1.0 post-link\n");
     world.mlconda(["verify", "env.lock", "-p", "prefix"]).success();
@@ -100,6 +105,19 @@ fn scripts_that_were_left_out_are_told_and_run_when_that_is_asked_for() {
     let mut fresh = contents(&prefix);
     fresh.remove("ran");
     assert_eq!(tree::difference(&fresh, &after), "", "as if they had run at first");
+}
+
+#[test]
+fn a_package_that_is_linked_again_for_another_reason_is_not_told_to_be_so_for_its_scripts() {
+    let world = world();
+    let prefix = world.work().join("prefix");
+    let (one, two) = (line(&world, &scripted("one", "1.0")), line(&world, &scripted("two", "1.0")));
+    lock(&world, &[&one, &two]);
+    world.mlconda(["install", "env.lock", "-p", "prefix", "--no-scripts"]).success();
+    let outcome = install(&world, &prefix, &[&line(&world, &scripted("one", "2.0")), &two]).success();
+    let told = outcome.stderr.lines().next().unwrap_or_default();
+    assert_snapshot!(told, @"Scripts of `two` did not run before; it is linked again to run them.");
+    assert_eq!(ran(&prefix), "one 2.0 post-link\ntwo 1.0 post-link\n");
 }
 
 /// The command lines of conda have the same switch.

@@ -28,7 +28,7 @@ pub(crate) use self::args::Args;
 pub(super) use self::args::INPUTS;
 use self::locks::Target;
 use super::verify::Proof;
-use crate::{context::Context, error::CliError, progress::Display, signals, slim};
+use crate::{context::Context, error::CliError, progress::Display, signals, slim, text::list};
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let host = Host::detect(Path::new("/"));
@@ -37,7 +37,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     slim::apply(&args.slim, locks.iter_mut().map(|(_, lock)| lock), context);
     let targets = locks::targets(locks, &args, context)?;
     let reinstall = reinstall::chosen(&args, &targets)?;
-    let sharing = if args.dry_run { None } else { sharing(&targets, &reinstall, context)? };
+    let sharing = if args.dry_run { None } else { sharing(&targets, &reinstall, (&host, &args), context)? };
     let (mut reports, mut code) = (Vec::new(), ExitCode::SUCCESS);
     for (number, target) in targets.iter().enumerate() {
         let report = install_one(target, (sharing.clone(), &reinstall), &host, &args, context);
@@ -70,14 +70,37 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
 }
 
 /// What the environments of one command share.
-fn sharing(targets: &[Target], reinstall: &Reinstall, context: &Context) -> Result<Option<Arc<Sharing>>, CliError> {
+fn sharing(
+    targets: &[Target],
+    reinstall: &Reinstall,
+    (host, args): (&Host, &Args),
+    context: &Context,
+) -> Result<Option<Arc<Sharing>>, CliError> {
     if targets.len() < 2 {
         return Ok(None);
     }
-    let plans = targets.iter().map(|target| Plan::reinstalling(&target.lock, &target.prefix, reinstall));
-    let plans: Vec<Plan> = plans.collect::<Result<_, _>>()?;
+    let plans = targets.iter().map(|target| plan(target, reinstall, (host, args), context).map(|(plan, _)| plan));
+    let plans: Vec<Plan> = plans.collect::<Result<_, CliError>>()?;
     let plans: Vec<_> = plans.iter().zip(targets).map(|(plan, target)| (plan, &target.prefix)).collect();
     Ok(Sharing::between(&plans, context.settings.package_cache().as_deref()).map(Arc::new))
+}
+
+/// The plan for an environment, and the names of packages that are linked again only because scripts did not run.
+fn plan(
+    Target { lock, prefix, .. }: &Target,
+    reinstall: &Reinstall,
+    (host, args): (&Host, &Args),
+    context: &Context,
+) -> Result<(Plan, Vec<String>), CliError> {
+    let plan = Plan::reinstalling(lock, prefix, reinstall)?;
+    if plan.scripts_not_run.is_empty() || args.scripts(lock, host, context) == Scripts::Skip {
+        return Ok((plan, Vec::new()));
+    }
+    let with_scripts = Plan::reinstalling(lock, prefix, &reinstall.with(&plan.scripts_not_run))?;
+    let has = |plan: &Plan, name: &str| plan.link.iter().any(|package| package.name == name);
+    let is_for_scripts = |name: &&String| has(&with_scripts, name) && !has(&plan, name);
+    let again = plan.scripts_not_run.iter().filter(is_for_scripts).cloned().collect();
+    Ok((with_scripts, again))
 }
 
 fn install_one(
@@ -91,9 +114,10 @@ fn install_one(
     if !args.dry_run {
         mlconda::install::recover(prefix)?;
     }
-    let mut plan = Plan::reinstalling(lock, prefix, reinstall)?;
-    if args.scripts(lock, host, context) == Scripts::Run && !plan.scripts_not_run.is_empty() {
-        plan = Plan::reinstalling(lock, prefix, &reinstall.with(&plan.scripts_not_run))?;
+    let (plan, again) = plan(target, reinstall, (host, args), context)?;
+    if !again.is_empty() {
+        let what = if again.len() == 1 { "it is" } else { "they are" };
+        context.ui.say(&format!("Scripts of {} did not run before; {what} linked again to run them.", list(&again)));
     }
     if args.dry_run {
         return Ok(summary::tell_plan(&plan, prefix, context));

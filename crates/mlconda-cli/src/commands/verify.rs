@@ -46,10 +46,10 @@ pub(crate) struct Args {
     #[command(flatten)]
     selection: SelectionArgs,
     /// Print the findings as JSON on stdout
-    #[arg(long)]
+    #[arg(long, help_heading = None::<&str>)]
     json: bool,
     /// The number of threads that read [default: one per core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = None::<&str>)]
     threads: Option<NonZero<usize>>,
     #[command(flatten)]
     repair: RepairArgs,

@@ -107,8 +107,8 @@ pub(crate) struct Args {
     /// Install for this platform instead of this machine's; scripts of packages are not run then
     #[arg(long, value_name = "PLATFORM", hide_short_help = true)]
     pub(super) platform: Option<Subdir>,
-    /// Do not run scripts of packages: post-link, pre-unlink and activation scripts, and builds of pip. An installation
-    /// without this option runs what was left out [env: MLCONDA_NO_SCRIPTS]
+    /// Do not run scripts of packages (post-link, pre-unlink and activation scripts), and refuse packages that pip would
+    /// have to build. An installation without this option runs the scripts that were left out [env: MLCONDA_NO_SCRIPTS]
     #[arg(long, hide_short_help = true)]
     no_scripts: bool,
     /// Stop a script or a build of pip after this time; 0 means no limit. The byte-code compiler is stopped after this time
