@@ -28,6 +28,7 @@ mod left_out;
 mod link;
 mod link_scripts;
 mod metadata;
+mod occupied;
 mod options;
 mod package;
 mod package_paths;
