@@ -44,6 +44,9 @@ use cause::{Route, classify};
 pub use credentials::CredentialFile;
 use credentials::{AuthMiddleware, Credentials};
 use dns::Resolver;
+#[cfg(mlconda_fuzzing)]
+#[doc(hidden)]
+pub use dns::addresses_of_reply;
 pub(crate) use limits::display_size as shown_size;
 pub use limits::{BodyKind, Limit, Limits};
 use mirrors::MirrorMiddleware;

@@ -13,6 +13,9 @@ mod cache;
 mod dependency_table;
 mod error;
 mod fetch;
+#[cfg(mlconda_fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod index;
 mod load;
 mod msgpack;

@@ -24,6 +24,8 @@ use std::{
 use ::tar::Entry as TarEntry;
 use mlconda_channel::conda_archive::{self, Part, Source};
 
+#[cfg(mlconda_fuzzing)]
+pub(super) use self::bzip2::bunzip2;
 pub(super) use self::idle_cores::IdleCores;
 use self::{
     bzip2::Bzip2Reader,

@@ -266,4 +266,12 @@ mod tests {
                 .contains("for win-64, the lock for linux-64")
         );
     }
+
+    #[test]
+    fn a_version_that_no_package_can_have_is_refused_in_every_format() {
+        for version in ["1..2", &"4".repeat(22)] {
+            let said = complaint(&format!("@EXPLICIT\nhttps://h/linux-64/a-{version}-0.conda\n"));
+            assert!(said.contains(&format!("`{version}` in `a-{version}-0.conda` is not a version")), "{said}");
+        }
+    }
 }

@@ -66,7 +66,7 @@ use mlconda_types::{
     slim::Slim,
     solution::{Solution, SolveOptions},
 };
-use rattler_conda_types::{GenericVirtualPackage, PackageRecord, PrefixRecord, RepoDataRecord, Subdir};
+use rattler_conda_types::{GenericVirtualPackage, PackageRecord, PrefixRecord, RepoDataRecord, Subdir, Version};
 use rattler_digest::{Md5Hash, Sha256Hash};
 use url::Url;
 
@@ -434,6 +434,10 @@ impl LockedPackage {
             return Err(format!("`{file_name}` is not of the form NAME-VERSION-BUILD"));
         };
         file_name_parts::check(name, version, build)?;
+        // No package with such a one can be installed, and other formats have no place for it.
+        version
+            .parse::<Version>()
+            .map_err(|error| format!("`{version}` in `{file_name}` is not a version: {error}"))?;
         let subdir = segments.next().and_then(|segment| segment.parse().ok()).unwrap_or(Subdir::NoArch);
         // Records go by the normalized name, whatever the file's spelling.
         let (name, version, build) = (name.to_lowercase(), version.to_owned(), build.to_owned());

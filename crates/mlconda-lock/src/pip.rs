@@ -239,7 +239,7 @@ pub(super) fn locate(
     let mut origin = given.origin.unwrap_or(ArchiveOrigin::Index);
     let source = if let Some(place) = place.strip_prefix("git+") {
         git(place)?
-    } else if let Some(mut url) = archive_url(&place, directory) {
+    } else if let Some(mut url) = archive_url(&place, directory)? {
         let file = file_name(&url).ok_or_else(|| format!("`{place}` names no archive"))?;
         let in_url = url.fragment().and_then(|fragment| fragment.strip_prefix("sha256="));
         let sha256 = given.sha256.or(in_url.and_then(parse_digest_from_hex::<Sha256>));
@@ -253,19 +253,25 @@ pub(super) fn locate(
         PipSource::Archive { url, sha256, size: None, origin }
     } else {
         let path = std::path::absolute(directory.join(&place)).map_err(|error| error.to_string())?;
-        PipSource::Directory { path: path.components().collect(), mode: given.mode.unwrap_or(DirectoryMode::Copied) }
+        let path: PathBuf = path.components().collect();
+        // It would be written as the path of an archive, and read as one.
+        if is_archive(&path.to_string_lossy()) {
+            return Err(format!("`{}` is called as an archive is, and has something behind its name", path.display()));
+        }
+        PipSource::Directory { path, mode: given.mode.unwrap_or(DirectoryMode::Copied) }
     };
     Ok(LockedPip { name, version, source, requires: None, requires_python: None, licence: None })
 }
 
-/// The URL of an archive, which may be a path.
-fn archive_url(place: &str, directory: &Path) -> Option<Url> {
+/// The URL of an archive, which may be a path; `None` for a directory.
+fn archive_url(place: &str, directory: &Path) -> Result<Option<Url>, String> {
     if place.contains("://") {
-        return Url::parse(place.strip_prefix("direct+").unwrap_or(place)).ok();
+        let url = Url::parse(place.strip_prefix("direct+").unwrap_or(place));
+        // Not shown: it may hold a login.
+        return url.map(Some).map_err(|error| format!("its URL cannot be read: {error}"));
     }
-    is_archive(place)
-        .then(|| std::path::absolute(directory.join(place)).ok())?
-        .and_then(|path| Url::from_file_path(path).ok())
+    let path = is_archive(place).then(|| std::path::absolute(directory.join(place)).ok()).flatten();
+    Ok(path.and_then(|path| Url::from_file_path(path).ok()))
 }
 
 /// A version becomes part of paths.
@@ -328,6 +334,20 @@ mod tests {
 
     fn read(text: &str) -> Result<LockedPip, String> {
         parse(text, Path::new("/project"), &Expansion::default())
+    }
+
+    #[test]
+    fn a_place_that_is_no_url_is_not_taken_for_a_directory() {
+        for place in ["htt(s://h/a-1-py3-none-any.whl", "https://h:x/a-1.tar.gz", "https://", "direct+://h/a-1.zip"] {
+            let error = read(&format!("a @ {place}")).unwrap_err();
+            assert!(error.starts_with("its URL cannot be read: "), "{place}: {error}");
+        }
+        // A directory is written without what stands behind its name.
+        for place in ["./a-1-py3-none-any.whl/.", "a-1.tar.gz/", "/opt/a-1.zip/./"] {
+            let error = read(&format!("a @ {place}")).unwrap_err();
+            assert!(error.ends_with("is called as an archive is, and has something behind its name"), "{error}");
+        }
+        assert!(matches!(read("a @ ./htt(s:/dir").unwrap().source, PipSource::Directory { .. }));
     }
 
     #[test]

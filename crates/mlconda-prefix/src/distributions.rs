@@ -10,7 +10,7 @@ use std::{
 };
 
 use mlconda_python::{metadata::Metadata, normalize};
-use mlconda_system::files;
+use mlconda_system::{beneath::is_contained, files};
 use mlconda_types::sorting::IntoTree;
 use rattler_conda_types::{
     PackageName, PackageRecord, PrefixRecord, RepoDataRecord, Version, package::DistArchiveIdentifier,
@@ -217,21 +217,20 @@ pub fn name_of(path: &Path) -> Option<String> {
     Some(normalize(directory.rsplit_once('.')?.0.split('-').next()?))
 }
 
-/// The paths in a `RECORD`, relative to the prefix; in the file they are relative to `site`. Paths outside of the prefix and in
-/// `conda-meta` are left out.
+/// The paths in a `RECORD`, relative to the prefix; in the file they are relative to `site`. Paths outside of the prefix, in
+/// `conda-meta`, and such as no file can have are left out.
 pub fn paths<'a>(prefix: &'a Path, site: &'a Path, text: &'a str) -> impl Iterator<Item = PathBuf> + 'a {
     let of = |line| inside(prefix, site, fields(line).first().map_or("", String::as_str));
-    let is_own = |path: &PathBuf| path.starts_with("conda-meta") || path.as_os_str().is_empty();
-    text.lines().map(of).filter(move |path| !is_own(path))
+    text.lines().map(of).filter(|path| is_contained(path) && !path.starts_with("conda-meta"))
 }
 
 /// A path of a `RECORD`, which is relative to `site-packages`, relative to the prefix.
 fn inside(prefix: &Path, site: &Path, path: &str) -> PathBuf {
     let path = Path::new(path);
-    if let Ok(path) = path.strip_prefix(prefix) {
-        return path.to_owned();
-    }
-    let mut inside = site.to_owned();
+    let (mut inside, path) = match path.strip_prefix(prefix) {
+        Ok(path) => (PathBuf::new(), path),
+        Err(_) => (site.to_owned(), path),
+    };
     for component in path.components() {
         match component {
             // One that leads out of the prefix is nobody's business here.
@@ -283,5 +282,16 @@ mod tests {
         let expected = ["lib/site/a/b.py", "bin/a", "lib/site/a,\"b\".py", "share/a"];
         assert_eq!(found, expected.map(PathBuf::from));
         assert_eq!(fields(&format!("{},x", quoted("a,\"b\""))), ["a,\"b\"", "x"]);
+    }
+
+    #[test]
+    fn no_path_of_a_list_leads_out_by_the_name_of_the_prefix() {
+        let long = "n".repeat(300);
+        let text = format!(
+            "/p/../etc/x,,\n/p/share/../../etc/x,,\n/p/share/../conda-meta/history,,\n/p,,\n/p/../p/a,,\na\0b,,\n{long},,\n\
+             /p/share/../bin/a,,\n/p/./b,,\n"
+        );
+        let found: Vec<PathBuf> = paths(Path::new("/p"), Path::new("lib/site"), &text).collect();
+        assert_eq!(found, [PathBuf::from("bin/a"), PathBuf::from("b")]);
     }
 }

@@ -28,8 +28,12 @@ use tokio::{
     time::timeout,
 };
 
+#[cfg(mlconda_fuzzing)]
+mod fuzzing;
 mod message;
 
+#[cfg(mlconda_fuzzing)]
+pub use fuzzing::addresses_of_reply;
 use message::{Query, Reply, Status};
 
 /// How much longer to wait for IPv6 addresses once the IPv4 addresses are known. Some servers never answer IPv6

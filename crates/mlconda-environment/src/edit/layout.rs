@@ -196,9 +196,11 @@ impl LineBuffer {
 
     /// Appends text after the colon of a key.
     fn append_to_key(&mut self, key: &YamlNode, text: &str) -> Option<()> {
-        let line = self.0.get_mut(key.location.line - 1)?;
-        let start = offset(line, key.location.column)?;
-        let colon = start + key.text()?.len() + line[start + key.text()?.len()..].find(':')?;
+        // A key may be written with quotes and escapes, and is longer then than its text.
+        let end = self.end(key);
+        let line = self.0.get_mut(key.location.line - 1).filter(|_| end.line == key.location.line)?;
+        let end = offset(line, end.column)?;
+        let colon = end + line.get(end..)?.find(':')?;
         line.insert_str(colon + 1, text);
         Some(())
     }

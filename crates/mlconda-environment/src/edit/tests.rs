@@ -148,3 +148,29 @@ fn a_string_is_quoted_only_where_it_must_be() {
         assert_eq!(after, format!("dependencies:\n  - a\n  - {item}\n"));
     }
 }
+
+#[test]
+fn nothing_is_put_into_a_file_that_no_file_may_have() {
+    for item in ["a\u{feff}b", "a\0b", "a\rb", "a\nb"] {
+        for before in ["dependencies:\n  - a\n", "dependencies: ['a']\n", "dependencies:\n", ""] {
+            let mut changed = text(before);
+            if changed.insert(DEPENDENCIES, item, InsertPosition::Last).is_ok() {
+                YamlEditor::new(changed.to_text().as_bytes(), Path::new("e.yml")).unwrap();
+            } else {
+                assert_eq!(changed.to_text(), before, "{item:?}");
+            }
+        }
+        assert!(text("dependencies:\n  - a\n").insert(DEPENDENCIES, item, InsertPosition::Last).is_err(), "{item:?}");
+    }
+}
+
+#[test]
+fn a_value_comes_behind_a_key_in_quotes() {
+    for key in ["\"aé\"", "'aé'", "aé", "\"a\\u00e9\"", "\"a\\xe9\" "] {
+        let after = changed(&format!("{key}:\n"), |text| text.set(&["aé"], &"x".into()));
+        assert_eq!(after, format!("{key}: x\n"));
+    }
+    assert_eq!(changed("\"a:b\":\n", |text| text.set(&["a:b"], &"x".into())), "\"a:b\": x\n");
+    assert_eq!(changed("'a''b':\n", |text| text.set(&["a'b"], &"x".into())), "'a''b': x\n");
+    assert_eq!(changed("\"é\":\n- x\n", |text| text.remove(&["é"], 0)), "\"é\": []\n");
+}

@@ -13,6 +13,8 @@
 //! other (pbzip2 makes such archives); what follows the last and is none is passed over, as bzip2 does.
 
 mod block;
+#[cfg(mlconda_fuzzing)]
+mod fuzzing;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -28,6 +30,8 @@ use std::{
 use bzip2::bufread::BzDecoder;
 use mlconda_bzip2::Decoder;
 
+#[cfg(mlconda_fuzzing)]
+pub(crate) use self::fuzzing::bunzip2;
 use self::{
     block::{Content, decode, repair},
     split::{Piece, Splitter},
