@@ -72,7 +72,7 @@ fn each_status_has_its_remedy() {
     401 hint: the prefix is unchanged; the server needs a login: in `~/.netrc`, from `pixi auth login`, or as a variable in the channel's URL
     403 hint: the prefix is unchanged; the server refuses this login, or this machine: ask the owner of the server for access
     404 hint: the prefix is unchanged; the server does not have the package any more: lock again
-    407 hint: the prefix is unchanged; give the proxy's login in its URL: `HTTPS_PROXY=http://USER:PASSWORD@host:port`
+    407 hint: the prefix is unchanged; give the proxy's login in its URL: `HTTPS_PROXY=http://USER:PASSWORD@host:port`, or `socks5h://` for a SOCKS proxy
     429 hint: the prefix is unchanged; too many requests came from here: wait some minutes, and reduce `--downloads`
     501 hint: the prefix is unchanged; the server has an error: try again later, or use a mirror: `MLCONDA_MIRRORS`
     redirect hint: the prefix is unchanged; check the URL: the server redirects to a location that is not followed

@@ -116,3 +116,19 @@ fn a_file_that_another_one_covered_through_a_link_comes_back() {
         assert_eq!(fs_err::read_to_string(real.join("lib/it")).unwrap(), "plain");
     }
 }
+
+/// What the script made stays behind a link, where nothing changes places, and is no reason to refuse the next try.
+#[test]
+fn a_first_installation_whose_script_failed_is_tried_again() {
+    let world = world();
+    let script = |end: &str| {
+        let text = format!("mkdir -p \"$PREFIX/made\"\necho made > \"$PREFIX/made/file\"\n{end}\n");
+        line(&world, &package("package").executable("bin/.package-post-link.sh", text).file("share/it", end))
+    };
+    for (prefix, real) in both_kinds(&world) {
+        install(&world, &prefix, &[&script("exit 1")]).failure(1);
+        assert!(!real.join("share").exists());
+        install(&world, &prefix, &[&script("exit 0")]).success();
+        assert!(real.join("share/it").is_file() && real.join("made/file").is_file());
+    }
+}

@@ -242,6 +242,7 @@ impl Prefix {
                     Some(to) if to == from && !is_directory => drop(kept.insert(from.clone())),
                     _ if is_directory && to.as_ref() != Some(from) => {
                         left.insert(from.clone());
+                        left.extend(above(from).map(str::to_owned));
                         needed.extend(to.iter().flat_map(|to| above(to).chain([to.as_str()])).map(str::to_owned));
                     }
                     _ if is_directory => {}
@@ -399,19 +400,16 @@ impl Prefix {
     /// theirs has another mode.
     pub(crate) fn damaged(&self) -> BTreeSet<String> {
         let now = self.places_now();
-        let order = linking_order(&self.installed.iter().map(|(name, it)| (name.clone(), &it.package)).collect());
-        let mut winners = Places::new();
-        for name in &order {
-            let mut own = Places::new();
-            for (path, place) in &now[name] {
-                // Of two paths of one package that lead to one place, the first counts.
-                own.entry(place.clone()).or_insert_with(|| (name.clone(), self.installed[name].contents[path].clone()));
-            }
-            winners.extend(own);
-        }
+        // Of several packages at one place, any may be the one whose file lies there: their order may be another by now.
+        let is_of = |place: &String, node: &Node| {
+            now.iter().any(|(name, places)| {
+                let contents = &self.installed[name].contents;
+                places.iter().any(|(path, other)| other == place && *node == self.node(&contents[path]))
+            })
+        };
         let is_sound = |place: &String| {
             let directories = above(place).all(|above| self.tree.get(above) == Some(&Node::Directory { mode: 0o755 }));
-            directories && self.tree.get(place) == Some(&self.node(&winners[place].1))
+            directories && self.tree.get(place).is_some_and(|node| is_of(place, node))
         };
         now.iter().filter(|(_, places)| !places.values().all(is_sound)).map(|(name, _)| name.clone()).collect()
     }

@@ -133,14 +133,16 @@ pub enum NetworkError {
     /// A file with logins is invalid.
     #[error("the stored logins in `{}` cannot be read: it is not a JSON object of hosts", .0.display())]
     BrokenCredentials(PathBuf),
-    /// The address of a proxy is invalid.
-    #[error("the address of the proxy for `{scheme}://` is not a URL")]
+    /// The address of a proxy is no URL, or has a scheme that is not supported.
+    #[error(
+        "the address of the proxy for `{scheme}://` is not a URL with `http://`, `https://`, `socks5://` or `socks5h://`"
+    )]
     Proxy {
         /// The scheme that the proxy is for.
         scheme: &'static str,
-        /// The reason.
+        /// The reason, if it is no URL.
         #[source]
-        source: reqwest::Error,
+        source: Option<reqwest::Error>,
     },
     /// TLS could not be set up.
     #[error("cannot set up TLS")]
@@ -422,12 +424,25 @@ fn proxies(proxies: &Proxies) -> Result<Vec<reqwest::Proxy>, NetworkError> {
     let except = || proxies.except.as_deref().and_then(reqwest::NoProxy::from_string);
     let mut all = Vec::new();
     if let Some(url) = &proxies.http {
-        let proxy = reqwest::Proxy::http(url).map_err(|source| NetworkError::Proxy { scheme: "http", source })?;
-        all.push(proxy.no_proxy(except()));
+        all.push(proxy("http", url, reqwest::Proxy::http(url))?.no_proxy(except()));
     }
     if let Some(url) = &proxies.https {
-        let proxy = reqwest::Proxy::https(url).map_err(|source| NetworkError::Proxy { scheme: "https", source })?;
-        all.push(proxy.no_proxy(except()));
+        all.push(proxy("https", url, reqwest::Proxy::https(url))?.no_proxy(except()));
     }
     Ok(all)
+}
+
+/// The proxy for a scheme, if it is of a kind that is supported. reqwest would connect directly for any other.
+fn proxy(
+    scheme: &'static str,
+    url: &str,
+    proxy: Result<reqwest::Proxy, reqwest::Error>,
+) -> Result<reqwest::Proxy, NetworkError> {
+    // Without a host, such as `name:8080`, it has no scheme: reqwest adds `http://`.
+    let other = Url::parse(url)
+        .is_ok_and(|url| url.has_host() && !["http", "https", "socks5", "socks5h"].contains(&url.scheme()));
+    match proxy {
+        Ok(proxy) if !other => Ok(proxy),
+        outcome => Err(NetworkError::Proxy { scheme, source: outcome.err() }),
+    }
 }

@@ -35,6 +35,11 @@ pub(crate) fn hint(error: &mlconda::Error) -> Option<String> {
         #[cfg(feature = "install")]
         mlconda::Error::Repodata(error) => repodata::repodata_hint(error),
         #[cfg(feature = "install")]
+        mlconda::Error::Network(mlconda::network::NetworkError::Proxy { scheme, .. }) => Some(format!(
+            "correct the variable `{}_PROXY` or `ALL_PROXY`, or `proxy_servers` in `.condarc`",
+            scheme.to_uppercase()
+        )),
+        #[cfg(feature = "install")]
         mlconda::Error::Install(error) => install::install_hint(error),
         #[cfg(feature = "lock")]
         mlconda::Error::Solve(error) => solve::solve_hint(error),

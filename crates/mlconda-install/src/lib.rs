@@ -4,8 +4,9 @@
 //! All packages are put together in a stage beside the prefix. A last step makes the stage the prefix, so that a prefix is
 //! always either the old one or the new one. [`install`] is the entry; `installation.rs` lists its steps.
 //!
-//! The engine is mlconda's own, and its records are rattler's (`rattler_conda_types`).
-//! rattler's installer always extracts into a cache, cannot roll back, and writes paths of the builder into records.
+//! The engine is mlconda's own, since rattler's installer always extracts into a cache, cannot roll back, and writes paths
+//! of the builder into records. The records are rattler's (`rattler_conda_types`).
+//!
 //! Network and child processes are waited for asynchronously, on the caller's thread; disk work has its own threads.
 //!
 //! Read in this order: `installation`, the steps; `workers`, who fetches and links what; `source`, `fetch` and `cache`, where an
@@ -33,6 +34,7 @@ mod left_out;
 mod link;
 mod link_scripts;
 mod metadata;
+mod occupied;
 mod options;
 mod package;
 mod package_paths;

@@ -23,7 +23,7 @@ use mlconda_system::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{HISTORY, InstallError, stop::Stop};
+use super::{HISTORY, InstallError, occupied::may_hold_environment, stop::Stop};
 
 /// The name of the journal in the backup directory. It exists as long as a rollback is possible.
 const JOURNAL: &str = "journal.json";
@@ -280,7 +280,12 @@ impl Rollback {
             let (root, place) = self.place_of_history();
             root.rename_if_exists(&place, &self.prefix, &history())?;
         }
-        restore_attributes()
+        restore_attributes()?;
+        // What a script has made stays, and is no reason to refuse the next installation.
+        if !self.has_history() && !may_hold_environment(self.prefix.path())? {
+            self.prefix.make_directory(Path::new("conda-meta"), 0o755)?;
+        }
+        Ok(())
     }
 
     /// Removes new files, and restores removed directories.

@@ -7,7 +7,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::{DirBuilder, File},
+    fs::DirBuilder,
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
@@ -17,7 +17,7 @@ use std::{
 use mlconda_inspect::plan::Plan;
 use mlconda_lock::{Digest, LockedPackage};
 use mlconda_prefix::{Prefix, on_disk};
-use mlconda_system::{self as system, Time};
+use mlconda_system::{self as system, DirectoryLock, Time};
 use rattler_digest::Sha256Hash;
 
 use super::{InstallError, cache, transaction};
@@ -35,7 +35,7 @@ pub struct Sharing {
     /// Directories above it that were created, the topmost first.
     made: Vec<PathBuf>,
     /// The lock on the directory, once it exists.
-    hold: Option<File>,
+    hold: Option<DirectoryLock>,
     /// Whether a script has run, which may have changed shared files.
     modified: AtomicBool,
 }

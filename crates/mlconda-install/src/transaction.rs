@@ -12,22 +12,19 @@
 //! Each commit is rolled back if a later step fails, and when its value is dropped.
 
 use std::{
-    fs::File,
     io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use mlconda_prefix::{
-    Prefix,
-    on_disk::{self, BACKUP},
-};
-use mlconda_system::{self as system, Attributes, Time, beneath::Root};
+use mlconda_prefix::{Prefix, on_disk};
+use mlconda_system::{self as system, Attributes, DirectoryLock, Time, beneath::Root};
 
 use super::{
     InstallError,
     commit::{self, PrefixChange, ScriptTiming},
     held::HeldDirectory,
+    occupied::may_hold_environment,
     recovery::recover,
     rollback::{Journal, Rollback},
 };
@@ -45,7 +42,7 @@ pub(super) struct Transaction {
     /// Directories above the prefix that were created, the topmost first.
     created: Vec<PathBuf>,
     /// Locks on the stage, and on the prefix if it exists. A lock stays with its directory when that is renamed.
-    locks: Vec<File>,
+    locks: Vec<DirectoryLock>,
     /// The attributes that a prefix that is changed in place gets at the end.
     attributes: Option<Attributes>,
     done: bool,
@@ -387,46 +384,6 @@ fn commit_method(prefix: &Path) -> CommitMethod {
     let is_root = prefix.join("envs").exists();
     let swappable = metadata.is_dir() && !is_root && system::can_swap_directory(prefix, &metadata);
     if swappable { CommitMethod::Swap } else { CommitMethod::InPlace }
-}
-
-/// Whether an environment may be installed into an existing directory: it is one already, or it contains only what a root
-/// prefix or a new volume contains. Other directories are refused.
-fn may_hold_environment(path: &Path) -> Result<bool, InstallError> {
-    let harmless = ["conda-meta", "envs", "pkgs", "lost+found", ".condarc", on_disk::STAGE, BACKUP];
-    for entry in fs_err::read_dir(path)? {
-        let entry = entry?;
-        let is_one_of = |names: &[&str]| names.iter().any(|name| entry.file_name() == *name);
-        let is_harmless = is_one_of(&harmless) || is_one_of(&FOR_SHELLS) && is_for_shells(&entry.path())?;
-        if !is_harmless {
-            return Ok(path.join("conda-meta").is_dir());
-        }
-    }
-    Ok(true)
-}
-
-/// The directories of a root prefix that may contain files of conda before there is an environment, and the names of these
-/// files.
-const FOR_SHELLS: [&str; 4] = ["bin", "condabin", "etc", "shell"];
-const OF_CONDA: [&str; 6] = ["conda", "mamba", "micromamba", "mlconda", "activate", "deactivate"];
-
-/// Whether a directory contains nothing but conda's files for shells.
-fn is_for_shells(directory: &Path) -> io::Result<bool> {
-    if !fs_err::symlink_metadata(directory)?.is_dir() {
-        return Ok(false);
-    }
-    for entry in fs_err::read_dir(directory)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let stem = name.to_str().and_then(|name| name.split('.').next()).unwrap_or_default();
-        let is_harmless = match entry.file_type()?.is_dir() {
-            true => is_for_shells(&entry.path())?,
-            false => OF_CONDA.contains(&stem),
-        };
-        if !is_harmless {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 /// Creates the directories above a prefix, and adds those that did not exist to `created`, also if an error occurs.

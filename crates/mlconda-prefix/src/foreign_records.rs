@@ -52,8 +52,9 @@ struct Installation {
     link: Option<Link>,
 }
 
-/// Reads a record in the current format, as `PrefixRecord` does, but for `installed_system_menus`: menus of a desktop matter
-/// to the tool alone that has made them. The package and its installation are read one after the other. `PrefixRecord` would read all of it into memory first, with code of its own for each of its fields.
+/// Reads a record in the current format, as `PrefixRecord` does, but for `installed_system_menus`: menus of a desktop
+/// matter to the tool alone that has made them. The package and its installation are read one after the other.
+/// `PrefixRecord` would read all of it into memory first, with code of its own for each of its fields.
 fn parse(text: &[u8]) -> serde_json::Result<PrefixRecord> {
     let package_record = mlconda_types::lenient::from_slice(text)?;
     let rest: Installation = serde_json::from_slice(text)?;

@@ -141,20 +141,32 @@ fn set_times(path: &Path, times: &Timestamps) -> io::Result<()> {
         .map_err(|error| io::Error::new(error.kind(), format!("cannot set the time of `{}`: {error}", path.display())))
 }
 
-/// Locks a directory until the returned file is dropped; `None` if another process has locked it. Succeeds without a lock on a
-/// file system that has none.
-pub fn lock_directory(directory: &Path) -> io::Result<Option<File>> {
+/// A lock on a directory (`flock`), which is released when this is dropped. Closing the file would not be enough: a program
+/// that another thread starts just then has a copy of it for a moment.
+#[derive(Debug)]
+pub struct DirectoryLock(File);
+
+impl Drop for DirectoryLock {
+    fn drop(&mut self) {
+        // What has no locks has nothing to release.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
+/// Locks a directory until the returned value is dropped; `None` if another process has locked it. Succeeds without a lock on
+/// a file system that has none.
+pub fn lock_directory(directory: &Path) -> io::Result<Option<DirectoryLock>> {
     match lock(directory)? {
         // Where there are no locks nobody is kept out, as with other tools.
-        Lock::Taken(file) | Lock::Unknown(file) => Ok(Some(file)),
+        Lock::Taken(file) | Lock::Unknown(file) => Ok(Some(DirectoryLock(file))),
         Lock::Busy => Ok(None),
     }
 }
 
 /// As [`lock_directory`], but `None` also where it cannot be told whether another process holds the directory.
-pub fn lock_directory_strictly(directory: &Path) -> io::Result<Option<File>> {
+pub fn lock_directory_strictly(directory: &Path) -> io::Result<Option<DirectoryLock>> {
     match lock(directory)? {
-        Lock::Taken(file) => Ok(Some(file)),
+        Lock::Taken(file) => Ok(Some(DirectoryLock(file))),
         Lock::Unknown(_) | Lock::Busy => Ok(None),
     }
 }

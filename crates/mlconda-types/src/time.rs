@@ -49,6 +49,11 @@ pub fn text(seconds: i64) -> String {
 
 /// Reads a time as [`text`] writes it.
 pub fn parse(text: &str) -> Option<i64> {
+    let separators = [(4, b'-'), (7, b'-'), (10, b' '), (13, b':'), (16, b':')];
+    let is_of_its_form = text.len() == 19 && separators.iter().all(|(place, byte)| text.as_bytes()[*place] == *byte);
+    if !is_of_its_form {
+        return None;
+    }
     let (date, time) = text.split_once(' ')?;
     let mut numbers = date.split('-').chain(time.split(':')).map(number);
     let mut next = || numbers.next()?;
@@ -58,16 +63,24 @@ pub fn parse(text: &str) -> Option<i64> {
 
 /// Writes a time as `2024-05-31T12:00:00Z` (RFC 3339), with the nanoseconds that have passed of the next second.
 pub fn rfc3339(seconds: i64, nanoseconds: i32) -> String {
+    // Before 1970, the part of a second may be counted from its end.
+    let (seconds, nanoseconds) =
+        if nanoseconds < 0 { (seconds - 1, nanoseconds + 1_000_000_000) } else { (seconds, nanoseconds) };
     let fraction = format!(".{nanoseconds:09}");
     let fraction = fraction.trim_end_matches('0').trim_end_matches('.');
     format!("{}{fraction}Z", text(seconds).replace(' ', "T"))
 }
 
-/// Reads a time with its offset (RFC 3339): the seconds since 1970, and the nanoseconds that have passed of the next one.
+/// Reads a time with its offset (RFC 3339; also without seconds, and with offsets `+02` and `+0200`, as programs write
+/// them): the seconds since 1970, and the nanoseconds that have passed of the next one.
 pub fn of_rfc3339(text: &str) -> Option<(i64, i32)> {
     let (date, rest) = text.split_at_checked("2024-05-31".len())?;
-    let (clock, rest) = rest.strip_prefix(['T', 't', ' '])?.split_at_checked("12:00:00".len())?;
-    let time = parse(&format!("{date} {clock}"))?;
+    let (clock, rest) = rest.strip_prefix(['T', 't', ' '])?.split_at_checked("12:00".len())?;
+    let (second, rest) = match rest.starts_with(':') {
+        true => rest.split_at_checked(":00".len())?,
+        false => (":00", rest),
+    };
+    let time = parse(&format!("{date} {clock}{second}"))?;
     let (fraction, zone) = match rest.strip_prefix('.') {
         Some(rest) => rest.split_at(rest.find(|each: char| !each.is_ascii_digit()).filter(|length| *length > 0)?),
         None => ("0", rest),
@@ -76,9 +89,11 @@ pub fn of_rfc3339(text: &str) -> Option<(i64, i32)> {
     let offset = match zone.split_at_checked(1)? {
         ("Z" | "z", "") => 0,
         (sign @ ("+" | "-"), offset) => {
-            let (hours, minutes) = offset.split_once(':')?;
+            let (hours, minutes) = offset.split_at_checked(2)?;
+            let minutes = if minutes.is_empty() { "00" } else { minutes.strip_prefix(':').unwrap_or(minutes) };
+            let is_long = minutes.len() == 2;
             let (hours, minutes) = (number(hours)?, number(minutes)?);
-            let is_offset = offset.len() == 5 && hours < 24 && minutes < 60;
+            let is_offset = is_long && hours < 24 && minutes < 60;
             let seconds = is_offset.then_some(hours * 3600 + minutes * 60)?;
             if sign == "-" { -seconds } else { seconds }
         }
@@ -150,9 +165,17 @@ mod tests {
                 );
             }
         }
-        for broken in
-            ["", "2024", "2024-05-31", "2024-05-31 12:00", "2024-05-31 24:00:00", "2024-05-31 12:00:00:1", "x"]
-        {
+        for broken in [
+            "",
+            "2024",
+            "2024-05-31",
+            "2024-05-31 12:00",
+            "2024-05-31 24:00:00",
+            "2024-05-31 12:00:00:1",
+            "2024-5-031 12:00:00",
+            "024-005-31 12:00:00",
+            "x",
+        ] {
             assert_eq!(parse(broken), None, "{broken}");
         }
     }
@@ -164,6 +187,12 @@ mod tests {
             "2024-05-31t12:00:00z",
             "2024-02-29 23:59:59.5+05:30",
             "1969-12-31T23:59:59.123456789-08:00",
+            "1969-12-31T23:59:59.5Z",
+            "2024-05-31T12:00Z",
+            "2024-05-31T12:00+00:00",
+            "2024-05-31T12:00:00+0200",
+            "2024-05-31T12:00:00-02",
+            "2024-05-31T1:02:003Z",
             "2024-05-31T12:00:60Z",
             "2024-05-31T12:00:00",
             "2024-05-31T12:00:00.Z",

@@ -14,6 +14,8 @@ use super::{dns::DnsError, registry::RegistryError, scheme::SchemeDowngrade};
 pub enum Cause {
     /// There is no host of this name.
     NoHost,
+    /// There is no host of this name here. The proxy (`socks5://`) is told addresses only.
+    NoHostForProxy,
     /// No name server answers.
     NameServer,
     /// The connection was refused.
@@ -96,8 +98,7 @@ pub fn reason(error: &(dyn Error + 'static)) -> String {
         None => match last.to_string().as_str() {
             "operation timed out" => "no answer in time".to_owned(),
             "end of file before message length reached" => "the answer broke off".to_owned(),
-            text if is_socks_login(text) => "the proxy wants a login, or does not take the one that it gets".to_owned(),
-            text => text.to_owned(),
+            text => text.strip_prefix(SOCKS).map_or_else(|| text.to_owned(), socks_reason),
         },
     }
 }
@@ -120,8 +121,10 @@ pub(super) fn source_chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterato
 /// Classifies an error. `by_proxy` tells whether the request went through a proxy.
 pub(super) fn classify(error: &(dyn Error + 'static), by_proxy: Route) -> Cause {
     let mut found = Cause::Other;
+    let mut is_local_name = false;
     for cause in source_chain(error) {
         let text = cause.to_string();
+        is_local_name |= text == "error resolving for socks proxy";
         // hyper tells these kinds of errors by their text only.
         if text.contains("proxy authorization required") || is_socks_login(&text) {
             return Cause::ProxyLogin;
@@ -136,6 +139,9 @@ pub(super) fn classify(error: &(dyn Error + 'static), by_proxy: Route) -> Cause 
             found = this;
         }
     }
+    if is_local_name {
+        return if found == Cause::NoHost { Cause::NoHostForProxy } else { found };
+    }
     let never_came_about = matches!(found, Cause::NoHost | Cause::NameServer | Cause::Refused | Cause::NoRoute);
     let is_timed_out = found == Cause::TimedOut && source_chain(error).any(is_connecting);
     if by_proxy == Route::Proxy && (never_came_about || is_timed_out) { Cause::Proxy } else { found }
@@ -144,10 +150,27 @@ pub(super) fn classify(error: &(dyn Error + 'static), by_proxy: Route) -> Cause 
 /// How hyper's words about a SOCKS proxy begin.
 const SOCKS: &str = "SOCKS error: ";
 
+/// What hyper says if a login does not fit into a request (RFC 1929).
+const LONG_LOGIN: &str = "failed serialize request";
+
 /// Whether a SOCKS proxy wants a login, or another one.
 fn is_socks_login(text: &str) -> bool {
     let words = text.strip_prefix(SOCKS).unwrap_or_default();
-    words.contains("authentication") || words.contains("credentials")
+    words.contains("authentication") || words.contains("credentials") || words == LONG_LOGIN
+}
+
+/// Why a SOCKS proxy could not be used, from hyper's words.
+fn socks_reason(words: &str) -> String {
+    match words {
+        LONG_LOGIN => "SOCKS allows 255 bytes for the name in the proxy's login, and 255 for the password".to_owned(),
+        _ if words.contains("authentication") || words.contains("credentials") => {
+            "the proxy wants a login, or does not take the one that it gets".to_owned()
+        }
+        "failed to create underlying connection" => "cannot connect to the proxy".to_owned(),
+        "io error during SOCKS handshake" => "the proxy closed the connection".to_owned(),
+        "failed parsing server response" => "the proxy does not answer as SOCKS5 proxies do".to_owned(),
+        _ => format!("the proxy cannot connect to the server: {words}"),
+    }
 }
 
 /// How a server is reached.

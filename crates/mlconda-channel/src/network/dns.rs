@@ -169,6 +169,10 @@ impl Resolve for Resolver {
 
 /// The addresses of a host: IPv4 first, because containers seldom have a route for IPv6.
 async fn lookup(config: &ResolverConfig, name: &str) -> Result<Vec<IpAddr>, DnsError> {
+    // For a proxy at `socks5://`, reqwest has addresses resolved, too.
+    if let Ok(address) = name.trim_start_matches('[').trim_end_matches(']').parse() {
+        return Ok(vec![address]);
+    }
     let name = name.to_lowercase();
     if let Some(addresses) = config.hosts.get(name.trim_end_matches('.')) {
         return Ok(addresses.clone());
@@ -324,6 +328,14 @@ mod tests {
                 framed.extend_from_slice(&whole);
                 stream.write_all(&framed).await.unwrap();
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_is_its_own_address() {
+        let config = ResolverConfig::parse("127.0.0.9 channel", "search corp");
+        for (name, address) in [("127.0.0.1", "127.0.0.1"), ("[::1]", "::1"), ("2001:DB8::7", "2001:db8::7")] {
+            assert_eq!(lookup(&config, name).await.unwrap(), [address.parse::<IpAddr>().unwrap()]);
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use mlconda_test::server::{Fault, Server};
+use mlconda_test::{
+    networks::{Proxy, ProxyKind},
+    server::{Fault, Server},
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -274,4 +277,76 @@ fn the_host_of_a_registry_is_the_same_in_capitals() {
     let mirror: Mirror = "oci://GHCR.io/C=oci://Registry.example.org/c".parse().unwrap();
     assert_eq!(mirror, "oci://ghcr.io/C=oci://registry.example.org/c".parse().unwrap());
     assert_ne!(mirror, "oci://ghcr.io/c=oci://registry.example.org/c".parse().unwrap());
+}
+
+fn by_proxy(proxy: &str) -> NetworkOptions {
+    let proxy = Some(proxy.to_owned());
+    let proxies = Proxies { http: proxy.clone(), https: proxy, except: None };
+    NetworkOptions { proxies, retry_delay: Duration::ZERO, ..NetworkOptions::default() }
+}
+
+#[tokio::test]
+async fn a_socks_proxy_reaches_addresses_and_names_that_are_resolved_on_either_side() {
+    for scheme in ["socks5://", "socks5h://", "SOCKS5://"] {
+        let proxy = Proxy::start(ProxyKind::Socks5, None).unwrap();
+        let client = Client::new(&by_proxy(&proxy.url("").replace("socks5h://", scheme))).unwrap();
+        let (url, asked) = server(&["200 OK", "200 OK"]).await;
+        let mut name = url.clone();
+        name.set_host(Some("localhost")).unwrap();
+        for url in [&url, &name] {
+            assert!(client.get(url, BodyKind::Repodata).await.is_ok(), "{scheme} {url}");
+        }
+        assert_eq!((asked.load(Ordering::Relaxed), proxy.passed()), (2, 2), "{scheme}");
+    }
+}
+
+#[test]
+fn a_proxy_that_reqwest_would_pass_over_is_an_error_without_its_login() {
+    for scheme in ["sock5", "ftp", "socks", "socks4", "socks4a", "ws", "Httpss"] {
+        let url = format!("{scheme}://name:secret@127.0.0.1:1080");
+        let only_https = Proxies { https: Some(url.clone()), ..Proxies::default() };
+        for proxies in [by_proxy(&url).proxies, only_https] {
+            let of = if proxies.http.is_some() { "http" } else { "https" };
+            let error = Client::new(&NetworkOptions { proxies, ..NetworkOptions::default() }).unwrap_err();
+            let words = "is not a URL with `http://`, `https://`, `socks5://` or `socks5h://`";
+            assert_eq!(error.to_string(), format!("the address of the proxy for `{of}://` {words}"));
+            assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+        }
+    }
+    for url in ["127.0.0.1:3128", "proxy:3128", "name:secret@proxy:3128", "proxy", "HTTPS://proxy", "socks5h://proxy"] {
+        assert!(Client::new(&by_proxy(url)).is_ok(), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_socks_proxy_cannot_do_is_told_in_words() {
+    let outcome_by = async |proxy: &str, url: &str| {
+        let client = Client::new(&by_proxy(proxy)).unwrap();
+        let (message, cause) = outcome(&client, &Url::parse(url).unwrap(), BodyKind::Repodata).await.unwrap_err();
+        (message.split_once("`: ").unwrap().1.to_owned(), cause)
+    };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = format!("socks5h://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let told = outcome_by(&closed, "http://a.invalid/").await;
+    assert_eq!(told, ("cannot connect to the proxy".to_owned(), Cause::Proxy));
+
+    let proxy = Proxy::start(ProxyKind::Socks5, Some(("name", "secret"))).unwrap();
+    let (message, cause) = outcome_by(&proxy.url(&format!("name:{}@", "x".repeat(300))), "http://a.invalid/").await;
+    let words = "SOCKS allows 255 bytes for the name in the proxy's login, and 255 for the password";
+    assert_eq!((message.as_str(), cause), (words, Cause::ProxyLogin));
+
+    // No name server is asked for this name.
+    let local = proxy.url("name:secret@").replace("socks5h", "socks5");
+    let told = outcome_by(&local, "http://a..b/").await;
+    assert_eq!(told, ("`a..b` cannot be the name of a host".to_owned(), Cause::NoHostForProxy));
+    assert_eq!(proxy.passed(), 0);
+
+    let (http, _) = server(&["400 Bad Request"]).await;
+    let told = outcome_by(&format!("socks5h://{}", http.authority()), "http://a.invalid/").await;
+    assert_eq!(told.1, Cause::Proxy, "{}", told.0);
+    assert!(told.0.starts_with("the proxy "), "{}", told.0);
+
+    let refused = reason(&std::io::Error::other("SOCKS error: host unreachable"));
+    assert_eq!(refused, "the proxy cannot connect to the server: host unreachable");
 }

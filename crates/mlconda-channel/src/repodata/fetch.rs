@@ -277,7 +277,9 @@ impl Fetcher<'_> {
 
     /// Reads the body of a response and stores it.
     async fn receive(&self, response: Transfer, mut state: CacheState) -> Result<FetchOutcome, FetchError> {
-        let is_gzip = response.header(header::CONTENT_ENCODING) == Some("gzip");
+        // RFC 9110: codings are the same in capitals, and `x-gzip` is another name.
+        let coding = response.header(header::CONTENT_ENCODING).unwrap_or_default();
+        let is_gzip = ["gzip", "x-gzip"].iter().any(|name| coding.eq_ignore_ascii_case(name));
         let limit = self.client.limits().unpacked;
         let (sender, body) = mpsc::channel(16);
         let (cache, variant, format) = (self.cache.clone(), state.variant.clone(), state.format);

@@ -17,6 +17,9 @@ pub(crate) fn of(cause: Cause, transfer: Transfer) -> &'static str {
         Cause::NoHost => {
             "check the spelling of the host, and whether this machine can resolve it (VPN, `/etc/resolv.conf`)"
         }
+        Cause::NoHostForProxy => {
+            "check the spelling of the host; with `socks5h://` in the place of `socks5://`, the proxy resolves the names of hosts"
+        }
         Cause::NameServer => "check the network, and the name servers in `/etc/resolv.conf`",
         Cause::Refused => "no server listens there: check the address and its port, or try again when the server is up",
         Cause::NoRoute => "check the network; a firewall may ask for a proxy: `HTTPS_PROXY`",
@@ -45,7 +48,9 @@ pub(crate) fn of(cause: Cause, transfer: Transfer) -> &'static str {
         Cause::Proxy => {
             "check that the proxy runs, and its address in `HTTP_PROXY` or `HTTPS_PROXY`; `NO_PROXY` lists hosts that are reached directly"
         }
-        Cause::ProxyLogin => "give the proxy's login in its URL: `HTTPS_PROXY=http://USER:PASSWORD@host:port`",
+        Cause::ProxyLogin => {
+            "give the proxy's login in its URL: `HTTPS_PROXY=http://USER:PASSWORD@host:port`, or `socks5h://` for a SOCKS proxy"
+        }
         Cause::Redirect => "check the URL: the server redirects to a location that is not followed",
         Cause::RegistryLogin => {
             "log in with `docker login HOST` or `podman login HOST`: mlconda reads what they keep, or the file that `REGISTRY_AUTH_FILE` \

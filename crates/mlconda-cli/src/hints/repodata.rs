@@ -23,8 +23,15 @@ pub(crate) fn repodata_hint(error: &RepodataError) -> Option<String> {
         }
         RepodataError::Unreachable { cause, .. } => {
             let help = network::of(*cause, Transfer::Repodata);
-            let no_answer =
-                [Cause::NoHost, Cause::NameServer, Cause::Refused, Cause::NoRoute, Cause::TimedOut].contains(cause);
+            let no_answer = matches!(
+                cause,
+                Cause::NoHost
+                    | Cause::NoHostForProxy
+                    | Cause::NameServer
+                    | Cause::Refused
+                    | Cause::NoRoute
+                    | Cause::TimedOut
+            );
             let offline = if no_answer { "; `--offline` uses cached data" } else { "" };
             return Some(format!("{help}{offline}"));
         }

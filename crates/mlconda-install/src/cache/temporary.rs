@@ -3,7 +3,7 @@
 //! A directory is removed when it is dropped. The directory of a killed process has no lock, so the next user of the cache
 //! removes it.
 
-use std::{ffi::OsStr, fs::File, io, path::Path};
+use std::{ffi::OsStr, io, path::Path};
 
 use mlconda_system as system;
 use tempfile::TempDir;
@@ -23,7 +23,7 @@ pub(crate) fn is_temporary(name: &OsStr) -> bool {
 #[derive(Debug)]
 pub struct TemporaryDirectory {
     directory: TempDir,
-    _hold: File,
+    _hold: system::DirectoryLock,
 }
 
 impl TemporaryDirectory {

@@ -14,7 +14,7 @@ use rustix::{
 };
 
 use super::{Root, bits};
-use crate::{Lock, lock_open};
+use crate::{DirectoryLock, Lock, lock_open};
 
 /// A path by which child processes reach an open directory.
 #[derive(Debug)]
@@ -56,14 +56,14 @@ impl Root {
         Ok(is_same.then_some(WayForChildren { path, _open: Some(open) }))
     }
 
-    /// Locks the directory until the returned file is dropped; `None` if another process has locked it. Succeeds without a
+    /// Locks the directory until the returned value is dropped; `None` if another process has locked it. Succeeds without a
     /// lock on a file system that has none.
-    pub fn lock(&self) -> io::Result<Option<File>> {
+    pub fn lock(&self) -> io::Result<Option<DirectoryLock>> {
         let (here, flags) = (Path::new(""), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC);
         let open =
             self.at("open directory", here, |open, name| rustix::fs::openat(open, name, flags, Mode::empty()))?;
         match lock_open(open.into(), &self.path)? {
-            Lock::Taken(file) | Lock::Unknown(file) => Ok(Some(file)),
+            Lock::Taken(file) | Lock::Unknown(file) => Ok(Some(DirectoryLock(file))),
             Lock::Busy => Ok(None),
         }
     }

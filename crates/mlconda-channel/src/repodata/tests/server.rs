@@ -25,6 +25,8 @@ async fn every_packing_is_understood() {
         ("repodata.json.zst", None),
         ("repodata.json.bz2", None),
         ("repodata.json", Some(("Content-Encoding", "gzip"))),
+        ("repodata.json", Some(("Content-Encoding", "GZip"))),
+        ("repodata.json", Some(("Content-Encoding", "x-gzip"))),
     ] {
         let world = World::new();
         let packing = header.map_or_else(|| file.rsplit('.').next().unwrap(), |(_, value)| value);
