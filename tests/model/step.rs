@@ -165,10 +165,13 @@ fn installation(fates: bool) -> impl Strategy<Value = Step> {
         .boxed(),
         false => Just(Fate::Nothing).boxed(),
     };
-    let install = (lock, rarely(), rarely(), rarely(), fate).prop_map(|(lock, reinstall, slim, no_scripts, fate)| {
-        Step::Install { lock, reinstall, slim, no_scripts, fate }
-    });
-    install
+    (lock, rarely(), rarely(), rarely(), fate).prop_map(|(lock, reinstall, slim, no_scripts, fate)| Step::Install {
+        lock,
+        reinstall,
+        slim,
+        no_scripts,
+        fate,
+    })
 }
 
 fn step(fates: bool) -> impl Strategy<Value = Step> {
