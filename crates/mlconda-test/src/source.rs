@@ -58,8 +58,11 @@ fn every_file_is_a_module() {
             return false;
         }
         let parents = [directory.with_extension("rs"), directory.join("lib.rs"), directory.join("main.rs")];
-        let declared = format!("mod {name};");
-        !parents.iter().filter_map(|parent| text(parent)).any(|text| text.contains(&declared))
+        let (declared, by_path) = (format!("mod {name};"), format!("/{name}.rs\"))]"));
+        !parents
+            .iter()
+            .filter_map(|parent| text(parent))
+            .any(|text| text.contains(&declared) || text.contains(&by_path))
     });
     let lost: Vec<_> = lost.collect();
     assert!(lost.is_empty(), "no module names {lost:?}");
