@@ -58,7 +58,7 @@ fn every_file_is_a_module() {
             return false;
         }
         let parents = [directory.with_extension("rs"), directory.join("lib.rs"), directory.join("main.rs")];
-        let (declared, by_path) = (format!("mod {name};"), format!("/{name}.rs\"))]"));
+        let (declared, by_path) = (format!("mod {name};"), format!("/{name}.rs\""));
         !parents
             .iter()
             .filter_map(|parent| text(parent))
