@@ -285,22 +285,11 @@ pub(crate) fn wheel(data: &[u8]) {
     }
 }
 
-/// The names of the files in [`info`]'s input, in their order.
-pub(crate) const INFO: [&str; 7] = [
-    "info/index.json",
-    "info/paths.json",
-    "info/link.json",
-    "info/files",
-    "info/has_prefix",
-    "info/no_link",
-    "info/no_softlink",
-];
-
-/// The files of `info/` list the paths that `rattler_conda_types` reads in them.
+/// The files of `info/`, in the order of [`fuzzing::INFO`], list the paths that `rattler_conda_types` reads in them.
 pub(crate) fn info(data: &[u8]) {
     let (flags, mut rest) = bits::flags(data);
     let mut files = Vec::new();
-    for (number, name) in INFO.into_iter().enumerate() {
+    for (number, name) in fuzzing::INFO.into_iter().enumerate() {
         let (content, others) = bits::part(rest);
         rest = others;
         if flags & 1 << number != 0 {

@@ -1,5 +1,5 @@
-//! The two parts of a `.conda` archive: a zip of `metadata.json`, `info-….tar.zst` and `pkg-….tar.zst`, neither of which is
-//! compressed again.
+//! The two parts of a `.conda` archive: a zip of `metadata.json`, `info-….tar.zst` and `pkg-….tar.zst`, neither of which
+//! is compressed again.
 
 use std::io::{self, Read, Seek, SeekFrom};
 

@@ -4,8 +4,6 @@
 //! Read in this order: [`network`], from a URL to an answer within its limits; [`repodata`], from an environment to all records
 //! that it can reach, whose page names its own chapters; [`conda_archive`], how an archive of a package is opened.
 
-#![allow(unexpected_cfgs, reason = "`mlconda_fuzzing` is set where the fuzz targets are compiled, and nowhere else")]
-
 pub mod conda_archive;
 pub mod network;
 pub mod repodata;

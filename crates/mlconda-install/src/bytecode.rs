@@ -22,7 +22,6 @@ use std::{
     time::Duration,
 };
 
-use crate::python_info::PythonInfo;
 use mlconda_inspect::plan::Plan;
 use mlconda_prefix::{Prefix, distributions, on_disk::OwnFields};
 use mlconda_system::{
@@ -49,6 +48,7 @@ use super::{
     stage::Stage,
     staged_package::{self, StagedPackage},
 };
+use crate::python_info::PythonInfo;
 
 /// What runs in the environment's python.
 pub(super) const SCRIPT: &str = include_str!("bytecode.py");

@@ -13,6 +13,9 @@ use crate::{
     unpack::{self, Archive, Entry, EntryKind, IdleCores, Sink},
 };
 
+/// The names of the files that [`metadata`] reads.
+pub const INFO: [&str; 7] = InfoFiles::NAMES;
+
 /// What an entry of an archive is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {

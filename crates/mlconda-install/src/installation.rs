@@ -2,7 +2,6 @@
 
 use std::{borrow::Cow, collections::HashMap, path::Path, sync::Arc};
 
-use crate::python_info::PythonInfo;
 use mlconda_channel::network::Client;
 use mlconda_inspect::plan::Plan;
 use mlconda_prefix::{Prefix, activate::snapshot};
@@ -20,6 +19,7 @@ use super::{
     transaction::Transaction,
     workers,
 };
+use crate::python_info::PythonInfo;
 
 /// Carries out a plan.
 ///

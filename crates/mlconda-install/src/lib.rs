@@ -14,8 +14,6 @@
 //! what completes the stage; `commit`, `transaction` and `rollback`, the step that makes it the prefix, and the way back;
 //! `script` and `pip`, code of packages; `ahead`, which only fills the cache; [`staged`], an environment for a prefix that is elsewhere.
 
-#![allow(unexpected_cfgs, reason = "`mlconda_fuzzing` is set where the fuzz targets are compiled, and nowhere else")]
-
 mod ahead;
 mod bytecode;
 mod cache;

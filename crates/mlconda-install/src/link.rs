@@ -17,7 +17,6 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use crate::python_info::PythonInfo;
 use mlconda_prefix::{on_disk::OwnFields, slim::Selected};
 use mlconda_system::Linker;
 use mlconda_types::slim::Slim;
@@ -34,6 +33,7 @@ use super::{
     stage::{ParentKind, Stage},
     unpack::{Entry, EntryKind, Sink},
 };
+use crate::python_info::PythonInfo;
 
 /// A file whose content is read in one piece is written in one piece. Larger ones go through a buffer of this
 /// size, in bytes.

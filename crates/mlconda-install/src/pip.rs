@@ -6,7 +6,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::python_info::PythonInfo;
 use mlconda_channel::{network::Client, repodata::Access};
 use mlconda_inspect::plan::Plan;
 use mlconda_lock::{ArchiveOrigin, DirectoryMode, LockedPip, PipSource};
@@ -42,6 +41,7 @@ use super::{
     stage::Stage,
     unpack::Archive,
 };
+use crate::python_info::PythonInfo;
 
 /// Runs pip in a python that sees nothing of the user's, with the umask 022: what it writes is for all to read.
 const PIP: &str =

@@ -1,12 +1,12 @@
 //! Packages that are in the stage, and what the new environment is with them: its python, its scripts, its linking order.
 
-use crate::python_info::PythonInfo;
 use mlconda_inspect::plan::{LinkOrder, Plan};
 use mlconda_lock::linking_order;
 use mlconda_prefix::distributions;
 use rattler_conda_types::PrefixRecord;
 
 use super::{left_out::LeftOutSize, source::PackageOrigin};
+use crate::python_info::PythonInfo;
 
 /// A package that is in the stage.
 pub(super) struct StagedPackage {
@@ -26,8 +26,8 @@ pub(super) struct StagedPackage {
     pub(super) origin: Option<PackageOrigin>,
     /// What was left out of it.
     pub(super) left_out: Vec<LeftOutSize>,
-    /// Whether it is a conda package and has a post-link script of its own, which is the file at the path of the script once clashes are
-    /// resolved.
+    /// Whether it is a conda package and has a post-link script of its own, which is the file at the path of the script
+    /// once clashes are resolved.
     pub(super) post_link: bool,
 }
 

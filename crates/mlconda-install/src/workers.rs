@@ -14,7 +14,6 @@ use std::{
     thread,
 };
 
-use crate::python_info::PythonInfo;
 use futures::{StreamExt, stream::FuturesUnordered};
 use mlconda_channel::network::Client;
 use mlconda_inspect::plan::Plan;
@@ -42,6 +41,7 @@ use super::{
     staged_package::{StagedPackage, kept_python},
     unpack::{IdleCores, unpack},
 };
+use crate::python_info::PythonInfo;
 
 /// A package for a worker to link.
 struct LinkJob {

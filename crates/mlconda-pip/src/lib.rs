@@ -9,8 +9,6 @@
 //! Read in this order: [`lock`]; `resolution`, one question to uv and its answer; `uv`, the program; `stub_wheel` and
 //! `conflicts`, what conda provides; `pylock` and `toml`, the answer; `hashes`, whether it is what the list wants.
 
-#![allow(unexpected_cfgs, reason = "`mlconda_fuzzing` is set where the fuzz targets are compiled, and nowhere else")]
-
 mod conflicts;
 #[cfg(mlconda_fuzzing)]
 #[doc(hidden)]

@@ -33,12 +33,14 @@ use crate::{
     solve::{self, Pip, RecordList, RecordsTask, SolveLimits, SolveOptions, SolveStop, solve_records},
 };
 
-/// A solver for `rattler_solve`, faster than `rattler_solve::resolvo::Solver`. Both find a solution for the same tasks, and nearly always the same one: where several meet all that is asked for, it may be another of them
-/// (one of 46 real environments; "The solve" in `docs/DESIGN.md`).
+/// A solver for `rattler_solve`, faster than `rattler_solve::resolvo::Solver`. Both find a solution for the same tasks, and
+/// nearly always the same one: where several meet all that is asked for, it may be another of them (one of 46 real
+/// environments; "The solve" in `docs/DESIGN.md`).
 ///
 /// What this solver does not know is handed to that one: constraints, dependency overrides, other strategies than the
 /// highest version, extras and conditions, names that are patterns, and locked or pinned records that are not among the
-/// available ones, that strict priority hides, or beside specs that name a channel. Unlike [`solve`](crate::solve::solve()), it adds no dependency on pip.
+/// available ones, that strict priority hides, or beside specs that name a channel. Unlike
+/// [`solve`](crate::solve::solve()), it adds no dependency on pip.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Solver;
 

@@ -10,8 +10,8 @@ use rattler_conda_types::{PrefixRecord, prefix_record::PathType};
 
 use super::{Key, key};
 
-/// Takes out of `stays` what shares a path with a package that goes: it holds the other's file, perhaps, so it is linked anew.
-/// And so on.
+/// Takes out of `stays` what shares a path with a package that goes: it holds the other's file, perhaps, so it is linked
+/// anew. And so on.
 pub(super) fn remove_sharing(
     prefix: &Path,
     records: &[PrefixRecord],

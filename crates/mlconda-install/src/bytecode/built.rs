@@ -8,7 +8,6 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::python_info::PythonInfo;
 use mlconda_prefix::Prefix;
 use mlconda_system::{
     beneath::{PathKind, Root},
@@ -28,6 +27,7 @@ use super::{
     },
     Bytecode, Compiled, LARGEST, SCRIPT, add, answer_limit, no_answer,
 };
+use crate::python_info::PythonInfo;
 
 /// Compiles the modules of a distribution in the prefix, sets their times, and adds the byte code to the record. `place` is the
 /// path of the record, relative to the prefix.

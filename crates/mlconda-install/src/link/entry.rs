@@ -1,9 +1,9 @@
 //! Commands of noarch python packages: the scripts of entry points, byte for byte as conda writes them.
 
-use crate::python_info::PythonInfo;
 use rattler_conda_types::{Subdir, package::EntryPoint};
 
 use super::first_line;
+use crate::python_info::PythonInfo;
 
 /// The text of a command's script.
 pub(super) fn script(prefix: &str, platform: Subdir, entry_point: &EntryPoint, python: &PythonInfo) -> String {

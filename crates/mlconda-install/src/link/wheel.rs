@@ -6,12 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::python_info::PythonInfo;
 use mlconda_prefix::distributions::{is_record_file, quoted};
 use rattler_conda_types::prefix_record::{PathType, PathsEntry};
 use rattler_digest::digest::Digest as _;
 
 use super::{FileContent, LinkError, Linking, Sha256, disk_error, path_record};
+use crate::python_info::PythonInfo;
 use crate::{
     package::ListedPath,
     unpack::wheel::{DATA, HEADERS, SHEBANG, record_hash, sha256},

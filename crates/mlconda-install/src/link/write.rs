@@ -5,7 +5,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::python_info::PythonInfo;
 use rattler_conda_types::{
     package::FileMode,
     prefix_record::{PathType, PathsEntry},
@@ -15,6 +14,7 @@ use rattler_digest::{HashingWriter, Sha256, Sha256Hash, digest::Digest as _};
 use super::{
     BUFFER, FileContent, LinkError, Linking, check_stop, disk_error, first_line, path_record, replace::Replacing,
 };
+use crate::python_info::PythonInfo;
 use crate::{InstallError, OutwardLinks, package::ListedPath, package_paths::link_stays_inside};
 
 impl Linking<'_> {
