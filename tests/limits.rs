@@ -40,6 +40,35 @@ fn a_lock_has_a_limit_of_size() {
     }
 }
 
+/// A small archive can hold a file that is larger than the disk.
+#[test]
+fn a_file_of_zeros_takes_no_room() {
+    use std::os::unix::fs::MetadataExt;
+    let world = world();
+    let size = 80 << 20;
+    let mut content = vec![0; size];
+    content[size / 2..][..4].copy_from_slice(b"text");
+    for archive in [Archive::Conda, Archive::TarBz2] {
+        let name = format!("zeros-{archive:?}").to_lowercase();
+        let package = PackageBuilder::new(&name, "1.0").archive(archive).file("share/zeros", content.clone());
+        let lock = lock(&world, &[&line(&world, &package)]);
+        let cache = world.path().join(format!("cache-{name}"));
+        let variables = [("MLCONDA_CACHE_DIR", argument(&cache))];
+        for (prefix, variables) in [("direct", &[][..]), ("cached", &variables)] {
+            if prefix == "cached" {
+                world.mlconda_with(["fetch", argument(&lock)], variables).success();
+            }
+            world.mlconda_with(["install", argument(&lock), "-p", prefix, "--verify"], variables).success();
+            let prefix = world.work().join(prefix);
+            let about = fs_err::metadata(prefix.join("share/zeros")).unwrap();
+            assert_eq!(about.len(), size as u64);
+            assert!(about.blocks() * 512 < 4 << 20, "{name} in {prefix:?}: {} blocks", about.blocks());
+            assert!(fs_err::read(prefix.join("share/zeros")).unwrap() == content, "{name} in {prefix:?}");
+            fs_err::remove_dir_all(&prefix).unwrap();
+        }
+    }
+}
+
 #[test]
 fn a_record_has_a_limit_of_size() {
     let world = world();

@@ -77,6 +77,54 @@ fn an_update_gives_what_a_first_installation_gives() {
     assert_eq!(tree::difference(&fresh, &updated), "");
 }
 
+/// A link cannot change places with a directory, and a prefix with environments in it is not swapped.
+#[test]
+fn what_goes_in_place_leaves_no_time_of_the_clock() {
+    let world = world();
+    let (prefix, real) = (world.path().join("prefix"), world.path().join("real"));
+    let old = ["tzdata", "python-3.12.4", "greet-2.0", "where-2.0", "links", "hollow", "unicode"];
+    for (kind, wanted) in [("link", &old[..2]), ("link", &["tzdata", "hollow"]), ("root", &old[..2])] {
+        let ready = || {
+            if kind == "link" {
+                fs_err::create_dir(&real).unwrap();
+                fs_err::os::unix::fs::symlink(&real, &prefix).unwrap();
+            }
+        };
+        ready();
+        install(&world, &old);
+        // The user's own file keeps a directory, from which everything else goes.
+        fs_err::create_dir_all(prefix.join("share/unicode/日本語")).unwrap();
+        fs_err::write(prefix.join("share/unicode/日本語/mine.txt"), "mine").unwrap();
+        if kind == "root" {
+            fs_err::create_dir(prefix.join("envs")).unwrap();
+        }
+        install(&world, wanted);
+        let mut updated = tree::archived(&prefix).unwrap();
+        let mine = prefix.join("share/unicode/日本語");
+        let time = |path: &std::path::Path| fs_err::metadata(path).unwrap().modified().unwrap();
+        assert_eq!(time(&mine), time(&prefix.join("conda-meta")), "what stays because of a file of the user");
+        fs_err::remove_dir_all(prefix.canonicalize().unwrap()).unwrap();
+        if kind == "link" {
+            fs_err::remove_file(&prefix).unwrap();
+        }
+        ready();
+        install(&world, wanted);
+        let mut fresh = tree::archived(&prefix).unwrap();
+        for entries in [&mut updated, &mut fresh] {
+            entries
+                .retain(|path, _| !path.starts_with("share/unicode") && path != "envs" && path != "conda-meta/history");
+        }
+        assert_eq!(tree::difference(&fresh, &updated), "", "{kind}, {wanted:?}");
+        for path in [&prefix, &real] {
+            if path.is_symlink() {
+                fs_err::remove_file(path).unwrap();
+            } else if path.exists() {
+                fs_err::remove_dir_all(path).unwrap();
+            }
+        }
+    }
+}
+
 /// What only adds makes no twin: whatever is there stays, directories too. Once something goes or is replaced, the prefix is
 /// another directory.
 #[test]

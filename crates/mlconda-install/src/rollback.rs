@@ -10,7 +10,7 @@ mod bytes;
 
 use std::{
     cell::Cell,
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io::{self, BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
 };
@@ -195,7 +195,7 @@ impl Rollback {
         }
     }
 
-    /// Moves the old files, the history first. Directories that are not empty afterwards get the time `seconds`. `stop` is
+    /// Moves the old files, the history first. Directories that change and stay get the time `seconds`. `stop` is
     /// checked before each step as long as a rollback is possible.
     pub(super) fn move_old_files(&self, seconds: i64, stop: &Stop) -> io::Result<()> {
         self.prefix.clear_cache();
@@ -230,6 +230,22 @@ impl Rollback {
                 // On an overlay file system, directories of lower layers cannot be renamed.
                 Err(error) if error.kind() == io::ErrorKind::CrossesDevices => self.prefix.remove_directory(path)?,
                 other => other?,
+            }
+        }
+        self.set_times_of_changed(seconds)
+    }
+
+    /// Sets the modification time of directories from which something has moved. One of another user keeps the new time.
+    fn set_times_of_changed(&self, seconds: i64) -> io::Result<()> {
+        let moved = self.journal.moved.iter().chain(&self.journal.emptied);
+        let changed: HashSet<&Path> = moved.filter_map(|path| path.parent()).collect();
+        // The transaction sets that of the prefix itself.
+        for path in changed.into_iter().filter(|path| !path.as_os_str().is_empty()) {
+            if self.prefix.has_directory(path)? {
+                match self.prefix.set_time(path, seconds) {
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                    other => other?,
+                }
             }
         }
         Ok(())

@@ -3,13 +3,14 @@
 //!
 //! Read in this order: this file (modes, times, locks, the exchange of two directories); [`files`], by which all files of others
 //! are read, and [`Slice`], a part of one; [`process`], a program that runs; `linker` and `removal`, which link and remove many
-//! files; [`beneath`], by which a prefix is changed that others may have written into; [`elf`], what programs say of themselves;
+//! files; `holes`, runs of zeros in files; [`beneath`], by which a prefix is changed that others may have written into; [`elf`], what programs say of themselves;
 //! [`code_signature`], by which macOS knows them; [`usage`], what in a cache is in use.
 
 pub mod beneath;
 pub mod code_signature;
 pub mod elf;
 pub mod files;
+mod holes;
 mod linker;
 pub mod process;
 mod removal;
@@ -29,6 +30,7 @@ use rattler_digest::{Sha256, Sha256Hash};
 use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_OMIT};
 
 pub use self::{
+    holes::{end_with_hole, write_piece},
     linker::{LinkMethod, Linker},
     removal::remove_tree,
     slice::{Slice, SliceReader},

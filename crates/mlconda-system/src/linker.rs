@@ -8,11 +8,12 @@
 use std::{
     fs::File,
     io,
+    os::unix::fs::MetadataExt,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use super::{beneath::Root, set_mode};
+use super::{beneath::Root, holes, set_mode};
 
 /// How a file was linked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,8 +118,12 @@ impl Linker {
     }
 }
 
-/// Copies in the kernel, with `copy_file_range` or a similar call, if possible.
+/// Copies in the kernel, with `copy_file_range` or a similar call, if possible. Holes stay holes.
 pub(super) fn copy_pieces(from: &mut File, to: &mut File, stop: &AtomicBool) -> io::Result<()> {
+    let about = from.metadata()?;
+    if about.len() > PIECE && about.blocks() < about.len() / 512 {
+        return holes::copy_around(from, to, (about.len(), PIECE), stop);
+    }
     while io::copy(&mut io::Read::take(&mut *from, PIECE), to)? == PIECE {
         if stop.load(Ordering::Relaxed) {
             return Err(io::Error::other("the installation was stopped"));

@@ -259,16 +259,16 @@ impl<'a> Extraction<'a> {
         Ok(())
     }
 
-    fn write(&mut self, content: &mut dyn Read, size: u64, mut file: &fs_err::File) -> io::Result<()> {
-        let mut left = size;
+    fn write(&mut self, content: &mut dyn Read, size: u64, file: &fs_err::File) -> io::Result<()> {
+        let (mut left, mut ends_with_hole) = (size, false);
         while left > 0 {
             self.check_stop()?;
             let piece = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
             content.read_exact(&mut self.buffer[..piece])?;
-            Write::write_all(&mut file, &self.buffer[..piece])?;
+            ends_with_hole = system::write_piece(file, &self.buffer[..piece])?;
             left -= piece as u64;
         }
-        Ok(())
+        if ends_with_hole { system::end_with_hole(file) } else { Ok(()) }
     }
 }
 

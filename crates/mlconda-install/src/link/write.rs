@@ -1,7 +1,7 @@
 //! Writes files and links of a package into the stage.
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -86,17 +86,20 @@ impl Linking<'_> {
         file: &mut fs_err::File,
         mut hash: Option<Sha256>,
     ) -> Result<Option<Sha256Hash>, LinkError> {
-        let mut left = size;
+        let (mut left, mut ends_with_hole) = (size, false);
         self.buffer.resize(BUFFER, 0);
         while left > 0 {
             self.check_stop()?;
             let piece = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
             content.read_exact(&mut self.buffer[..piece])?;
-            file.write_all(&self.buffer[..piece]).map_err(disk_error)?;
+            ends_with_hole = mlconda_system::write_piece(file, &self.buffer[..piece]).map_err(disk_error)?;
             if let Some(hash) = &mut hash {
                 hash.update(&self.buffer[..piece]);
             }
             left -= piece as u64;
+        }
+        if ends_with_hole {
+            mlconda_system::end_with_hole(file).map_err(disk_error)?;
         }
         Ok(hash.map(|hash| hash.finalize()))
     }

@@ -1,0 +1,115 @@
+//! Files with holes: long runs of zeros that take no room on the disk.
+//!
+//! An archive of some kilobytes can hold a file of many gigabytes that is zeros. Written as a hole, it costs what it is worth,
+//! and it is read as the same bytes.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom, Write},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use rustix::{fs::SeekFrom as Place, io::Errno};
+
+/// The shortest piece that becomes a hole, in bytes.
+const SHORTEST: usize = 64 << 10;
+
+/// Writes the next piece of a new file; a long one that is all zeros becomes a hole. Returns whether it did: at the end of the
+/// file, [`end_with_hole`] is needed then.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_piece(mut file: &fs_err::File, piece: &[u8]) -> io::Result<bool> {
+    let is_hole = piece.len() >= SHORTEST && is_zeros(piece);
+    match is_hole {
+        true => file.seek(SeekFrom::Current(i64::try_from(piece.len()).unwrap_or(i64::MAX))).map(drop)?,
+        false => file.write_all(piece)?,
+    }
+    Ok(is_hole)
+}
+
+/// Gives a file that ends with a hole its size.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn end_with_hole(mut file: &fs_err::File) -> io::Result<()> {
+    let size = file.stream_position()?;
+    file.set_len(size)
+}
+
+fn is_zeros(piece: &[u8]) -> bool {
+    let mut words = piece.chunks_exact(8);
+    words.by_ref().all(|word| word == [0; 8]) && words.remainder().iter().all(|byte| *byte == 0)
+}
+
+/// Copies a file of this size, in pieces of `most` bytes, and leaves its holes out. `stop` ends it early.
+pub(super) fn copy_around(from: &File, to: &File, (size, most): (u64, u64), stop: &AtomicBool) -> io::Result<()> {
+    let (mut from, mut to, mut place) = (from, to, 0);
+    while place < size {
+        if stop.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the installation was stopped"));
+        }
+        let end = match rustix::fs::seek(from, Place::Data(place)) {
+            // The rest is a hole.
+            Err(Errno::NXIO) => break,
+            Ok(data) => {
+                place = data;
+                rustix::fs::seek(from, Place::Hole(data))?
+            }
+            // The file system knows no holes.
+            Err(_) => size,
+        };
+        from.seek(SeekFrom::Start(place))?;
+        to.seek(SeekFrom::Start(place))?;
+        let count = io::copy(&mut Read::take(from, most.min(end.saturating_sub(place))), &mut to)?;
+        if count == 0 {
+            break;
+        }
+        place += count;
+    }
+    to.set_len(size)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_with_holes_is_read_as_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let (zeros, ones) = (vec![0; SHORTEST], vec![1; SHORTEST]);
+        let mut nearly = zeros.clone();
+        nearly[SHORTEST - 1] = 1;
+        let short = &zeros[1..];
+        let pieces: [&[&[u8]]; 6] = [
+            &[&zeros],
+            &[&ones, &zeros],
+            &[&zeros, &ones],
+            &[&zeros, &nearly, short],
+            &[&zeros, &zeros, &ones[..1]],
+            &[],
+        ];
+        for (number, pieces) in pieces.into_iter().enumerate() {
+            let [written, copied] = ["written", "copied"].map(|name| directory.path().join(format!("{name}-{number}")));
+            let file = fs_err::File::create(&written).unwrap();
+            let mut ends_with_hole = false;
+            for piece in pieces {
+                ends_with_hole = write_piece(&file, piece).unwrap();
+            }
+            if ends_with_hole {
+                end_with_hole(&file).unwrap();
+            }
+            let content = fs_err::read(&written).unwrap();
+            assert!(content == pieces.concat(), "{number}");
+            let (from, to) = (fs_err::File::open(&written).unwrap(), fs_err::File::create(&copied).unwrap());
+            let size = content.len() as u64;
+            copy_around(from.file(), to.file(), (size, 100_000), &AtomicBool::new(false)).unwrap();
+            assert!(fs_err::read(&copied).unwrap() == content, "{number}, copied");
+            let room = |path| fs_err::metadata(path).unwrap().blocks();
+            assert!(room(&copied) <= room(&written), "{number}");
+        }
+    }
+}
