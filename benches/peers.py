@@ -102,7 +102,7 @@ def tree(prefix, out):
                     "sha256": hashlib.sha256(content).hexdigest(),
                     "size": len(content),
                 }
-                small = len(content) < 20000 and (content.startswith(b"#!") or ".dist-info/" in inner)
+                small = len(content) < 20000 and content.startswith(b"#!") or inner.endswith("/RECORD")
                 if small or inner == "conda-meta/history":
                     paths[inner]["text"] = content.decode(errors="replace")
                 inodes[state.st_ino].append(inner)
@@ -201,9 +201,6 @@ def compare_paths(ours, theirs, found, records):
 
 
 def compare_record(path, one, other, found):
-    if "text" not in one or "text" not in other:
-        found.add("RECORD: content", path)
-        return
     rows = [{row[0]: row[1:] for row in csv.reader(io.StringIO(side["text"])) if row} for side in (one, other)]
     before = sum(found.count.values())
     for name in sorted(rows[0].keys() | rows[1].keys()):
@@ -274,11 +271,23 @@ EVERY = [
     (r"path of no package: sha256", "written by a package's script"),
     (r"history: heading", "time and command"),
 ]
+WHEELS = [
+    (r"INSTALLER: sha256|RECORD, INSTALLER: hash or size", "who installed it"),
+    (r"(RECORD, )?(REQUESTED|direct_url.json).*: only theirs", "the lock's lines are not what somebody asked for"),
+    (r"path of no package: sha256|RECORD, file: hash or size", "the text of commands"),
+    (r"RECORD: (file mode|runs)", "written anew"),
+]
 ALLOWED = {
     "conda": [
         (r"paths_data, (byte code|unix_python_entry_point), sha256(_in_prefix)?: only ours", "it has no hash of these"),
         (r"paths_data, byte code, size_in_bytes: differs", "conda's byte code names a relative path"),
         (r"paths_data, \w+, _path: differs", "the path in the prefix"),
+    ],
+    "pip": WHEELS,
+    "uv": [
+        (r"path of no package, file: only theirs", "`uv_cache.json`"),
+        (r"RECORD, file: only theirs", "`uv_cache.json`"),
+        *WHEELS,
     ],
     "rattler": [
         (r"byte code, .*: only ours|field files: byte code only ours|paths_data, byte code: only ours", "not compiled"),
