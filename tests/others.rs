@@ -74,7 +74,8 @@ fn old_conda(record: &mut Map<String, Value>) {
 }
 
 /// mamba and micromamba: hashes that are not known are empty, directories stand among the files, soft links have the hash
-/// of what they lead to, and byte code and commands have none.
+/// of what they lead to, and byte code and commands have none. Where the prefix was put in, nothing says so, and the size
+/// is that in the package.
 fn mamba(record: &mut Map<String, Value>) {
     linked_from(record, "/root/micromamba/pkgs", &json!(1));
     record.insert("md5".to_owned(), json!(""));
@@ -88,7 +89,12 @@ fn mamba(record: &mut Map<String, Value>) {
                 path.insert("sha256_in_prefix".to_owned(), json!(""));
                 directories.push(path["_path"].clone());
             }
-            "hardlink" => {}
+            "hardlink" => {
+                path.remove("file_mode");
+                if path.remove("prefix_placeholder").is_some() {
+                    path.insert("size_in_bytes".to_owned(), json!(1));
+                }
+            }
             _ => ["sha256", "sha256_in_prefix", "size_in_bytes"].iter().for_each(|field| _ = path.remove(*field)),
         }
     }

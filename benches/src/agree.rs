@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt,
     path::Path,
     time::{Duration, Instant, SystemTime},
 };
@@ -20,45 +21,105 @@ use rattler_solve::{SolverImpl, SolverTask, resolvo};
 
 use crate::Outcome;
 
-/// Compares the answers for environments, whose channels are directories under one; what is not there is left out.
-pub(crate) fn agree(arguments: &[String]) -> Outcome<()> {
-    let [channels, files @ ..] = arguments else { return Err("--agree CHANNELS FILE…".into()) };
-    let (mut solved, mut unsolvable, mut differing) = (0, 0, 0);
-    let (mut ours, mut theirs, mut in_place) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
-    for file in files {
-        let Some((environment, repodata)) = question(Path::new(channels), Path::new(file))? else { continue };
+/// How often answers were of which kind.
+#[derive(Default)]
+struct Count {
+    same: usize,
+    different: usize,
+    both_refuse: usize,
+    one_refuses: usize,
+}
+
+impl Count {
+    /// Counts the two answers; whether they agree.
+    fn add(&mut self, ours: Option<&BTreeSet<String>>, theirs: Option<&BTreeSet<String>>) -> bool {
+        let field = match (ours, theirs) {
+            (None, None) => &mut self.both_refuse,
+            (Some(ours), Some(theirs)) if ours == theirs => &mut self.same,
+            (Some(_), Some(_)) => &mut self.different,
+            _ => &mut self.one_refuses,
+        };
+        *field += 1;
+        ours == theirs
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
+        let Self { same, different, both_refuse, one_refuses } = self;
+        write!(out, "{same} the same, {different} different, {both_refuse} refused by both, {one_refuses} by one")
+    }
+}
+
+/// The answers so far, and the time that solves with an answer took.
+#[derive(Default)]
+struct Tally {
+    count: Count,
+    in_place: Count,
+    ours: Duration,
+    theirs: Duration,
+    replaced: Duration,
+}
+
+impl Tally {
+    /// Asks all; whether there is an answer.
+    fn ask(&mut self, file: &str, environment: &Environment, repodata: &Repodata) -> bool {
         let host = Host::baseline(Subdir::Linux64);
         let start = Instant::now();
-        let answer = solve_for_host(&environment, &repodata, &host, &SolveOptions::default());
+        let answer = solve_for_host(environment, repodata, &host, &SolveOptions::default());
         if answer.is_ok() {
-            ours += start.elapsed();
+            self.ours += start.elapsed();
         }
-        let task = AsTask::new(&environment, &repodata, &host);
-        let expected = task.solve(resolvo::Solver, &mut theirs);
-        // The same solver as the first, where rattler's would be.
-        let replaced = task.solve(mlconda::rattler::Solver, &mut in_place);
         let answer: Option<BTreeSet<String>> = answer.ok().map(|answer| answer.records.iter().map(url).collect());
-        match &answer {
-            Some(_) => solved += 1,
-            None => unsolvable += 1,
-        }
-        let expected = expected.unwrap_or_default();
-        let answers = [("mlconda", answer), ("in the place of rattler's", replaced)];
-        let wrong: Vec<_> = answers.into_iter().map(|(who, answer)| (who, answer.unwrap_or_default())).collect();
-        if wrong.iter().any(|(_, answer)| *answer != expected) {
-            differing += 1;
+        let task = AsTask::new(environment, repodata, &host);
+        let expected = task.solve(resolvo::Solver, &mut self.theirs);
+        // The same solver as the first, where rattler's would be.
+        let replaced = task.solve(mlconda::rattler::Solver, &mut self.replaced);
+        let mut agree = self.count.add(answer.as_ref(), expected.as_ref());
+        agree &= self.in_place.add(replaced.as_ref(), expected.as_ref());
+        if !agree {
             println!("{file}:");
         }
-        for (who, answer) in wrong {
+        let solved = answer.is_some();
+        let expected = expected.unwrap_or_default();
+        for (who, answer) in [("mlconda", answer), ("in the place of rattler's", replaced)] {
+            let answer = answer.unwrap_or_default();
             answer.difference(&expected).for_each(|url| println!("  {who}: {url}"));
             expected.difference(&answer).for_each(|url| println!("  rattler, and not {who}: {url}"));
         }
+        solved
     }
-    println!(
-        "{solved} solved, {unsolvable} unsolvable, {differing} with different answers; {ours:.1?} against {theirs:.1?}; \
-         {in_place:.1?} in its place"
-    );
-    if differing == 0 { Ok(()) } else { Err("they differ".into()) }
+}
+
+/// Compares the answers for environments, whose channels are directories under one; what is not there is left out. What
+/// has no answer is asked for again without versions and builds.
+pub(crate) fn agree(arguments: &[String]) -> Outcome<()> {
+    let [channels, files @ ..] = arguments else { return Err("--agree CHANNELS FILE…".into()) };
+    let (mut tally, mut loose, mut not_asked) = (Tally::default(), Tally::default(), 0);
+    for file in files {
+        let Some((mut environment, repodata)) = question(Path::new(channels), Path::new(file))? else {
+            not_asked += 1;
+            continue;
+        };
+        if tally.ask(file, &environment, &repodata) {
+            continue;
+        }
+        for requirement in &mut environment.requirements {
+            (requirement.spec.version, requirement.spec.build) = (None, None);
+        }
+        loose.ask(&format!("{file}, without versions"), &environment, &repodata);
+    }
+    println!("{} files, {not_asked} with nothing to ask for", files.len());
+    for (what, tally) in [("as written", &tally), ("refused ones without versions", &loose)] {
+        let Tally { count, in_place, ours, theirs, replaced } = tally;
+        println!("{what}: {count}; {ours:.1?} against {theirs:.1?}");
+        println!("{what}, in its place: {in_place}; {replaced:.1?}");
+    }
+    let wrong = |count: &Count| count.different + count.one_refuses;
+    match [&tally, &loose].iter().map(|tally| wrong(&tally.count) + wrong(&tally.in_place)).sum::<usize>() {
+        0 => Ok(()),
+        _ => Err("they differ".into()),
+    }
 }
 
 fn url(record: &RepoDataRecord) -> String {

@@ -206,8 +206,12 @@ fn of_path(data: PathData, ours: bool, own: Option<&OwnFields>) -> RecordedPath 
         None => None,
     };
     let is_file = kind == Some(FileKind::File);
-    let is_contained = is_file && data.prefix_placeholder.is_none_or(|placeholder| placeholder.is_empty());
     let hash = |text: &Option<String>| text.as_deref().and_then(parse_digest_from_hex::<Sha256>).filter(|_| is_file);
+    let (packed, placed) = (hash(&data.sha256), hash(&data.sha256_in_prefix));
+    // mamba records no placeholder, and the size in the package. That the prefix was put in, the two hashes tell.
+    let is_changed = !ours && packed.is_some() && placed.is_some() && packed != placed;
+    let is_contained =
+        is_file && !is_changed && data.prefix_placeholder.is_none_or(|placeholder| placeholder.is_empty());
     let modes = match (path_type, own) {
         _ if !ours || !is_file => &[],
         (_, Some(own)) if own.executable.contains(&data.path) => EXECUTABLE,
@@ -220,7 +224,7 @@ fn of_path(data: PathData, ours: bool, own: Option<&OwnFields>) -> RecordedPath 
         path: data.path,
         kind,
         // A file that was not changed is the package's own.
-        sha256: hash(&data.sha256_in_prefix).or_else(|| hash(&data.sha256).filter(|_| is_contained)),
+        sha256: placed.or_else(|| packed.filter(|_| is_contained)),
         size: data.size_in_bytes.filter(|_| is_contained),
         is_ours: ours,
         modes,
