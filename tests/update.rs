@@ -230,6 +230,23 @@ fn a_run_with_nothing_to_do_takes_away_what_a_killed_one_left() {
 }
 
 #[test]
+fn what_a_killed_run_left_in_a_prefix_goes_without_a_time_of_the_clock() {
+    let world = world();
+    let (prefix, real) = (world.path().join("prefix"), world.path().join("real"));
+    fs_err::create_dir(&real).unwrap();
+    fs_err::os::unix::fs::symlink(&real, &prefix).unwrap();
+    install(&world, &["tzdata"]);
+    let before = tree::archived(&prefix).unwrap();
+    for debris in [&[".mlconda-new"][..], &[".mlconda-old"], &[".mlconda-new", ".mlconda-old"]] {
+        for debris in debris {
+            fs_err::create_dir(real.join(debris)).unwrap();
+        }
+        install(&world, &["tzdata"]);
+        assert_eq!(tree::difference(&before, &tree::archived(&prefix).unwrap()), "", "{debris:?}");
+    }
+}
+
+#[test]
 fn files_of_the_user_stay() {
     let world = world();
     let prefix = install(&world, &["tzdata", "python-3.11.9", "greet-1.0"]);

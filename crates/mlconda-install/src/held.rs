@@ -31,7 +31,7 @@ pub(super) struct HeldDirectory {
 }
 
 impl HeldDirectory {
-    /// Makes a directory; `None` if there is something at the path.
+    /// Makes a directory; `None` if there is something at the path, or if another process has removed it already.
     pub(super) fn make(path: &Path) -> Result<Option<Self>, InstallError> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(io::Error::from(io::ErrorKind::InvalidInput).into());
@@ -42,16 +42,23 @@ impl HeldDirectory {
             made => made?,
         }
         let replaced = || InstallError::Replaced { path: path.to_owned() };
-        let root = above.open_directory(&name).map_err(|error| match above.has_directory(&name) {
-            Ok(true) => error.into(),
-            _ => replaced(),
-        })?;
+        let root = match above.open_directory(&name) {
+            Ok(root) => root,
+            Err(error) => match above.lookup(&name) {
+                Ok(Some(there)) if there.is_directory() => return Err(error.into()),
+                Ok(None) => return Ok(None),
+                _ => return Err(replaced()),
+            },
+        };
         let root = Arc::new(root.with_open_parents(OPEN_PARENTS));
         let look = root.lookup(Path::new(""))?.ok_or_else(replaced)?;
-        if !root.entries(Path::new(""))?.is_empty() {
-            return Err(replaced());
+        match root.entries(Path::new("")) {
+            Ok(entries) if entries.is_empty() => Ok(Some(Self { root, above, name, look })),
+            // Another process has removed it, and perhaps made its own.
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
         }
-        Ok(Some(Self { root, above, name, look }))
     }
 
     pub(super) fn root(&self) -> &Arc<Root> {

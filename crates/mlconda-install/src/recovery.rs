@@ -1,6 +1,7 @@
 //! What a killed process left beside a prefix and in it: it is undone or finished, and removed.
 
 use std::{
+    io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -15,16 +16,18 @@ pub(super) fn recover(prefix: &Path) -> Result<bool, InstallError> {
     let (beside, replica) = on_disk::stage_and_replica(prefix).unzip();
     let inside = prefix.join(on_disk::STAGE);
     check_own(beside.iter().chain(&replica).chain([&inside, &prefix.join(BACKUP), &prefix.join("conda-meta")]))?;
-    let left: Vec<&PathBuf> = replica.iter().chain(&beside).filter(|left| left.is_dir()).collect();
+    let is_left = replica.iter().chain(&beside).any(|left| left.is_dir());
     let (backup, is_inside) = (prefix.join(BACKUP), inside.is_dir());
-    if left.is_empty() && !is_inside && !backup.is_dir() {
+    if !is_left && !is_inside && !backup.is_dir() {
         return Ok(true);
     }
     let mut locks = Vec::new();
     for held in beside.iter().map(PathBuf::as_path).chain([inside.as_path(), prefix]).filter(|held| held.is_dir()) {
-        match system::lock_directory(held)? {
-            Some(hold) => locks.push(hold),
-            None => return Ok(false),
+        match system::lock_directory(held) {
+            Ok(Some(hold)) => locks.push((held, hold)),
+            Ok(None) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
         }
     }
     let is_old = |replica: &&PathBuf| has_history(replica) || replica.join(BACKUP).is_dir();
@@ -33,20 +36,24 @@ pub(super) fn recover(prefix: &Path) -> Result<bool, InstallError> {
         check_owner(replica, prefix)?;
         system::exchange(replica, prefix)?;
     }
+    let (mut is_finished, is_changed) = (false, is_inside || backup.is_dir());
     if backup.is_dir() {
         let stage = beside.as_ref().filter(|stage| !is_inside && stage.is_dir()).unwrap_or(&inside);
-        let is_finished = Rollback::is_finished(prefix, stage);
+        is_finished = Rollback::is_finished(prefix, stage);
         if let Some(left) = Rollback::read_interrupted(prefix)? {
             left.roll_back(Root::open_no_follow(stage).ok().as_ref())?;
         }
         system::remove_tree(&backup)?;
-        if is_finished {
-            set_directory_times(prefix);
-        }
     }
-    // The stage is removed last: while it exists and is locked, no other process begins.
-    for left in left.into_iter().chain([&inside]).filter(|left| left.is_dir()) {
+    // The stage is removed last: while it exists and is locked, no other process begins. One that is not locked here was made
+    // by another process in the meantime.
+    let is_held = |path: &PathBuf| locks.iter().any(|(held, _)| *held == path.as_path());
+    let stages = beside.iter().chain([&inside]).filter(|stage| is_held(stage));
+    for left in replica.iter().chain(stages).filter(|left| left.is_dir()) {
         system::remove_tree(left)?;
+    }
+    if is_changed {
+        set_directory_times(prefix, if is_finished { &["", "conda-meta"] } else { &[""] });
     }
     Ok(true)
 }
@@ -72,17 +79,51 @@ fn check_owner(replica: &Path, prefix: &Path) -> Result<(), InstallError> {
     Err(InstallError::Untrusted { path: replica.to_owned(), reason: "belongs to another user".to_owned() })
 }
 
-/// Sets the modification time of the directories of an environment to that of its history: the process was killed right
-/// before this step.
-fn set_directory_times(prefix: &Path) {
-    let meta = prefix.join("conda-meta");
-    if let Ok(history) = fs_err::metadata(meta.join(HISTORY)) {
-        for directory in [&meta, prefix] {
-            let _ = system::set_directory_time(directory, system::modified(&history));
+/// Sets the modification time of directories of an environment to that of its history: the process was killed before this
+/// step, and what it left was removed from them.
+fn set_directory_times(prefix: &Path, directories: &[&str]) {
+    if let Ok(history) = fs_err::metadata(prefix.join("conda-meta").join(HISTORY)) {
+        for directory in directories {
+            let _ = system::set_directory_time(&prefix.join(directory), system::modified(&history));
         }
     }
 }
 
 fn has_history(prefix: &Path) -> bool {
     prefix.join("conda-meta").join(HISTORY).is_file()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use mlconda_prefix::Prefix;
+
+    use super::*;
+    use crate::transaction::Transaction;
+
+    #[test]
+    fn several_that_begin_at_once_are_told_that_another_one_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        for path in ["new", "empty", "root"].map(|name| directory.path().join(name)) {
+            if !path.ends_with("new") {
+                fs_err::create_dir(&path).unwrap();
+            }
+            if path.ends_with("root") {
+                fs_err::create_dir_all(path.join("conda-meta")).unwrap();
+                fs_err::create_dir(path.join("envs")).unwrap();
+                fs_err::write(path.join("conda-meta/history"), "").unwrap();
+            }
+            let prefix = Prefix::open(&path).unwrap();
+            let begin = || {
+                for _ in 0..300 {
+                    match Transaction::prepare(&prefix) {
+                        Ok(transaction) => transaction.stage().unwrap().check().unwrap(),
+                        Err(InstallError::Busy { .. }) => {}
+                        Err(error) => panic!("{}: {error:?}", path.display()),
+                    }
+                }
+            };
+            std::thread::scope(|scope| [(); 6].map(|()| scope.spawn(begin)).map(|thread| thread.join().unwrap()));
+        }
+    }
 }

@@ -119,10 +119,15 @@ impl Transaction {
     fn make_stage(&mut self, path: &Path) -> Result<(), InstallError> {
         let busy = || InstallError::Busy { prefix: self.prefix.clone() };
         let stage = HeldDirectory::make(path)?.ok_or_else(busy)?;
-        let hold = stage.root().lock().inspect_err(|_| {
-            let _ = stage.remove();
-        });
-        let hold = hold?.ok_or_else(busy)?;
+        // Until it is locked, another process may take it for one that was left, and remove it.
+        let hold = match stage.root().lock() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            hold => hold.inspect_err(|_| {
+                let _ = stage.remove();
+            })?,
+        };
+        let hold = hold.ok_or_else(busy)?;
+        stage.check().map_err(|_| busy())?;
         self.locks.push(hold);
         self.stage = Some(stage);
         Ok(())
