@@ -225,8 +225,13 @@ fn a_run_with_nothing_to_do_takes_away_what_a_killed_one_left() {
         fs_err::create_dir(beside.join(debris)).unwrap();
         fs_err::write(beside.join(debris).join("half a file"), "").unwrap();
     }
+    // It was killed after it had removed its backup from the prefix.
+    let archived = tree::archived(&prefix).unwrap();
+    fs_err::create_dir(prefix.join(".mlconda-old")).unwrap();
+    fs_err::remove_dir(prefix.join(".mlconda-old")).unwrap();
     install(&world, &["tzdata"]);
     assert_eq!(tree::difference(&before, &world.tree()), "");
+    assert_eq!(tree::difference(&archived, &tree::archived(&prefix).unwrap()), "");
 }
 
 #[test]

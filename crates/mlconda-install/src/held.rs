@@ -44,6 +44,8 @@ impl HeldDirectory {
         let replaced = || InstallError::Replaced { path: path.to_owned() };
         let root = match above.open_directory(&name) {
             Ok(root) => root,
+            // Another process took it for one that was left, and has removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => match above.lookup(&name) {
                 Ok(Some(there)) if there.is_directory() => return Err(error.into()),
                 Ok(None) => return Ok(None),

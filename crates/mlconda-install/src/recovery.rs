@@ -36,7 +36,8 @@ pub(super) fn recover(prefix: &Path) -> Result<bool, InstallError> {
         check_owner(replica, prefix)?;
         system::exchange(replica, prefix)?;
     }
-    let (mut is_finished, is_changed) = (false, is_inside || backup.is_dir());
+    // A stage beside the prefix may be that of a process which had changed it, and was killed while it cleaned up.
+    let (mut is_finished, is_changed) = (false, is_inside || is_left || backup.is_dir());
     if backup.is_dir() {
         let stage = beside.as_ref().filter(|stage| !is_inside && stage.is_dir()).unwrap_or(&inside);
         is_finished = Rollback::is_finished(prefix, stage);
@@ -96,6 +97,8 @@ fn has_history(prefix: &Path) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use mlconda_prefix::Prefix;
 
     use super::*;
@@ -114,16 +117,21 @@ mod tests {
                 fs_err::write(path.join("conda-meta/history"), "").unwrap();
             }
             let prefix = Prefix::open(&path).unwrap();
+            let begun = AtomicUsize::new(0);
             let begin = || {
                 for _ in 0..300 {
                     match Transaction::prepare(&prefix) {
-                        Ok(transaction) => transaction.stage().unwrap().check().unwrap(),
+                        Ok(transaction) => {
+                            begun.fetch_add(1, Ordering::Relaxed);
+                            transaction.stage().unwrap().check().unwrap();
+                        }
                         Err(InstallError::Busy { .. }) => {}
                         Err(error) => panic!("{}: {error:?}", path.display()),
                     }
                 }
             };
             std::thread::scope(|scope| [(); 6].map(|()| scope.spawn(begin)).map(|thread| thread.join().unwrap()));
+            assert!(begun.into_inner() > 0, "{}", path.display());
         }
     }
 }

@@ -127,7 +127,7 @@ impl Transaction {
             })?,
         };
         let hold = hold.ok_or_else(busy)?;
-        stage.check().map_err(|_| busy())?;
+        stage.check().map_err(|error| if matches!(error, InstallError::Replaced { .. }) { busy() } else { error })?;
         self.locks.push(hold);
         self.stage = Some(stage);
         Ok(())

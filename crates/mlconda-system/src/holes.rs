@@ -9,8 +9,6 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use rustix::{fs::SeekFrom as Place, io::Errno};
-
 /// The shortest piece that becomes a hole, in bytes.
 const SHORTEST: usize = 64 << 10;
 
@@ -19,7 +17,7 @@ const SHORTEST: usize = 64 << 10;
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn write_piece(mut file: &fs_err::File, piece: &[u8]) -> io::Result<bool> {
+pub fn write_piece(mut file: impl Seek + Write, piece: &[u8]) -> io::Result<bool> {
     let is_hole = piece.len() >= SHORTEST && is_zeros(piece);
     match is_hole {
         true => file.seek(SeekFrom::Current(i64::try_from(piece.len()).unwrap_or(i64::MAX))).map(drop)?,
@@ -42,32 +40,20 @@ fn is_zeros(piece: &[u8]) -> bool {
     words.by_ref().all(|word| word == [0; 8]) && words.remainder().iter().all(|byte| *byte == 0)
 }
 
-/// Copies a file of this size, in pieces of `most` bytes, and leaves its holes out. `stop` ends it early.
-pub(super) fn copy_around(from: &File, to: &File, (size, most): (u64, u64), stop: &AtomicBool) -> io::Result<()> {
-    let (mut from, mut to, mut place) = (from, to, 0);
-    while place < size {
-        if stop.load(Ordering::Relaxed) {
-            return Err(io::Error::other("the installation was stopped"));
+/// Copies a file in pieces of this size in bytes, and makes holes of zeros. `stop` ends it early.
+///
+/// All of it is read: some file systems say that there is a hole (`SEEK_HOLE`) where data was written a moment ago.
+pub(super) fn copy_with_holes(from: &mut File, to: &mut File, size: usize, stop: &AtomicBool) -> io::Result<()> {
+    let (mut piece, mut ends_with_hole) = (Vec::with_capacity(size), false);
+    while !stop.load(Ordering::Relaxed) {
+        piece.clear();
+        if Read::take(&mut *from, size as u64).read_to_end(&mut piece)? == 0 {
+            let end = to.stream_position()?;
+            return if ends_with_hole { to.set_len(end) } else { Ok(()) };
         }
-        let end = match rustix::fs::seek(from, Place::Data(place)) {
-            // The rest is a hole.
-            Err(Errno::NXIO) => break,
-            Ok(data) => {
-                place = data;
-                rustix::fs::seek(from, Place::Hole(data))?
-            }
-            // The file system knows no holes.
-            Err(_) => size,
-        };
-        from.seek(SeekFrom::Start(place))?;
-        to.seek(SeekFrom::Start(place))?;
-        let count = io::copy(&mut Read::take(from, most.min(end.saturating_sub(place))), &mut to)?;
-        if count == 0 {
-            break;
-        }
-        place += count;
+        ends_with_hole = write_piece(&mut *to, &piece)?;
     }
-    to.set_len(size)
+    Err(io::Error::other("the installation was stopped"))
 }
 
 #[cfg(test)]
@@ -104,9 +90,8 @@ mod tests {
             }
             let content = fs_err::read(&written).unwrap();
             assert!(content == pieces.concat(), "{number}");
-            let (from, to) = (fs_err::File::open(&written).unwrap(), fs_err::File::create(&copied).unwrap());
-            let size = content.len() as u64;
-            copy_around(from.file(), to.file(), (size, 100_000), &AtomicBool::new(false)).unwrap();
+            let (mut from, mut to) = (File::open(&written).unwrap(), File::create(&copied).unwrap());
+            copy_with_holes(&mut from, &mut to, SHORTEST, &AtomicBool::new(false)).unwrap();
             assert!(fs_err::read(&copied).unwrap() == content, "{number}, copied");
             let room = |path| fs_err::metadata(path).unwrap().blocks();
             assert!(room(&copied) <= room(&written), "{number}");

@@ -3,8 +3,8 @@
 //!
 //! Read in this order: this file (modes, times, locks, the exchange of two directories); [`files`], by which all files of others
 //! are read, and [`Slice`], a part of one; [`process`], a program that runs; `linker` and `removal`, which link and remove many
-//! files; `holes`, runs of zeros in files; [`beneath`], by which a prefix is changed that others may have written into; [`elf`], what programs say of themselves;
-//! [`code_signature`], by which macOS knows them; [`usage`], what in a cache is in use.
+//! files; `holes`, runs of zeros in files; [`beneath`], by which a prefix is changed that others may have written into; [`elf`],
+//! what programs say of themselves; [`code_signature`], by which macOS knows them; [`usage`], what in a cache is in use.
 
 pub mod beneath;
 pub mod code_signature;

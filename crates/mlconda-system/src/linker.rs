@@ -121,8 +121,8 @@ impl Linker {
 /// Copies in the kernel, with `copy_file_range` or a similar call, if possible. Holes stay holes.
 pub(super) fn copy_pieces(from: &mut File, to: &mut File, stop: &AtomicBool) -> io::Result<()> {
     let about = from.metadata()?;
-    if about.len() > PIECE && about.blocks() < about.len() / 512 {
-        return holes::copy_around(from, to, (about.len(), PIECE), stop);
+    if about.blocks() < about.len() / 512 {
+        return holes::copy_with_holes(from, to, 1 << 20, stop);
     }
     while io::copy(&mut io::Read::take(&mut *from, PIECE), to)? == PIECE {
         if stop.load(Ordering::Relaxed) {

@@ -92,7 +92,7 @@ impl Linking<'_> {
             self.check_stop()?;
             let piece = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
             content.read_exact(&mut self.buffer[..piece])?;
-            ends_with_hole = mlconda_system::write_piece(file, &self.buffer[..piece]).map_err(disk_error)?;
+            ends_with_hole = mlconda_system::write_piece(&mut *file, &self.buffer[..piece]).map_err(disk_error)?;
             if let Some(hash) = &mut hash {
                 hash.update(&self.buffer[..piece]);
             }
