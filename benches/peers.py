@@ -4,7 +4,7 @@
     peers.py rattler CHANNEL LIST PREFIX CACHE   installs a list with py-rattler
     peers.py tree PREFIX FILE               writes down a prefix: paths, contents, modes, links, records
     peers.py compare KIND OURS THEIRS       what differs between two of these, by kind; KIND is the other installer
-    peers.py wheels CHANNEL BASE WHEELS DIRECTORY   a lock and a list of requirements for a directory of wheels
+    peers.py wheels BASE WHEELS DIRECTORY   a lock and a list of requirements for a directory of wheels
 """
 
 import asyncio

@@ -90,7 +90,8 @@ mod tests {
             }
             let content = fs_err::read(&written).unwrap();
             assert!(content == pieces.concat(), "{number}");
-            let (mut from, mut to) = (File::open(&written).unwrap(), File::create(&copied).unwrap());
+            let (from, to) = (fs_err::File::open(&written).unwrap(), fs_err::File::create(&copied).unwrap());
+            let (mut from, mut to) = (from.into_file(), to.into_file());
             copy_with_holes(&mut from, &mut to, SHORTEST, &AtomicBool::new(false)).unwrap();
             assert!(fs_err::read(&copied).unwrap() == content, "{number}, copied");
             let room = |path| fs_err::metadata(path).unwrap().blocks();
