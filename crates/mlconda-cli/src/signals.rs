@@ -5,7 +5,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc},
     time::Duration,
 };
 
@@ -30,6 +30,8 @@ struct State {
     /// Stops the running installation.
     stop: Option<Stop>,
     phase: Phase,
+    /// Whether the thread is about to say what the signal will do.
+    announces: bool,
     /// The temporary directories.
     temporary: Vec<PathBuf>,
 }
@@ -53,8 +55,17 @@ pub(crate) enum Undo {
     Nothing,
 }
 
-static STATE: Mutex<State> =
-    Mutex::new(State { listens: false, waiting: None, stop: None, phase: Phase::Working, temporary: Vec::new() });
+static STATE: Mutex<State> = Mutex::new(State {
+    listens: false,
+    waiting: None,
+    stop: None,
+    phase: Phase::Working,
+    announces: false,
+    temporary: Vec::new(),
+});
+
+/// Notified once the thread has said what the signal will do.
+static ANNOUNCED: Condvar = Condvar::new();
 
 /// Locked while a file is written, so that the process does not end in the middle.
 static WHOLE: Mutex<()> = Mutex::new(());
@@ -82,9 +93,12 @@ pub(crate) fn listen(ui: &Ui) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Waits for ever if a signal is about to end the process: an error can be a result of its cleanup.
+/// Waits until it has been said what a signal will do, so that the outcome comes behind it. Waits for ever if a signal is about
+/// to end the process: an error can be a result of its cleanup.
 pub(crate) fn give_way() {
-    if held(&STATE).phase == Phase::Ending {
+    let waited = ANNOUNCED.wait_timeout_while(held(&STATE), 2 * BRIEFLY, |state| state.announces);
+    let is_ending = waited.unwrap_or_else(PoisonError::into_inner).0.phase == Phase::Ending;
+    if is_ending {
         loop {
             std::thread::park();
         }
@@ -239,6 +253,7 @@ fn take(number: u8, ui: &Ui) {
     {
         // Before the receiver learns of the signal.
         let is_late = state.stop.take().is_some_and(|stop| !stop.request());
+        state.announces = undo == Undo::Written;
         _ = waiting.send(number);
         state.phase = Phase::Undoing(undo, number);
         drop(state);
@@ -252,6 +267,8 @@ fn take(number: u8, ui: &Ui) {
                     false => "stopping: removing what was written. A second signal leaves that to the next run",
                 });
             });
+            held(&STATE).announces = false;
+            ANNOUNCED.notify_all();
         }
         return;
     }

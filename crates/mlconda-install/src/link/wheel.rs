@@ -11,9 +11,9 @@ use rattler_conda_types::prefix_record::{PathType, PathsEntry};
 use rattler_digest::digest::Digest as _;
 
 use super::{FileContent, LinkError, Linking, Sha256, disk_error, path_record};
-use crate::python_info::PythonInfo;
 use crate::{
     package::ListedPath,
+    python_info::PythonInfo,
     unpack::wheel::{DATA, HEADERS, SHEBANG, record_hash, sha256},
 };
 

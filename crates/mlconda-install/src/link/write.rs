@@ -14,8 +14,9 @@ use rattler_digest::{HashingWriter, Sha256, Sha256Hash, digest::Digest as _};
 use super::{
     BUFFER, FileContent, LinkError, Linking, check_stop, disk_error, first_line, path_record, replace::Replacing,
 };
-use crate::python_info::PythonInfo;
-use crate::{InstallError, OutwardLinks, package::ListedPath, package_paths::link_stays_inside};
+use crate::{
+    InstallError, OutwardLinks, package::ListedPath, package_paths::link_stays_inside, python_info::PythonInfo,
+};
 
 impl Linking<'_> {
     pub(super) fn file(
