@@ -1,7 +1,6 @@
 """What `benches/wide` does in python: the parts `kills` and `processes`; the others are in `wide_sizes.py`."""
 
 import collections
-import hashlib
 import os
 import random
 import shutil
@@ -12,7 +11,7 @@ import threading
 import time
 
 import wide_packages
-from wide_packages import LOCKS, Channel
+from wide_packages import LOCKS, Channel, digest
 
 REFUSALS = ("another mlconda is installing", "was changed by somebody else in the meantime")
 SEED = int(os.environ.get("MLCONDA_BENCH_SEED", "1"))
@@ -61,11 +60,6 @@ class World:
 def fail(words):
     print(f"FAILED: {words}", flush=True)
     sys.exit(1)
-
-
-def digest(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def tree(root, *, times=True):

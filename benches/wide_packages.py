@@ -56,6 +56,15 @@ def conda(path, stem, info, package):
             archive.write(package, f"pkg-{stem}.tar.zst")
 
 
+def digest(path):
+    """The sha256 of a file, in hex; `hashlib.file_digest` came with python 3.11."""
+    sha256 = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            sha256.update(piece)
+    return sha256.hexdigest()
+
+
 class Channel:
     """A channel in a directory, and the lines of its packages in a lock."""
 
@@ -77,15 +86,15 @@ class Channel:
         record = self.record(name, version, noarch, depends)
         paths, members = [], []
         for path, content, kind, mode in files:
-            digest = hashlib.sha256(content).hexdigest()
-            listed = {"_path": path, "path_type": "hardlink", "sha256": digest, "size_in_bytes": len(content)}
+            sha256 = hashlib.sha256(content).hexdigest()
+            listed = {"_path": path, "path_type": "hardlink", "sha256": sha256, "size_in_bytes": len(content)}
             if kind:
                 listed |= {"prefix_placeholder": PLACEHOLDER, "file_mode": kind}
             paths.append(listed)
             members.append((member(path, len(content), mode), content))
         for path, to in links:
-            digest = hashlib.sha256(b"").hexdigest()
-            paths.append({"_path": path, "path_type": "softlink", "sha256": digest, "size_in_bytes": 0})
+            sha256 = hashlib.sha256(b"").hexdigest()
+            paths.append({"_path": path, "path_type": "softlink", "sha256": sha256, "size_in_bytes": 0})
             members.append((member(path, link=to), b""))
         info = info_members(record, paths, noarch, entry_points)
         place, stem = self.place(record, archive)
@@ -103,11 +112,9 @@ class Channel:
 
     def enter(self, record, place):
         """Makes a package known, whose archive is there."""
-        with open(place, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        name = os.path.basename(place)
-        self.records[record["subdir"]][name] = record | {"sha256": digest, "size": os.path.getsize(place)}
-        self.lines[f"{record['name']}-{record['version']}"] = f"file://{place}#sha256:{digest}"
+        sha256, name = digest(place), os.path.basename(place)
+        self.records[record["subdir"]][name] = record | {"sha256": sha256, "size": os.path.getsize(place)}
+        self.lines[f"{record['name']}-{record['version']}"] = f"file://{place}#sha256:{sha256}"
 
     def write_repodata(self):
         for subdir, records in self.records.items():

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use mlconda_test::{
     context::{Outcome, TestContext, argument},
-    package::{Archive, PackageBuilder},
+    package::{Archive, PLACEHOLDER, PackageBuilder},
     server::Fault,
     tree,
 };
@@ -43,29 +43,53 @@ fn a_lock_has_a_limit_of_size() {
 /// A small archive can hold a file that is larger than the disk.
 #[test]
 fn a_file_of_zeros_takes_no_room() {
+    for archive in [Archive::Conda, Archive::TarBz2] {
+        let package = PackageBuilder::new("zeros", "1.0").archive(archive).file("share/zeros", zeros(b"text"));
+        takes_no_room(&package, |_| b"text".to_vec());
+    }
+}
+
+/// Where the prefix is put in, the file is written anew, not linked.
+#[test]
+fn a_file_of_zeros_with_the_prefix_in_it_takes_no_room() {
+    let old = format!("{PLACEHOLDER}/lib");
+    let package = PackageBuilder::new("zeros", "1.0").file("share/zeros", zeros(old.as_bytes()));
+    takes_no_room(&package, |prefix| format!("{prefix}/lib").into_bytes());
+}
+
+/// A copy of a file with holes has them too.
+#[test]
+fn a_copy_of_a_file_of_zeros_takes_no_room() {
+    let package = PackageBuilder::new("zeros", "1.0").file("share/zeros", zeros(b"text")).copied("share/zeros");
+    takes_no_room(&package, |_| b"text".to_vec());
+}
+
+/// Zeros, with something in the middle.
+fn zeros(middle: &[u8]) -> Vec<u8> {
+    let mut content = vec![0; 80 << 20];
+    content[40 << 20..][..middle.len()].copy_from_slice(middle);
+    content
+}
+
+/// Installs a package with a file of zeros from its archive and from the cache; `middle` is what a prefix has in it.
+fn takes_no_room(package: &PackageBuilder, middle: impl Fn(&str) -> Vec<u8>) {
     use std::os::unix::fs::MetadataExt;
     let world = world();
-    let size = 80 << 20;
-    let mut content = vec![0; size];
-    content[size / 2..][..4].copy_from_slice(b"text");
-    for archive in [Archive::Conda, Archive::TarBz2] {
-        let name = format!("zeros-{archive:?}").to_lowercase();
-        let package = PackageBuilder::new(&name, "1.0").archive(archive).file("share/zeros", content.clone());
-        let lock = lock(&world, &[&line(&world, &package)]);
-        let cache = world.path().join(format!("cache-{name}"));
-        let variables = [("MLCONDA_CACHE_DIR", argument(&cache))];
-        for (prefix, variables) in [("direct", &[][..]), ("cached", &variables)] {
-            if prefix == "cached" {
-                world.mlconda_with(["fetch", argument(&lock)], variables).success();
-            }
-            world.mlconda_with(["install", argument(&lock), "-p", prefix, "--verify"], variables).success();
-            let prefix = world.work().join(prefix);
-            let about = fs_err::metadata(prefix.join("share/zeros")).unwrap();
-            assert_eq!(about.len(), size as u64);
-            assert!(about.blocks() * 512 < 4 << 20, "{name} in {prefix:?}: {} blocks", about.blocks());
-            assert!(fs_err::read(prefix.join("share/zeros")).unwrap() == content, "{name} in {prefix:?}");
-            fs_err::remove_dir_all(&prefix).unwrap();
+    let lock = lock(&world, &[&line(&world, package)]);
+    let cache = world.path().join("cache");
+    let variables = [("MLCONDA_CACHE_DIR", argument(&cache))];
+    for (name, variables) in [("direct", &[][..]), ("cached", &variables)] {
+        if name == "cached" {
+            world.mlconda_with(["fetch", argument(&lock)], variables).success();
         }
+        world.mlconda_with(["install", argument(&lock), "-p", name, "--verify"], variables).success();
+        let prefix = world.work().join(name);
+        let about = fs_err::metadata(prefix.join("share/zeros")).unwrap();
+        let expected = zeros(&middle(argument(&prefix)));
+        assert_eq!(about.len(), expected.len() as u64);
+        assert!(about.blocks() * 512 < 4 << 20, "{name}: {} blocks", about.blocks());
+        assert!(fs_err::read(prefix.join("share/zeros")).unwrap() == expected, "{name}");
+        fs_err::remove_dir_all(&prefix).unwrap();
     }
 }
 

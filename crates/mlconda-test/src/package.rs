@@ -7,7 +7,7 @@
 //! as conda-build does.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
 };
@@ -86,6 +86,7 @@ pub struct PackageBuilder {
     timestamp: u64,
     entry_points: Vec<String>,
     files: BTreeMap<String, Entry>,
+    copied: BTreeSet<String>,
 }
 
 impl PackageBuilder {
@@ -107,6 +108,7 @@ impl PackageBuilder {
             timestamp: 1_700_000_000_000,
             entry_points: Vec::new(),
             files: BTreeMap::new(),
+            copied: BTreeSet::new(),
         }
     }
 
@@ -193,6 +195,12 @@ impl PackageBuilder {
     pub fn executable(self, path: &str, contents: impl AsRef<[u8]>) -> Self {
         let contents = contents.as_ref().to_vec();
         self.entry(path, Entry::File { contents, executable: true })
+    }
+
+    /// A file of the package that no prefix shares with the cache (`no_link`), for the package changes it.
+    pub fn copied(mut self, path: &str) -> Self {
+        self.copied.insert(path.to_owned());
+        self
     }
 
     /// A soft link, with its target as it stands in the link.
@@ -358,6 +366,9 @@ impl PackageBuilder {
                 if let Some(mode) = placeholder_mode(contents) {
                     json["file_mode"] = json!(mode);
                     json["prefix_placeholder"] = json!(PLACEHOLDER);
+                }
+                if self.copied.contains(path) {
+                    json["no_link"] = json!(true);
                 }
                 json
             }

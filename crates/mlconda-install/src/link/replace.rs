@@ -4,8 +4,9 @@
 //! up and zeros fill the room before the string's end, so that nothing else moves. Both hold for each encoding that conda
 //! knows: UTF-8, UTF-16 and UTF-32 of both byte orders. The last four are byte-shifted twins of each other, so one that
 //! begins at a multiple of its unit is the true one; and a wide string of a binary that does not end within [`AHEAD`] bytes is none.
+//! Long runs of zeros become holes, as in every other file.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 
 use memchr::{memchr, memmem::Finder};
 use rattler_conda_types::{Subdir, package::FileMode};
@@ -26,12 +27,14 @@ const LARGEST_TEXT: u64 = 4 << 30;
 /// Zeros, to fill room.
 static ZEROS: [u8; 4096] = [0; 4096];
 
-/// The hashes of a file after the replacement.
+/// What is known of a file after the replacement.
 pub(super) struct Replaced {
     /// The sha256 of what the package holds, if that was asked for.
     pub(super) original: Option<Sha256Hash>,
     /// The sha256 of what was written.
     pub(super) written: Sha256Hash,
+    /// Whether it ends with a hole, and so has not its size yet.
+    pub(super) ends_with_hole: bool,
 }
 
 /// The placeholder in an encoding, and what takes its place.
@@ -46,7 +49,7 @@ struct Encoded {
 }
 
 /// A replacement under way.
-pub(super) struct Replacing<'a, W: Write> {
+pub(super) struct Replacing<'a, W: Seek + Write> {
     placeholder: &'a Placeholder,
     prefix: &'a str,
     platform: Subdir,
@@ -55,15 +58,18 @@ pub(super) struct Replacing<'a, W: Write> {
     out: Vec<u8>,
     written: Sha256,
     length: u64,
+    /// Whether the last piece became a hole.
+    ends_with_hole: bool,
     /// In a string that has become shorter: by how much, in bytes.
     open: Option<u64>,
 }
 
-impl<'a, W: Write> Replacing<'a, W> {
+impl<'a, W: Seek + Write> Replacing<'a, W> {
     pub(crate) fn new(placeholder: &'a Placeholder, prefix: &'a str, platform: Subdir, to: W) -> Self {
         let (out, written) = (Vec::with_capacity(AHEAD), Sha256::new());
         let encodings = encodings(&placeholder.text, prefix);
-        Self { placeholder, prefix, platform, to, encodings, out, written, length: 0, open: None }
+        let (length, ends_with_hole, open) = (0, false, None);
+        Self { placeholder, prefix, platform, to, encodings, out, written, length, ends_with_hole, open }
     }
 
     /// Writes `size` bytes of content with the prefix in it. `check_stop` is asked now and then whether to go on; of the original, the
@@ -114,7 +120,7 @@ impl<'a, W: Write> Replacing<'a, W> {
             return Err(invalid("a file is larger than it says"));
         }
         let original = hash.map(|hash| hash.finalize());
-        Ok(self.finish().map(|written| Replaced { original, written }))
+        Ok(self.finish().map(|(written, ends_with_hole)| Replaced { original, written, ends_with_hole }))
     }
 
     /// Writes the window as far as it can be judged, and tells how far.
@@ -243,22 +249,26 @@ impl<'a, W: Write> Replacing<'a, W> {
         }
         self.flush()?;
         self.written.update(bytes);
-        self.to.write_all(bytes)
+        self.ends_with_hole = mlconda_system::write_piece(&mut self.to, bytes)?;
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
         self.written.update(&self.out);
-        self.to.write_all(&self.out)?;
+        self.ends_with_hole = mlconda_system::write_piece(&mut self.to, &self.out)?;
         self.out.clear();
         Ok(())
     }
 
-    fn finish(mut self) -> io::Result<Sha256Hash> {
+    fn finish(mut self) -> io::Result<(Sha256Hash, bool)> {
         if let Some(room) = self.open {
             self.zeros(room)?;
         }
         self.flush()?;
-        Ok(self.written.finalize())
+        Ok((self.written.finalize(), self.ends_with_hole))
     }
 }
 
@@ -303,12 +313,15 @@ mod tests {
 
     /// What comes of a content; the same in one window as in the many that a reader's pieces make.
     fn replaced(content: &[u8], prefix: &str, mode: FileMode) -> Vec<u8> {
-        let (mut to, mut window) = (Vec::new(), Vec::new());
+        let (mut to, mut window) = (Cursor::new(Vec::new()), Vec::new());
         let placeholder = Placeholder { mode, text: OLD.to_owned() };
         let replacing = Replacing::new(&placeholder, prefix, Subdir::Linux64, &mut to);
         let (mut reader, size) = (Cursor::new(content), content.len() as u64);
         let hash = Some(Sha256::new());
         let replaced = replacing.run(&mut reader, size, &mut window, hash, &|| Ok(())).unwrap().unwrap();
+        let (end, mut to) = (to.position() as usize, to.into_inner());
+        assert_eq!(replaced.ends_with_hole, to.len() < end);
+        to.resize(end, 0);
         assert_eq!(replaced.original, Some(compute_bytes_digest::<Sha256>(content)));
         assert_eq!(replaced.written, compute_bytes_digest::<Sha256>(&to));
         assert!(window.capacity() <= 2 * (WINDOW + AHEAD));
@@ -376,5 +389,22 @@ mod tests {
         let mut content = OLD.repeat(100_000).into_bytes();
         content.extend_from_slice(b"\0behind");
         assert_eq!(replaced(&content, "/opt", FileMode::Binary), expected(&content, "/opt", FileMode::Binary));
+    }
+    #[test]
+    fn zeros_become_holes_and_are_read_as_they_were() {
+        let text = format!("{OLD}/lib\0");
+        let zeros = |number| vec![0; number];
+        for content in [
+            [text.as_bytes(), &zeros(3 * WINDOW)].concat(),
+            [&zeros(3 * WINDOW), text.as_bytes()].concat(),
+            [text.as_bytes(), &zeros(2 * WINDOW + AHEAD), text.as_bytes(), &zeros(AHEAD + 1), b"end"].concat(),
+            [OLD.repeat(3 * AHEAD / OLD.len()).as_bytes(), &zeros(5)].concat(),
+            zeros(2 * WINDOW),
+        ] {
+            for mode in [FileMode::Binary, FileMode::Text] {
+                let expected = expected(&content, "/opt", mode);
+                assert!(replaced(&content, "/opt", mode) == expected);
+            }
+        }
     }
 }

@@ -48,6 +48,9 @@ impl Linking<'_> {
                 let replacing = Replacing::new(placeholder, &stage.prefix, stage.platform, &mut file);
                 let replaced = replacing.run(content, size, self.buffer, hash, &|| check_stop(stop));
                 let replaced = replaced.map_err(|error| in_file(error, &listed.path))?.map_err(disk_error)?;
+                if replaced.ends_with_hole {
+                    mlconda_system::end_with_hole(&file).map_err(disk_error)?;
+                }
                 self.own.prefix = Some(stage.prefix.clone().into());
                 PathsEntry {
                     sha256: replaced.original.or(listed.sha256),
