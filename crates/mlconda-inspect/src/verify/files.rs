@@ -1,4 +1,7 @@
 //! Compares the files on disk with the records: one walk to find all paths, then each file is read once.
+//!
+//! Of a path there is in memory what the record says of it, and not what was found: a walk notes one byte for a recorded path,
+//! and of files that are as they should be nothing is kept.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,6 +24,9 @@ use super::{
 
 /// A thread reads pieces of this size, in bytes.
 const BUFFER: usize = 256 << 10;
+
+/// The threads do so many directories or files, and then what they found is looked at.
+const PART: usize = 2048;
 
 /// The permissions of the directories that mlconda makes.
 const DIRECTORY_MODES: &[u32] = &[0o755];
@@ -117,11 +123,13 @@ pub(super) fn check(
     progress.event(Event::VerifyStarted { files: files.len(), bytes: files.iter().map(size).sum() });
     let look = |buffer: &mut Vec<u8>, group: &&[Claim<'_>]| file(prefix, group, claims.is_ordered, buffer, progress);
     let mut without_hash: HashMap<&str, usize> = HashMap::new();
-    for (group, seen) in files.iter().zip(each(&files, threads, || vec![0; BUFFER], look)) {
-        report.bytes += seen.bytes;
-        findings.extend(seen.findings);
-        for claim in group.iter().filter(|_| !seen.hashed) {
-            *without_hash.entry(&claim.package.dist_name).or_default() += 1;
+    for part in files.chunks(PART) {
+        for (group, seen) in part.iter().zip(each(part, threads, || vec![0; BUFFER], look)) {
+            report.bytes += seen.bytes;
+            findings.extend(seen.findings);
+            for claim in group.iter().filter(|_| !seen.hashed) {
+                *without_hash.entry(&claim.package.dist_name).or_default() += 1;
+            }
         }
     }
     mlconda_types::sorting::sort_by(&mut findings, |one, other| one.path().cmp(&other.path()));
@@ -131,44 +139,92 @@ pub(super) fn check(
     report.untracked = untracked::sort(prefix, untracked, |path| claims.by_path.contains_key(path));
 }
 
-/// What a walk has found, by path relative to the prefix.
-type FoundPaths = HashMap<PathBuf, FileKind>;
+/// What a walk has found.
+struct FoundPaths<'c, 'a> {
+    claims: &'c Claims<'a>,
+    /// What is at each recorded path, by the number of its first claim.
+    recorded: Vec<Option<FileKind>>,
+    /// What is at all other paths, relative to the prefix.
+    others: HashMap<PathBuf, FileKind>,
+}
+
+impl<'c, 'a> FoundPaths<'c, 'a> {
+    fn insert(&mut self, path: PathBuf, kind: FileKind) {
+        match self.claims.by_path.get(path.as_path()).and_then(|(first, _)| self.recorded.get_mut(*first)) {
+            Some(place) => *place = Some(kind),
+            None => _ = self.others.insert(path, kind),
+        }
+    }
+
+    fn get(&self, path: &Path) -> Option<FileKind> {
+        match self.claims.by_path.get(path) {
+            Some((first, _)) => self.recorded.get(*first).copied().flatten(),
+            None => self.others.get(path).copied(),
+        }
+    }
+
+    /// The claims, path by path, with what was found there.
+    fn groups(&self) -> impl Iterator<Item = (&'c [Claim<'a>], Option<FileKind>)> {
+        self.claims.groups().scan(0, |first, group| {
+            let found = self.recorded.get(*first).copied().flatten();
+            *first += group.len();
+            Some((group, found))
+        })
+    }
+}
 
 /// Walks through the prefix, level by level, and into no link. `conda-meta` is looked at elsewhere.
-fn walk(prefix: &Path, claims: &Claims<'_>, threads: NonZero<usize>, findings: &mut Vec<Finding>) -> FoundPaths {
-    let mut found = FoundPaths::with_capacity(claims.by_path.len());
+fn walk<'c, 'a>(
+    prefix: &Path,
+    claims: &'c Claims<'a>,
+    threads: NonZero<usize>,
+    findings: &mut Vec<Finding>,
+) -> FoundPaths<'c, 'a> {
+    let mut found = FoundPaths { claims, recorded: vec![None; claims.all.len()], others: HashMap::new() };
     let mut level = vec![PathBuf::new()];
     while !level.is_empty() {
-        let listed = each(&level, threads, || (), |(), directory| list(prefix, directory));
         let mut below = Vec::new();
-        for (directory, listed) in level.iter().zip(listed) {
-            let below_it = claims.parents.get(directory.as_path()).and_then(|number| claims.all.get(*number));
-            let holder = below_it.or_else(|| claims.at(directory).and_then(<[_]>::last));
-            let packages = || holder.iter().map(|claim| claim.package.dist_name.clone()).collect();
-            let (mode, entries) = match listed {
-                Ok(listed) => listed,
-                Err(error) => {
-                    let (path, reason) = (directory.clone(), error.to_string());
-                    findings.push(Finding::Unreadable { path, packages: packages(), reason });
-                    continue;
+        for part in level.chunks(PART) {
+            let listed = each(part, threads, || (), |(), directory| list(prefix, directory));
+            for (directory, listed) in part.iter().zip(listed) {
+                for (path, kind) in judge(directory, listed, claims, findings) {
+                    if kind == FileKind::Directory && is_walked(&path, claims) {
+                        below.push(path.clone());
+                    }
+                    found.insert(path, kind);
                 }
-            };
-            // The prefix itself may have been made by its user, for others not to look into.
-            let is_judged = holder.is_some_and(|claim| claim.entry.is_ours);
-            if is_judged && !directory.as_os_str().is_empty() && !DIRECTORY_MODES.contains(&mode) {
-                let path = directory.clone();
-                findings.push(Finding::Mode { path, packages: packages(), expected: DIRECTORY_MODES, found: mode });
-            }
-            for (path, kind) in entries {
-                if kind == FileKind::Directory && is_walked(&path, claims) {
-                    below.push(path.clone());
-                }
-                found.insert(path, kind);
             }
         }
         level = below;
     }
     found
+}
+
+/// What is in a directory. That it cannot be read or has other permissions is a finding.
+fn judge(
+    directory: &Path,
+    listed: io::Result<(u32, Vec<(PathBuf, FileKind)>)>,
+    claims: &Claims<'_>,
+    findings: &mut Vec<Finding>,
+) -> Vec<(PathBuf, FileKind)> {
+    let below_it = claims.parents.get(directory).and_then(|number| claims.all.get(*number));
+    let holder = below_it.or_else(|| claims.at(directory).and_then(<[_]>::last));
+    let packages = || holder.iter().map(|claim| claim.package.dist_name.clone()).collect();
+    let (mode, entries) = match listed {
+        Ok(listed) => listed,
+        Err(error) => {
+            let (path, reason) = (directory.to_owned(), error.to_string());
+            findings.push(Finding::Unreadable { path, packages: packages(), reason });
+            return Vec::new();
+        }
+    };
+    // The prefix itself may have been made by its user, for others not to look into.
+    let is_judged = holder.is_some_and(|claim| claim.entry.is_ours);
+    if is_judged && !directory.as_os_str().is_empty() && !DIRECTORY_MODES.contains(&mode) {
+        let path = directory.to_owned();
+        findings.push(Finding::Mode { path, packages: packages(), expected: DIRECTORY_MODES, found: mode });
+    }
+    entries
 }
 
 /// Whether a directory is the environment's own.
@@ -189,27 +245,34 @@ fn list(prefix: &Path, directory: &Path) -> io::Result<(u32, Vec<(PathBuf, FileK
 
 /// Compares what is there with what should be; gives the files, links and empty directories that no package holds, the
 /// latter with a slash behind.
-fn compare_kinds(claims: &Claims<'_>, found: &FoundPaths, findings: &mut Vec<Finding>) -> Vec<PathBuf> {
-    let mut untracked = Vec::new();
-    let filled: HashSet<&Path> = found.keys().filter_map(|path| path.parent()).collect();
-    for (path, found) in found {
-        let (packages, expected) = match (claims.at(path), claims.parents.get(path.as_path())) {
-            (Some(group), _) if is_of_kind(group, *found) => continue,
-            (Some(group), _) => (owners(group), kind(group).unwrap_or(FileKind::File)),
-            (None, Some(_)) if *found == FileKind::Directory => continue,
-            (None, Some(child)) => (owners(claims.all.get(*child..=*child).unwrap_or_default()), FileKind::Directory),
-            (None, None) => {
-                if *found == FileKind::Directory {
-                    // One that holds something is told of with that.
-                    let is_empty = is_walked(path, claims) && !filled.contains(path.as_path());
-                    untracked.extend(is_empty.then(|| path.join("")));
-                } else if !is_of_the_environment(path) {
-                    untracked.push(path.clone());
-                }
-                continue;
-            }
+fn compare_kinds(claims: &Claims<'_>, found: &FoundPaths<'_, '_>, findings: &mut Vec<Finding>) -> Vec<PathBuf> {
+    for (group, found) in found.groups() {
+        let Some((found, claim)) = found.zip(group.first()).filter(|(found, _)| !is_of_kind(group, *found)) else {
+            continue;
         };
-        findings.push(Finding::WrongKind { path: path.clone(), packages, expected, found: *found });
+        let (path, packages, expected) = (claim.entry.path.clone(), owners(group), kind(group));
+        let expected = expected.unwrap_or(FileKind::File);
+        findings.push(Finding::WrongKind { path, packages, expected, found });
+    }
+    let mut untracked = Vec::new();
+    // Of a directory that holds a recorded path, the records tell.
+    let filled: HashSet<&Path> = found.others.keys().filter_map(|path| path.parent()).collect();
+    for (path, found) in &found.others {
+        match claims.parents.get(path.as_path()) {
+            Some(_) if *found == FileKind::Directory => {}
+            Some(child) => {
+                let packages = owners(claims.all.get(*child..=*child).unwrap_or_default());
+                let (path, expected, found) = (path.clone(), FileKind::Directory, *found);
+                findings.push(Finding::WrongKind { path, packages, expected, found });
+            }
+            None if *found == FileKind::Directory => {
+                // One that holds something is told of with that.
+                let is_empty = is_walked(path, claims) && !filled.contains(path.as_path());
+                untracked.extend(is_empty.then(|| path.join("")));
+            }
+            None if !is_of_the_environment(path) => untracked.push(path.clone()),
+            None => {}
+        }
     }
     untracked
 }
@@ -239,15 +302,14 @@ fn is_of_the_environment(path: &Path) -> bool {
 fn missing<'c, 'a>(
     prefix: &Path,
     claims: &'c Claims<'a>,
-    found: &FoundPaths,
+    found: &FoundPaths<'c, 'a>,
     findings: &mut Vec<Finding>,
 ) -> Vec<&'c [Claim<'a>]> {
     let mut files = Vec::with_capacity(claims.by_path.len());
-    for group in claims.groups() {
+    for (group, kind) in found.groups() {
         let Some(claim) = group.first() else { continue };
         let path = claim.entry.path.as_path();
-        let kind = found.get(path).copied().or_else(|| kind_behind_link(prefix, path, claims, found));
-        match kind {
+        match kind.or_else(|| kind_behind_link(prefix, path, claims, found)) {
             Some(FileKind::File) if is_of_kind(group, FileKind::File) => files.push(group),
             Some(FileKind::Link) if is_of_kind(group, FileKind::Link) => link(prefix, group, findings),
             Some(_) => {}
@@ -255,7 +317,7 @@ fn missing<'c, 'a>(
             None if path
                 .ancestors()
                 .skip(1)
-                .any(|parent| found.get(parent).is_some_and(|it| *it != FileKind::Directory)) => {}
+                .any(|parent| found.get(parent).is_some_and(|it| it != FileKind::Directory)) => {}
             None => findings.push(Finding::Missing { path: path.to_owned(), packages: owners(group) }),
         }
     }
@@ -281,9 +343,9 @@ fn link(prefix: &Path, claims: &[Claim<'_>], findings: &mut Vec<Finding>) {
 }
 
 /// What a path is that a package has put behind a link of another package, as `lib64` may be one to `lib`.
-fn kind_behind_link(prefix: &Path, path: &Path, claims: &Claims<'_>, found: &FoundPaths) -> Option<FileKind> {
+fn kind_behind_link(prefix: &Path, path: &Path, claims: &Claims<'_>, found: &FoundPaths<'_, '_>) -> Option<FileKind> {
     let is_link = |parent: &Path| {
-        found.get(parent) == Some(&FileKind::Link)
+        found.get(parent) == Some(FileKind::Link)
             && claims.at(parent).is_some_and(|group| is_of_kind(group, FileKind::Link))
     };
     if !path.ancestors().skip(1).any(is_link) {

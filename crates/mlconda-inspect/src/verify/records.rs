@@ -191,6 +191,8 @@ fn read_one(path: &Path) -> io::Result<Option<RecordedPackage>> {
             |path| RecordedPath { path, kind: None, sha256: None, size: None, is_ours: ours, modes: &[], target: None };
         entries.extend(rest.into_iter().map(bare));
     }
+    // They lie where the paths of the record lay, which had more room than they need.
+    entries.shrink_to_fit();
     let prefix = own.as_ref().and_then(|own| own.prefix.clone());
     let left_out = own.and_then(|own| own.left_out).map(|left| left.sizes()).unwrap_or_default();
     let dist_name = format!("{}-{}-{}", record.name.as_normalized(), record.version.as_str(), record.build);
