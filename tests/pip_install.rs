@@ -156,6 +156,32 @@ fn every_part_of_a_wheel_gets_its_place() {
 }
 
 #[test]
+fn the_list_of_a_vendored_distribution_is_not_taken_for_the_wheels_own() {
+    let world = world();
+    let vendored = "tools/_vendor/helper-2.0.dist-info/RECORD";
+    let wheel = simple("tools", "1.0").file(vendored, "helper.py,,\n").file("tools/_vendor/helper.py", "");
+    install(&world, &[line(&world, &wheel, "")]).success();
+    assert_eq!(text(&world, &format!("{SITE}/{vendored}")), "helper.py,,\n");
+    let record = text(&world, &format!("{SITE}/tools-1.0.dist-info/RECORD"));
+    let listed: Vec<&str> = record.lines().filter_map(|line| line.split(',').next()).collect();
+    assert_eq!(
+        listed,
+        [
+            "tools-1.0.dist-info/INSTALLER",
+            "tools-1.0.dist-info/METADATA",
+            "tools-1.0.dist-info/RECORD",
+            "tools-1.0.dist-info/WHEEL",
+            "tools/__init__.py",
+            "tools/__pycache__/__init__.cpython-311.pyc",
+            "tools/_vendor/__pycache__/helper.cpython-311.pyc",
+            vendored,
+            "tools/_vendor/helper.py",
+        ]
+    );
+    world.mlconda(["verify", "-p", "../prefix"]).success();
+}
+
+#[test]
 fn where_a_wheel_came_from_is_said_if_its_requirement_said_so() {
     let world = world();
     install(&world, &[line(&world, &simple("direct", "1.0"), " --direct")]).success();

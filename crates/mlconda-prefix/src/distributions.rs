@@ -102,13 +102,10 @@ pub fn untracked(prefix: &Path, records: &mut Vec<PrefixRecord>) -> Result<BTree
 
 /// The metadata of distributions in a record, relative to the prefix.
 fn anchors(record: &PrefixRecord) -> impl Iterator<Item = &Path> {
-    record.files.iter().filter_map(|file| {
-        let is_in_site = |path: &Path| path.parent().is_some_and(|site| site.ends_with("site-packages"));
-        match is_metadata(file) {
-            true => file.parent(),
-            false => Some(file.as_path())
-                .filter(|path| path.extension().is_some_and(|end| end == "egg-info") && is_in_site(path)),
-        }
+    record.files.iter().filter_map(|file| match is_metadata(file) {
+        true => file.parent(),
+        false => Some(file.as_path())
+            .filter(|path| path.extension().is_some_and(|end| end == "egg-info") && is_in_site(path)),
     })
 }
 
@@ -196,19 +193,25 @@ pub fn site_packages(prefix: &Path) -> Result<Vec<PathBuf>, PrefixError> {
     Ok(site_packages)
 }
 
-/// Whether a file is the `RECORD` of a distribution.
+/// Whether a file is the `RECORD` of a distribution. That of a vendored distribution is a file like any other.
 pub fn is_record_file(path: &Path) -> bool {
-    let directory = path.parent().and_then(Path::extension);
-    path.file_name().is_some_and(|name| name == "RECORD") && directory.is_some_and(|each| each == "dist-info")
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let is_info = directory.extension().is_some_and(|end| end == "dist-info");
+    is_info && is_in_site(directory) && path.file_name().is_some_and(|name| name == "RECORD")
+}
+
+/// Whether a path is directly in a `site-packages`.
+fn is_in_site(path: &Path) -> bool {
+    path.parent().is_some_and(|site| site.ends_with("site-packages"))
 }
 
 /// Whether a path is the metadata of a distribution. Metadata of vendored distributions do not count.
 pub fn is_metadata(path: &Path) -> bool {
     let is = |directory: &Path, end: &str| directory.extension().is_some_and(|extension| extension == end);
     let directory = path.parent().unwrap_or(Path::new(""));
-    let in_site = directory.parent().is_some_and(|site| site.ends_with("site-packages"));
     let file = path.file_name().unwrap_or_default();
-    in_site && (file == "METADATA" && is(directory, "dist-info") || file == "PKG-INFO" && is(directory, "egg-info"))
+    is_in_site(directory)
+        && (file == "METADATA" && is(directory, "dist-info") || file == "PKG-INFO" && is(directory, "egg-info"))
 }
 
 /// The normalized name of the distribution to which a metadata file belongs.
