@@ -10,11 +10,12 @@ import threading
 import time
 
 from wide import fail, packages_of, remove, tree
-from wide_packages import Channel, conda, info_members, member, tar, text, zstd
+from wide_packages import PLACEHOLDER, Channel, conda, info_members, member, tar, text, zstd
 
 FILES = 300  # of each package of `many`
 OPEN_FILES = 256
 ZEROS = bytes(1 << 20)
+MOST_ROOM = 4 << 20  # of a file of zeros on the disk: what is not zeros is written in pieces
 
 
 class Measured:
@@ -135,7 +136,7 @@ def large(world):
     channel = Channel("channel")
     print(f"a file of {size:,} zeros:\n")
     print("| archive | its bytes | command | seconds of processor | peak MB | MB on the disk |\n|---|---|---|---|---|---|")
-    for name, make in (("conda", zeros_conda), ("bzip2", zeros_bzip2), ("sparse", zeros_sparse)):
+    for name, make in (("conda", zeros_conda), ("bzip2", zeros_bzip2), ("sparse", zeros_sparse), ("prefix", zeros_prefix)):
         place = make(channel, name, size)
         channel.lock("large.lock", [f"{name}-1"])
         row = f"| {os.path.basename(place)} | {os.path.getsize(place):,}"
@@ -150,6 +151,8 @@ def of_zeros(world, size):
     status = os.stat("prefix/share/zeros")
     if status.st_size != size:
         fail(f"the file has {status.st_size} bytes")
+    if has_holes() and status.st_blocks * 512 > MOST_ROOM:
+        fail(f"the file takes {status.st_blocks * 512:,} bytes on the disk")
     yield "install, no cache", measured, status.st_blocks * 512
     yield "verify", Measured(world, "verify", "prefix", "large.lock"), status.st_blocks * 512
     remove("prefix")
@@ -162,14 +165,21 @@ def of_zeros(world, size):
     yield "image", measured, measured.bytes
 
 
+def has_holes():
+    """Whether the file system has files with holes."""
+    with open("hole", "wb") as file:
+        file.truncate(MOST_ROOM)
+    return os.stat("hole").st_blocks * 512 < MOST_ROOM
+
+
 def used(*paths):
     """The room that directories take together, in bytes."""
     told = subprocess.run(["du", "-s", "-c", "-B1", *paths], stdout=subprocess.PIPE, text=True, check=True).stdout
     return int(told.splitlines()[-1].split()[0])
 
 
-def zeros_listed(channel, name, size):
-    sha256, left = hashlib.sha256(), size
+def zeros_listed(channel, name, size, begin=b""):
+    sha256, left = hashlib.sha256(begin), size - len(begin)
     while left:
         piece = min(left, len(ZEROS))
         sha256.update(ZEROS[:piece])
@@ -179,14 +189,14 @@ def zeros_listed(channel, name, size):
 
 
 def pour(header, size, out):
-    """Writes a tar with this one member."""
+    """Writes a tar with this one member; `header` may have the begin of its content, and `size` is that of the rest."""
     out.write(header)
     left = size
     while left:
         piece = min(left, len(ZEROS))
         out.write(ZEROS[:piece])
         left -= piece
-    out.write(bytes(-size % 512 + 1024))
+    out.write(bytes(-(len(header) + size) % 512 + 1024))
 
 
 def compressed(header, size, command, path, mode="wb"):
@@ -203,6 +213,15 @@ def zeros_conda(channel, name, size):
     header = member("share/zeros", size).tobuf(tarfile.GNU_FORMAT)
     compressed(header, size, ["zstd", "-q", "-1", "-c"], "zeros")
     return finish(channel, record, listed, "zeros")
+
+
+def zeros_prefix(channel, name, size):
+    """The file begins with the prefix."""
+    record, (listed,) = zeros_listed(channel, name, size, PLACEHOLDER.encode())
+    listed |= {"prefix_placeholder": PLACEHOLDER, "file_mode": "binary"}
+    header = member("share/zeros", size).tobuf(tarfile.GNU_FORMAT) + PLACEHOLDER.encode()
+    compressed(header, size - len(PLACEHOLDER), ["zstd", "-q", "-1", "-c"], "zeros")
+    return finish(channel, record, [listed], "zeros")
 
 
 def finish(channel, record, listed, package):
