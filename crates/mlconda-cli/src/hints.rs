@@ -63,6 +63,7 @@ fn prefix_hint(error: &PrefixError) -> Option<String> {
         PrefixError::Record { .. } => {
             Some("the prefix is damaged: `mlconda verify PREFIX LOCK --repair` writes the record again".to_owned())
         }
+        PrefixError::Changed { .. } => Some("run the command again: it reads the prefix as it is now".to_owned()),
         _ => None,
     }
 }

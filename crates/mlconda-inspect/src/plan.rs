@@ -137,8 +137,12 @@ impl Plan {
     /// If there are any, unreadable records and variables are not errors: they are replaced by those of the lock.
     ///
     /// # Errors
-    /// If the prefix cannot be read.
+    /// If the prefix cannot be read, or others change it all the time.
     pub fn reinstalling(lock: &Lock, prefix: &Prefix, reinstall: &Reinstall) -> Result<Self, PrefixError> {
+        prefix.consistently(|| Self::compare(lock, prefix, reinstall))
+    }
+
+    fn compare(lock: &Lock, prefix: &Prefix, reinstall: &Reinstall) -> Result<Self, PrefixError> {
         let (sound, damaged) = match reinstall {
             Reinstall::Nothing => (prefix.clone(), Vec::new()),
             _ => prefix.without_damaged()?,

@@ -49,7 +49,7 @@ impl Prefix {
     /// # Errors
     /// If a record cannot be read.
     pub fn distributions(&self) -> Result<Vec<PrefixRecord>, PrefixError> {
-        let read = |path: PathBuf| super::read_record(&path).map_err(|source| PrefixError::Record { path, source });
+        let read = |path: PathBuf| super::read_record(&path).map_err(|source| PrefixError::of_record(path, source));
         self.meta_files(EXTENSION)?.into_iter().map(read).collect()
     }
 }

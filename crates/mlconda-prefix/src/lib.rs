@@ -2,10 +2,11 @@
 //! ([`activate::snapshot`], which runs the activation scripts).
 //!
 //! Read in this order: [`Prefix`]; [`on_disk`], where everything is in it; [`distributions`] and [`foreign_records`], what others
-//! have installed; `damaged`, what cannot be read; [`slim`], what was left out;
+//! have installed; `damaged`, what cannot be read; `consistent`, what others change meanwhile; [`slim`], what was left out;
 //! [`activate`], what a process in it sees.
 
 pub mod activate;
+mod consistent;
 mod damaged;
 pub mod distributions;
 pub mod foreign_records;
@@ -69,6 +70,12 @@ pub enum PrefixError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// Another process changed the prefix while it was read.
+    #[error("`{}` was changed by somebody else in the meantime", .prefix.display())]
+    Changed {
+        /// The prefix.
+        prefix: PathBuf,
     },
     /// The directory could not be read.
     #[error(transparent)]
@@ -137,7 +144,7 @@ impl Prefix {
     pub fn installed(&self) -> Result<Vec<Installed>, PrefixError> {
         let read = |path: PathBuf| {
             let read = files::read(&path, files::LARGEST_RECORD).and_then(|text| read_installed(&text));
-            read.map_err(|source| PrefixError::Record { path, source })
+            read.map_err(|source| PrefixError::of_record(path, source))
         };
         self.record_files()?.into_iter().filter_map(|path| read(path).transpose()).collect()
     }
@@ -155,7 +162,7 @@ impl Prefix {
             }
         };
         let read =
-            |path: PathBuf| read(path.clone()).map_err(|source| PrefixError::Record { path, source }).transpose();
+            |path: PathBuf| read(path.clone()).map_err(|source| PrefixError::of_record(path, source)).transpose();
         self.record_files()?.into_iter().filter_map(read).collect()
     }
 
