@@ -107,6 +107,23 @@ fn a_login_shell_activates_what_a_dockerfile_writes_into_its_file() {
     assert_eq!(outcome.stdout, "on ml\nml 1 ml 1\n");
 }
 
+/// The limit on a file's size stands for a full disk.
+#[test]
+fn a_file_of_a_shell_stays_whole_on_a_full_disk() {
+    let world = with_environments(&[]);
+    let file = world.home().join(".bashrc");
+    let text = "alias l=ls\n".repeat(400);
+    fs_err::create_dir_all(world.home()).unwrap();
+    fs_err::write(&file, &text).unwrap();
+    let program = crate::program().to_owned();
+    let script = "trap '' XFSZ; ulimit -f 1; exec \"$0\" init bash";
+    let outcome = world.run("/bin/sh", &["-c", script, &program]).failure(1);
+    assert!(outcome.stderr.contains("cannot write"), "{outcome}");
+    assert_eq!(fs_err::read_to_string(&file).unwrap(), text);
+    let names: Vec<_> = fs_err::read_dir(world.home()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, [".bashrc"]);
+}
+
 #[test]
 fn init_writes_a_block_once_and_takes_it_out_again() {
     let mut world = with_environments(&[]);

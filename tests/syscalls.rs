@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, reason = "a thorough run is to tell its figures")]
 
 mod bundles;
+mod durable;
 mod failing;
 mod images;
 mod killed;
@@ -55,6 +56,8 @@ struct Stage {
     real: PathBuf,
     old: PathBuf,
     new: PathBuf,
+    /// Whether the installation waits for the disk.
+    sync: bool,
     /// What is there at the end.
     wanted: BTreeMap<String, String>,
 }
@@ -113,7 +116,7 @@ impl Stage {
             Way::InPlace | Way::InPlaceWhole => (place.join("link"), place.join("real")),
         };
         fs_err::create_dir(&place).unwrap();
-        let mut stage = Self { world, way, prefix, real, old, new, wanted: BTreeMap::new() };
+        let mut stage = Self { world, way, prefix, real, old, new, sync: false, wanted: BTreeMap::new() };
         stage.prepare();
         let number = || fs_err::metadata(&stage.real).map(|metadata| metadata.ino()).ok();
         let before = number();
@@ -132,9 +135,11 @@ impl Stage {
         self.world.path().join("place")
     }
 
-    fn arguments(&self) -> [&str; 6] {
+    fn arguments(&self) -> Vec<&str> {
         // One thread: as good as the same calls in the same order every time.
-        ["install", argument(&self.new), "-p", argument(&self.prefix), "--threads", "1"]
+        let mut words = vec!["install", argument(&self.new), "-p", argument(&self.prefix), "--threads", "1"];
+        words.extend(self.sync.then_some("--sync"));
+        words
     }
 
     /// What is there before.

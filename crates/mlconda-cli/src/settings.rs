@@ -15,7 +15,7 @@ use std::{
 };
 
 #[cfg(feature = "install")]
-use mlconda::install::Scripts;
+use mlconda::install::{Durability, Scripts};
 use mlconda::{activate::CallerEnvironment, prefix::Prefix};
 
 use crate::{error::CliError, global::Global};
@@ -118,6 +118,12 @@ impl Settings {
     #[cfg(feature = "install")]
     pub(crate) fn scripts(&self) -> Scripts {
         if self.raw_variable("MLCONDA_NO_SCRIPTS").is_some() { Scripts::Skip } else { Scripts::Run }
+    }
+
+    /// What an installation survives (`MLCONDA_SYNC`).
+    #[cfg(feature = "install")]
+    pub(crate) fn durability(&self) -> Durability {
+        if self.raw_variable("MLCONDA_SYNC").is_some() { Durability::PowerCuts } else { Durability::Kills }
     }
 
     /// An environment variable that is set and not empty, also if it is not UTF-8.

@@ -31,6 +31,7 @@ use self::{
     temporary::{TemporaryDirectory, is_temporary},
 };
 use super::{
+    Durability,
     contents::{self, Content, ContentKind},
     deviations::Deviations,
     fetch::Hashes,
@@ -138,9 +139,10 @@ pub(super) fn fill(
     hashes: Hashes,
     file_name: &str,
     idle_cores: &IdleCores,
+    durability: Durability,
     stop: &AtomicBool,
 ) -> Result<Deviations, FillError> {
-    make(place, stop, |extraction| {
+    make(place, durability, stop, |extraction| {
         unpack(archive, file_name, idle_cores, stop, extraction)?;
         extraction.write_info(ARCHIVE, archive_line(archive.len()?, hashes).as_bytes())
     })
@@ -148,7 +150,8 @@ pub(super) fn fill(
 
 /// Copies a package from one cache into another.
 pub(super) fn copy(from: &Path, place: &Path, stop: &AtomicBool) -> Result<Deviations, FillError> {
-    make(place, stop, |extraction| {
+    // Only packages that the environments of one call share are copied: they go when it ends.
+    make(place, Durability::Kills, stop, |extraction| {
         extraction.copy(&read(from)?)?;
         match archive_size_and_hashes(from) {
             (Some(size), hashes) => extraction.write_info(ARCHIVE, archive_line(size, hashes).as_bytes()),
@@ -159,11 +162,13 @@ pub(super) fn copy(from: &Path, place: &Path, stop: &AtomicBool) -> Result<Devia
 
 fn make(
     place: &Path,
+    durability: Durability,
     stop: &AtomicBool,
     write: impl FnOnce(&mut Extraction<'_>) -> io::Result<()>,
 ) -> Result<Deviations, FillError> {
     let temporary = temporary_beside(place).map_err(FillError::Cache)?;
-    let root = Root::open_no_follow(temporary.path()).map_err(FillError::Cache)?;
+    let open = || Root::open_no_follow(temporary.path()).map_err(FillError::Cache);
+    let root = open()?;
     let mut extraction = Extraction::new(root, stop).map_err(FillError::Cache)?;
     let deviations = write(&mut extraction).and_then(|()| extraction.finish());
     let deviations = deviations.map_err(|error| match temporary.path().is_dir() {
@@ -172,6 +177,9 @@ fn make(
         false => FillError::Cache(error),
     })?;
     system::set_directory_mode(temporary.path(), 0o755)?;
+    if durability == Durability::PowerCuts {
+        durability.sync(&open()?).map_err(FillError::Cache)?;
+    }
     match fs_err::rename(temporary.path(), place) {
         // Another process was faster: its package is as good as ours.
         Err(_) if place.is_dir() => {}

@@ -105,7 +105,7 @@ impl Installation<'_> {
         pip::check_tags(plan)?;
         record_paths::check_record_names(plan, self.prefix)?;
         sharing::remove_leftovers(self.prefix);
-        let transaction = Transaction::prepare(self.prefix)?;
+        let transaction = Transaction::prepare(self.prefix, self.options.durability)?;
         if self.prefix.record_names().map_err(std::io::Error::other)? != plan.record_names {
             return Err(InstallError::Changed { prefix: self.prefix.path().to_owned() });
         }

@@ -74,7 +74,7 @@ pub use self::{
     fetch::{ArchiveSink, Hasher, Hashes, download_into},
     installation::install,
     left_out::{Forecast, LeftOutSize, forecast},
-    options::{Bytecode, CacheCheck, Options, OutwardLinks, Revision, Scripts},
+    options::{Bytecode, CacheCheck, Durability, Options, OutwardLinks, Revision, Scripts},
     packed::PackedArchives,
     report::{LinkScript, MetadataOutcome, Report, ScriptAudit, UnmetVirtualPackage},
     sharing::Sharing,

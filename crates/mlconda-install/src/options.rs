@@ -1,8 +1,9 @@
 //! The options of an installation.
 
-use std::{num::NonZero, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, num::NonZero, path::PathBuf, sync::Arc, time::Duration};
 
 use mlconda_channel::repodata::Access;
+use mlconda_system::beneath::Root;
 use rattler_conda_types::GenericVirtualPackage;
 
 use super::{PackedArchives, Sharing, Stop};
@@ -40,6 +41,8 @@ pub struct Options {
     pub cache: Option<PathBuf>,
     /// How packages in the cache are verified.
     pub cache_check: CacheCheck,
+    /// Whether the disk has everything in the end.
+    pub durability: Durability,
     /// Files with archives of packages, such as bundles. They come before local files and the network.
     pub archives: Vec<Arc<PackedArchives>>,
     /// The packages that this installation shares with others of the same call.
@@ -69,6 +72,7 @@ impl Default for Options {
             outward_links: OutwardLinks::default(),
             cache: None,
             cache_check: CacheCheck::default(),
+            durability: Durability::default(),
             archives: Vec::new(),
             sharing: None,
             stop: Stop::default(),
@@ -140,4 +144,31 @@ pub enum CacheCheck {
     /// Every file is hashed and compared with the hashes of the package before it is linked. A damaged package is removed and
     /// fetched again.
     Content,
+}
+
+/// What an installation survives.
+///
+/// The kernel writes files to the disk some seconds after a program has written them, in an order of its own. Until then a
+/// power cut, or a crash of the kernel, can leave files without content under their final names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The end of the process at any moment. The kernel writes to the disk when it will. For image builds and
+    /// everything else that is thrown away if the machine stops.
+    #[default]
+    Kills,
+    /// A power cut at any moment, too: the prefix is the old one, the new one, or no environment, which the next
+    /// installation repairs; after a success it is the new one. A package is in the cache only when the disk has it. Each
+    /// wait for the disk writes all of the prefix's file system (`syncfs(2)`; on macOS `sync(2)` and `F_FULLFSYNC`),
+    /// and so also what other programs have written there.
+    PowerCuts,
+}
+
+impl Durability {
+    /// Waits until the disk has all of a directory's file system.
+    pub(crate) fn sync(self, directory: &Root) -> io::Result<()> {
+        match self {
+            Self::Kills => Ok(()),
+            Self::PowerCuts => directory.sync(),
+        }
+    }
 }

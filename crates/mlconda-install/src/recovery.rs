@@ -102,7 +102,7 @@ mod tests {
     use mlconda_prefix::Prefix;
 
     use super::*;
-    use crate::transaction::Transaction;
+    use crate::{Durability, transaction::Transaction};
 
     #[test]
     fn several_that_begin_at_once_are_told_that_another_one_is_there() {
@@ -120,7 +120,7 @@ mod tests {
             let begun = AtomicUsize::new(0);
             let begin = || {
                 for _ in 0..300 {
-                    match Transaction::prepare(&prefix) {
+                    match Transaction::prepare(&prefix, Durability::default()) {
                         Ok(transaction) => {
                             begun.fetch_add(1, Ordering::Relaxed);
                             transaction.stage().unwrap().check().unwrap();

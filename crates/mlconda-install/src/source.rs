@@ -17,7 +17,7 @@ use mlconda_system::{Linker, Slice, usage};
 use mlconda_types::progress::{Event, Progress};
 
 use super::{
-    CacheCheck, InstallError, Options, PackedArchives, Sharing,
+    CacheCheck, Durability, InstallError, Options, PackedArchives, Sharing,
     cache::{self, FillError},
     deviations::DeviationLog,
     fetch::{self, Hashes},
@@ -85,6 +85,7 @@ const HELD: usize = 512;
 pub(super) struct Sources {
     cache: Option<PathBuf>,
     check: CacheCheck,
+    durability: Durability,
     access: Access,
     /// Tells others that the cache is in use.
     _hold: Option<File>,
@@ -114,8 +115,21 @@ impl Sources {
             }
         }
         let (check, access, unwritable) = (options.cache_check, options.access, OnceLock::new());
+        let durability = options.durability;
         let (linkers, deviations) = (<[Linker; 2]>::default(), DeviationLog::default());
-        Self { cache, check, access, _hold: hold, _used: used, archives, sharing, linkers, unwritable, deviations }
+        Self {
+            cache,
+            check,
+            durability,
+            access,
+            _hold: hold,
+            _used: used,
+            archives,
+            sharing,
+            linkers,
+            unwritable,
+            deviations,
+        }
     }
 
     /// Finds a package on this machine; `None` if it must be downloaded.
@@ -176,13 +190,14 @@ impl Sources {
                 return Ok(PackageLocation::Extracted(place, origin));
             }
         };
-        let fill = |place: &Path| {
-            let deviations = cache::fill(place, &archive, hashes, &package.file_name, idle_cores, stop)?;
+        let fill = |place: &Path, durability| {
+            let name = &package.file_name;
+            let deviations = cache::fill(place, &archive, hashes, name, idle_cores, durability, stop)?;
             self.deviations.note(&package.file_name, &deviations);
             Ok(())
         };
         if let Some(place) = self.cached(package, attempt).filter(|_| self.unwritable.get().is_none()) {
-            match fill(&place) {
+            match fill(&place, self.durability) {
                 Ok(()) => return Ok(self.share(package, attempt, place, PackageOrigin::Archive, stop)),
                 Err(FillError::Cache(error)) => {
                     let _ = self.unwritable.set(error);
@@ -194,7 +209,7 @@ impl Sources {
         }
         match self.shared(package, attempt) {
             Some(place) => {
-                fill(&place).map_err(|error| match error {
+                fill(&place, Durability::Kills).map_err(|error| match error {
                     FillError::Cache(error) => SourceError::Failed(error.into()),
                     FillError::Package(error) => SourceError::Failed(package_or_disk_error(package, error)),
                 })?;

@@ -9,6 +9,9 @@
 //!   the case on an overlay file system (a hard link would copy the file into the layer), and for volumes and soft links
 //!   (they cannot be exchanged). It is also done where files are only added: a replica would take most of the time.
 //!
+//! With [`Durability::PowerCuts`], the disk has all that a step relies on before the step is done, and all of the new prefix
+//! before anything of the old one is thrown away.
+//!
 //! Each commit is rolled back if a later step fails, and when its value is dropped.
 
 use std::{
@@ -21,7 +24,7 @@ use mlconda_prefix::{Prefix, on_disk};
 use mlconda_system::{self as system, Attributes, DirectoryLock, Time, beneath::Root};
 
 use super::{
-    InstallError,
+    Durability, InstallError,
     commit::{self, PrefixChange, ScriptTiming},
     held::HeldDirectory,
     occupied::may_hold_environment,
@@ -37,6 +40,7 @@ pub(super) struct Transaction {
     /// The path of the replica; after the exchange, of the old prefix.
     replica: Option<PathBuf>,
     method: CommitMethod,
+    durability: Durability,
     /// The nearest existing directory above the prefix, and its modification time.
     above: Option<(PathBuf, Time)>,
     /// Directories above the prefix that were created, the topmost first.
@@ -78,7 +82,7 @@ enum AppliedStep {
 }
 
 impl Transaction {
-    pub(super) fn prepare(prefix: &Prefix) -> Result<Self, InstallError> {
+    pub(super) fn prepare(prefix: &Prefix, durability: Durability) -> Result<Self, InstallError> {
         let path = prefix.path();
         let busy = || InstallError::Busy { prefix: path.to_owned() };
         recover(path)?.then_some(()).ok_or_else(busy)?;
@@ -88,7 +92,7 @@ impl Transaction {
         let above = Time::above(path);
         let (created, locks, attributes) = (Vec::new(), Vec::new(), None);
         let mut transaction =
-            Self { prefix, stage: None, replica, method, above, created, locks, attributes, done: false };
+            Self { prefix, stage: None, replica, method, durability, above, created, locks, attributes, done: false };
         make_parents(path.parent().unwrap_or(Path::new("/")), &mut transaction.created)?;
         if method != CommitMethod::Rename && !may_hold_environment(path)? {
             return Err(InstallError::Occupied { prefix: path.to_owned() });
@@ -157,9 +161,8 @@ impl Transaction {
         if commit.transaction.attributes.is_none() {
             commit.transaction.attributes = Some(Attributes::from(&fs_err::metadata(prefix)?));
         }
-        let rollback = Rollback::begin(change.root()?, journal, &change.stop)?;
-        let marked = rollback.move_history();
-        commit.rollback = Some(rollback);
+        let rollback = commit.rollback.insert(Rollback::begin(change.root()?, journal, &change.stop)?);
+        let marked = commit.transaction.durability.sync(change.root()?).and_then(|()| rollback.move_history());
         match marked {
             Ok(()) => Ok(commit),
             Err(error) => Err(commit.undo(error.into())),
@@ -205,6 +208,7 @@ impl Commit<'_> {
     fn add(&mut self, journal: Journal) -> Result<(), InstallError> {
         self.switch_to_in_place()?;
         self.rollback = Some(Rollback::begin(self.change.root()?, journal, &self.change.stop)?);
+        self.sync_stage()?;
         self.move_in()?;
         self.rollback.iter().try_for_each(|rollback| rollback.set_directory_times(self.change.time))?;
         Ok(())
@@ -232,6 +236,7 @@ impl Commit<'_> {
         if self.scripts == ScriptTiming::Never {
             commit::publish_history(stage.root(), self.change.time)?;
         }
+        self.sync_stage()?;
         stage.rename_to(prefix)?;
         self.step = AppliedStep::Renamed;
         // Whatever was at its path has moved.
@@ -248,6 +253,7 @@ impl Commit<'_> {
         if self.scripts == ScriptTiming::Never {
             commit::publish_history(&root, self.change.time)?;
         }
+        self.sync_stage()?;
         replica.check()?;
         system::exchange(root.path(), prefix)?;
         self.change.clear_cache();
@@ -264,8 +270,14 @@ impl Commit<'_> {
             let journal = self.change.journal(self.transaction.stage()?.root(), self.scripts)?;
             self.rollback = Some(Rollback::begin(self.change.root()?, journal, &self.change.stop)?);
         }
+        self.sync_stage()?;
         self.transaction.stage()?.check()?;
         Ok(self.move_in()?)
+    }
+
+    /// Lets the disk have the stage and what is beside it, the replica and the journal, before the prefix changes.
+    fn sync_stage(&self) -> io::Result<()> {
+        self.transaction.durability.sync(self.transaction.stage()?.root())
     }
 
     /// Executes the journal.
@@ -293,11 +305,7 @@ impl Commit<'_> {
             return Err(self.undo(InstallError::Stopped));
         }
         let is_one = self.scripts == ScriptTiming::Never && self.transaction.method != CommitMethod::InPlace;
-        let published = match is_one {
-            true => Ok(()),
-            false => self.new_prefix().and_then(|root| commit::publish_history(root, self.change.time)),
-        };
-        if let Err(error) = published {
+        if let Err(error) = self.publish(is_one) {
             return Err(self.undo(error.into()));
         }
         if let AppliedStep::Renamed = std::mem::replace(&mut self.step, AppliedStep::None) {
@@ -315,6 +323,17 @@ impl Commit<'_> {
         }
         self.transaction.done = true;
         Ok(())
+    }
+
+    /// Makes the prefix an environment, unless it is one already, and lets the disk have it.
+    fn publish(&self, is_one: bool) -> io::Result<()> {
+        let (root, durability) = (self.new_prefix()?, self.transaction.durability);
+        if !is_one {
+            // What scripts have written comes before the history that tells that they are done.
+            durability.sync(root)?;
+            commit::publish_history(root, self.change.time)?;
+        }
+        durability.sync(root)
     }
 
     /// Restores the prefix, and returns the error to report.

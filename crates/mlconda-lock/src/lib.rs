@@ -388,25 +388,13 @@ impl Lock {
 
 /// Puts a text in the place of a file, which stays whole until then.
 fn replace(path: &Path, text: &str) -> Result<Written, LockError> {
-    // A link stays a link, and what is not a file (`/dev/stdout`) is written to as it is.
-    let target = fs_err::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    if fs_err::metadata(&target).is_ok_and(|metadata| !metadata.is_file()) {
-        fs_err::write(&target, text)?;
-        return Ok(Written::Changed);
-    }
-    let path = target.as_path();
     if files::read(path, files::LARGEST_LOCK).is_ok_and(|old| old == text.as_bytes()) {
         return Ok(Written::UpToDate);
     }
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // The temporary file's name would say nothing to whoever reads the message.
-    let named = |error: std::io::Error| {
+    files::replace(path, text.as_bytes(), Some(0o644)).map_err(|error| {
         std::io::Error::new(error.kind(), format!("cannot write `{}`: {}", path.display(), error.kind()))
-    };
-    let mut file = tempfile::Builder::new().prefix(".env.lock-").tempfile_in(directory).map_err(named)?;
-    std::io::Write::write_all(&mut file, text.as_bytes())?;
-    mlconda_system::set_mode(file.as_file(), 0o644)?;
-    file.persist(path).map_err(|error| error.error)?;
+    })?;
     Ok(Written::Changed)
 }
 

@@ -1,11 +1,13 @@
-//! Reads files that other programs have written, without blocking and up to a size limit.
+//! Reads files that other programs have written, without blocking and up to a size limit; and replaces files of the user,
+//! which stay whole.
 //!
 //! A path in a prefix, a cache or a lock can be a FIFO (opening it blocks), a link to `/dev/zero` (it has no end), or a file
 //! that is larger than the memory. So only regular files are opened, and each is read up to a limit in bytes. Files that the
 //! user names on the command line may also be pipes or terminals ([`read_any`]).
 
 use std::{
-    io::{self, Read, SeekFrom},
+    io::{self, Read, SeekFrom, Write},
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -101,6 +103,60 @@ pub(crate) fn bounded(file: fs_err::File, path: &Path, limit: u64) -> io::Result
     if bytes.len() as u64 > limit { Err(too_large(path, limit)) } else { Ok(bytes) }
 }
 
+/// Puts other content in the place of a file, or makes the file. Whatever happens on the way, the file has the old content
+/// or the new one: the disk full, the process killed, a power cut.
+///
+/// Links stay links. The mode and the owner stay; the mode of a new file is `new_mode`, or 0666 without the bits of the
+/// umask. What is not a regular file (`/dev/stdout`), is mounted itself, or would get another owner, is written to in its
+/// place.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn replace(path: &Path, content: &[u8], new_mode: Option<u32>) -> io::Result<()> {
+    let target = fs_err::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let old = fs_err::metadata(&target).ok();
+    if old.as_ref().is_some_and(|old| !old.is_file()) {
+        return fs_err::write(&target, content);
+    }
+    match replace_by_rename(&target, content, old.as_ref(), new_mode) {
+        // The directory is of somebody else, the file is mounted, or its owner cannot be given to another one.
+        Err(error)
+            if old.is_some()
+                && matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ResourceBusy) =>
+        {
+            fs_err::write(&target, content)
+        }
+        replaced => replaced,
+    }
+}
+
+fn replace_by_rename(
+    target: &Path,
+    content: &[u8],
+    old: Option<&std::fs::Metadata>,
+    new_mode: Option<u32>,
+) -> io::Result<()> {
+    let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let any = std::fs::Permissions::from_mode(0o666);
+    let mut file = tempfile::Builder::new().prefix(".mlconda-").permissions(any).tempfile_in(directory)?;
+    file.write_all(content)?;
+    if let Some(old) = old {
+        let new = file.as_file().metadata()?;
+        if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
+            std::os::unix::fs::fchown(file.as_file(), Some(old.uid()), Some(old.gid()))?;
+        }
+    }
+    if let Some(mode) = old.map(|old| old.mode() & 0o7777).or(new_mode) {
+        super::set_mode(file.as_file(), mode)?;
+    }
+    // A new file has nothing to lose.
+    if old.is_some_and(|old| old.len() > 0) {
+        file.as_file().sync_all()?;
+    }
+    file.persist(target).map_err(|error| error.error)?;
+    Ok(())
+}
+
 fn too_large(path: &Path, limit: u64) -> io::Error {
     let message = format!("cannot read `{}`: it is larger than {} MiB", path.display(), limit >> 20);
     io::Error::new(io::ErrorKind::FileTooLarge, message)
@@ -154,6 +210,23 @@ mod tests {
                 format!("cannot read `{}`: it is {kind}, not a regular file", path.display())
             );
         }
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_keeps_its_mode_and_the_links_to_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let mode = |name: &str| fs_err::metadata(at(name)).unwrap().mode() & 0o7777;
+        fs_err::write(at("file"), "old").unwrap();
+        fs_err::set_permissions(at("file"), PermissionsExt::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink("file", at("link")).unwrap();
+        replace(&at("link"), b"new", Some(0o644)).unwrap();
+        assert_eq!(fs_err::read_to_string(at("file")).unwrap(), "new");
+        assert!(at("link").is_symlink());
+        assert_eq!(mode("file"), 0o640);
+        replace(&at("new"), b"new", Some(0o604)).unwrap();
+        assert_eq!(mode("new"), 0o604);
+        assert_eq!(fs_err::read_dir(directory.path()).unwrap().count(), 3);
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub enum Calls {
     Rename,
     /// Those that read files.
     Read,
+    /// Those that wait for the disk.
+    Sync,
 }
 
 /// What happens at a call, by its number from 1 on.
@@ -133,6 +135,7 @@ fn inject(
         Calls::Open => "open",
         Calls::Rename => "rename",
         Calls::Read => "read",
+        Calls::Sync => "sync",
     };
     let program = world.mlconda_command(arguments);
     let mut command = world.command(injector);

@@ -120,7 +120,7 @@ fn change(
     let outputs = outputs.inspect_err(|_| {
         // The lock could not be written, so the file is written back: both must fit together.
         if mlconda::files::read(&path, mlconda::files::LARGEST_TEXT).is_ok_and(|now| now != bytes) {
-            let _ = fs_err::write(&path, &bytes);
+            let _ = mlconda::files::replace(&path, &bytes, None);
         }
     })?;
     let Some(prefix) = args.prefix.typed(settings)?.filter(|_| !args.dry_run) else { return Ok(ExitCode::SUCCESS) };

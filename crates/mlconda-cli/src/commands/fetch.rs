@@ -84,6 +84,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let mut options = Options {
         cache: Some(directory.clone()),
         cache_check: if args.verify_cache { CacheCheck::Content } else { CacheCheck::Presence },
+        durability: context.settings.durability(),
         downloads: args.downloads,
         stop: Stop::default(),
         ..Options::default()

@@ -15,12 +15,14 @@ impl Context {
     /// Writes the file that `-o` names.
     pub(crate) fn write(&self, output: &Path, text: &str) -> Result<(), CliError> {
         survive_limit_of_files(&runtime()?);
-        signals::whole(|| fs_err::write(self.settings.absolute(output), text)).map_err(|error| {
-            CliError::world(
-                format!("cannot write `{}`: {}", output.display(), error.kind()),
-                "name a file in a directory that can be written to, with `-o`",
-            )
-        })
+        signals::whole(|| mlconda::files::replace(&self.settings.absolute(output), text.as_bytes(), None)).map_err(
+            |error| {
+                CliError::world(
+                    format!("cannot write `{}`: {}", output.display(), error.kind()),
+                    "name a file in a directory that can be written to, with `-o`",
+                )
+            },
+        )
     }
 
     /// Runs a future to its end, on this thread.

@@ -68,6 +68,23 @@ impl Root {
         }
     }
 
+    /// Writes all of the directory's file system to its disk, and waits until the disk has it. Errors of earlier writes are
+    /// told here, too.
+    pub fn sync(&self) -> io::Result<()> {
+        let (here, flags) = (Path::new(""), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC);
+        self.at("write to the disk all of", here, |open, name| {
+            let open = rustix::fs::openat(open, name, flags, Mode::empty())?;
+            #[cfg(target_os = "linux")]
+            return rustix::fs::syncfs(&open);
+            // What is written there is still in the disk's own memory; the second call empties that.
+            #[cfg(not(target_os = "linux"))]
+            {
+                rustix::fs::sync();
+                rustix::fs::fcntl_fullfsync(&open)
+            }
+        })
+    }
+
     /// The umask. Reading it from the kernel would change it for other threads, so a directory is created and its mode is
     /// read.
     pub fn umask(&self) -> io::Result<u32> {

@@ -3,7 +3,7 @@
  *   inject DIRECTORY GROUP MODE NUMBER ERROR REPORT PROGRAM ARGUMENT...
  *
  * GROUP   which calls count: `change` (those that change the file system), `open` (opening for reading), `rename`,
- *         `read` (reading of files)
+ *         `read` (reading of files), `sync` (waits for the disk)
  * MODE    what happens at call NUMBER: `once` it fails with ERROR; `from` it and all calls after it that need room
  *         fail with ERROR; `kill`: the program is killed; `signal`: it gets the signal ERROR, and the call goes on when a
  *         byte comes through the FIFO REPORT.go; `twice`: it gets the signal again at that byte, and the call never goes
@@ -52,7 +52,8 @@ static const struct call calls[] = {
     {SYS_fchmod, "fchmod", 0, NONE, NONE, 0}, {SYS_fchmodat, "fchmodat", 0, 1, NONE, 0},
     {SYS_fchown, "fchown", 0, NONE, NONE, 0}, {SYS_fchownat, "fchownat", 0, 1, NONE, 0},
     {SYS_utimensat, "utimensat", 0, 1, NONE, 0}, {SYS_flock, "flock", 0, NONE, NONE, 0},
-    {SYS_fsync, "fsync", 0, NONE, NONE, 1}, {SYS_getdents64, "getdents64", 0, NONE, NONE, 0},
+    {SYS_fsync, "fsync", 0, NONE, NONE, 1}, {SYS_syncfs, "syncfs", 0, NONE, NONE, 0},
+    {SYS_getdents64, "getdents64", 0, NONE, NONE, 0},
 #ifdef SYS_open
     {SYS_open, "open", NONE, 0, 1, 1}, {SYS_creat, "creat", NONE, 0, NONE, 1}, {SYS_mkdir, "mkdir", NONE, 0, NONE, 1},
     {SYS_link, "link", NONE, 1, NONE, 1}, {SYS_symlink, "symlink", NONE, 1, NONE, 1},
@@ -123,6 +124,7 @@ static void swap(const char *mode) {
 static int counts(const struct call *call, const struct seccomp_notif *notice, const char *group) {
     if (strcmp(group, "read") == 0) return is_read(call);
     if (strcmp(group, "rename") == 0) return strncmp(call->name, "rename", 6) == 0;
+    if (strcmp(group, "sync") == 0) return strcmp(call->name, "syncfs") == 0 || strcmp(call->name, "fsync") == 0;
     int is_change = call->number != SYS_getdents64;
     if (call->flags != NONE) is_change = (notice->data.args[call->flags] & (O_ACCMODE | O_CREAT)) != 0;
     return is_change == (strcmp(group, "change") == 0);

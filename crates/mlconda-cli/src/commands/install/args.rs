@@ -5,7 +5,7 @@ use std::{num::NonZero, path::PathBuf, sync::Arc, thread, time::Duration};
 use mlconda::{
     Subdir,
     host::Host,
-    install::{Bytecode, CacheCheck, Options, OutwardLinks, Revision, Scripts, Sharing, Stop},
+    install::{Bytecode, CacheCheck, Durability, Options, OutwardLinks, Revision, Scripts, Sharing, Stop},
     lock::Lock,
 };
 
@@ -137,6 +137,10 @@ pub(crate) struct Args {
     /// the cache and downloaded again: a file can be damaged by an edit in an environment that shares it
     #[arg(long, conflicts_with = "dry_run", hide_short_help = true)]
     verify_cache: bool,
+    /// Wait until the disk has everything: before the environment changes, and at the end. It then survives a power cut at
+    /// any moment, too. For laptops and shared machines; in an image build it only costs time [env: MLCONDA_SYNC]
+    #[arg(long, conflicts_with = "dry_run", hide_short_help = true)]
+    sync: bool,
     #[command(flatten)]
     pub(super) slim: SlimArgs,
     #[command(flatten)]
@@ -206,6 +210,7 @@ impl Args {
             } else {
                 CacheCheck::Presence
             },
+            durability: if self.sync { Durability::PowerCuts } else { context.settings.durability() },
             sharing,
             stop: Stop::default(),
             virtual_packages: if native { host.virtual_packages.clone() } else { Vec::new() },

@@ -81,6 +81,7 @@ pub(super) fn repair(
         cache: context.settings.package_cache(),
         // A damaged file can be a hard link to the one in the cache.
         cache_check: CacheCheck::Content,
+        durability: context.settings.durability(),
         virtual_packages: if native { host.virtual_packages.clone() } else { Vec::new() },
         ..Options::default()
     };

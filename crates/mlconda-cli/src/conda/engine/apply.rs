@@ -118,6 +118,7 @@ fn options(change: &Change, line: &Line, host: &Host, context: &Context) -> Resu
         bytecode: if line.has("--no-compile-bytecode") { Bytecode::Skip } else { Bytecode::default() },
         access: super::Channels::of(line, context)?.args.access(),
         cache_check: if change.relink.is_empty() { CacheCheck::Presence } else { CacheCheck::Content },
+        durability: context.settings.durability(),
         cache: context.settings.package_cache().filter(|_| !line.has("--always-copy")),
         virtual_packages: if native { host.virtual_packages.clone() } else { Vec::new() },
         ..Options::default()
