@@ -62,7 +62,7 @@ def sparse(path, content, size):
         file.truncate(size)
         for start in range(0, size, 1 << 16):
             piece = content[start : start + (1 << 16)]
-            if any(piece):
+            if piece.count(0) != len(piece):
                 file.seek(start)
                 file.write(piece)
 
