@@ -313,4 +313,6 @@ fn join<'a>(entries: impl IntoIterator<Item = &'a OsStr>) -> OsString {
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod conformance_of_shells;
+#[cfg(test)]
 mod tests;
