@@ -10,6 +10,7 @@ mod durable;
 mod failing;
 mod images;
 mod killed;
+mod overlay;
 mod stopped;
 
 use std::{collections::BTreeMap, os::unix::fs::MetadataExt, path::PathBuf};

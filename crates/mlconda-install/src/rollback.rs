@@ -207,8 +207,19 @@ impl Rollback {
             self.old.remove_file(Path::new(JOURNAL))?;
             self.removing.set(true);
         }
+        // A record goes last: as long as it is there, the next run knows what its package has left.
+        for records in [false, true] {
+            let is_one = |path: &Path| path.starts_with("conda-meta") == records;
+            self.move_paths(is_one, stop)?;
+            self.move_emptied(is_one, seconds, stop)?;
+        }
+        self.set_times_of_changed(seconds)
+    }
+
+    /// Moves or removes some of the old files.
+    fn move_paths(&self, is_one: impl Fn(&Path) -> bool, stop: &Stop) -> io::Result<()> {
         let pending = Path::new("conda-meta").join(PENDING_HISTORY);
-        for (number, path) in self.journal.moved.iter().enumerate() {
+        for (number, path) in self.journal.moved.iter().enumerate().filter(|(_, path)| is_one(path)) {
             stop.check()?;
             // A missing file is not an error: it was to be removed anyway.
             match self.journal.old {
@@ -217,7 +228,12 @@ impl Rollback {
                 OldFiles::Removed => remove(&self.prefix, path)?,
             }
         }
-        for (number, path) in self.journal.emptied.iter().enumerate() {
+        Ok(())
+    }
+
+    /// Moves or removes directories in which nothing is left.
+    fn move_emptied(&self, is_one: impl Fn(&Path) -> bool, seconds: i64, stop: &Stop) -> io::Result<()> {
+        for (number, path) in self.journal.emptied.iter().enumerate().filter(|(_, path)| is_one(path)) {
             stop.check()?;
             if !self.prefix.has_directory(path)? {
                 continue;
@@ -232,7 +248,7 @@ impl Rollback {
                 other => other?,
             }
         }
-        self.set_times_of_changed(seconds)
+        Ok(())
     }
 
     /// Sets the modification time of directories from which something has moved. One of another user keeps the new time.

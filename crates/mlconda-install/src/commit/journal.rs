@@ -23,8 +23,7 @@ impl PrefixChange<'_> {
         let moved = self.removed.iter().cloned().chain(self.modules.iter().flat_map(|module| self.bytecode(module)));
         // A directory at the path of a file is untracked, with its contents.
         let moved = moved.filter(|path| !matches!(root.has_directory(path), Ok(true)));
-        let old = if system::is_overlay(&self.prefix) { OldFiles::Removed } else { OldFiles::BackedUp };
-        let mut journal = Journal { old, moved: moved.collect(), ..Journal::default() };
+        let mut journal = Journal { moved: moved.collect(), ..Journal::default() };
         self.compare(stage, Path::new(""), &mut journal)?;
         let empty = std::mem::take(&mut journal.emptied);
         let history = Path::new("conda-meta").join(HISTORY);
@@ -32,6 +31,11 @@ impl PrefixChange<'_> {
             Some(_) => journal.moved.push(history.clone()),
             None => journal.added.push(history.clone()),
         }
+        // Where nothing old goes, there is nothing to copy.
+        if !journal.moved.is_empty() && system::is_overlay(&self.prefix) {
+            journal.old = OldFiles::Removed;
+        }
+        let old = journal.old;
         let whole = match old == OldFiles::BackedUp && scripts == ScriptTiming::Never {
             true => whole_directories::gather(root, stage, &mut journal, &|path| self.is_needed(path))?,
             false => HashSet::new(),
