@@ -30,6 +30,10 @@ pub(super) fn recover(prefix: &Path) -> Result<bool, InstallError> {
             Err(error) => return Err(error.into()),
         }
     }
+    if locks.is_empty() && prefix.is_dir() {
+        // All that was there has gone, and a prefix has come: what is beside it now may be in use.
+        return Ok(false);
+    }
     let is_old = |replica: &&PathBuf| has_history(replica) || replica.join(BACKUP).is_dir();
     if let Some(replica) = replica.as_ref().filter(is_old).filter(|_| prefix.is_dir() && !has_history(prefix)) {
         // The replica is the old prefix: the process was killed before all scripts of the new one had run.
@@ -133,5 +137,22 @@ mod tests {
             std::thread::scope(|scope| [(); 6].map(|()| scope.spawn(begin)).map(|thread| thread.join().unwrap()));
             assert!(begun.into_inner() > 0, "{}", path.display());
         }
+    }
+
+    #[test]
+    fn who_comes_second_does_not_take_the_replica_of_the_first_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let prefix = directory.path().join("env");
+        fs_err::create_dir_all(prefix.join("conda-meta")).unwrap();
+        fs_err::write(prefix.join("conda-meta/history"), "").unwrap();
+        let first = Transaction::make(&prefix, Durability::default()).unwrap();
+        let (stage, replica) = on_disk::stage_and_replica(&prefix).unwrap();
+        fs_err::create_dir(&replica).unwrap();
+        // The other one has looked for what is left before the first one began.
+        let second = Transaction::make(&prefix, Durability::default());
+        assert!(matches!(second, Err(InstallError::Busy { .. })));
+        assert!(replica.is_dir() && stage.is_dir());
+        drop(first);
+        assert!(!replica.exists() && !stage.exists());
     }
 }

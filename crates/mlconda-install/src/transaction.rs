@@ -37,7 +37,8 @@ pub(super) struct Transaction {
     prefix: PathBuf,
     /// The stage; `None` if it is not, or no longer, this transaction's.
     stage: Option<HeldDirectory>,
-    /// The path of the replica; after the exchange, of the old prefix.
+    /// The path of the replica; after the exchange, of the old prefix. `None` until the prefix is locked: what lies there is another
+    /// process's.
     replica: Option<PathBuf>,
     method: CommitMethod,
     durability: Durability,
@@ -86,13 +87,29 @@ impl Transaction {
         let path = prefix.path();
         let busy = || InstallError::Busy { prefix: path.to_owned() };
         recover(path)?.then_some(()).ok_or_else(busy)?;
+        Self::make(path, durability)
+    }
+
+    /// Locks the prefix, and makes the stage. Since nothing of others was there, another process may have begun.
+    pub(super) fn make(path: &Path, durability: Durability) -> Result<Self, InstallError> {
+        let busy = || InstallError::Busy { prefix: path.to_owned() };
         let (stage, replica) = on_disk::stage_and_replica(path).unzip();
         let method = if stage.is_some() { commit_method(path) } else { CommitMethod::InPlace };
         let prefix = path.to_owned();
         let above = Time::above(path);
         let (created, locks, attributes) = (Vec::new(), Vec::new(), None);
-        let mut transaction =
-            Self { prefix, stage: None, replica, method, durability, above, created, locks, attributes, done: false };
+        let mut transaction = Self {
+            prefix,
+            stage: None,
+            replica: None,
+            method,
+            durability,
+            above,
+            created,
+            locks,
+            attributes,
+            done: false,
+        };
         make_parents(path.parent().unwrap_or(Path::new("/")), &mut transaction.created)?;
         if method != CommitMethod::Rename && !may_hold_environment(path)? {
             return Err(InstallError::Occupied { prefix: path.to_owned() });
@@ -108,8 +125,10 @@ impl Transaction {
         if method != CommitMethod::Rename {
             transaction.locks.push(system::lock_directory(path)?.ok_or_else(busy)?);
         }
+        if transaction.method == CommitMethod::Swap {
+            transaction.replica = replica;
+        }
         if transaction.method == CommitMethod::InPlace {
-            transaction.replica = None;
             // It may be a link, which is kept.
             transaction.prefix = fs_err::canonicalize(path)?;
             transaction.attributes = Some(Attributes::from(&fs_err::metadata(path)?));
