@@ -2,7 +2,7 @@
 //! solution; here rattler's gets all there is.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     path::Path,
     time::{Duration, Instant, SystemTime},
@@ -41,6 +41,10 @@ impl Count {
         };
         *field += 1;
         ours == theirs
+    }
+
+    fn all(&self) -> usize {
+        self.same + self.different + self.both_refuse + self.one_refuses
     }
 }
 
@@ -92,14 +96,24 @@ impl Tally {
 }
 
 /// Compares the answers for environments, whose channels are directories under one; what is not there is left out. What
-/// has no answer is asked for again without versions and builds.
+/// has no answer is asked for again without versions and builds. A file that cannot be read is an error, and so is a run
+/// that has asked for nothing: both would look like agreement.
 pub(crate) fn agree(arguments: &[String]) -> Outcome<()> {
     let [channels, files @ ..] = arguments else { return Err("--agree CHANNELS FILE…".into()) };
-    let (mut tally, mut loose, mut not_asked) = (Tally::default(), Tally::default(), 0);
+    let (mut tally, mut loose) = (Tally::default(), Tally::default());
+    let (mut nothing, mut unreadable) = (BTreeMap::new(), 0);
     for file in files {
-        let Some((mut environment, repodata)) = question(Path::new(channels), Path::new(file))? else {
-            not_asked += 1;
-            continue;
+        let (mut environment, repodata) = match question(Path::new(channels), Path::new(file)) {
+            Ok(Question::Of(environment, repodata)) => (environment, repodata),
+            Ok(Question::Nothing(why)) => {
+                *nothing.entry(why).or_insert(0) += 1;
+                continue;
+            }
+            Err(error) => {
+                unreadable += 1;
+                println!("{file}: {error}");
+                continue;
+            }
         };
         if tally.ask(file, &environment, &repodata) {
             continue;
@@ -109,15 +123,19 @@ pub(crate) fn agree(arguments: &[String]) -> Outcome<()> {
         }
         loose.ask(&format!("{file}, without versions"), &environment, &repodata);
     }
-    println!("{} files, {not_asked} with nothing to ask for", files.len());
+    println!("{} files, {unreadable} that cannot be read", files.len());
+    nothing.iter().for_each(|(why, count)| println!("nothing to ask for: {count}, {why}"));
     for (what, tally) in [("as written", &tally), ("refused ones without versions", &loose)] {
         let Tally { count, in_place, ours, theirs, replaced } = tally;
         println!("{what}: {count}; {ours:.1?} against {theirs:.1?}");
         println!("{what}, in its place: {in_place}; {replaced:.1?}");
     }
     let wrong = |count: &Count| count.different + count.one_refuses;
-    match [&tally, &loose].iter().map(|tally| wrong(&tally.count) + wrong(&tally.in_place)).sum::<usize>() {
-        0 => Ok(()),
+    let wrong: usize = [&tally, &loose].iter().map(|tally| wrong(&tally.count) + wrong(&tally.in_place)).sum();
+    match (wrong, unreadable, tally.count.all()) {
+        (_, _, 0) => Err("nothing was asked".into()),
+        (0, 0, _) => Ok(()),
+        (0, ..) => Err(format!("{unreadable} files cannot be read").into()),
         _ => Err("they differ".into()),
     }
 }
@@ -126,8 +144,15 @@ fn url(record: &RepoDataRecord) -> String {
     record.url.to_string()
 }
 
-/// An environment and what it can reach; `None` if nothing of it can be asked for.
-fn question(channels: &Path, file: &Path) -> Outcome<Option<(Environment, Repodata)>> {
+/// What a file asks for.
+enum Question {
+    /// An environment, and all that it can reach.
+    Of(Environment, Repodata),
+    /// Nothing that can be asked for, and why.
+    Nothing(&'static str),
+}
+
+fn question(channels: &Path, file: &Path) -> Outcome<Question> {
     let root = format!("file://{}", channels.display());
     let options = ReadOptions {
         directory: "/".into(),
@@ -135,14 +160,16 @@ fn question(channels: &Path, file: &Path) -> Outcome<Option<(Environment, Repoda
         default_channels: vec![format!("{root}/main")],
         ..ReadOptions::default()
     };
-    let Ok(environment) = Environment::read(file, &options) else { return Ok(None) };
-    let mut environment = environment.for_platform(Subdir::Linux64);
+    let mut environment = Environment::read(file, &options)?.for_platform(Subdir::Linux64);
     let is_there = |url: &url::Url| url.to_file_path().is_ok_and(|path| path.is_dir());
     environment.channels.retain(|channel| is_there(channel.base_url.url()));
     environment.requirements.retain(|requirement| {
         requirement.spec.url.is_none()
             && requirement.spec.channel.as_ref().is_none_or(|channel| is_there(channel.base_url.url()))
     });
+    if environment.all_channels().is_empty() {
+        return Ok(Question::Nothing("none of its channels is there"));
+    }
     let scratch = tempfile::tempdir()?;
     let options =
         RepodataOptions { cache_directory: scratch.path().into(), access: Access::Online, now: SystemTime::now() };
@@ -150,8 +177,8 @@ fn question(channels: &Path, file: &Path) -> Outcome<Option<(Environment, Repoda
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let host = Host::baseline(Subdir::Linux64);
     loop {
-        if environment.requirements.is_empty() || environment.all_channels().is_empty() {
-            return Ok(None);
+        if environment.requirements.is_empty() {
+            return Ok(Question::Nothing("the channels have none of it"));
         }
         let repodata = runtime.block_on(repodata::load(&client, &environment, &host, &options, &()))?;
         match solve_for_host(&environment, &repodata, &host, &SolveOptions::default()) {
@@ -159,8 +186,10 @@ fn question(channels: &Path, file: &Path) -> Outcome<Option<(Environment, Repoda
                 let name = requirement.spec.name.to_string();
                 packages.iter().all(|package| package.name != name)
             }),
-            Err(SolveError::Unsupported { .. }) => return Ok(None),
-            _ => return Ok(Some((environment, repodata))),
+            Err(SolveError::Unsupported { .. }) => {
+                return Ok(Question::Nothing("a spec that mlconda does not support"));
+            }
+            _ => return Ok(Question::Of(environment, repodata)),
         }
     }
 }
