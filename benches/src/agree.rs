@@ -26,21 +26,31 @@ use crate::Outcome;
 struct Count {
     same: usize,
     different: usize,
+    /// Of the different ones, those in which each side has a package that is newer than the other's.
+    traded: usize,
     both_refuse: usize,
     one_refuses: usize,
 }
 
 impl Count {
     /// Counts the two answers; whether they agree.
-    fn add(&mut self, ours: Option<&BTreeSet<String>>, theirs: Option<&BTreeSet<String>>) -> bool {
+    fn add(&mut self, ours: Option<&Answer>, theirs: Option<&Answer>) -> bool {
+        let agree = match (ours, theirs) {
+            (None, None) => true,
+            (Some(ours), Some(theirs)) => ours.urls() == theirs.urls(),
+            _ => false,
+        };
         let field = match (ours, theirs) {
             (None, None) => &mut self.both_refuse,
-            (Some(ours), Some(theirs)) if ours == theirs => &mut self.same,
-            (Some(_), Some(_)) => &mut self.different,
+            (Some(_), Some(_)) if agree => &mut self.same,
+            (Some(ours), Some(theirs)) => {
+                self.traded += usize::from(ours.has_newer(theirs) && theirs.has_newer(ours));
+                &mut self.different
+            }
             _ => &mut self.one_refuses,
         };
         *field += 1;
-        ours == theirs
+        agree
     }
 
     fn all(&self) -> usize {
@@ -50,8 +60,29 @@ impl Count {
 
 impl fmt::Display for Count {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
-        let Self { same, different, both_refuse, one_refuses } = self;
-        write!(out, "{same} the same, {different} different, {both_refuse} refused by both, {one_refuses} by one")
+        let Self { same, different, traded, both_refuse, one_refuses } = self;
+        write!(out, "{same} the same, {different} different (in {traded}, each has something newer), ")?;
+        write!(out, "{both_refuse} refused by both, {one_refuses} by one")
+    }
+}
+
+/// The records of an answer.
+#[derive(Default)]
+struct Answer(Vec<RepoDataRecord>);
+
+impl Answer {
+    fn urls(&self) -> BTreeSet<String> {
+        self.0.iter().map(|record| record.url.to_string()).collect()
+    }
+
+    /// Whether a package is newer than the other's of that name.
+    fn has_newer(&self, other: &Self) -> bool {
+        let age = |record: &RepoDataRecord| {
+            let package = &record.package_record;
+            (package.version.clone(), package.build_number)
+        };
+        let by_name: BTreeMap<_, _> = other.0.iter().map(|each| (&each.package_record.name, age(each))).collect();
+        self.0.iter().any(|each| by_name.get(&each.package_record.name).is_some_and(|theirs| age(each) > *theirs))
     }
 }
 
@@ -74,7 +105,7 @@ impl Tally {
         if answer.is_ok() {
             self.ours += start.elapsed();
         }
-        let answer: Option<BTreeSet<String>> = answer.ok().map(|answer| answer.records.iter().map(url).collect());
+        let answer = answer.ok().map(|answer| Answer(answer.records));
         let task = AsTask::new(environment, repodata, &host);
         let expected = task.solve(resolvo::Solver, &mut self.theirs);
         // The same solver as the first, where rattler's would be.
@@ -85,9 +116,9 @@ impl Tally {
             println!("{file}:");
         }
         let solved = answer.is_some();
-        let expected = expected.unwrap_or_default();
+        let expected = expected.unwrap_or_default().urls();
         for (who, answer) in [("mlconda", answer), ("in the place of rattler's", replaced)] {
-            let answer = answer.unwrap_or_default();
+            let answer = answer.unwrap_or_default().urls();
             answer.difference(&expected).for_each(|url| println!("  {who}: {url}"));
             expected.difference(&answer).for_each(|url| println!("  rattler, and not {who}: {url}"));
         }
@@ -96,11 +127,11 @@ impl Tally {
 }
 
 /// Compares the answers for environments, whose channels are directories under one; what is not there is left out. What
-/// has no answer is asked for again without versions and builds. A file that cannot be read is an error, and so is a run
+/// has no answer is asked for again, as far as its lines go together, and without versions and builds. A file that cannot be read is an error, and so is a run
 /// that has asked for nothing: both would look like agreement.
 pub(crate) fn agree(arguments: &[String]) -> Outcome<()> {
     let [channels, files @ ..] = arguments else { return Err("--agree CHANNELS FILE…".into()) };
-    let (mut tally, mut loose) = (Tally::default(), Tally::default());
+    let (mut tally, mut part, mut loose) = (Tally::default(), Tally::default(), Tally::default());
     let (mut nothing, mut unreadable) = (BTreeMap::new(), 0);
     for file in files {
         let (mut environment, repodata) = match question(Path::new(channels), Path::new(file)) {
@@ -118,6 +149,7 @@ pub(crate) fn agree(arguments: &[String]) -> Outcome<()> {
         if tally.ask(file, &environment, &repodata) {
             continue;
         }
+        part.ask(&format!("{file}, what goes together"), &together(&environment, &repodata), &repodata);
         for requirement in &mut environment.requirements {
             (requirement.spec.version, requirement.spec.build) = (None, None);
         }
@@ -125,13 +157,14 @@ pub(crate) fn agree(arguments: &[String]) -> Outcome<()> {
     }
     println!("{} files, {unreadable} that cannot be read", files.len());
     nothing.iter().for_each(|(why, count)| println!("nothing to ask for: {count}, {why}"));
-    for (what, tally) in [("as written", &tally), ("refused ones without versions", &loose)] {
+    let tallies = [("as written", &tally), ("refused ones, what goes together", &part), ("without versions", &loose)];
+    for (what, tally) in tallies {
         let Tally { count, in_place, ours, theirs, replaced } = tally;
         println!("{what}: {count}; {ours:.1?} against {theirs:.1?}");
         println!("{what}, in its place: {in_place}; {replaced:.1?}");
     }
     let wrong = |count: &Count| count.different + count.one_refuses;
-    let wrong: usize = [&tally, &loose].iter().map(|tally| wrong(&tally.count) + wrong(&tally.in_place)).sum();
+    let wrong: usize = tallies.iter().map(|(_, tally)| wrong(&tally.count) + wrong(&tally.in_place)).sum();
     match (wrong, unreadable, tally.count.all()) {
         (_, _, 0) => Err("nothing was asked".into()),
         (0, 0, _) => Ok(()),
@@ -140,8 +173,25 @@ pub(crate) fn agree(arguments: &[String]) -> Outcome<()> {
     }
 }
 
-fn url(record: &RepoDataRecord) -> String {
-    record.url.to_string()
+/// The environment with those of its lines that have a solution with all that are left of the lines before them.
+fn together(environment: &Environment, repodata: &Repodata) -> Environment {
+    let host = Host::baseline(Subdir::Linux64);
+    let mut kept = environment.clone();
+    kept.requirements.clear();
+    // The last one first. What has no solution as a whole is looked at in halves.
+    let mut open = vec![environment.requirements.as_slice()];
+    while let Some(lines) = open.pop() {
+        let before = kept.requirements.len();
+        kept.requirements.extend_from_slice(lines);
+        if solve_for_host(&kept, repodata, &host, &SolveOptions::default()).is_err() {
+            kept.requirements.truncate(before);
+            if lines.len() > 1 {
+                let (first, second) = lines.split_at(lines.len() / 2);
+                open.extend([second, first]);
+            }
+        }
+    }
+    kept
 }
 
 /// What a file asks for.
@@ -222,8 +272,8 @@ impl AsTask {
         Self { specs: environment.specs(), virtual_packages: host.virtual_packages.clone(), subdirs }
     }
 
-    /// The URLs of an answer. The time counts if there is one.
-    fn solve(&self, mut solver: impl SolverImpl, time: &mut Duration) -> Option<BTreeSet<String>> {
+    /// The time counts if there is an answer.
+    fn solve(&self, mut solver: impl SolverImpl, time: &mut Duration) -> Option<Answer> {
         let start = Instant::now();
         let task = SolverTask {
             specs: self.specs.clone(),
@@ -232,6 +282,6 @@ impl AsTask {
         };
         let answer = solver.solve(task).ok()?;
         *time += start.elapsed();
-        Some(answer.records.iter().map(url).collect())
+        Some(Answer(answer.records))
     }
 }
