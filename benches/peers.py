@@ -2,7 +2,8 @@
 
     peers.py locks CHANNEL DIRECTORY        explicit lists that hold every archive of a channel, no name twice in a list
     peers.py rattler CHANNEL LIST PREFIX CACHE   installs a list with py-rattler
-    peers.py orders OURS CONDA              whether two lists of one prefix have the same packages in the same order
+    peers.py by_names PREFIX                the order in which conda would link a prefix, were there no versions
+    peers.py orders OURS CONDA NAMED        whether lists of one prefix have the same packages in the same order
     peers.py tree PREFIX FILE               writes down a prefix: paths, contents, modes, links, records
     peers.py compare KIND OURS THEIRS       what differs between two of these, by kind; KIND is the other installer
     peers.py wheels BASE WHEELS DIRECTORY   a lock and a list of requirements for a directory of wheels
@@ -82,15 +83,29 @@ def rattler(channel, listed, prefix, cache):
     )
 
 
-def orders(ours, conda):
+def by_names(prefix):
+    """The order in which conda would link what is in a prefix if dependencies had no versions; runs in conda's python."""
+    from conda.core.prefix_data import PrefixData
+    from conda.models.prefix_graph import PrefixGraph
+
+    records = PrefixData(prefix).iter_records()
+    named = [type(each).from_objects(each, depends=[spec.split()[0] for spec in each.depends]) for each in records]
+    for record in PrefixGraph(named).graph:
+        print(record.url)
+
+
+def orders(ours, conda, named):
+    """mlconda ties packages by names, conda by versions, too, which makes a difference where one is not there."""
     lists = []
-    for listed in (ours, conda):
+    for listed in (ours, conda, named):
         with open(listed) as file:
             lists.append([line.split("#")[0].strip() for line in file if line.startswith("file:")])
-    if not lists[0] or lists[0] != lists[1]:
-        first = next((pair for pair in zip(*lists) if pair[0] != pair[1]), "their number")
+    ours, conda, named = lists
+    if not ours or ours != named:
+        first = next((pair for pair in zip(ours, named) if pair[0] != pair[1]), "their number")
         sys.exit(f"the order of linking: UNEXPECTED, differs at {first}")
-    print(f"the order of linking: {len(lists[0])} packages, the same")
+    versions = "" if ours == conda else " by names, and another where conda looks at versions that are not there"
+    print(f"the order of linking: {len(ours)} packages, the same{versions}")
 
 
 def wheels(base, directory, out):
@@ -122,6 +137,7 @@ def wheels(base, directory, out):
 
 if __name__ == "__main__":
     commands = {
-        "locks": locks, "rattler": rattler, "orders": orders, "tree": tree, "compare": compare, "wheels": wheels,
+        "locks": locks, "rattler": rattler, "by_names": by_names, "orders": orders, "tree": tree, "compare": compare,
+        "wheels": wheels,
     }
     commands[sys.argv[1]](*sys.argv[2:])

@@ -135,7 +135,7 @@ pub(crate) fn agree(arguments: &[String]) -> Outcome<()> {
     let (mut nothing, mut unreadable) = (BTreeMap::new(), 0);
     for file in files {
         let (mut environment, repodata) = match question(Path::new(channels), Path::new(file)) {
-            Ok(Question::Of(environment, repodata)) => (environment, repodata),
+            Ok(Question::Of(question)) => *question,
             Ok(Question::Nothing(why)) => {
                 *nothing.entry(why).or_insert(0) += 1;
                 continue;
@@ -197,7 +197,7 @@ fn together(environment: &Environment, repodata: &Repodata) -> Environment {
 /// What a file asks for.
 enum Question {
     /// An environment, and all that it can reach.
-    Of(Environment, Repodata),
+    Of(Box<(Environment, Repodata)>),
     /// Nothing that can be asked for, and why.
     Nothing(&'static str),
 }
@@ -239,7 +239,7 @@ fn question(channels: &Path, file: &Path) -> Outcome<Question> {
             Err(SolveError::Unsupported { .. }) => {
                 return Ok(Question::Nothing("a spec that mlconda does not support"));
             }
-            _ => return Ok(Question::Of(environment, repodata)),
+            _ => return Ok(Question::Of(Box::new((environment, repodata)))),
         }
     }
 }
