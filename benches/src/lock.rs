@@ -39,7 +39,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 const USAGE: &str = "\
 usage: cargo bench-lock REPODATA SCRATCH [--form json|zst|shards|cold|file] [--only NAME] [--runs N] [--small]
-                        [--mlconda PROGRAM]
+                        [--mlconda PROGRAM] [--before PROGRAM]
        cargo bench-lock --compare REPODATA.json…
        cargo bench-lock --agree CHANNELS ENVIRONMENT.yml…
 
@@ -50,7 +50,8 @@ SCRATCH    a directory for the channel that is grown from it; kept, and used aga
 --only     of the environments, only this one
 --runs     how often each contender runs [default: 3]
 --small    the repodata as it is, not grown
-PROGRAM    the static program [default: that of `cargo static`]
+--mlconda  the static program [default: that of `cargo static`]
+--before   an earlier program, in the place of rattler
 --compare  measures nothing: whether mlconda and rattler read the same records from these files
 --agree    measures nothing much: whether mlconda and rattler choose the same packages for these environments, whose
            channels are directories in CHANNELS (conda-forge, main, …)";
@@ -104,6 +105,7 @@ struct Plan {
     runs: usize,
     small: bool,
     mlconda: PathBuf,
+    before: Option<PathBuf>,
 }
 
 impl Plan {
@@ -117,6 +119,7 @@ impl Plan {
             runs: 3,
             small: false,
             mlconda: PathBuf::new(),
+            before: None,
         };
         while let Some(argument) = rest.next() {
             match argument.as_str() {
@@ -125,6 +128,7 @@ impl Plan {
                 "--runs" => plan.runs = rest.next().ok_or(USAGE)?.parse()?,
                 "--small" => plan.small = true,
                 "--mlconda" => plan.mlconda = std::path::absolute(rest.next().ok_or(USAGE)?)?,
+                "--before" => plan.before = Some(std::path::absolute(rest.next().ok_or(USAGE)?)?),
                 _ => return Err(USAGE.into()),
             }
         }
@@ -145,8 +149,9 @@ impl Plan {
             channel::grow(&self.repodata, &directory, &records)?;
             fs_err::write(finished, "")?;
         }
+        let other = if self.before.is_some() { "before" } else { "rattler" };
         println!(
-            "| form | environment | mlconda | rattler | ratio | mlconda, peak MB | rattler, peak MB | load | solve | write |"
+            "| form | environment | mlconda | {other} | ratio | ratio | mlconda, peak MB | {other}, peak MB | load | solve | write |"
         );
         println!("|---|---|---|---|---|---|---|---|---|---|---|");
         for form in &self.forms {
@@ -180,9 +185,10 @@ impl Plan {
                     fs_err::remove_dir_all(&cold)?;
                 }
                 let cache = if is_cold { &cold } else { &warm };
-                let mut command = match is_ours {
-                    true => self.mlconda(&file, cache, scratch.path())?,
-                    false => rattler(specs, url, cache)?,
+                let mut command = match &self.before {
+                    _ if is_ours => mlconda(&self.mlconda, &file, &cache.join("mlconda"), scratch.path())?,
+                    Some(before) => mlconda(before, &file, &cache.join("before"), scratch.path())?,
+                    None => rattler(specs, url, cache)?,
                 };
                 // That there is no answer takes its time too.
                 let (result, has_answer) = attempt(&mut command, scratch.path())?;
@@ -194,7 +200,8 @@ impl Plan {
             }
         }
         let (ours, theirs) = (median(&ours), median(&theirs));
-        let split = if is_cold { String::from(" | | ") } else { self.parts(&file, &warm)? };
+        let is_split = !is_cold && self.before.is_none();
+        let split = if is_split { self.parts(&file, &warm)? } else { String::from(" | | ") };
         let name = if answered { name.to_owned() } else { format!("{name} (no answer)") };
         row(form, &name, ours, theirs, &split);
         Ok(())
@@ -219,22 +226,19 @@ impl Plan {
         });
         Ok(format!("{load:.0} ms ({records} records) | {solve:.0} ms | {write:.0} ms"))
     }
+}
 
-    fn mlconda(&self, file: &Path, cache: &Path, scratch: &Path) -> Outcome<Command> {
-        let lock = scratch.join("env.lock");
-        // What is there would be kept, which is another job.
-        if lock.exists() {
-            fs_err::remove_file(&lock)?;
-        }
-        let mut command = Command::new(&self.mlconda);
-        command
-            .env_clear()
-            .env("HOME", scratch)
-            .env("PATH", "/usr/bin:/bin")
-            .env("MLCONDA_CACHE_DIR", cache.join("mlconda"));
-        command.args(["-q", "lock", "--platform", "linux-64"]).arg(file).arg("-o").arg(lock);
-        Ok(command)
+/// A lock by a static program.
+fn mlconda(program: &Path, file: &Path, cache: &Path, scratch: &Path) -> Outcome<Command> {
+    let lock = scratch.join("env.lock");
+    // What is there would be kept, which is another job.
+    if lock.exists() {
+        fs_err::remove_file(&lock)?;
     }
+    let mut command = Command::new(program);
+    command.env_clear().env("HOME", scratch).env("PATH", "/usr/bin:/bin").env("MLCONDA_CACHE_DIR", cache);
+    command.args(["-q", "lock", "--platform", "linux-64"]).arg(file).arg("-o").arg(lock);
+    Ok(command)
 }
 
 fn environment(specs: &str, url: &str) -> String {
