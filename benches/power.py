@@ -9,6 +9,7 @@ import sys
 import time
 
 import power_disk
+import wide_packages
 from wide import World, difference, fail, remove, tree
 
 CUTS = int(os.environ.get("MLCONDA_BENCH_CUTS", "50"))
@@ -28,8 +29,21 @@ CHANGES = {
     "installation": (None, "b", False),
     "update, swapped": ("a", "b", False),
     "update, in place": ("a", "b", True),
-    "addition": ("d", "a", False),
+    "removal": ("c", "d", False),
+    "installation without scripts": (None, "b-plain", False),
+    "update without scripts, swapped": ("a-plain", "b-plain", False),
+    "update without scripts, in place": ("a-plain", "b-plain", True),
+    "addition": ("a-plain", "c-plain", False),
 }
+
+# Scripts before and after, which change a file that no package has, and one that sets a variable.
+BEFORE = "#!/bin/sh\necho before {0} >>$PREFIX/mine\n"
+AFTER = "#!/bin/sh\necho after {0} >>$PREFIX/mine\n"
+ACTIVATE = "export SCRIPTED={0}\n"
+
+# What is kept of the activation, and what differs where scripts have run twice, or a run that is up to date keeps nothing.
+ACTIVATION = ("conda-meta/activation.mlconda",)
+REPEATED = ("conda-meta/history", "mine", *ACTIVATION)
 
 # What does not wait for the disk is there only when the kernel has written it.
 LATER = 12
@@ -67,6 +81,39 @@ def sparse(path, content, size):
                 file.write(piece)
 
 
+def make_locks(world):
+    """The locks of `benches/wide`, with a package that has all kinds of scripts, and as NAME-plain without any script."""
+    world.make_varied()
+    channel = wide_packages.Channel("scripted")
+    for version in ("1", "2"):
+        files = {
+            "bin/.scripted-post-link.sh": AFTER,
+            "bin/.scripted-pre-unlink.sh": BEFORE,
+            "etc/conda/activate.d/scripted.sh": ACTIVATE,
+        }
+        files = [wide_packages.text(path, text.format(version), None, 0o755) for path, text in files.items()]
+        channel.add("scripted", version, files)
+    for name in wide_packages.LOCKS:
+        with open(f"{name}.lock") as file:
+            lines = file.read().splitlines()
+        with open(f"{name}-plain.lock", "w") as file:
+            file.write("\n".join(line for line in lines if "/after-" not in line) + "\n")
+        version = "2" if name == "b" else "1"
+        with open(f"{name}.lock", "w") as file:
+            file.write("\n".join([*lines, channel.lines[f"scripted-{version}"]]) + "\n")
+
+
+def look(prefix):
+    """What is in a prefix, with its history and without the time of its directory, which is set last of all."""
+    found = tree(prefix)
+    found.pop("", None)
+    found = {name: value for name, value in found.items() if not name.startswith(".mlconda-")}
+    if os.path.isfile(f"{prefix}/conda-meta/history"):
+        with open(f"{prefix}/conda-meta/history") as file:
+            found["conda-meta/history"] = ("history", file.read())
+    return found
+
+
 class Case:
     """An installation on a disk of its own: what was there before, what is there in the end, and what the disk got when."""
 
@@ -84,7 +131,10 @@ class Case:
             os.symlink("real", "mnt/prefix")
         if self.old:
             self.install(self.old)
-        self.before = tree("mnt/prefix")
+            with open("mnt/prefix/mine", "w") as file:
+                file.write("of the user\n")
+            os.utime("mnt/prefix/mine", (0, 0))
+        self.before = look("mnt/prefix")
         unmount(device)
         with open("base", "rb") as file:
             self.base = file.read()
@@ -108,7 +158,7 @@ class Case:
         if not SYNC:
             time.sleep(LATER)
         self.ended = os.path.getsize("log")
-        self.after = tree("mnt/prefix")
+        self.after = look("mnt/prefix")
         self.began = began
         unmount(device)
         run("umount", "fuse")
@@ -147,24 +197,18 @@ class Case:
             unmount(device)
 
     def look(self, is_done):
-        found = tree("mnt/prefix")
-        is_environment = os.path.isfile("mnt/prefix/conda-meta/history")
-        # A killed process leaves that, and the next run sees to it.
-        found.pop("", None)
-        plain = [{name: value for name, value in one.items() if name} for one in (self.before, self.after)]
-        plain_found = {name: value for name, value in found.items() if not name.startswith(".mlconda-")}
-        word = "none"
-        if plain_found == plain[1]:
-            word = "new"
-        elif plain_found == plain[0]:
-            word = "old"
-        elif is_environment and self.holds():
-            # Times of directories alone differ: those that are set last.
-            word = "new" if without_times(plain_found) == without_times(plain[1]) else "old"
+        found = look("mnt/prefix")
+        is_environment = "conda-meta/history" in found
+        # Of an environment, the times of directories may be others: they are set last.
+        # What activation sets is kept after all else: until then, what is kept there is out of date, and `run` sees that.
+        trees = {"new": self.after, "old": self.before}
+        plain = without_times if is_done else lambda found: without(ACTIVATION, without_times(found))
+        same = [word for word, wanted in trees.items() if plain(found) == plain(wanted)]
+        word = same[0] if same else "none"
         if is_environment and word == "none":
-            return self.damaged(f"it is an environment, and neither:{difference(plain[1], plain_found)}")
+            return self.damaged(f"it is an environment, and neither:{difference(self.after, found)}")
         if is_done and word != "new":
-            return self.damaged(f"mlconda had ended, and it is not the new one:{difference(plain[1], plain_found)}")
+            return self.damaged(f"mlconda had ended, and it is not the new one:{difference(self.after, found)}")
         return self.next_run() or word
 
     def holds(self):
@@ -176,9 +220,11 @@ class Case:
         )
         if done.returncode:
             return self.damaged(f"the next run ended with {done.returncode}: {done.stderr}")
-        found = without_times(tree("mnt/prefix"))
-        if found != without_times(self.after):
-            return self.damaged(f"after the next run:{difference(without_times(self.after), found)}")
+        found, wanted = (without(REPEATED, without_times(tree)) for tree in (look("mnt/prefix"), self.after))
+        if found != wanted:
+            return self.damaged(f"after the next run:{difference(wanted, found)}")
+        if not os.path.getsize("mnt/prefix/conda-meta/history"):
+            return self.damaged("after the next run, the history is empty")
         if not self.holds():
             return self.damaged("after the next run, `verify` finds something")
         left = [name for name in os.listdir("mnt") if "mlconda-" in name]
@@ -199,21 +245,27 @@ class Case:
 
 
 def without_times(found):
-    return {name: value if value[0] == "link" else (*value[:2], *value[3:]) for name, value in found.items()}
+    """Directories without their times."""
+    return {name: value[:2] if value[0] == "directory" else value for name, value in found.items()}
+
+
+def without(names, found):
+    return {name: value for name, value in found.items() if name not in names}
 
 
 def main(program, *systems):
     world = World(program, None)
-    world.make_varied()
+    make_locks(world)
     for system in systems or ["ext4", "xfs"]:
         for kind in CHANGES:
             case, counts = Case(world, system, kind), collections.Counter()
             chance = random.Random(f"{SEED} {system} {kind}")
             for _ in range(CUTS):
                 counts[case.cut(chance)] += 1
-            flushes = sum(entry[0] == power_disk.FLUSH and case.began <= entry[3] <= case.ended for entry in case.log)
+            during = [kind for kind, *_, place in case.log if case.began <= place <= case.ended]
+            writes, flushes = (during.count(kind) for kind in (power_disk.WRITE, power_disk.FLUSH))
             words = ", ".join(f"{number} {word}" for word, number in sorted(counts.items()))
-            print(f"{system}, {kind}: {CUTS} cuts over {len(case.log)} writes and {flushes} flushes: {words}", flush=True)
+            print(f"{system}, {kind}: {CUTS} cuts over {writes} writes and {flushes} flushes: {words}", flush=True)
 
 
 main(*sys.argv[1:])

@@ -4,10 +4,11 @@ use super::*;
 
 const IO: i32 = 5;
 
-/// How often each way waits. Before the prefix changes: for the stage and what is beside it, and for the journal; behind
-/// the scripts; and for the history. Where no script runs, a swap and a rename bring the history along.
+/// How often each way waits. Before pre-unlink scripts, for the journal and for the mark that this is no environment;
+/// before the prefix changes, for the stage and what is beside it; before post-link scripts of a change in place; after the
+/// scripts; and for the history.
 const WAITS: [(Way, u64); 5] =
-    [(Way::First, 3), (Way::Swap, 4), (Way::InPlace, 4), (Way::InPlaceWhole, 3), (Way::Add, 3)];
+    [(Way::First, 3), (Way::Swap, 5), (Way::InPlace, 6), (Way::InPlaceWhole, 3), (Way::Add, 3)];
 
 fn stage(way: Way) -> Stage {
     Stage { sync: true, ..Stage::new(way) }
@@ -17,9 +18,22 @@ fn stage(way: Way) -> Stage {
 fn nobody_waits_for_the_disk_who_did_not_ask_for_it() {
     for (way, _) in WAITS {
         let stage = Stage::new(way);
-        let Some(counted) = stage.run(Calls::Sync, Happens::Nothing) else { return };
+        let (world, arguments) = (&stage.world, stage.arguments());
+        let run = inject::run(world, &world.path(), Calls::Sync, Happens::Nothing, &arguments);
+        let Some(counted) = run else { return };
+        counted.outcome.success();
         assert_eq!(counted.calls, 0, "{way:?}");
     }
+}
+
+#[test]
+fn who_finds_nothing_to_do_waits_for_what_is_there() {
+    let stage = Stage::new(Way::Swap);
+    stage.install().success();
+    let stage = Stage { sync: true, ..stage };
+    let Some(counted) = stage.run(Calls::Sync, Happens::Nothing) else { return };
+    counted.outcome.success();
+    assert_eq!(counted.calls, 1);
 }
 
 #[test]
@@ -55,7 +69,7 @@ fn who_is_killed_while_it_waits_leaves_the_old_prefix_or_the_new_one_or_none() {
             let is_new = ["", "~ conda-meta\n"].contains(&tree::difference(&stage.wanted, &found).as_str());
             let after = format!("{way:?}: killed at wait {number}");
             assert!(!stage.is_environment() || found == before || is_new, "{after}");
-            // Only behind the last one the old prefix goes.
+            // The old prefix goes only after the last one.
             assert_eq!(stage.is_environment() && is_new, number == waits, "{after}");
             stage.next_run(&after);
             stage.prepare();

@@ -1,51 +1,77 @@
-//! A change in place on an overlay file system, as in an image build: old files are removed there, and not moved aside. So a
-//! killed process leaves a marked prefix, and the next run finishes what it began.
+//! A change in place on an overlay file system, as in an image build, of what a lower layer has. Old files are removed
+//! there, and not moved aside. So a killed process leaves a marked prefix, and the next run finishes what it began.
 
 use std::{path::Path, process::Command};
 
+use tempfile::TempDir;
+
 use super::*;
 
-/// A mounted overlay; unmounted when it is dropped.
-struct Overlay(PathBuf);
+/// An overlay that is mounted on a directory, with what was in it as its lower layer.
+struct Overlay {
+    directory: PathBuf,
+    layers: TempDir,
+}
 
 impl Overlay {
-    /// Mounts one on a directory; `None` if this process may not.
+    /// `None` if this process may not mount one.
     #[allow(clippy::print_stderr, reason = "who runs the tests is to see that one said nothing")]
-    fn mount(directory: &Path, beside: &Path) -> Option<Self> {
-        let [lower, upper, work] = ["lower", "upper", "work"].map(|name| beside.join(name));
-        for layer in [&lower, &upper, &work] {
-            fs_err::create_dir_all(layer).unwrap();
-        }
-        let options = ["lowerdir=", argument(&lower), ",upperdir=", argument(&upper), ",workdir=", argument(&work)];
-        let mounted =
-            Command::new("mount").args(["-t", "overlay", "overlay", "-o", &options.concat()]).arg(directory).output();
-        if mounted.is_ok_and(|output| output.status.success()) {
-            return Some(Self(directory.to_owned()));
+    fn on(directory: &Path) -> Option<Self> {
+        // An overlay is no upper layer of another one, and a temporary directory may be in one.
+        let memory = Path::new("/dev/shm");
+        let layers = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+        let lower = layers.path().join("lower");
+        let copied = Command::new("cp").arg("-a").args([directory, &lower]).status().unwrap();
+        assert!(copied.success());
+        let overlay = Self { directory: directory.to_owned(), layers };
+        if overlay.mount() {
+            return Some(overlay);
         }
         eprintln!("skipped: an overlay cannot be mounted here");
         None
+    }
+
+    fn mount(&self) -> bool {
+        let [lower, upper, work] = ["lower", "upper", "work"].map(|name| self.layers.path().join(name));
+        for layer in [&upper, &work] {
+            fs_err::create_dir_all(layer).unwrap();
+        }
+        let options = ["lowerdir=", argument(&lower), ",upperdir=", argument(&upper), ",workdir=", argument(&work)];
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "overlay", "overlay", "-o", &options.concat()]).arg(&self.directory);
+        mount.output().is_ok_and(|output| output.status.success())
+    }
+
+    fn unmount(&self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.directory).output();
+    }
+
+    /// Has the lower layer alone again.
+    fn reset(&self) {
+        self.unmount();
+        for layer in ["upper", "work"] {
+            fs_err::remove_dir_all(self.layers.path().join(layer)).unwrap();
+        }
+        assert!(self.mount());
     }
 }
 
 impl Drop for Overlay {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        self.unmount();
     }
 }
 
 #[test]
 fn a_change_on_an_overlay_that_is_killed_is_finished_by_the_next_run() {
-    // Overlays are no layers of one another, and a temporary directory may be in one.
-    let memory = tempfile::tempdir_in(if Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "/tmp" }).unwrap();
     let stage = Stage::new(Way::InPlaceWhole);
-    let Some(_overlay) = Overlay::mount(&stage.place(), memory.path()) else { return };
-    stage.prepare();
+    let Some(overlay) = Overlay::on(&stage.place()) else { return };
     let Some(counted) = stage.run(Calls::Change, Happens::Nothing) else { return };
     counted.outcome.success();
     let wanted = stage.contents();
-    stage.prepare();
     let mut marked = 0;
     for number in spread(counted.calls) {
+        overlay.reset();
         let Injected { at, .. } = stage.run(Calls::Change, Happens::Kill(number)).unwrap();
         let Some(at) = at else { continue };
         marked += usize::from(!stage.is_environment());
@@ -53,7 +79,48 @@ fn a_change_on_an_overlay_that_is_killed_is_finished_by_the_next_run() {
         let outcome = stage.install();
         assert!(outcome.code == 0, "the run after {after}:\n{outcome}");
         assert_eq!(tree::difference(&wanted, &stage.contents()), "", "the run after {after}");
-        stage.prepare();
     }
     println!("of {} calls, killed at {marked} left a marked prefix", counted.calls);
+    assert!(marked > 0, "no kill came in the middle of the change");
+}
+
+#[test]
+fn a_change_on_an_overlay_that_the_disk_does_not_take_leaves_no_environment() {
+    const IO: i32 = 5;
+    let stage = Stage { sync: true, ..Stage::new(Way::InPlaceWhole) };
+    let Some(overlay) = Overlay::on(&stage.place()) else { return };
+    let Some(counted) = stage.run(Calls::Sync, Happens::Nothing) else { return };
+    counted.outcome.success();
+    let wanted = stage.contents();
+    for number in 1..=counted.calls {
+        overlay.reset();
+        let before = stage.contents();
+        let Injected { outcome, at, .. } = stage.run(Calls::Sync, Happens::Error(number, IO)).unwrap();
+        let after = format!("wait {number} of {} at {at:?} failed:\n{outcome}", counted.calls);
+        assert_eq!(outcome.code, 1, "{after}");
+        assert!(!stage.is_environment() || stage.contents() == before, "{after}");
+        stage.install().success();
+        assert_eq!(tree::difference(&wanted, &stage.contents()), "", "{after}");
+    }
+}
+
+#[test]
+fn what_removes_nothing_on_an_overlay_is_undone() {
+    let world = world();
+    let place = world.path().join("place");
+    fs_err::create_dir_all(place.join("real")).unwrap();
+    fs_err::write(place.join("real/mine"), "mine").unwrap();
+    // A link is not exchanged, and what is there is no environment yet.
+    fs_err::os::unix::fs::symlink("real", place.join("link")).unwrap();
+    fs_err::create_dir(place.join("real/conda-meta")).unwrap();
+    let Some(_overlay) = Overlay::on(&place) else { return };
+    let script = "#!/bin/sh\nexit 1\n";
+    let package = PackageBuilder::new("package", "1.0")
+        .executable("bin/.package-post-link.sh", script)
+        .file("share/it", "of the package");
+    let text = format!("# platform: {}\n@EXPLICIT\n{}", host_subdir(), packages::line(&world, &package));
+    let lock = world.write("failing.lock", &text);
+    let before = tree::tree(&place).unwrap();
+    world.mlconda(["install", argument(&lock), "-p", argument(&place.join("link"))]).failure(1);
+    assert_eq!(tree::difference(&before, &tree::tree(&place).unwrap()), "");
 }

@@ -85,7 +85,9 @@ pub async fn fetch(
     });
     let outcome = client.report_waits(progress, sum).await.map_err(|error| options.stop.classify(error));
     filling.sources.report_deviations(progress);
-    outcome
+    let fetched = outcome?;
+    options.durability.wait_for(cache)?;
+    Ok(fetched)
 }
 
 /// What the threads share.

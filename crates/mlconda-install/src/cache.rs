@@ -17,7 +17,11 @@ use std::{
 };
 
 use mlconda_lock::{Digest, LockedPackage};
-use mlconda_system::{self as system, beneath::Root, files};
+use mlconda_system::{
+    self as system,
+    beneath::{FileSystem, Root},
+    files,
+};
 use rattler_conda_types::package::IndexJson;
 use rattler_digest::{Md5, Sha256, parse_digest_from_hex};
 
@@ -31,7 +35,6 @@ use self::{
     temporary::{TemporaryDirectory, is_temporary},
 };
 use super::{
-    Durability,
     contents::{self, Content, ContentKind},
     deviations::Deviations,
     fetch::Hashes,
@@ -139,10 +142,10 @@ pub(super) fn fill(
     hashes: Hashes,
     file_name: &str,
     idle_cores: &IdleCores,
-    durability: Durability,
+    disk: Option<&FileSystem>,
     stop: &AtomicBool,
 ) -> Result<Deviations, FillError> {
-    make(place, durability, stop, |extraction| {
+    make(place, disk, stop, |extraction| {
         unpack(archive, file_name, idle_cores, stop, extraction)?;
         extraction.write_info(ARCHIVE, archive_line(archive.len()?, hashes).as_bytes())
     })
@@ -151,7 +154,7 @@ pub(super) fn fill(
 /// Copies a package from one cache into another.
 pub(super) fn copy(from: &Path, place: &Path, stop: &AtomicBool) -> Result<Deviations, FillError> {
     // Only packages that the environments of one call share are copied: they go when it ends.
-    make(place, Durability::Kills, stop, |extraction| {
+    make(place, None, stop, |extraction| {
         extraction.copy(&read(from)?)?;
         match archive_size_and_hashes(from) {
             (Some(size), hashes) => extraction.write_info(ARCHIVE, archive_line(size, hashes).as_bytes()),
@@ -162,13 +165,12 @@ pub(super) fn copy(from: &Path, place: &Path, stop: &AtomicBool) -> Result<Devia
 
 fn make(
     place: &Path,
-    durability: Durability,
+    disk: Option<&FileSystem>,
     stop: &AtomicBool,
     write: impl FnOnce(&mut Extraction<'_>) -> io::Result<()>,
 ) -> Result<Deviations, FillError> {
     let temporary = temporary_beside(place).map_err(FillError::Cache)?;
-    let open = || Root::open_no_follow(temporary.path()).map_err(FillError::Cache);
-    let root = open()?;
+    let root = Root::open_no_follow(temporary.path()).map_err(FillError::Cache)?;
     let mut extraction = Extraction::new(root, stop).map_err(FillError::Cache)?;
     let deviations = write(&mut extraction).and_then(|()| extraction.finish());
     let deviations = deviations.map_err(|error| match temporary.path().is_dir() {
@@ -177,8 +179,8 @@ fn make(
         false => FillError::Cache(error),
     })?;
     system::set_directory_mode(temporary.path(), 0o755)?;
-    if durability == Durability::PowerCuts {
-        durability.sync(&open()?).map_err(FillError::Cache)?;
+    if let Some(disk) = disk {
+        disk.sync().map_err(FillError::Cache)?;
     }
     match fs_err::rename(temporary.path(), place) {
         // Another process was faster: its package is as good as ours.

@@ -45,6 +45,12 @@ pub(super) fn publish_history(prefix: &Root, seconds: i64) -> io::Result<()> {
     prefix.set_time(meta, seconds)
 }
 
+/// Takes that back.
+pub(super) fn withdraw_history(prefix: &Root) -> io::Result<()> {
+    let meta = Path::new("conda-meta");
+    prefix.rename(&meta.join(HISTORY), prefix, &meta.join(PENDING_HISTORY))
+}
+
 /// What an installation changes in an existing prefix.
 pub(super) struct PrefixChange<'a> {
     prefix: PathBuf,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    Durability, cache, fetch,
+    cache, fetch,
     package::InfoFiles,
     unpack::{self, Archive, Entry, EntryKind, IdleCores, Sink},
 };
@@ -99,15 +99,8 @@ pub fn unpack(bytes: &[u8], file_name: &str) -> io::Result<(Vec<Unpacked>, io::R
 /// If it is none, or may not be unpacked.
 pub fn fill(bytes: &[u8], file_name: &str, directory: &Path) -> io::Result<()> {
     let (archive, stop) = (Archive::Memory(bytes.into()), AtomicBool::new(false));
-    let filled = cache::fill(
-        directory,
-        &archive,
-        fetch::Hashes::default(),
-        file_name,
-        &IdleCores::default(),
-        Durability::default(),
-        &stop,
-    );
+    let filled =
+        cache::fill(directory, &archive, fetch::Hashes::default(), file_name, &IdleCores::default(), None, &stop);
     filled.map(drop).map_err(|error| io::Error::other(format!("{error:?}")))
 }
 

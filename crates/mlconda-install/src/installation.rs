@@ -75,6 +75,10 @@ impl Installation<'_> {
         check_prefix(self.prefix.path())?;
         if plan.is_empty() {
             recover(self.prefix)?;
+            // Who made it need not have waited.
+            if self.prefix.path().exists() {
+                self.options.durability.wait_for(self.prefix.path())?;
+            }
             return Ok(Report { unchanged: plan.unchanged, ..Report::default() });
         }
         let transaction = self.begin(plan)?;
@@ -211,7 +215,11 @@ impl Installation<'_> {
     /// Stores what activation scripts set. The environment is finished: an error is only reported.
     async fn keep_activation(&self, time: i64, report: &mut Report) {
         if self.options.scripts == Scripts::Run {
-            match snapshot::write(self.prefix, time).await {
+            let durable = |scripts: &Vec<_>| match scripts.is_empty() {
+                true => Ok(()),
+                false => self.options.durability.wait_for(self.prefix.path()),
+            };
+            match snapshot::write(self.prefix, time).await.and_then(|scripts| durable(&scripts).map(|()| scripts)) {
                 Ok(scripts) => report.scripts.activation = scripts,
                 Err(error) => report.activation_error = Some(error.to_string()),
             }

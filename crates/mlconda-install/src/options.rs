@@ -1,9 +1,15 @@
 //! The options of an installation.
 
-use std::{io, num::NonZero, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    num::NonZero,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use mlconda_channel::repodata::Access;
-use mlconda_system::beneath::Root;
+use mlconda_system::beneath::{FileSystem, Root};
 use rattler_conda_types::GenericVirtualPackage;
 
 use super::{PackedArchives, Sharing, Stop};
@@ -159,16 +165,25 @@ pub enum Durability {
     /// A power cut at any moment, too: the prefix is the old one, the new one, or no environment, which the next
     /// installation repairs; after a success it is the new one. A package is in the cache only when the disk has it. Each
     /// wait for the disk writes all of the prefix's file system (`syncfs(2)`; on macOS `sync(2)` and `F_FULLFSYNC`),
-    /// and so also what other programs have written there.
+    /// and so also what other programs have written there. The file system has to keep the order of renames, as ext4, XFS,
+    /// btrfs and APFS do; one in a process of its own (FUSE) may not hear of it.
     PowerCuts,
 }
 
 impl Durability {
-    /// Waits until the disk has all of a directory's file system.
-    pub(crate) fn sync(self, directory: &Root) -> io::Result<()> {
+    /// What is waited for, before anything is written into the directory.
+    pub(crate) fn watch(self, directory: &Root) -> io::Result<Option<FileSystem>> {
+        match self {
+            Self::Kills => Ok(None),
+            Self::PowerCuts => directory.file_system().map(Some),
+        }
+    }
+
+    /// Waits until the disk has what was written by now, also by others.
+    pub(crate) fn wait_for(self, directory: &Path) -> io::Result<()> {
         match self {
             Self::Kills => Ok(()),
-            Self::PowerCuts => directory.sync(),
+            Self::PowerCuts => Root::open(directory)?.file_system()?.sync(),
         }
     }
 }

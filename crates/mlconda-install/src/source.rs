@@ -13,11 +13,15 @@ use std::{
 
 use mlconda_channel::repodata::Access;
 use mlconda_lock::LockedPackage;
-use mlconda_system::{Linker, Slice, usage};
+use mlconda_system::{
+    Linker, Slice,
+    beneath::{FileSystem, Root},
+    usage,
+};
 use mlconda_types::progress::{Event, Progress};
 
 use super::{
-    CacheCheck, Durability, InstallError, Options, PackedArchives, Sharing,
+    CacheCheck, InstallError, Options, PackedArchives, Sharing,
     cache::{self, FillError},
     deviations::DeviationLog,
     fetch::{self, Hashes},
@@ -85,7 +89,8 @@ const HELD: usize = 512;
 pub(super) struct Sources {
     cache: Option<PathBuf>,
     check: CacheCheck,
-    durability: Durability,
+    /// What a package waits for before it is in the cache: nothing, or the disk.
+    disk: Option<FileSystem>,
     access: Access,
     /// Tells others that the cache is in use.
     _hold: Option<File>,
@@ -115,12 +120,16 @@ impl Sources {
             }
         }
         let (check, access, unwritable) = (options.cache_check, options.access, OnceLock::new());
-        let durability = options.durability;
+        let disk = cache.as_deref().map(|cache| Root::open(cache).and_then(|cache| options.durability.watch(&cache)));
+        let disk = disk.transpose().unwrap_or_else(|error| {
+            let _ = unwritable.set(error);
+            None
+        });
         let (linkers, deviations) = (<[Linker; 2]>::default(), DeviationLog::default());
         Self {
             cache,
             check,
-            durability,
+            disk: disk.flatten(),
             access,
             _hold: hold,
             _used: used,
@@ -190,14 +199,14 @@ impl Sources {
                 return Ok(PackageLocation::Extracted(place, origin));
             }
         };
-        let fill = |place: &Path, durability| {
+        let fill = |place: &Path, disk: Option<&FileSystem>| {
             let name = &package.file_name;
-            let deviations = cache::fill(place, &archive, hashes, name, idle_cores, durability, stop)?;
+            let deviations = cache::fill(place, &archive, hashes, name, idle_cores, disk, stop)?;
             self.deviations.note(&package.file_name, &deviations);
             Ok(())
         };
         if let Some(place) = self.cached(package, attempt).filter(|_| self.unwritable.get().is_none()) {
-            match fill(&place, self.durability) {
+            match fill(&place, self.disk.as_ref()) {
                 Ok(()) => return Ok(self.share(package, attempt, place, PackageOrigin::Archive, stop)),
                 Err(FillError::Cache(error)) => {
                     let _ = self.unwritable.set(error);
@@ -209,7 +218,7 @@ impl Sources {
         }
         match self.shared(package, attempt) {
             Some(place) => {
-                fill(&place, Durability::Kills).map_err(|error| match error {
+                fill(&place, None).map_err(|error| match error {
                     FillError::Cache(error) => SourceError::Failed(error.into()),
                     FillError::Package(error) => SourceError::Failed(package_or_disk_error(package, error)),
                 })?;

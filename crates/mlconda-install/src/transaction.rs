@@ -21,7 +21,10 @@ use std::{
 };
 
 use mlconda_prefix::{Prefix, on_disk};
-use mlconda_system::{self as system, Attributes, DirectoryLock, Time, beneath::Root};
+use mlconda_system::{
+    self as system, Attributes, DirectoryLock, Time,
+    beneath::{FileSystem, Root},
+};
 
 use super::{
     Durability, InstallError,
@@ -41,7 +44,8 @@ pub(super) struct Transaction {
     /// process's.
     replica: Option<PathBuf>,
     method: CommitMethod,
-    durability: Durability,
+    /// What each step waits for: nothing, or the disk.
+    disk: Option<FileSystem>,
     /// The nearest existing directory above the prefix, and its modification time.
     above: Option<(PathBuf, Time)>,
     /// Directories above the prefix that were created, the topmost first.
@@ -103,7 +107,7 @@ impl Transaction {
             stage: None,
             replica: None,
             method,
-            durability,
+            disk: None,
             above,
             created,
             locks,
@@ -134,7 +138,9 @@ impl Transaction {
             transaction.attributes = Some(Attributes::from(&fs_err::metadata(path)?));
             transaction.make_stage(&transaction.prefix.join(on_disk::STAGE))?;
         }
-        transaction.stage()?.root().set_directory_mode(Path::new(""), 0o755)?;
+        let stage = transaction.stage()?.root();
+        stage.set_directory_mode(Path::new(""), 0o755)?;
+        transaction.disk = durability.watch(stage)?;
         Ok(transaction)
     }
 
@@ -181,7 +187,9 @@ impl Transaction {
             commit.transaction.attributes = Some(Attributes::from(&fs_err::metadata(prefix)?));
         }
         let rollback = commit.rollback.insert(Rollback::begin(change.root()?, journal, &change.stop)?);
-        let marked = commit.transaction.durability.sync(change.root()?).and_then(|()| rollback.move_history());
+        // Before a script changes something, the disk has the journal, and knows that this is no environment.
+        let disk = &commit.transaction.disk;
+        let marked = sync(disk).and_then(|()| rollback.move_history()).and_then(|()| sync(disk));
         match marked {
             Ok(()) => Ok(commit),
             Err(error) => Err(commit.undo(error.into())),
@@ -227,7 +235,7 @@ impl Commit<'_> {
     fn add(&mut self, journal: Journal) -> Result<(), InstallError> {
         self.switch_to_in_place()?;
         self.rollback = Some(Rollback::begin(self.change.root()?, journal, &self.change.stop)?);
-        self.sync_stage()?;
+        sync(&self.transaction.disk)?;
         self.move_in()?;
         self.rollback.iter().try_for_each(|rollback| rollback.set_directory_times(self.change.time))?;
         Ok(())
@@ -255,7 +263,7 @@ impl Commit<'_> {
         if self.scripts == ScriptTiming::Never {
             commit::publish_history(stage.root(), self.change.time)?;
         }
-        self.sync_stage()?;
+        sync(&self.transaction.disk)?;
         stage.rename_to(prefix)?;
         self.step = AppliedStep::Renamed;
         // Whatever was at its path has moved.
@@ -272,7 +280,7 @@ impl Commit<'_> {
         if self.scripts == ScriptTiming::Never {
             commit::publish_history(&root, self.change.time)?;
         }
-        self.sync_stage()?;
+        sync(&self.transaction.disk)?;
         replica.check()?;
         system::exchange(root.path(), prefix)?;
         self.change.clear_cache();
@@ -289,14 +297,9 @@ impl Commit<'_> {
             let journal = self.change.journal(self.transaction.stage()?.root(), self.scripts)?;
             self.rollback = Some(Rollback::begin(self.change.root()?, journal, &self.change.stop)?);
         }
-        self.sync_stage()?;
+        sync(&self.transaction.disk)?;
         self.transaction.stage()?.check()?;
         Ok(self.move_in()?)
-    }
-
-    /// Lets the disk have the stage and what is beside it, the replica and the journal, before the prefix changes.
-    fn sync_stage(&self) -> io::Result<()> {
-        self.transaction.durability.sync(self.transaction.stage()?.root())
     }
 
     /// Executes the journal.
@@ -306,7 +309,9 @@ impl Commit<'_> {
         let prefix = self.change.root()?;
         prefix.clear_cache();
         commit::merge(stage.root(), prefix, time, stop)?;
-        self.change.repair_directories(prefix)
+        self.change.repair_directories(prefix)?;
+        // Before a script changes something, as above.
+        if self.scripts == ScriptTiming::Never { Ok(()) } else { sync(&self.transaction.disk) }
     }
 
     /// The open directory that is the prefix now.
@@ -346,13 +351,17 @@ impl Commit<'_> {
 
     /// Makes the prefix an environment, unless it is one already, and lets the disk have it.
     fn publish(&self, is_one: bool) -> io::Result<()> {
-        let (root, durability) = (self.new_prefix()?, self.transaction.durability);
-        if !is_one {
-            // What scripts have written comes before the history that tells that they are done.
-            durability.sync(root)?;
-            commit::publish_history(root, self.change.time)?;
+        let (root, disk) = (self.new_prefix()?, &self.transaction.disk);
+        if is_one {
+            return sync(disk);
         }
-        durability.sync(root)
+        // What scripts have written comes before the history that tells that they are done.
+        sync(disk)?;
+        commit::publish_history(root, self.change.time)?;
+        sync(disk).inspect_err(|_| {
+            // Where old files are not kept, nothing else would take the history back.
+            let _ = commit::withdraw_history(root);
+        })
     }
 
     /// Restores the prefix, and returns the error to report.
@@ -418,6 +427,11 @@ impl Drop for Transaction {
             let _ = time.set(path);
         }
     }
+}
+
+/// Waits for the disk, where that is asked for.
+fn sync(disk: &Option<FileSystem>) -> io::Result<()> {
+    disk.as_ref().map_or(Ok(()), FileSystem::sync)
 }
 
 /// How the new files get into a prefix.

@@ -33,7 +33,7 @@ use rustix::{
 use self::handles::Handles;
 pub use self::{
     info::{PathInfo, PathKind},
-    whole::WayForChildren,
+    whole::{FileSystem, WayForChildren},
 };
 
 /// The flags to open a directory for lookups. With `O_PATH`, no read permission is needed.

@@ -103,31 +103,73 @@ pub(crate) fn bounded(file: fs_err::File, path: &Path, limit: u64) -> io::Result
     if bytes.len() as u64 > limit { Err(too_large(path, limit)) } else { Ok(bytes) }
 }
 
-/// Puts other content in the place of a file, or makes the file. Whatever happens on the way, the file has the old content
-/// or the new one: the disk full, the process killed, a power cut.
+/// Puts other content in the place of a file, or makes the file. A file that is there has the old content or the new one,
+/// whatever happens on the way: the disk full, the process killed, a power cut.
 ///
-/// Links stay links. The mode and the owner stay; the mode of a new file is `new_mode`, or 0666 without the bits of the
-/// umask. What is not a regular file (`/dev/stdout`), is mounted itself, or would get another owner, is written to in its
-/// place.
+/// Links stay links, and what the file is stays: its mode and its owner. The mode of a new file is `new_mode`, or 0666
+/// without the bits of the umask. Some files can only be written in their place, and lose their content if the process is
+/// killed meanwhile; after an error, they get the old content back: those with several names (hard links) or an access
+/// control list, those that are mounted themselves, and those in a directory that may not be changed.
 ///
 /// # Errors
 /// If the file cannot be written.
 pub fn replace(path: &Path, content: &[u8], new_mode: Option<u32>) -> io::Result<()> {
-    let target = fs_err::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    // What `/dev/stdout` leads to is open already: a new file under its name would not be the open one.
+    let is_open = path.starts_with("/dev") || path.starts_with("/proc");
+    let target = match fs_err::canonicalize(path) {
+        Ok(target) => target,
+        // A link to what is not there: it is made.
+        Err(_) if path.is_symlink() => return fs_err::write(path, content),
+        Err(_) => path.to_owned(),
+    };
     let old = fs_err::metadata(&target).ok();
-    if old.as_ref().is_some_and(|old| !old.is_file()) {
-        return fs_err::write(&target, content);
+    let Some(old) = old else { return replace_by_rename(&target, content, None, new_mode) };
+    if is_open || !old.is_file() {
+        return fs_err::write(path, content);
     }
-    match replace_by_rename(&target, content, old.as_ref(), new_mode) {
-        // The directory is of somebody else, the file is mounted, or its owner cannot be given to another one.
-        Err(error)
-            if old.is_some()
-                && matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ResourceBusy) =>
-        {
-            fs_err::write(&target, content)
-        }
+    let is_writable = rustix::fs::access(&target, rustix::fs::Access::WRITE_OK).is_ok();
+    if old.nlink() > 1 || !is_writable || has_access_list(&target) {
+        return write_in_place(&target, content);
+    }
+    match replace_by_rename(&target, content, Some(&old), new_mode) {
+        Err(error) if is_of_the_place(&error) => write_in_place(&target, content),
         replaced => replaced,
     }
+}
+
+/// Whether an error says that a file cannot be renamed to its name: the directory is of somebody else or may not be
+/// changed, the file is mounted, or its owner cannot be given to another one.
+fn is_of_the_place(error: &io::Error) -> bool {
+    use io::ErrorKind::{
+        CrossesDevices, InvalidInput, PermissionDenied, ReadOnlyFilesystem, ResourceBusy, Unsupported,
+    };
+    matches!(
+        error.kind(),
+        CrossesDevices | InvalidInput | PermissionDenied | ReadOnlyFilesystem | ResourceBusy | Unsupported
+    )
+}
+
+/// Writes into a file that stays the same one; after an error it gets its old content back, as far as that is possible.
+fn write_in_place(path: &Path, content: &[u8]) -> io::Result<()> {
+    let old = read(path, LARGEST_LOCK);
+    fs_err::write(path, content).inspect_err(|_| {
+        if let Ok(old) = old {
+            let _ = fs_err::write(path, old);
+        }
+    })
+}
+
+/// Whether a file has an access control list besides its mode.
+#[cfg(target_os = "linux")]
+fn has_access_list(path: &Path) -> bool {
+    let mut nothing: [u8; 0] = [];
+    rustix::fs::getxattr(path, "system.posix_acl_access", &mut nothing[..]).is_ok_and(|size| size > 0)
+}
+
+/// Always `false`: a file with one keeps its mode only.
+#[cfg(not(target_os = "linux"))]
+fn has_access_list(_path: &Path) -> bool {
+    false
 }
 
 fn replace_by_rename(
@@ -137,8 +179,10 @@ fn replace_by_rename(
     new_mode: Option<u32>,
 ) -> io::Result<()> {
     let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let any = std::fs::Permissions::from_mode(0o666);
-    let mut file = tempfile::Builder::new().prefix(".mlconda-").permissions(any).tempfile_in(directory)?;
+    // Nobody else reads it before it has its mode: it may have secrets in it.
+    let mode = old.map(|old| old.mode() & 0o7777).or(new_mode);
+    let first = std::fs::Permissions::from_mode(if mode.is_some() { 0o600 } else { 0o666 });
+    let mut file = tempfile::Builder::new().prefix(".mlconda-").permissions(first).tempfile_in(directory)?;
     file.write_all(content)?;
     if let Some(old) = old {
         let new = file.as_file().metadata()?;
@@ -146,7 +190,7 @@ fn replace_by_rename(
             std::os::unix::fs::fchown(file.as_file(), Some(old.uid()), Some(old.gid()))?;
         }
     }
-    if let Some(mode) = old.map(|old| old.mode() & 0o7777).or(new_mode) {
+    if let Some(mode) = mode {
         super::set_mode(file.as_file(), mode)?;
     }
     // A new file has nothing to lose.
@@ -227,6 +271,30 @@ mod tests {
         replace(&at("new"), b"new", Some(0o604)).unwrap();
         assert_eq!(mode("new"), 0o604);
         assert_eq!(fs_err::read_dir(directory.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn what_has_several_names_or_none_yet_is_written_where_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs_err::write(at("file"), "old").unwrap();
+        fs_err::hard_link(at("file"), at("other")).unwrap();
+        replace(&at("file"), b"new", None).unwrap();
+        assert_eq!(fs_err::read_to_string(at("other")).unwrap(), "new");
+        std::os::unix::fs::symlink("missing", at("link")).unwrap();
+        replace(&at("link"), b"new", None).unwrap();
+        assert!(at("link").is_symlink());
+        assert_eq!(fs_err::read_to_string(at("missing")).unwrap(), "new");
+    }
+
+    #[test]
+    fn what_is_open_already_is_written_to_and_not_replaced() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = format!("/dev/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file.as_file()));
+        let number = |path: &Path| fs_err::metadata(path).unwrap().ino();
+        let before = number(file.path());
+        replace(Path::new(&path), b"new", None).unwrap();
+        assert_eq!((number(file.path()), fs_err::read_to_string(file.path()).unwrap()), (before, "new".to_owned()));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::{path::Path, process::ExitCode, sync::Arc, time::Instant};
 
 use mlconda::{
     host::Host,
-    install::{InstallError, Options, Report, Scripts, Sharing},
+    install::{Durability, InstallError, Options, Report, Scripts, Sharing},
     network::Client,
     plan::{Plan, Reinstall},
     prefix::Prefix,
@@ -139,7 +139,8 @@ pub(crate) fn carry_out(
     options: &Options,
     context: &Context,
 ) -> Result<Report, CliError> {
-    if plan.is_empty() {
+    // With `--sync`, there may be something to wait for.
+    if plan.is_empty() && options.durability == Durability::Kills {
         return Ok(Report { unchanged: plan.unchanged, ..Report::default() });
     }
     let display = Display::new(&context.ui);

@@ -191,7 +191,7 @@ fn any_damage_is_an_error_or_none() {
             crate::fetch::Hashes::default(),
             name,
             &IdleCores::default(),
-            crate::Durability::default(),
+            None,
             &AtomicBool::new(false),
         );
         outcomes[usize::from(filled.is_ok())] += 1;

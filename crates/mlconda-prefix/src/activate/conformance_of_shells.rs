@@ -48,7 +48,10 @@ fn found(shell: &str, options: &[&str], statements: &[u8], caller: &[(OsString, 
     let script = OsString::from_vec([statements, b"\n/usr/bin/env -0\n"].concat());
     let mut command = Command::new(shell);
     command.args(options).arg(script).env_clear().envs(caller.iter().cloned()).current_dir("/");
-    let output = command.output().ok()?;
+    let output = match command.output() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        output => output.unwrap(),
+    };
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{shell}: {said}\n{}", String::from_utf8_lossy(statements));
     let pairs = output.stdout.split(|byte| *byte == 0).filter_map(|line| {
@@ -87,13 +90,16 @@ fn check(of_state: &BTreeMap<&str, String>, of_caller: &BTreeMap<&str, Vec<u8>>,
             [("CONDA_PREFIX", "/opt/it's"), ("CONDA_SHLVL", "1")].map(|(name, value)| (name.into(), value.into())),
         );
     }
+    let mut shells = 0;
     for (shell, options, dialect) in SHELLS {
         let surroundings = CallerEnvironment { variables: &caller, root_prefix: Path::new("/opt/conda") };
         let activation = activate(&Prefix::open(directory.path()).unwrap(), surroundings, dialect).unwrap();
         let after = |statements: &[u8]| found(shell, options, statements, &caller);
         let (Some(without), Some(with)) = (after(b""), after(&activation.statements(dialect))) else { continue };
         assert_eq!(with, changed(&activation, without), "{shell}");
+        shells += 1;
     }
+    assert!(shells > 0, "there is no shell");
 }
 
 proptest! {

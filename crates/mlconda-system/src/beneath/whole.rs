@@ -30,6 +30,33 @@ impl WayForChildren {
     }
 }
 
+/// A file system that is held open.
+#[derive(Debug)]
+pub struct FileSystem {
+    open: OwnedFd,
+    /// A directory in it, for messages.
+    path: PathBuf,
+}
+
+impl FileSystem {
+    /// Lets the kernel write all of it to the disk, and waits until the disk has it.
+    ///
+    /// # Errors
+    /// If a write failed since this value was made or last waited; Linux before 5.8 does not tell that. A file system in a
+    /// process of its own (FUSE) may not hear of it.
+    pub fn sync(&self) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        let synced = rustix::fs::syncfs(&self.open);
+        // What is written there is still in the disk's own memory; the second call empties that.
+        #[cfg(not(target_os = "linux"))]
+        let synced = {
+            rustix::fs::sync();
+            rustix::fs::fcntl_fullfsync(&self.open)
+        };
+        synced.map_err(|errno| super::path_error("write to the disk all of", &self.path, errno))
+    }
+}
+
 impl Root {
     /// A path by which child processes reach this directory. On Linux it leads through `/proc` to an open file that they
     /// inherit, and so to this directory also after somebody has renamed it. Elsewhere, or without `/proc`, it is the path.
@@ -68,21 +95,13 @@ impl Root {
         }
     }
 
-    /// Writes all of the directory's file system to its disk, and waits until the disk has it. Errors of earlier writes are
-    /// told here, too.
-    pub fn sync(&self) -> io::Result<()> {
+    /// The directory's file system, to wait for its disk later. Open it before anything is written: it tells the errors of
+    /// writes from then on.
+    pub fn file_system(&self) -> io::Result<FileSystem> {
         let (here, flags) = (Path::new(""), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC);
-        self.at("write to the disk all of", here, |open, name| {
-            let open = rustix::fs::openat(open, name, flags, Mode::empty())?;
-            #[cfg(target_os = "linux")]
-            return rustix::fs::syncfs(&open);
-            // What is written there is still in the disk's own memory; the second call empties that.
-            #[cfg(not(target_os = "linux"))]
-            {
-                rustix::fs::sync();
-                rustix::fs::fcntl_fullfsync(&open)
-            }
-        })
+        let open =
+            self.at("open directory", here, |open, name| rustix::fs::openat(open, name, flags, Mode::empty()))?;
+        Ok(FileSystem { open, path: self.path.clone() })
     }
 
     /// The umask. Reading it from the kernel would change it for other threads, so a directory is created and its mode is

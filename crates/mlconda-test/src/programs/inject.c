@@ -53,6 +53,7 @@ static const struct call calls[] = {
     {SYS_fchown, "fchown", 0, NONE, NONE, 0}, {SYS_fchownat, "fchownat", 0, 1, NONE, 0},
     {SYS_utimensat, "utimensat", 0, 1, NONE, 0}, {SYS_flock, "flock", 0, NONE, NONE, 0},
     {SYS_fsync, "fsync", 0, NONE, NONE, 1}, {SYS_syncfs, "syncfs", 0, NONE, NONE, 0},
+    {SYS_fdatasync, "fdatasync", 0, NONE, NONE, 0}, {SYS_sync_file_range, "sync_file_range", 0, NONE, NONE, 0},
     {SYS_getdents64, "getdents64", 0, NONE, NONE, 0},
 #ifdef SYS_open
     {SYS_open, "open", NONE, 0, 1, 1}, {SYS_creat, "creat", NONE, 0, NONE, 1}, {SYS_mkdir, "mkdir", NONE, 0, NONE, 1},
@@ -124,7 +125,7 @@ static void swap(const char *mode) {
 static int counts(const struct call *call, const struct seccomp_notif *notice, const char *group) {
     if (strcmp(group, "read") == 0) return is_read(call);
     if (strcmp(group, "rename") == 0) return strncmp(call->name, "rename", 6) == 0;
-    if (strcmp(group, "sync") == 0) return strcmp(call->name, "syncfs") == 0 || strcmp(call->name, "fsync") == 0;
+    if (strcmp(group, "sync") == 0) return strstr(call->name, "sync") != 0;
     int is_change = call->number != SYS_getdents64;
     if (call->flags != NONE) is_change = (notice->data.args[call->flags] & (O_ACCMODE | O_CREAT)) != 0;
     return is_change == (strcmp(group, "change") == 0);
