@@ -22,7 +22,7 @@ pub(super) fn render(lock: &Lock) -> String {
     let mut text = format!("{MARK}{FORMAT}\n");
     let mut line = |key: &str, value: &str| {
         // A comment is one line, whatever was in the environment. Writing to a string cannot fail.
-        let _ = writeln!(text, "# {key}: {}", value.replace(['\n', '\r'], " "));
+        let _ = writeln!(text, "# {key}: {}", value.replace(is_unseen, " "));
     };
     if let Some(name) = &lock.name {
         line("name", name);
@@ -55,6 +55,11 @@ pub(super) fn render(lock: &Lock) -> String {
         line("variable", &format!("{name}={}", serde_json::Value::from(value.as_str())));
     }
     text
+}
+
+/// Whether a character may not stand in a comment of any format.
+fn is_unseen(character: char) -> bool {
+    (character.is_control() && character != '\t') || matches!(character, '\u{fffe}' | '\u{ffff}')
 }
 
 /// The facts from the comments that were read so far.
@@ -107,6 +112,8 @@ impl LockComments {
             },
             // The rest is ours only where the first line says that the file is.
             _ if self.format.is_none() => {}
+            // YAML has none, and a line of one lock is to be one of each other format.
+            _ if value.contains(is_unseen) => return Err("the line has a character that cannot be seen".to_owned()),
             "name" if mlconda_environment::is_name(value) => self.lock.name = Some(value.to_owned()),
             "name" => return Err(format!("`{value}` cannot name an environment: its name becomes a directory")),
             "input" => self.lock.input = value.strip_prefix("sha256:").map(str::to_owned),

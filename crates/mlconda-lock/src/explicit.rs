@@ -219,6 +219,20 @@ mod tests {
     }
 
     #[test]
+    fn a_comment_has_no_character_that_no_other_format_could_have() {
+        let text = |value: &str| format!("# mlconda lock: 1\n# platform: linux-64\n# {value}\n@EXPLICIT\n");
+        for value in ["input: sha256:e3\0b", "spec: a\u{1}b", "channel: https://c/\u{ffff}", "name: a\u{85}b"] {
+            let complaint = complaint(&text(value));
+            let said = complaint.lines().next();
+            assert_eq!(said, Some("/project/env.lock:3: the line has a character that cannot be seen"));
+        }
+        assert_eq!(read(&text("spec: a\tb")).unwrap().specs, ["a\tb"]);
+        let mut lock = read(&text("spec: a")).unwrap();
+        lock.specs = vec!["a\0b\nc".to_owned()];
+        assert_eq!(read(&lock.to_text()).unwrap().specs, ["a b c"]);
+    }
+
+    #[test]
     fn locks_of_other_tools_are_read() {
         let lock = read(&format!(
             "# This file may be used to create an environment using:\n# $ conda create --name <env> --file <this file>\n\
