@@ -132,3 +132,21 @@ fn a_first_installation_whose_script_failed_is_tried_again() {
         assert!(real.join("share/it").is_file() && real.join("made/file").is_file());
     }
 }
+
+/// One of them has a link there, which tells nothing of the content of a file.
+#[test]
+fn an_edit_is_found_at_a_path_of_two_packages() {
+    let world = world();
+    let link = line(&world, &package("link").link("share/it", "other"));
+    let file = line(&world, &package("with-file").file("share/it", "of the package"));
+    for (prefix, real) in both_kinds(&world) {
+        install(&world, &prefix, &[&link, &file]).success();
+        world.mlconda(["verify", "-p", argument(&prefix)]).success();
+        fs_err::remove_file(real.join("share/it")).unwrap();
+        fs_err::write(real.join("share/it"), "of the user!!!").unwrap();
+        world.mlconda(["verify", "-p", argument(&prefix)]).failure(1);
+        world.mlconda(["verify", "-p", argument(&prefix), "--repair"]);
+        assert_eq!(fs_err::read_to_string(real.join("share/it")).unwrap(), "of the package");
+        world.mlconda(["verify", "-p", argument(&prefix)]).success();
+    }
+}

@@ -388,7 +388,10 @@ fn check_content(
     progress: &dyn Progress,
     seen: &mut FileCheck,
 ) -> io::Result<()> {
-    let Some(Claim { entry, .. }) = claims.last() else { return Ok(()) };
+    // Of a package that has a link there, the content of a file tells nothing.
+    let is_file = |claim: &&Claim<'_>| claim.entry.kind.is_none_or(|kind| kind == FileKind::File);
+    let of_files: Vec<&Claim<'_>> = claims.iter().filter(is_file).collect();
+    let Some(Claim { entry, .. }) = of_files.last() else { return Ok(()) };
     let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0);
     let file = fs_err::OpenOptions::new().read(true).custom_flags(no_follow).open(prefix.join(&entry.path))?;
     let mut file = file.into_parts().0;
@@ -396,12 +399,12 @@ fn check_content(
     seen.bytes = metadata.len();
     let mode = metadata.permissions().mode() & 0o7777;
     let path = || entry.path.clone();
-    if claims.iter().all(|claim| !claim.entry.modes.is_empty() && !claim.entry.modes.contains(&mode)) {
+    if of_files.iter().all(|claim| !claim.entry.modes.is_empty() && !claim.entry.modes.contains(&mode)) {
         let (packages, expected) = (owners(claims), entry.modes);
         seen.findings.push(Finding::Mode { path: path(), packages, expected, found: mode });
     }
-    let fits = |claim: &&Claim<'_>| claim.entry.size.is_none_or(|size| size == metadata.len());
-    let fitting: Vec<&Claim<'_>> = claims.iter().filter(fits).collect();
+    let fits = |claim: &&&Claim<'_>| claim.entry.size.is_none_or(|size| size == metadata.len());
+    let fitting: Vec<&Claim<'_>> = of_files.iter().filter(fits).copied().collect();
     if let ([], Some(expected)) = (fitting.as_slice(), entry.size) {
         let (packages, found) = (owners(claims), metadata.len());
         seen.findings.push(Finding::Size { path: path(), packages, expected, found });
