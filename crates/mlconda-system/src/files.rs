@@ -115,7 +115,7 @@ pub(crate) fn bounded(file: fs_err::File, path: &Path, limit: u64) -> io::Result
 /// If the file cannot be written.
 pub fn replace(path: &Path, content: &[u8], new_mode: Option<u32>) -> io::Result<()> {
     // What `/dev/stdout` leads to is open already: a new file under its name would not be the open one.
-    let is_open = path.starts_with("/dev") || path.starts_with("/proc");
+    let is_open = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc"].iter().any(|open| path.starts_with(open));
     let target = match fs_err::canonicalize(path) {
         Ok(target) => target,
         // A link to what is not there: it is made.

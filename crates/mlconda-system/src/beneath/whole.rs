@@ -86,10 +86,7 @@ impl Root {
     /// Locks the directory until the returned value is dropped; `None` if another process has locked it. Succeeds without a
     /// lock on a file system that has none.
     pub fn lock(&self) -> io::Result<Option<DirectoryLock>> {
-        let (here, flags) = (Path::new(""), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC);
-        let open =
-            self.at("open directory", here, |open, name| rustix::fs::openat(open, name, flags, Mode::empty()))?;
-        match lock_open(open.into(), &self.path)? {
+        match lock_open(self.open_to_read()?.into(), &self.path)? {
             Lock::Taken(file) | Lock::Unknown(file) => Ok(Some(DirectoryLock(file))),
             Lock::Busy => Ok(None),
         }
@@ -98,10 +95,14 @@ impl Root {
     /// The directory's file system, to wait for its disk later. Open it before anything is written: it tells the errors of
     /// writes from then on.
     pub fn file_system(&self) -> io::Result<FileSystem> {
-        let (here, flags) = (Path::new(""), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC);
-        let open =
-            self.at("open directory", here, |open, name| rustix::fs::openat(open, name, flags, Mode::empty()))?;
-        Ok(FileSystem { open, path: self.path.clone() })
+        Ok(FileSystem { open: self.open_to_read()?, path: self.path.clone() })
+    }
+
+    /// The directory, opened to be read: what is open for lookups only can neither be locked nor synced.
+    fn open_to_read(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = |open: &OwnedFd, name: &std::ffi::OsStr| rustix::fs::openat(open, name, flags, Mode::empty());
+        self.at("open directory", Path::new(""), open)
     }
 
     /// The umask. Reading it from the kernel would change it for other threads, so a directory is created and its mode is
