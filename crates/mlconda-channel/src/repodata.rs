@@ -20,6 +20,7 @@ mod index;
 mod load;
 mod msgpack;
 mod pinned;
+mod plain_record;
 mod platform_check;
 mod reachable;
 mod records;

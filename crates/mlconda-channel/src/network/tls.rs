@@ -1,6 +1,6 @@
 //! TLS: rustls with ring, the roots of the program and those that were given.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{collections::HashSet, io, os::unix::fs::MetadataExt, path::PathBuf, sync::Arc};
 
 use mlconda_system::files;
 use rustls::{
@@ -42,13 +42,17 @@ impl KeyProvider for NoKeys {
     }
 }
 
+/// The files of certificates, each once: systems keep links to them that are named by hashes beside them.
 fn certificate_paths(options: &NetworkOptions) -> io::Result<Vec<PathBuf>> {
     let mut paths = options.certificate_files.clone();
+    let mut known = HashSet::new();
     for directory in &options.certificate_directories {
         let mut inside =
             fs_err::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
-        inside.retain(|path| path.is_file());
         mlconda_types::sorting::sort(&mut inside);
+        inside.retain(|path| {
+            fs_err::metadata(path).is_ok_and(|file| file.is_file() && known.insert((file.dev(), file.ino())))
+        });
         paths.append(&mut inside);
     }
     Ok(paths)

@@ -1,11 +1,13 @@
 //! The way in for the fuzz targets (`fuzz/`), which look at parts that have no public function of their own. It is compiled
 //! with `--cfg mlconda_fuzzing` only, and is no part of the library.
 
-use rattler_conda_types::{Channel, RepoDataRecord, Subdir};
+use mlconda_types::lenient;
+use rattler_conda_types::{Channel, PackageRecord, RepoDataRecord, Subdir};
 
 use super::{
     index::{RepodataIndex, Section},
     msgpack::Reader,
+    plain_record::plain_record,
     records::{PackageRecords, SubdirContext, records_from_json, records_from_shard},
     scan,
     shards::ShardIndex,
@@ -63,7 +65,8 @@ fn context(base_url: Option<&str>) -> Result<SubdirContext, String> {
     SubdirContext::new(&Channel::from_url(url), Subdir::Linux64, base_url).map_err(|error| error.to_string())
 }
 
-/// Converts a value of MessagePack to JSON. Whether going past it ends where reading it does, is asked along.
+/// Converts a value of MessagePack to JSON. Whether going past it ends where reading it does, is asked along, and whether
+/// a record that is read without JSON is the same one.
 ///
 /// # Errors
 /// If it is none.
@@ -72,6 +75,12 @@ pub fn json(bytes: &[u8]) -> Result<Vec<u8>, String> {
     reader.json(&mut text).map_err(|error| error.to_string())?;
     other.skip().map_err(|error| error.to_string())?;
     assert_eq!(format!("{reader:?}"), format!("{other:?}"), "`skip` ends elsewhere");
+    let mut plain = Reader::new(bytes);
+    if let Some(record) = plain_record(&mut plain) {
+        let theirs: PackageRecord = lenient::from_slice(&text).expect("what is plain, the library reads");
+        assert_eq!(format!("{record:?}"), format!("{theirs:?}"), "a plain record is another one");
+        assert_eq!(format!("{plain:?}"), format!("{reader:?}"), "a plain record ends elsewhere");
+    }
     Ok(text)
 }
 

@@ -40,7 +40,8 @@ pub(super) enum Token<'b> {
     Unsigned(u64),
     Signed(i64),
     Float(f64),
-    Text(&'b str),
+    /// A text; whether it is UTF-8 was not looked at.
+    Text(&'b [u8]),
     Bytes(&'b [u8]),
     /// A value of a type that an application defines; nothing in repodata has one.
     Extension,
@@ -76,10 +77,6 @@ impl<'b> Reader<'b> {
         usize::try_from(self.number(size)?).map_err(|_| MsgpackError::Short)
     }
 
-    fn text_of(&mut self, length: usize) -> Result<Token<'b>, MsgpackError> {
-        std::str::from_utf8(self.take(length)?).map(Token::Text).map_err(|_| MsgpackError::NotUtf8)
-    }
-
     /// The next value, or the beginning of an array or a map.
     pub(super) fn token(&mut self) -> Result<Token<'b>, MsgpackError> {
         let marker = self.take(1)?[0];
@@ -89,7 +86,7 @@ impl<'b> Reader<'b> {
             0x00..=0x7f => Token::Unsigned(marker.into()),
             0x80..=0x8f => Token::Map((marker & 0x0f).into()),
             0x90..=0x9f => Token::Array((marker & 0x0f).into()),
-            0xa0..=0xbf => self.text_of((marker & 0x1f).into())?,
+            0xa0..=0xbf => Token::Text(self.take((marker & 0x1f).into())?),
             0xc0 => Token::Nil,
             0xc2 | 0xc3 => Token::Bool(marker == 0xc3),
             0xc4..=0xc6 => {
@@ -116,7 +113,7 @@ impl<'b> Reader<'b> {
             }
             0xd9..=0xdb => {
                 let length = self.length(size(0xd9))?;
-                self.text_of(length)?
+                Token::Text(self.take(length)?)
             }
             0xdc | 0xdd => Token::Array(self.length(2 * size(0xdc))?),
             0xde | 0xdf => Token::Map(self.length(2 * size(0xde))?),
@@ -136,29 +133,26 @@ impl<'b> Reader<'b> {
     /// The text that is next.
     pub(super) fn text(&mut self) -> Result<&'b str, MsgpackError> {
         match self.token()? {
-            Token::Text(text) => Ok(text),
+            Token::Text(text) => utf8(text),
             _ => Err(MsgpackError::Expected("text")),
         }
     }
 
     /// Goes past the value that is next.
     pub(super) fn skip(&mut self) -> Result<(), MsgpackError> {
-        self.each(0, &mut |_| {})
+        self.skip_below(0)
     }
 
-    /// Hands over the tokens of the value that is next.
-    fn each(&mut self, depth: usize, hear: &mut dyn FnMut(Token<'b>)) -> Result<(), MsgpackError> {
+    fn skip_below(&mut self, depth: usize) -> Result<(), MsgpackError> {
         if depth > MAX_DEPTH {
             return Err(MsgpackError::Deep);
         }
-        let token = self.token()?;
-        hear(token);
-        let values = match token {
+        let values = match self.token()? {
             Token::Array(count) => count,
             Token::Map(count) => count.checked_mul(2).ok_or(MsgpackError::Short)?,
             _ => 0,
         };
-        (0..values).try_for_each(|_| self.each(depth + 1, hear))
+        (0..values).try_for_each(|_| self.skip_below(depth + 1))
     }
 
     /// Writes the value that is next as JSON. Bytes, such as hashes, become hexadecimal text; numbers that JSON has no
@@ -180,7 +174,7 @@ impl<'b> Reader<'b> {
         match self.token()? {
             Token::Nil | Token::Extension => text.extend_from_slice(b"null"),
             Token::Bool(value) => text.extend_from_slice(if value { b"true" } else { b"false" }),
-            Token::Text(value) => quote(value, text),
+            Token::Text(value) => quote(utf8(value)?, text),
             Token::Bytes(value) => quote(&hex::encode(value), text),
             // Writing to memory does not fail.
             Token::Unsigned(value) => _ = write!(text, "{value}"),
@@ -212,6 +206,10 @@ impl<'b> Reader<'b> {
         }
         Ok(())
     }
+}
+
+fn utf8(text: &[u8]) -> Result<&str, MsgpackError> {
+    str::from_utf8(text).map_err(|_| MsgpackError::NotUtf8)
 }
 
 /// A text as JSON.

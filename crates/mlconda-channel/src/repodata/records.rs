@@ -20,6 +20,7 @@ use super::{
     RepodataError,
     index::Section,
     msgpack::{MsgpackError, Reader, Token},
+    plain_record::plain_record,
 };
 use crate::network;
 
@@ -130,22 +131,12 @@ pub(super) fn records_from_json(
     removed: &[String],
     pieces: &[(Section, Vec<u8>)],
 ) -> PackageRecords {
-    records_from_pieces(context, name, removed, pieces, Others::Skipped)
-}
-
-fn records_from_pieces(
-    context: &SubdirContext,
-    name: &str,
-    removed: &[String],
-    pieces: &[(Section, Vec<u8>)],
-    others: Others,
-) -> PackageRecords {
-    let mut collector = RecordCollector::new(context, name, removed, others);
+    let mut collector = RecordCollector::new(context, name, removed, Others::Skipped);
     if pieces.iter().all(|(section, text)| collector.json(*section, text, ParseMode::Strict).is_ok()) {
         return collector.finish();
     }
     // Most pieces are valid. If one is not, its records are parsed one by one.
-    let mut collector = RecordCollector::new(context, name, removed, others);
+    let mut collector = RecordCollector::new(context, name, removed, Others::Skipped);
     for (section, text) in pieces {
         if let Err(error) = collector.json(*section, text, ParseMode::Lenient) {
             collector.found.skipped.add(name, error.to_string());
@@ -159,8 +150,14 @@ fn records_from_pieces(
 /// # Errors
 /// If the bytes are not a shard.
 pub(super) fn records_from_shard(context: &SubdirContext, name: &str, bytes: &[u8]) -> Result<PackageRecords, String> {
-    let shard = Shard::read(bytes).map_err(|error| error.to_string())?;
-    Ok(records_from_pieces(context, name, &shard.removed, &shard.sections, Others::PassedOver))
+    read_shard(context, name, bytes).map_err(|error| error.to_string())
+}
+
+fn read_shard(context: &SubdirContext, name: &str, bytes: &[u8]) -> Result<PackageRecords, MsgpackError> {
+    let shard = Shard::read(bytes)?;
+    let mut collector = RecordCollector::new(context, name, &shard.removed, Others::PassedOver);
+    shard.sections.iter().try_for_each(|(section, reader)| collector.msgpack(*section, *reader))?;
+    Ok(collector.finish())
 }
 
 /// What becomes of records of other packages than the one that is read.
@@ -254,6 +251,29 @@ impl<'a> RecordCollector<'a> {
         SectionSeed { collector: self, section, mode }.deserialize(&mut serde_json::Deserializer::from_slice(text))
     }
 
+    /// Parses the records of a section of a shard, a map with file names as keys.
+    fn msgpack(&mut self, section: Section, mut reader: Reader<'_>) -> Result<(), MsgpackError> {
+        let mut text = Vec::new();
+        for _ in 0..reader.map()? {
+            let key = reader.text()?;
+            let start = reader;
+            if !self.accepts(section, key) {
+                reader.skip()?;
+            } else if let Some(record) = plain_record(&mut reader) {
+                self.add(section, key, record);
+            } else {
+                text.clear();
+                reader = start;
+                reader.json(&mut text)?;
+                match lenient::from_slice(&text) {
+                    Ok(record) => self.add(section, key, record),
+                    Err(error) => self.found.skipped.add(key, error.to_string()),
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn finish(mut self) -> PackageRecords {
         mlconda_types::sorting::sort_by(&mut self.found.records, |one, other| one.url.as_str().cmp(other.url.as_str()));
         self.found
@@ -310,15 +330,15 @@ impl<'de> Visitor<'de> for SectionSeed<'_, '_> {
     }
 }
 
-/// A shard: its sections as pieces of `repodata.json`, in order, and the file names of removed archives.
+/// A shard: where its sections begin, in order, and the file names of removed archives.
 #[derive(Default)]
-struct Shard {
-    sections: Vec<(Section, Vec<u8>)>,
+struct Shard<'b> {
+    sections: Vec<(Section, Reader<'b>)>,
     removed: Vec<String>,
 }
 
-impl Shard {
-    fn read(bytes: &[u8]) -> Result<Self, MsgpackError> {
+impl<'b> Shard<'b> {
+    fn read(bytes: &'b [u8]) -> Result<Self, MsgpackError> {
         let (mut shard, mut reader) = (Self::default(), Reader::new(bytes));
         for _ in 0..reader.map()? {
             match reader.text()? {
@@ -347,13 +367,8 @@ impl Shard {
         Ok(shard)
     }
 
-    fn add(&mut self, section: Section, reader: &mut Reader<'_>) -> Result<(), MsgpackError> {
-        let mut text = Vec::new();
-        reader.json(&mut text)?;
-        if text.first() != Some(&b'{') {
-            return Err(MsgpackError::Expected("map"));
-        }
-        self.sections.push((section, text));
-        Ok(())
+    fn add(&mut self, section: Section, reader: &mut Reader<'b>) -> Result<(), MsgpackError> {
+        self.sections.push((section, *reader));
+        reader.skip()
     }
 }
