@@ -1,7 +1,7 @@
 //! Whether something in a cache is in use, and when it was used last: by a shared lock, and by the time of the file or
 //! directory.
 
-use std::{fs::File, io, path::Path};
+use std::{fs::File, io, path::Path, time::Duration};
 
 use fs_err::os::unix::fs::OpenOptionsExt;
 use rustix::{
@@ -47,6 +47,17 @@ pub fn note(path: &Path) -> Option<File> {
         rustix::fs::futimens(&file, &times).is_ok()
     };
     if of_access.into_iter().any(set) { None } else { Some(file) }
+}
+
+/// Like [`note`], unless a use was noted within this time: for many small files, of which one use is like the other. Nothing
+/// is held.
+pub fn note_within(path: &Path, time: Duration) {
+    let noted =
+        fs_err::metadata(path).and_then(|data| data.modified()).and_then(|at| at.elapsed().map_err(io::Error::other));
+    if noted.is_ok_and(|age| age < time) {
+        return;
+    }
+    note(path);
 }
 
 /// What is known of the use of a file or a directory.
@@ -110,6 +121,15 @@ mod tests {
             assert!(crate::modified(&fs_err::metadata(path)?) > 1_700_000_000, "{}", path.display());
         }
         note(&directory.path().join("gone"));
+        let modified = || -> io::Result<_> { Ok(crate::modified(&fs_err::metadata(&file)?)) };
+        let now = modified()?;
+        let minutes = |count: i64| now - 60 * count;
+        for (before, is_noted) in [(minutes(30), false), (minutes(90), true)] {
+            crate::set_directory_time(&file, before)?;
+            note_within(&file, Duration::from_secs(3600));
+            assert_eq!(modified()? >= now, is_noted);
+        }
+        note_within(&directory.path().join("gone"), Duration::ZERO);
         Ok(())
     }
 }

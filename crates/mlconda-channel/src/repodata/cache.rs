@@ -251,6 +251,9 @@ impl RepodataCache {
     }
 }
 
+/// How exactly it is noted when a shard was used. They are removed after days without use, and a lock reads hundreds.
+const USE_PRECISION: Duration = Duration::from_secs(3600);
+
 /// The cache of shards, by their hash. All channels share it.
 #[derive(Clone, Debug)]
 pub(super) struct ShardCache {
@@ -271,7 +274,7 @@ impl ShardCache {
         let path = self.path(hash);
         let bytes = files::read(&path, files::LARGEST_RECORD).ok()?;
         has_sha256(&bytes, hash).then(|| {
-            usage::note(&path);
+            usage::note_within(&path, USE_PRECISION);
             bytes
         })
     }

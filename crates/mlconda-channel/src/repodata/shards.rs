@@ -1,11 +1,12 @@
 //! Sharded repodata (CEP-16): an index of names and hashes, and one immutable file for each package.
 
-use std::{hash::BuildHasher, io::Read};
+use std::{cell::RefCell, hash::BuildHasher, io::Read};
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashTable, hash_table};
 use rattler_conda_types::{Channel, Subdir};
 use url::Url;
+use zstd::bulk::Decompressor;
 
 use super::{
     RepodataError,
@@ -215,7 +216,15 @@ impl ShardFetcher {
 
 /// Decompresses a shard.
 pub(super) fn unpack(packed: &[u8]) -> std::io::Result<Vec<u8>> {
-    let expected = (packed.len() * 8).min(SHARD_LIMIT as usize);
+    thread_local! {
+        // It is larger than most shards.
+        static DECOMPRESSOR: RefCell<Decompressor<'static>> = RefCell::new(Decompressor::new().unwrap_or_default());
+    }
+    let expected = (packed.len() * 12).min(SHARD_LIMIT as usize);
+    // In one step, which needs no buffers; a few shards are longer than expected.
+    if let Ok(bytes) = DECOMPRESSOR.with_borrow_mut(|decompressor| decompressor.decompress(packed, expected)) {
+        return Ok(bytes);
+    }
     read_whole(zstd::stream::read::Decoder::with_buffer(packed)?, SHARD_LIMIT, expected)
 }
 
