@@ -218,7 +218,7 @@ impl ShardFetcher {
 pub(super) fn unpack(packed: &[u8]) -> std::io::Result<Vec<u8>> {
     thread_local! {
         // It is larger than most shards.
-        static DECOMPRESSOR: RefCell<Decompressor<'static>> = RefCell::new(Decompressor::new().unwrap_or_default());
+        static DECOMPRESSOR: RefCell<Decompressor<'static>> = RefCell::default();
     }
     let expected = (packed.len() * 12).min(SHARD_LIMIT as usize);
     // In one step, which needs no buffers; a few shards are longer than expected.
