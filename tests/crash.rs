@@ -180,6 +180,41 @@ fn an_update_that_cannot_be_swapped_in_is_mended_by_the_next_run() {
     assert_eq!(history.matches("==>").count(), 3, "the history goes on: {history}");
 }
 
+/// The change is complete by then: the next run has nothing else to do.
+#[test]
+fn what_activation_scripts_set_is_stored_by_the_run_after_a_kill_at_the_very_end() {
+    let world = world();
+    let (prefix, file) = (world.work().join("prefix"), world.work().join("prefix/conda-meta/activation.mlconda"));
+    let version = |version: &str| {
+        let script = format!("export VERSION={version}\n");
+        line(&world, &PackageBuilder::new("active", version).file("etc/conda/activate.d/active.sh", script))
+    };
+    install_lines(&world, &prefix, &[&version("1.0")]).success();
+    let old = fs_err::read(&file).unwrap();
+    lock(&world, &[&version("2.0")]);
+    let run = || world.mlconda(["install", "env.lock", "-p", "prefix"]).success();
+    let is_told = |told: &str| told.contains("1 activation script ran once: `etc/conda/activate.d/active.sh`.");
+    assert!(is_told(&run().stderr));
+    let new = tree::tree(&prefix).unwrap();
+    let meta = |prefix: &Path| fs_err::metadata(prefix.join("conda-meta")).unwrap().modified().unwrap();
+    let time = meta(&prefix);
+    // What kills left: the snapshot of the old prefix, none, or half of one.
+    for left in [Some(old), None, Some(b"{\"seen\": {".to_vec())] {
+        match &left {
+            Some(left) => fs_err::write(&file, left).unwrap(),
+            None => fs_err::remove_file(&file).unwrap(),
+        }
+        assert!(is_told(&run().stderr), "{left:?}");
+        assert_eq!(tree::difference(&new, &tree::tree(&prefix).unwrap()), "");
+        assert_eq!(meta(&prefix), time);
+        let again = run().stderr;
+        assert!(again.contains("is up to date") && !is_told(&again), "{again}");
+    }
+    fs_err::remove_file(&file).unwrap();
+    let without = world.mlconda(["install", "env.lock", "-p", "prefix", "--no-scripts"]).success();
+    assert!(!file.exists(), "{without}");
+}
+
 /// Ctrl-C and `docker stop` while a package's script runs: the script goes, with what it has started, and the prefix is
 /// the old one.
 #[test]

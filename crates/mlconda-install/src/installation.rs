@@ -5,12 +5,12 @@ use std::{borrow::Cow, collections::HashMap, path::Path, sync::Arc};
 use mlconda_channel::network::Client;
 use mlconda_inspect::plan::Plan;
 use mlconda_prefix::{Prefix, activate::snapshot};
-use mlconda_system::beneath::Root;
+use mlconda_system::{self as system, beneath::Root};
 use mlconda_types::progress::{Event, Progress};
 use rattler_conda_types::{PackageRecord, PrefixRecord};
 
 use super::{
-    Clash, InstallError, LinkScript, Options, Report, Scripts, bytecode,
+    Clash, Durability, HISTORY, InstallError, LinkScript, Options, Report, Scripts, bytecode,
     commit::{PrefixChange, ScriptTiming},
     layout::Layout,
     link_scripts, metadata, pip, record_file, record_paths, recover, replaced, script, sharing,
@@ -45,6 +45,19 @@ pub async fn install(
     installation.run(plan).await.map_err(|error| options.stop.classify(error))
 }
 
+/// Whether [`install`] has nothing to do for a plan, not even to wait for the disk. Its caller needs no client then.
+pub fn has_nothing_to_do(plan: &Plan, prefix: &Prefix, options: &Options) -> bool {
+    plan.is_empty() && options.durability == Durability::Kills && !misses_activation(prefix, options)
+}
+
+/// Whether what activation scripts set is to be stored anew, and can be: a process was killed right after its last step.
+fn misses_activation(prefix: &Prefix, options: &Options) -> bool {
+    options.scripts == Scripts::Run
+        && prefix.is_environment()
+        && system::may_write(&prefix.path().join("conda-meta"))
+        && snapshot::is_outdated(prefix)
+}
+
 /// What every step of an installation needs.
 struct Installation<'a> {
     client: &'a Client,
@@ -75,11 +88,13 @@ impl Installation<'_> {
         check_prefix(self.prefix.path())?;
         if plan.is_empty() {
             recover(self.prefix)?;
+            let mut report = Report { unchanged: plan.unchanged, ..Report::default() };
+            self.renew_activation(&mut report).await;
             // Who made it need not have waited.
             if self.prefix.path().exists() {
                 self.options.durability.wait_for(self.prefix.path())?;
             }
-            return Ok(Report { unchanged: plan.unchanged, ..Report::default() });
+            return Ok(report);
         }
         let transaction = self.begin(plan)?;
         let stage = self.make_stage(plan, &transaction)?;
@@ -209,6 +224,20 @@ impl Installation<'_> {
         match committed.await {
             Ok(()) => commit.finish(),
             Err(error) => Err(commit.undo(error)),
+        }
+    }
+
+    /// Stores what activation scripts set, if whoever installed the environment was killed before that.
+    async fn renew_activation(&self, report: &mut Report) {
+        if !misses_activation(self.prefix, self.options) {
+            return;
+        }
+        // Another process that has locked it stores them itself.
+        let path = self.prefix.path();
+        if let (Ok(Some(_lock)), Ok(history)) =
+            (system::lock_directory(path), fs_err::metadata(path.join("conda-meta").join(HISTORY)))
+        {
+            self.keep_activation(system::modified(&history), report).await;
         }
     }
 

@@ -72,7 +72,7 @@ pub use self::{
     },
     error::InstallError,
     fetch::{ArchiveSink, Hasher, Hashes, download_into},
-    installation::install,
+    installation::{has_nothing_to_do, install},
     left_out::{Forecast, LeftOutSize, forecast},
     options::{Bytecode, CacheCheck, Durability, Options, OutwardLinks, Revision, Scripts},
     packed::PackedArchives,

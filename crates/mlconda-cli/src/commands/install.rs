@@ -16,7 +16,7 @@ use std::{path::Path, process::ExitCode, sync::Arc, time::Instant};
 
 use mlconda::{
     host::Host,
-    install::{Durability, InstallError, Options, Report, Scripts, Sharing},
+    install::{InstallError, Options, Report, Scripts, Sharing},
     network::Client,
     plan::{Plan, Reinstall},
     prefix::Prefix,
@@ -139,8 +139,7 @@ pub(crate) fn carry_out(
     options: &Options,
     context: &Context,
 ) -> Result<Report, CliError> {
-    // With `--sync`, there may be something to wait for.
-    if plan.is_empty() && options.durability == Durability::Kills {
+    if mlconda::install::has_nothing_to_do(plan, prefix, options) {
         return Ok(Report { unchanged: plan.unchanged, ..Report::default() });
     }
     let display = Display::new(&context.ui);

@@ -3,7 +3,7 @@
 //!
 //! `conda-meta/activation.mlconda` contains the variables, and the inputs of the scripts: the sha256 of each script and the
 //! variables of the environment. The snapshot is ignored if any input has changed. If a variable depends on something else,
-//! such as the home directory, no snapshot is stored.
+//! such as the home directory, the inputs are stored without variables: the scripts need not run again to find that out.
 
 use std::{
     collections::BTreeMap,
@@ -40,8 +40,8 @@ const NOBODY: &str = "/dev/null/mlconda-home";
 struct Snapshot {
     /// The inputs of the scripts.
     seen: SnapshotInputs,
-    /// The entries that are added before and after `PATH`.
-    path: (String, String),
+    /// The entries that are added before and after `PATH`; `None` if what the scripts do is not the same for everybody.
+    path: Option<(String, String)>,
     /// The variables that the scripts set …
     set: BTreeMap<String, String>,
     /// … and those that they unset.
@@ -84,8 +84,9 @@ impl Activation {
         if !is_same || !self.deactivate_scripts.is_empty() {
             return None;
         }
+        let (before, behind) = kept.path?;
         let mut activation = Self { activate_scripts: Vec::new(), ..self.clone() };
-        let (before, behind) = (OsString::from(kept.path.0), OsString::from(kept.path.1));
+        let (before, behind) = (OsString::from(before), OsString::from(behind));
         if !before.is_empty() || !behind.is_empty() {
             let parts = [before, self.path.value(), behind].map(OsString::into_vec);
             activation.path = super::SearchPath::Replaced(OsString::from_vec(parts.concat()));
@@ -99,13 +100,29 @@ impl Activation {
     }
 }
 
+/// Whether [`write`] would write something else than what is there: the process was killed before it had written, or the
+/// inputs have changed since. Runs nothing.
+pub fn is_outdated(prefix: &Prefix) -> bool {
+    let Ok(contents) = Contents::read(prefix.path(), Dialect::Posix) else { return false };
+    let is_kept = !contents.activate_scripts.is_empty() && process::shell(prefix.path()).is_some();
+    match files::read(&prefix.path().join("conda-meta").join(FILE), files::LARGEST_TEXT) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => is_kept,
+        Ok(text) if is_kept => {
+            let there = serde_json::from_slice(&text).ok().map(|Snapshot { seen, .. }| seen);
+            SnapshotInputs::new(prefix.path(), &contents).is_ok_and(|seen| there != Some(seen))
+        }
+        there => there.is_ok(),
+    }
+}
+
 /// Runs the activation scripts of a new environment in a shell, and stores the variables that they set. `seconds` is the
 /// modification time of the file. Gives the scripts that ran, relative to the prefix.
 ///
 /// The future may be dropped: the shell is stopped, and the file is as it was.
 ///
 /// # Errors
-/// If a file cannot be read or written. Without a shell, or if a script fails, no snapshot is stored; this is not an error.
+/// If a file cannot be read or written. Without a shell, no snapshot is stored, and if a script fails, one without variables;
+/// this is not an error.
 pub async fn write(prefix: &Prefix, seconds: i64) -> io::Result<Vec<PathBuf>> {
     let contents = Contents::read(prefix.path(), Dialect::Posix).map_err(io::Error::other)?;
     let root = Root::open(prefix.path())?;
@@ -140,21 +157,23 @@ async fn observe(shell: &Path, prefix: &Path, contents: Contents) -> io::Result<
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(Stdio::null()).process_group(0);
     let Ok(process) = command.spawn() else { return Ok(None) };
     // One that waits for something is stopped when this is dropped.
-    match tokio::time::timeout(LONGEST, process::ChildGroup::new(process).wait()).await {
-        Ok(status) if status.as_ref().is_ok_and(ExitStatus::success) => {}
-        _ => return Ok(None),
-    }
+    let ended = tokio::time::timeout(LONGEST, process::ChildGroup::new(process).wait()).await;
     let mut text = Vec::new();
-    output.seek(SeekFrom::Start(0))?;
-    output.take(files::LARGEST_TEXT).read_to_end(&mut text)?;
-    let Some(kept) = String::from_utf8(text).ok().and_then(|text| compare(&text, &activation, seen)) else {
-        return Ok(None);
-    };
-    Ok(Some(serde_json::to_vec_pretty(&kept)?))
+    if ended.is_ok_and(|status| status.as_ref().is_ok_and(ExitStatus::success)) {
+        output.seek(SeekFrom::Start(0))?;
+        output.take(files::LARGEST_TEXT).read_to_end(&mut text)?;
+    }
+    let found = Some(text).filter(|text| !text.is_empty()).and_then(|text| String::from_utf8(text).ok());
+    let differs = found.and_then(|text| compare(&text, &activation));
+    let (path, set, unset) = differs.map_or_else(Default::default, |(path, set, unset)| (Some(path), set, unset));
+    Ok(Some(serde_json::to_vec_pretty(&Snapshot { seen, path, set, unset })?))
 }
 
+/// The entries before and after `PATH`, the variables that are set, and those that are gone.
+type Differences = ((String, String), BTreeMap<String, String>, Vec<String>);
+
 /// What differs between the variables of a shell, one after the other with a NUL behind, and those of an activation.
-fn compare(text: &str, activation: &Activation, seen: SnapshotInputs) -> Option<Snapshot> {
+fn compare(text: &str, activation: &Activation) -> Option<Differences> {
     let found: BTreeMap<&str, &str> = text.split_terminator('\0').filter_map(|line| line.split_once('=')).into_tree();
     let mut path = (String::new(), String::new());
     let expected: BTreeMap<OsString, OsString> = activation.all_variables().into_tree();
@@ -176,7 +195,7 @@ fn compare(text: &str, activation: &Activation, seen: SnapshotInputs) -> Option<
     }
     let gone = expected.keys().filter_map(|name| name.to_str()).filter(|name| !found.contains_key(name));
     let unset = gone.map(str::to_owned).collect();
-    Some(Snapshot { seen, path, set, unset })
+    Some((path, set, unset))
 }
 
 #[cfg(test)]
@@ -245,11 +264,15 @@ mod tests {
         // What depends on who runs it is not kept, nor is what ends the shell.
         for script in ["export MORE=$HOME/x\n", "export MORE=1\nexit 1\n"] {
             write(prefix.path(), "etc/conda/activate.d/b.sh", script);
+            assert!(is_outdated(&prefix), "{script}");
             keep_now(&prefix);
             assert_eq!(kept(&prefix), None, "{script}");
+            assert!(!is_outdated(&prefix), "{script} need not run again");
         }
         fs_err::remove_dir_all(prefix.path().join("etc/conda/activate.d")).unwrap();
+        assert!(is_outdated(&prefix));
         keep_now(&prefix);
+        assert!(!is_outdated(&prefix));
         assert!(!prefix.path().join("conda-meta").join(FILE).exists());
     }
 }

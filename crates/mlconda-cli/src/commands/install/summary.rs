@@ -59,7 +59,7 @@ fn scripts_as_json(scripts: &ScriptAudit) -> Value {
 }
 
 /// The same in words.
-fn tell_scripts(scripts: &ScriptAudit, ui: &Ui) {
+pub(crate) fn tell_scripts(scripts: &ScriptAudit, ui: &Ui) {
     let packages = |scripts: &[LinkScript]| {
         let mut names: Vec<&str> = Vec::new();
         for LinkScript { package, .. } in scripts {
