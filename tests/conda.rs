@@ -5,7 +5,7 @@ mod channels;
 mod revisions;
 mod views;
 
-use std::{os::unix::fs::symlink, path::PathBuf};
+use std::{os::unix::fs::symlink, path::PathBuf, process::Command};
 
 use mlconda_test::context::{Outcome, TestContext};
 
@@ -32,12 +32,17 @@ impl World {
     }
 
     pub(crate) fn run_with(&self, line: &str, variables: &[(&str, &str)]) -> Outcome {
+        self.context.outcome(&mut self.command(line, variables))
+    }
+
+    /// The command of a line.
+    pub(crate) fn command(&self, line: &str, variables: &[(&str, &str)]) -> Command {
         let mut words = line.split_whitespace();
         let channel = format!("file://{}/main", self.context.channels().directory().display());
         let mut command = self.context.command(self.bin.join(words.next().unwrap()));
         command.env("PATH", format!("{}:/usr/bin:/bin", self.bin.display())).env("CONDA_CHANNELS", channel);
         command.args(words).envs(variables.iter().copied());
-        self.context.outcome(&mut command)
+        command
     }
 
     /// Runs a line as `RUN` does.

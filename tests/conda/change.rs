@@ -1,6 +1,14 @@
 //! Commands that change environments: what was asked for before is kept, and no more changes than has to.
 
+use std::{io::Write, process::Stdio};
+
+use mlconda_test::{
+    package::PackageBuilder,
+    server::{Fault, Server},
+};
+
 use super::World;
+use crate::{packages::line, scripts::begun_by};
 
 #[test]
 fn an_environment_is_made_and_changed_step_by_step() {
@@ -37,6 +45,58 @@ fn an_environment_is_made_and_changed_step_by_step() {
     # cmd: conda remove
     # remove specs: ['arrays']
     ");
+}
+
+/// The second one has read what is installed, and then waits for its channel until the first one has ended.
+#[test]
+fn what_another_one_has_changed_since_is_not_undone() {
+    let world = World::new();
+    world.run("conda create -y -n x arrays=1.25.2 tzdata").success();
+    let server = Server::serve(world.context.channels().directory()).unwrap();
+    let slow = format!("conda install -y -n x --override-channels -c {} where", server.url("main"));
+    let changes =
+        ["install -y -n x greet", "remove -y -n x arrays", "install -y -n x libarrays", "env config vars set -n x A=b"];
+    for change in changes {
+        server.forget();
+        server.fail("repodata", Fault::Held);
+        let mut second = world.command(&slow, &[]);
+        let second = second.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        server.wait_for("repodata");
+        world.run(&format!("conda {change}")).success();
+        let (installed, asked) = (world.installed("x"), world.asked("x"));
+        server.recover();
+        let outcome = world.context.outcome_of(&second.wait_with_output().unwrap());
+        assert_eq!((world.installed("x"), world.asked("x")), (installed, asked), "{change}: {outcome}");
+        let outcome = outcome.failure(1);
+        assert!(outcome.stderr.contains("was changed by somebody else in the meantime"), "{outcome}");
+        assert!(outcome.stderr.contains("run the command again"), "{outcome}");
+    }
+    world.run(&slow).success();
+    let installed = world.installed("x").join(" ");
+    assert!(
+        ["greet", "where"].iter().all(|name| installed.contains(name))
+            && !installed.contains(" arrays ")
+            && !installed.starts_with("arrays"),
+        "{installed}"
+    );
+}
+
+#[test]
+fn what_was_there_before_a_killed_change_stays() {
+    let world = World::new();
+    world.run("conda create -y -n x greet").success();
+    let fifo = world.context.path().join("fifo");
+    let script = format!("#!/bin/sh\nread word < '{}'\n", fifo.display());
+    let waits = PackageBuilder::new("waits", "1.0").executable("bin/.waits-post-link.sh", script);
+    let archive = line(&world.context, &waits);
+    let (mut child, mut end) =
+        begun_by(&world.context, &mut world.command(&format!("conda install -y -n x {archive}"), &[]));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let _ = end.write_all(b"go\n");
+    world.run("conda install -y -n x where").success();
+    let installed = world.installed("x").join(" ");
+    assert!(installed.contains("greet") && installed.contains("where") && !installed.contains("waits"), "{installed}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
 
 use indexmap::IndexMap;
 use mlconda_lock::{ArchiveOrigin, Digest, Lock, LockedPackage, LockedPip, PipSource};
-use mlconda_prefix::{Installed, Prefix, PrefixError, distributions, slim};
+use mlconda_prefix::{Installed, Prefix, PrefixError, Stamp, distributions, slim};
 use mlconda_python::tags::{Tags, virtual_version};
 use mlconda_system::files;
 use mlconda_types::{redact, slim::Slim};
@@ -38,6 +38,9 @@ pub struct Plan {
     pub specs: Vec<String>,
     /// The file names of the records when this plan was made. `install` refuses a prefix that has changed since.
     pub record_names: Vec<String>,
+    /// What the prefix was when the lock was made of what is in it; `None` if the lock does not depend on that. `install`
+    /// refuses a prefix that has changed since.
+    pub made_of: Option<Stamp>,
     /// The names of all packages of the lock, in its order.
     pub names: Vec<String>,
     /// The origin of that order.
@@ -182,6 +185,7 @@ impl Plan {
             specs: lock.specs.clone(),
             names: lock.packages.iter().map(|package| package.name.clone()).collect(),
             record_names: prefix.record_names()?,
+            made_of: None,
             order: if lock.input.is_some() { LinkOrder::Lock } else { LinkOrder::Packages },
             pip: PipPlan {
                 names: lock.pip.iter().map(|package| package.name.clone()).collect(),

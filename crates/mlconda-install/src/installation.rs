@@ -125,7 +125,9 @@ impl Installation<'_> {
         record_paths::check_record_names(plan, self.prefix)?;
         sharing::remove_leftovers(self.prefix);
         let transaction = Transaction::prepare(self.prefix, self.options.durability)?;
-        if self.prefix.record_names().map_err(std::io::Error::other)? != plan.record_names {
+        let names = self.prefix.record_names().map_err(std::io::Error::other)?;
+        let stamp = plan.made_of.as_ref().map(|_| self.prefix.stamp()).transpose().map_err(std::io::Error::other)?;
+        if names != plan.record_names || stamp != plan.made_of {
             return Err(InstallError::Changed { prefix: self.prefix.path().to_owned() });
         }
         Ok(transaction)

@@ -6,7 +6,9 @@
 
 use std::{io, os::unix::fs::MetadataExt, path::PathBuf};
 
-use super::{Prefix, PrefixError};
+use mlconda_system::files;
+
+use super::{Prefix, PrefixError, STATE};
 
 /// How often it is read at most: another process may change something small, as it does at its end.
 const TRIES: usize = 3;
@@ -15,7 +17,25 @@ const TRIES: usize = 3;
 /// The time alone is too coarse, and the names alone do not show what came back.
 type State = (Option<(u64, u64, i64, i64)>, Option<Vec<String>>);
 
+/// What a prefix was at one moment: its records, its history and its variables. Each change by any tool makes another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    record_names: Vec<String>,
+    history: Option<Vec<u8>>,
+    variables: Option<Vec<u8>>,
+}
+
 impl Prefix {
+    /// The stamp of now. What is read after it and before the prefix is locked is true if it is the same then.
+    ///
+    /// # Errors
+    /// If the prefix cannot be read.
+    pub fn stamp(&self) -> Result<Stamp, PrefixError> {
+        let read = |path: &str| files::read(&self.path.join(path), files::LARGEST_TEXT).ok();
+        let record_names = self.record_names()?;
+        Ok(Stamp { record_names, history: read("conda-meta/history"), variables: read(STATE) })
+    }
+
     /// Reads something out of `conda-meta` as a whole: again, if another process changes it meanwhile.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ pub mod foreign_records;
 pub mod on_disk;
 pub mod slim;
 
-pub use self::distributions::UntrackedDistribution;
+pub use self::{consistent::Stamp, distributions::UntrackedDistribution};
 
 use std::{
     collections::BTreeSet,

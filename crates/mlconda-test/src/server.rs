@@ -38,6 +38,8 @@ pub enum Fault {
     Stalled,
     /// One byte in the middle is another, with the length right.
     Corrupted,
+    /// Nothing is answered until [`Server::recover`]; then the file comes.
+    Held,
     /// `Content-Length` promises ten bytes more than come.
     WrongLength,
     /// 302 to this location.
@@ -131,6 +133,7 @@ impl Server {
     /// From now on, nothing goes wrong.
     pub fn recover(&self) {
         self.shared.state().faults.clear();
+        self.shared.arrived.notify_all();
     }
 
     /// All requests so far, in order of arrival.
@@ -159,6 +162,13 @@ impl Server {
     /// The most requests that were being answered at the same time.
     pub fn most_at_once(&self) -> usize {
         self.shared.most.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Nobody waits for an answer any more.
+        self.recover();
     }
 }
 
@@ -192,6 +202,21 @@ impl Shared {
     }
 }
 
+impl Shared {
+    fn add(&self, request: Request) {
+        self.state().requests.push(request);
+        self.arrived.notify_all();
+    }
+
+    /// Waits until requests of a path are no longer held.
+    fn until_released(&self, path: &str) {
+        let mut state = self.state();
+        while state.faults.iter().any(|(pattern, fault, _)| path.contains(pattern.as_str()) && *fault == Fault::Held) {
+            state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
 /// Answers requests until the client has no more.
 fn converse(connection: &TcpStream, shared: &Shared) -> io::Result<()> {
     connection.set_nodelay(true)?;
@@ -200,13 +225,19 @@ fn converse(connection: &TcpStream, shared: &Shared) -> io::Result<()> {
         let now = shared.now.fetch_add(1, Ordering::SeqCst) + 1;
         shared.most.fetch_max(now, Ordering::SeqCst);
         let fault = shared.fault(&request.path);
+        let is_held = fault == Some(Fault::Held);
+        if is_held {
+            shared.add(request.clone());
+            shared.until_released(&request.path);
+        }
         let mut answer = Answer::to(&request, &shared.directory, fault);
         if let Some(seconds) = shared.state().max_age {
             answer.headers.push(("Cache-Control", format!("max-age={seconds}")));
         }
         request.status = answer.status;
-        shared.state().requests.push(request);
-        shared.arrived.notify_all();
+        if !is_held {
+            shared.add(request);
+        }
         let sent = answer.send(connection);
         if answer.stalled {
             // Ends when the client gives up, or the server is dropped.

@@ -52,6 +52,7 @@ pub(super) fn run(line: &Line, verb: Verb, context: &Context) -> Result<ExitCode
         return Err(CliError::Usage("no package is given: `install SPEC…`, or `--file FILE`".to_owned()));
     }
     let state = if replaces { None } else { Some(InstalledState::read(prefix.clone(), &channels, context)?) };
+    let made_of = state.as_ref().map(|state| state.stamp.clone());
     let state = state.filter(|state| !state.records.is_empty());
     if verb == Verb::Update {
         check_update(line, &goal, state.as_ref(), &prefix)?;
@@ -61,6 +62,7 @@ pub(super) fn run(line: &Line, verb: Verb, context: &Context) -> Result<ExitCode
         file: None,
         lock: solved.lock,
         prefix,
+        made_of,
         replaces,
         command: format!("conda {}", line.command()),
         revision: Revision::Change { updated: solved.updated, removed: Vec::new(), neutered: solved.neutered },
@@ -89,6 +91,7 @@ pub(super) fn place(
         _ => Wanted::OrActive,
     };
     let prefix = environments::target(line, wanted, context)?;
+    recover(&prefix, line)?;
     let (path, is_root) = (prefix.path().display(), prefix.path() == context.settings.root_prefix);
     match (prefix.is_environment(), makes) {
         (true, true) if is_root => {
@@ -104,6 +107,14 @@ pub(super) fn place(
         }
         _ => Ok((prefix, false)),
     }
+}
+
+/// Takes away what a killed process has left, before anything is read in the prefix.
+pub(super) fn recover(prefix: &Prefix, line: &Line) -> Result<(), CliError> {
+    if !line.has("--dry-run") {
+        mlconda::install::recover(prefix)?;
+    }
+    Ok(())
 }
 
 /// An error if a package to update is not installed.
@@ -135,6 +146,7 @@ fn of_lock(file: &Path, line: &Line, verb: Verb, platform: Subdir, context: &Con
     };
     lock_selection::tell_of_categories(&found, &chosen, context);
     let (prefix, replaces) = place(line, verb, lock.name.as_deref(), context)?;
+    let made_of = if replaces { None } else { Some(prefix.stamp()?) };
     let records = if prefix.is_environment() && !replaces { prefix.records()? } else { Vec::new() };
     let is_whole = records.is_empty() || line.has("--remove-old");
     let lock = if is_whole { lock } else { overlaid(&records, lock.packages, platform)? };
@@ -148,6 +160,7 @@ fn of_lock(file: &Path, line: &Line, verb: Verb, platform: Subdir, context: &Con
         command: if is_whole { "mlconda install".to_owned() } else { format!("conda {}", line.command()) },
         lock,
         prefix,
+        made_of: made_of.filter(|_| !is_whole),
         replaces,
         is_asked_anew: false,
         sets_variables: false,
@@ -197,6 +210,7 @@ fn clone(source: &str, line: &Line, platform: Subdir, context: &Context) -> Resu
         file: None,
         lock,
         prefix,
+        made_of: None,
         replaces,
         command: "conda create".to_owned(),
         revision: Revision::Change { updated: specs, removed: Vec::new(), neutered: Vec::new() },
@@ -210,7 +224,9 @@ fn clone(source: &str, line: &Line, platform: Subdir, context: &Context) -> Resu
 /// `env config vars`: the variables that an environment sets when it is active.
 pub(super) fn variables(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
     let prefix = environments::existing(line, context)?.existing(&context.settings)?;
-    let (words, mut variables) = (line.words()?, prefix.variables()?);
+    recover(&prefix, line)?;
+    let (words, made_of) = (line.words()?, Some(prefix.stamp()?));
+    let mut variables = prefix.variables()?;
     let usage = "`env config vars set NAME=VALUE…`, `env config vars unset NAME…` or `env config vars list`";
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["vars", "set", assignments @ ..] => {
@@ -239,6 +255,7 @@ pub(super) fn variables(line: &Line, context: &Context) -> Result<ExitCode, CliE
         file: None,
         lock: Lock { variables, specs, ..Lock::of_records(host.platform, &packages)? },
         prefix,
+        made_of,
         replaces: false,
         command: "conda env config".to_owned(),
         revision: Revision::Change { updated: Vec::new(), removed: Vec::new(), neutered: Vec::new() },

@@ -9,7 +9,7 @@ use mlconda::{
     Channel, PrefixRecord, Version,
     environment::{ChannelRule, Environment, Requirement},
     export,
-    prefix::Prefix,
+    prefix::{Prefix, Stamp},
     sorting::IntoTree,
 };
 
@@ -107,6 +107,8 @@ impl Inputs {
 #[derive(Debug)]
 pub(super) struct InstalledState {
     pub(super) prefix: Prefix,
+    /// What the prefix was before anything was read.
+    pub(super) stamp: Stamp,
     pub(super) records: Vec<PrefixRecord>,
     /// The specs of earlier commands, by package.
     pub(super) asked: BTreeMap<String, Requirement>,
@@ -115,6 +117,7 @@ pub(super) struct InstalledState {
 impl InstalledState {
     /// Reads a prefix. Records without a history come from an interrupted installation, and are ignored.
     pub(super) fn read(prefix: Prefix, channels: &Channels, context: &Context) -> Result<Self, CliError> {
+        let stamp = prefix.stamp()?;
         let records = if prefix.is_environment() { prefix.records()? } else { Vec::new() };
         let options = channels.options(&channels.known(), ChannelRule::ExtraOnly, context);
         let mut asked = BTreeMap::new();
@@ -136,7 +139,7 @@ impl InstalledState {
                 asked.insert(name, requirement);
             }
         }
-        Ok(Self { prefix, records, asked })
+        Ok(Self { prefix, stamp, records, asked })
     }
 
     pub(super) fn names(&self) -> BTreeSet<&str> {

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::{
     channels::Channels,
-    engine::{Change, apply, check_frozen, remove_prefix},
+    engine::{Change, apply, check_frozen, recover, remove_prefix},
     environments::{Wanted, target},
     goal::{Inputs, InstalledState, name_of, record_name},
     is_own,
@@ -37,6 +37,7 @@ pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> 
     let channels = Channels::of(line, context)?;
     let inputs = Inputs::of(line, Verb::Remove, context)?;
     let prefix = target(line, Wanted::OrActive, context)?;
+    recover(&prefix, line)?;
     let state = InstalledState::read(prefix.clone(), &channels, context)?;
     let path = prefix.path().display();
     if !prefix.is_environment() {
@@ -71,6 +72,7 @@ pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> 
         file: None,
         lock,
         prefix,
+        made_of: Some(state.stamp.clone()),
         replaces: false,
         command,
         revision,

@@ -134,6 +134,7 @@ pub(super) fn restore(number: &str, line: &Line, context: &Context) -> Result<Ex
     let platform = channels::platform(line, context)?.unwrap_or(host.platform);
     let channels = Channels::of(line, context)?;
     let (prefix, _) = engine::place(line, Verb::Install, None, context)?;
+    let installed = InstalledState::read(prefix.clone(), &channels, context)?;
     let revisions = export::revisions(&prefix)?;
     let until = number.parse().ok().and_then(|number: usize| revisions.get(..=number));
     let (Some(until), Some(state)) = (until, revisions.last()) else {
@@ -144,10 +145,9 @@ pub(super) fn restore(number: &str, line: &Line, context: &Context) -> Result<Ex
     let packages: Vec<Package<'_>> = packages.iter().filter_map(|text| Package::of(text)).collect();
     let now = state.requested.clone();
     let asked = until.last().map(|revision| revision.requested.clone()).unwrap_or_default();
-    let state = InstalledState::read(prefix.clone(), &channels, context)?;
     let spec = |package: &Package<'_>| {
         let Package { channel, name, version, build } = package;
-        let is_installed = state.record(name).is_some_and(|record| {
+        let is_installed = installed.record(name).is_some_and(|record| {
             let record = &record.repodata_record.package_record;
             record.version.as_str() == *version && record.build == *build
         });
@@ -158,7 +158,8 @@ pub(super) fn restore(number: &str, line: &Line, context: &Context) -> Result<Ex
     let goal = Goal::of(&inputs, &channels, context)?;
     let mut whole = line.clone();
     whole.options.extend(["--remove-old", "--no-pin"].map(|key| (key, String::new())));
-    let mut lock = engine::solve::solve(&whole, Verb::Install, &goal, Some(&state), &channels, platform, context)?.lock;
+    let mut lock =
+        engine::solve::solve(&whole, Verb::Install, &goal, Some(&installed), &channels, platform, context)?.lock;
     // A package that was removed with `--force` stays removed.
     let names: BTreeSet<&str> = packages.iter().map(|package| package.name).into_tree();
     lock.packages.retain(|package| names.contains(package.name.as_str()));
@@ -168,6 +169,7 @@ pub(super) fn restore(number: &str, line: &Line, context: &Context) -> Result<Ex
         file: None,
         lock,
         prefix,
+        made_of: Some(installed.stamp),
         replaces: false,
         command: "conda install".to_owned(),
         revision: Revision::Change { updated: asked, removed, neutered: Vec::new() },

@@ -55,6 +55,7 @@ pub(super) fn repair(
     context: &Context,
 ) -> Result<Value, CliError> {
     let start = Instant::now();
+    let made_of = if lock.is_none() { Some(prefix.stamp()?) } else { None };
     let (mut lock, revision) = match lock {
         Some(lock) => (lock.clone(), Revision::Whole),
         None => {
@@ -66,7 +67,7 @@ pub(super) fn repair(
     if !prefix.record_names()?.is_empty() {
         lock.slim = mlconda::prefix::slim::of_prefix(prefix)?.unwrap_or_default();
     }
-    let plan = Plan::reinstalling(&lock, prefix, &report.packages_to_reinstall())?;
+    let plan = Plan { made_of, ..Plan::reinstalling(&lock, prefix, &report.packages_to_reinstall())? };
     let host = Host::detect(Path::new("/"));
     let native = lock.platform == host.platform || lock.platform == Subdir::NoArch;
     let mut options = Options {

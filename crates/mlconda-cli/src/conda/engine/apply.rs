@@ -9,7 +9,7 @@ use mlconda::{
     lock::{Lock, LockedPackage},
     network,
     plan::{Plan, Reinstall},
-    prefix::{Prefix, slim},
+    prefix::{Prefix, Stamp, slim},
 };
 use serde_json::{Value, json};
 
@@ -31,6 +31,8 @@ pub(crate) struct Change {
     pub(crate) file: Option<PathBuf>,
     pub(crate) lock: Lock,
     pub(crate) prefix: Prefix,
+    /// What the prefix was when the lock was made of what is in it.
+    pub(crate) made_of: Option<Stamp>,
     /// Whether the existing environment is removed first.
     pub(crate) replaces: bool,
     /// The command in the history, without paths and logins, so that it is the same in every build.
@@ -65,6 +67,7 @@ pub(crate) fn apply(mut change: Change, line: &Line, host: &Host, context: &Cont
         false => Reinstall::Named(change.relink.clone()),
     };
     let mut plan = Plan::reinstalling(&change.lock, if change.replaces { &fresh } else { prefix }, &reinstall)?;
+    plan.made_of.clone_from(&change.made_of);
     plan.meta_changes |= change.is_asked_anew;
     if change.sets_variables {
         plan.meta_changes = true;
