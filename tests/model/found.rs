@@ -1,8 +1,13 @@
 //! What series of the model have found, as stories.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
-use mlconda_test::{context::argument, package::PackageBuilder, tree};
+use mlconda_test::{
+    context::argument,
+    inject::{self, Calls, Happens, Injected},
+    package::PackageBuilder,
+    tree,
+};
 
 use crate::{
     packages::{both_kinds, install, line},
@@ -149,4 +154,47 @@ fn an_edit_is_found_at_a_path_of_two_packages() {
         assert_eq!(fs_err::read_to_string(real.join("share/it")).unwrap(), "of the package");
         world.mlconda(["verify", "-p", argument(&prefix)]).success();
     }
+}
+
+/// A full disk has no room for a directory: what says that the next installation may go on was there already.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_first_installation_with_a_script_is_undone_on_a_full_disk() {
+    let world = world();
+    let place = world.path().join("place");
+    let (prefix, real) = (place.join("prefix"), place.join("real"));
+    fs_err::create_dir_all(&real).unwrap();
+    symlink("real", &prefix).unwrap();
+    let scripts = ["one", "two"].map(|name| {
+        let text = format!("mkdir -p \"$PREFIX/made\"\necho made > \"$PREFIX/made/{name}\"\n");
+        line(&world, &package(name).executable(&format!("bin/.{name}-post-link.sh"), text))
+    });
+    let lock = crate::packages::lock(&world, &scripts.each_ref().map(String::as_str));
+    let arguments = ["install", argument(&lock), "-p", argument(&prefix), "--threads", "1"];
+    let empty = || {
+        fs_err::remove_dir_all(&real).unwrap();
+        fs_err::create_dir(&real).unwrap();
+    };
+    let run = |happens| inject::run(&world, &place, Calls::Change, happens, &arguments);
+    let Some(Injected { calls, .. }) = run(Happens::Nothing) else { return };
+    let mut is_seen = false;
+    for number in (1..=calls).rev() {
+        empty();
+        let code = run(Happens::ErrorFrom(number, 28)).unwrap().outcome.code;
+        let is_there = |path: &str| real.join(path).exists();
+        if code == 0 {
+            continue;
+        }
+        // What the first script has made stays, as the documentation says, and nothing else.
+        let left: Vec<_> = fs_err::read_dir(&real).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(left.iter().all(|name| name == "made" || name == "conda-meta"), "{left:?} at {number}");
+        if !is_there("made") {
+            assert!(left.is_empty(), "{left:?} at {number}");
+            break;
+        }
+        is_seen |= is_there("made/one") && !is_there("made/two");
+        assert_eq!(fs_err::read_dir(real.join("conda-meta")).unwrap().count(), 0, "at {number}");
+        install(&world, &prefix, &scripts.each_ref().map(String::as_str)).success();
+    }
+    assert!(is_seen);
 }

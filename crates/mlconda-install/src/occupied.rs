@@ -7,16 +7,21 @@ use mlconda_prefix::on_disk::{self, BACKUP};
 /// Whether an environment may be installed into an existing directory: it is one already, or it contains only what a root
 /// prefix or a new volume contains. Other directories are refused.
 pub(super) fn may_hold_environment(path: &Path) -> io::Result<bool> {
+    Ok(path.join("conda-meta").is_dir() || !holds_other_files(path)?)
+}
+
+/// Whether a directory contains something besides what a root prefix or a new volume contains.
+pub(super) fn holds_other_files(path: &Path) -> io::Result<bool> {
     let harmless = ["conda-meta", "envs", "pkgs", "lost+found", ".condarc", on_disk::STAGE, BACKUP];
     for entry in fs_err::read_dir(path)? {
         let entry = entry?;
         let is_one_of = |names: &[&str]| names.iter().any(|name| entry.file_name() == *name);
         let is_harmless = is_one_of(&harmless) || is_one_of(&FOR_SHELLS) && is_for_shells(&entry.path())?;
         if !is_harmless {
-            return Ok(path.join("conda-meta").is_dir());
+            return Ok(true);
         }
     }
-    Ok(true)
+    Ok(false)
 }
 
 /// The directories of a root prefix that may contain files of conda before there is an environment, and the names of these

@@ -23,7 +23,10 @@ use mlconda_system::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{HISTORY, InstallError, occupied::may_hold_environment, stop::Stop};
+use super::{HISTORY, InstallError, occupied::holds_other_files, stop::Stop};
+
+/// The directory of records. It is what makes a directory with other files one for an environment.
+const META: &str = "conda-meta";
 
 /// The name of the journal in the backup directory. It exists as long as a rollback is possible.
 const JOURNAL: &str = "journal.json";
@@ -167,7 +170,7 @@ impl Rollback {
 
     /// Whether a process was killed after the commit was complete, but before it removed the backup.
     pub(super) fn is_finished(prefix: &Path, stage: &Path) -> bool {
-        let meta = Path::new("conda-meta");
+        let meta = Path::new(META);
         let is_one = prefix.join(meta).join(HISTORY).is_file() && prefix.join(BACKUP).join(JOURNAL).is_file();
         // Before the change, the new history is still in the stage.
         is_one && !stage.join(meta).join(PENDING_HISTORY).exists()
@@ -191,7 +194,7 @@ impl Rollback {
     fn place_of_history(&self) -> (&Root, PathBuf) {
         match self.journal.old {
             OldFiles::BackedUp => (&self.old, backup_name("file", 0)),
-            OldFiles::Removed => (&self.prefix, Path::new("conda-meta").join(PENDING_HISTORY)),
+            OldFiles::Removed => (&self.prefix, Path::new(META).join(PENDING_HISTORY)),
         }
     }
 
@@ -209,7 +212,7 @@ impl Rollback {
         }
         // A record goes last: as long as it is there, the next run knows what its package has left.
         for records in [false, true] {
-            let is_one = |path: &Path| path.starts_with("conda-meta") == records;
+            let is_one = |path: &Path| path.starts_with(META) == records;
             self.move_paths(is_one, stop)?;
             self.move_emptied(is_one, seconds, stop)?;
         }
@@ -218,7 +221,7 @@ impl Rollback {
 
     /// Moves or removes some of the old files.
     fn move_paths(&self, is_one: impl Fn(&Path) -> bool, stop: &Stop) -> io::Result<()> {
-        let pending = Path::new("conda-meta").join(PENDING_HISTORY);
+        let pending = Path::new(META).join(PENDING_HISTORY);
         for (number, path) in self.journal.moved.iter().enumerate().filter(|(_, path)| is_one(path)) {
             stop.check()?;
             // A missing file is not an error: it was to be removed anyway.
@@ -313,11 +316,19 @@ impl Rollback {
             root.rename_if_exists(&place, &self.prefix, &history())?;
         }
         restore_attributes()?;
-        // What a script has made stays, and is no reason to refuse the next installation.
-        if !self.has_history() && !may_hold_environment(self.prefix.path())? {
-            self.prefix.make_directory(Path::new("conda-meta"), 0o755)?;
+        if self.has_history() { Ok(()) } else { self.keep_or_remove_meta() }
+    }
+
+    /// After a first installation that failed: what a script has made stays, and is no reason to refuse the next one. A
+    /// directory `conda-meta` says so; one that is new was kept until now, for a full disk has no room for another one.
+    fn keep_or_remove_meta(&self) -> io::Result<()> {
+        let meta = Path::new(META);
+        let is_marked = self.prefix.has_directory(meta)?;
+        match holds_other_files(self.prefix.path())? {
+            true if !is_marked => self.prefix.make_directory(meta, 0o755),
+            false if is_marked && self.journal.added.iter().any(|path| path == meta) => remove(&self.prefix, meta),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Removes new files, and restores removed directories.
@@ -327,7 +338,7 @@ impl Rollback {
             remove(&self.prefix, &history())?;
         }
         let moved: HashMap<&PathBuf, usize> = self.journal.moved.iter().zip(0..).collect();
-        for path in self.journal.added.iter().rev() {
+        for path in self.journal.added.iter().rev().filter(|path| *path != Path::new(META)) {
             // If the new file is still in the stage, the path holds the old file or a file of another program. The same holds
             // if an earlier attempt has restored it.
             let waits = stage.map_or(Ok(None), |stage| stage.lookup(path))?.is_some();
@@ -386,7 +397,7 @@ impl Rollback {
 }
 
 fn history() -> PathBuf {
-    Path::new("conda-meta").join(HISTORY)
+    Path::new(META).join(HISTORY)
 }
 
 /// The name of a file in the backup directory, by its kind and its number in the journal.
