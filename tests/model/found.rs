@@ -156,6 +156,64 @@ fn an_edit_is_found_at_a_path_of_two_packages() {
     }
 }
 
+/// The path of the link is a directory until then, and a file of the user where that leads was nobody's.
+#[test]
+fn a_file_of_the_user_where_a_new_link_leads_is_not_replaced() {
+    let world = world();
+    let stays = line(&world, &package("stays").file("lib64/it", "x"));
+    let link = line(&world, &package("link").link("lib64", "lib"));
+    for (prefix, real) in both_kinds(&world) {
+        install(&world, &prefix, &[&stays]).success();
+        fs_err::write(real.join("lib"), "mine").unwrap();
+        let outcome = install(&world, &prefix, &[&stays, &link]).failure(1);
+        assert!(outcome.stderr.contains("`lib`"), "{outcome}");
+        assert_eq!(fs_err::read_to_string(real.join("lib")).unwrap(), "mine");
+        assert_eq!(fs_err::read_to_string(real.join("lib64/it")).unwrap(), "x");
+        // At the very place of what comes, it is replaced, as ever, and told.
+        fs_err::remove_file(real.join("lib")).unwrap();
+        fs_err::create_dir(real.join("lib")).unwrap();
+        fs_err::write(real.join("lib/it"), "mine").unwrap();
+        let outcome = install(&world, &prefix, &[&stays, &link]).success();
+        assert!(outcome.stderr.contains("lib/it"), "{outcome}");
+        assert_eq!(fs_err::read_to_string(real.join("lib/it")).unwrap(), "x");
+    }
+}
+
+/// Two packages that stay have a file each, and a link makes one path of them.
+#[test]
+fn a_link_that_makes_two_files_one_leaves_that_of_the_later_package() {
+    for (first, last) in [("lib/it", "lib64/it"), ("lib64/it", "lib/it")] {
+        let world = world();
+        let link = line(&world, &package("link").link("lib64", "lib"));
+        let [one, other] =
+            [("a-first", first), ("b-last", last)].map(|(name, path)| line(&world, &package(name).file(path, name)));
+        for (prefix, real) in both_kinds(&world) {
+            install(&world, &prefix, &[&one, &other]).success();
+            install(&world, &prefix, &[&one, &other, &link]).success();
+            assert_eq!(fs_err::read_to_string(real.join("lib/it")).unwrap(), "b-last", "{first}");
+            world.mlconda(["verify", "-p", argument(&prefix)]).success();
+        }
+    }
+}
+
+/// The user has removed the file of the package that stays, which the link brings to the path of one that goes.
+#[test]
+fn no_file_of_a_package_that_goes_takes_the_place_of_a_missing_one() {
+    let world = world();
+    let link = line(&world, &package("link").link("lib64", "lib"));
+    let stays = line(&world, &package("stays").file("lib64/it", "of what stays"));
+    let goes = line(&world, &package("goes").file("lib/it", "of what goes"));
+    for (prefix, real) in both_kinds(&world) {
+        install(&world, &prefix, &[&stays, &goes]).success();
+        fs_err::remove_file(real.join("lib64/it")).unwrap();
+        install(&world, &prefix, &[&stays, &link]).success();
+        assert!(!real.join("lib/it").exists());
+        world.mlconda(["verify", "-p", argument(&prefix), "--repair"]);
+        world.mlconda(["verify", "-p", argument(&prefix)]).success();
+        assert_eq!(fs_err::read_to_string(real.join("lib/it")).unwrap(), "of what stays");
+    }
+}
+
 /// A full disk has no room for a directory: what says that the next installation may go on was there already.
 #[test]
 #[cfg(target_os = "linux")]

@@ -104,14 +104,10 @@ impl<'a> PrefixChange<'a> {
             Some(Layout { unlink, keep, .. }) => (unlink.iter().chain(NONE), keep.iter().chain(NONE)),
             None => (plan.unlink.iter().chain(&plan.pip.unlink), plan.keep.iter().chain(&plan.pip.keep)),
         };
-        let names = unlink.clone().chain(keep.clone()).flat_map(record_file::files).chain(vacated);
-        let known: HashSet<&Path> = names.map(PathBuf::as_path).collect();
+        let (known, named) = paths_now(layout, unlink.clone(), keep.clone());
         let kept: HashSet<&PathBuf> = keep.clone().flat_map(record_file::files).collect();
         let stage_directories = stage.directories();
         let mut needed = directories(keep.clone());
-        let all = unlink.clone().chain(keep.clone());
-        let named: HashSet<&Path> =
-            all.flat_map(record_file::directories).map(|entry| entry.relative_path.as_path()).collect();
         let Conflicts { untracked: mut replaced, in_the_way, is_free } = match &root {
             Some(root) => find_conflicts(root, (&new, &stage_directories), (&known, &named), (&kept, &needed))
                 .map_err(|error| name_owners(error, plan, stage, unlink.clone().chain(keep.clone())))?,
@@ -121,7 +117,7 @@ impl<'a> PrefixChange<'a> {
         // Byte code that python wrote is not worth reporting.
         replaced.retain(|path| path.parent().is_none_or(|parent| !parent.ends_with("__pycache__")));
         let stays: HashSet<&PathBuf> = match unlink.clone().next().is_some() || !vacated.is_empty() {
-            true => new.iter().chain(kept.iter().copied()).collect(),
+            true => new.iter().chain(kept.iter().copied().filter(|path| !arrives(layout, path))).collect(),
             false => HashSet::new(),
         };
         let (mut removed, mut emptied) = records_and_directories(unlink.clone());
@@ -203,6 +199,27 @@ impl<'a> PrefixChange<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether a file or a directory of a kept package only comes to a path: what is there now is of none.
+fn arrives(layout: Option<&Layout>, path: &Path) -> bool {
+    layout.is_some_and(|layout| layout.arrivals.contains(path))
+}
+
+/// The files and the directories that records name, where they are now.
+fn paths_now<'a>(
+    layout: Option<&'a Layout>,
+    unlink: impl Iterator<Item = &'a PrefixRecord> + Clone,
+    keep: impl Iterator<Item = &'a PrefixRecord> + Clone,
+) -> (HashSet<&'a Path>, HashSet<&'a Path>) {
+    let directories = |record| record_file::directories(record).map(|entry| entry.relative_path.as_path());
+    let files = |record| record_file::files(record).map(PathBuf::as_path);
+    let stays = |path: &&Path| !arrives(layout, path);
+    let left = |paths: fn(&Layout) -> &[PathBuf]| layout.map_or(&[][..], paths).iter().map(PathBuf::as_path);
+    let known = unlink.clone().flat_map(files).chain(keep.clone().flat_map(files).filter(stays));
+    let named = unlink.flat_map(directories).chain(keep.flat_map(directories).filter(stays));
+    let (vacated, emptied) = (left(|layout| &layout.vacated), left(|layout| &layout.emptied));
+    (known.chain(vacated).collect(), named.chain(emptied).collect())
 }
 
 /// The paths of these packages' records, and the directories that they name.

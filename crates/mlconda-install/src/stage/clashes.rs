@@ -5,7 +5,7 @@
 //! their depth, so that nothing is written through a link.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap, HashSet},
     io,
     path::{Path, PathBuf},
 };
@@ -38,6 +38,14 @@ pub(crate) struct InstalledPackages<'a> {
     pub(crate) unlink: Vec<&'a PrefixRecord>,
     /// Records of kept packages, with their ranks.
     pub(crate) keep: Vec<(&'a PrefixRecord, Ranked)>,
+}
+
+/// A file of a kept package whose path changes, with the number and the rank of the package.
+struct Move {
+    package: usize,
+    rank: usize,
+    from: PathBuf,
+    to: PathBuf,
 }
 
 struct ClashResolution<'a> {
@@ -286,16 +294,15 @@ impl<'a> ClashResolution<'a> {
         if self.kept.is_none() {
             self.kept = Some(PackageLinks::new(there.prefix, there.keep.iter().map(|(record, _)| *record)));
         }
-        let mut layout = Layout::default();
-        for (record, stays) in &there.keep {
+        let (mut layout, mut moves) = (Layout::default(), Vec::new());
+        for (number, (record, stays)) in there.keep.iter().enumerate() {
             self.stage.stop.check()?;
             for path in record_file::files(record) {
                 let (from, to) = (old.place(path)?, self.place(path)?);
                 let Some(to) = to else { continue };
                 self.resolve_with_kept(&to, stays)?;
                 if let Some(from) = from.filter(|from| *from != to) {
-                    self.move_into_stage(there.prefix, &from, &to)?;
-                    layout.vacated.push(from);
+                    moves.push(Move { package: number, rank: stays.0, from, to });
                 }
             }
             for entry in record_file::directories(record) {
@@ -305,14 +312,51 @@ impl<'a> ClashResolution<'a> {
                 {
                     self.directory(&to)?;
                     layout.emptied.push(from);
+                    layout.arrivals.insert(to);
                 }
             }
             layout.keep.push(resolved_paths(record, &|path| self.place(path))?);
         }
+        self.move_files(there, moves, &mut layout)?;
         for record in &there.unlink {
             layout.unlink.push(resolved_paths(record, &|path| old.place(path))?);
         }
         Ok(layout)
+    }
+
+    /// Moves these files into the stage. Of several kept packages that share a path from now on, the one that is linked last
+    /// has its file there, as after a first installation.
+    fn move_files(
+        &mut self,
+        there: &InstalledPackages<'_>,
+        mut moves: Vec<Move>,
+        layout: &mut Layout,
+    ) -> Result<(), InstallError> {
+        mlconda_types::sorting::sort_by_key(&mut moves, |it| std::cmp::Reverse(it.rank));
+        let moved: HashSet<(usize, &PathBuf)> = moves.iter().map(|it| (it.package, &it.to)).collect();
+        let targets: HashSet<&PathBuf> = moves.iter().map(|it| &it.to).collect();
+        // The packages whose files lie at these paths already, and their ranks.
+        let mut holders: HashMap<&PathBuf, usize> = HashMap::new();
+        for (number, (record, (_, stays))) in layout.keep.iter().zip(&there.keep).enumerate() {
+            for path in record_file::files(record) {
+                if targets.contains(path) && !moved.contains(&(number, path)) {
+                    let rank = holders.entry(path).or_default();
+                    *rank = stays.0.max(*rank);
+                }
+            }
+        }
+        for Move { rank, from, to, .. } in &moves {
+            self.stage.stop.check()?;
+            let is_later = holders.get(to).is_some_and(|holder| holder > rank);
+            let is_file = || there.prefix.lookup(to).map(|there| there.is_some_and(|there| !there.is_directory()));
+            if !is_later || !is_file()? {
+                self.move_into_stage(there.prefix, from, to)?;
+            }
+        }
+        let arrivals = moves.iter().map(|it| &it.to).filter(|to| !holders.contains_key(to));
+        layout.arrivals.extend(arrivals.cloned());
+        layout.vacated.extend(moves.into_iter().map(|it| it.from));
+        Ok(())
     }
 
     /// Brings a file of the prefix into the stage, by hard link or copy.
