@@ -214,6 +214,25 @@ fn no_file_of_a_package_that_goes_takes_the_place_of_a_missing_one() {
     }
 }
 
+/// Nothing below it is there, so all who have something there are linked again, and not only the first one.
+#[test]
+fn one_repair_is_enough_where_a_directory_of_several_packages_is_a_file() {
+    let world = world();
+    let [one, two] = ["one", "two"].map(|name| line(&world, &package(name).file(&format!("share/{name}"), name)));
+    let empty = line(&world, &package("with-empty").told_directory("data"));
+    let filled = line(&world, &package("with-file").file("data/file", "x"));
+    for (prefix, real) in both_kinds(&world) {
+        install(&world, &prefix, &[&one, &two, &empty, &filled]).success();
+        for directory in ["share", "data"] {
+            fs_err::remove_dir_all(real.join(directory)).unwrap();
+            fs_err::write(real.join(directory), "mine").unwrap();
+        }
+        world.mlconda(["verify", "-p", argument(&prefix)]).failure(1);
+        world.mlconda(["verify", "-p", argument(&prefix), "--repair"]).success();
+        assert!(real.join("share/two").is_file() && real.join("data/file").is_file());
+    }
+}
+
 /// A full disk has no room for a directory: what says that the next installation may go on was there already.
 #[test]
 #[cfg(target_os = "linux")]
@@ -255,4 +274,37 @@ fn a_first_installation_with_a_script_is_undone_on_a_full_disk() {
         install(&world, &prefix, &scripts.each_ref().map(String::as_str)).success();
     }
     assert!(is_seen);
+}
+
+/// A file in the place of a link is the user's matter, as long as nothing is to come below it.
+#[test]
+fn a_link_that_the_user_has_replaced_does_not_stop_an_installation_of_something_else() {
+    let world = world();
+    let link = line(&world, &package("link").link("lib64", "lib"));
+    let below = line(&world, &package("below").file("lib64/it", "x"));
+    let other = line(&world, &package("other").file("share/other", "x"));
+    let late = line(&world, &package("late").file("lib64/late", "x"));
+    for (prefix, real) in both_kinds(&world) {
+        install(&world, &prefix, &[&link, &below]).success();
+        fs_err::remove_file(real.join("lib64")).unwrap();
+        fs_err::write(real.join("lib64"), "mine").unwrap();
+        install(&world, &prefix, &[&link, &below, &other]).success();
+        assert!(real.join("lib/it").is_file() && real.join("share/other").is_file());
+        install(&world, &prefix, &[&link, &below, &late]).failure(1);
+        assert_eq!(fs_err::read_to_string(real.join("lib64")).unwrap(), "mine");
+    }
+}
+
+/// It sets the mode, and the scripts of all others that have something there need not run.
+#[test]
+fn one_package_is_linked_again_for_the_mode_of_a_directory_of_several() {
+    let world = world();
+    let [one, two] = ["one", "two"].map(|name| line(&world, &package(name).file(&format!("share/{name}"), name)));
+    for (prefix, real) in both_kinds(&world) {
+        install(&world, &prefix, &[&one, &two]).success();
+        fs_err::set_permissions(real.join("share"), std::fs::Permissions::from_mode(0o700)).unwrap();
+        let outcome = world.mlconda(["verify", "-p", argument(&prefix), "--repair"]).success();
+        assert!(outcome.stderr.contains("~ one 1.0") && !outcome.stderr.contains("~ two"), "{outcome}");
+        assert_eq!(fs_err::metadata(real.join("share")).unwrap().permissions().mode() & 0o7777, 0o755);
+    }
 }

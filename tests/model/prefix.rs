@@ -3,6 +3,8 @@
 //! A prefix is a tree of files, links and directories, and a list of packages that are installed. A path of an installed
 //! package is the package's; all else is the user's, also what scripts have written. Nothing here is the library's code.
 
+mod damage;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
@@ -46,6 +48,9 @@ struct Installed {
     without_scripts: bool,
 }
 
+/// What a script has made, and where.
+type Made = (String, String);
+
 /// What lies at a place, and whose it is.
 type Places = BTreeMap<String, (String, Content)>;
 
@@ -55,6 +60,8 @@ type PlacesOfPackages = BTreeMap<String, BTreeMap<String, String>>;
 /// Where all lies when certain packages are installed.
 #[derive(Default)]
 struct Layout {
+    /// The order in which they are linked.
+    order: Vec<String>,
     winners: Places,
     places: PlacesOfPackages,
     /// The directories that packages need, and which packages.
@@ -66,15 +73,25 @@ pub(crate) struct Prefix {
     /// Its path, as it stands in files.
     path: String,
     pub(crate) tree: Tree,
+    /// Whether it is changed where it is: it cannot change places with another one.
+    in_place: bool,
     /// Whether anything was ever installed.
     is_environment: bool,
+    /// Whether a first installation ended with an error, and left what a script had made: the next one may go on there.
+    is_begun: bool,
     installed: BTreeMap<String, Installed>,
 }
 
 impl Prefix {
     /// A directory in which nothing is installed.
-    pub(crate) fn new(path: &str) -> Self {
-        Self { path: path.to_owned(), tree: Tree::new(), is_environment: false, installed: BTreeMap::new() }
+    pub(crate) fn new(path: &str, in_place: bool) -> Self {
+        let (path, tree, installed) = (path.to_owned(), Tree::new(), BTreeMap::new());
+        Self { path, tree, in_place, is_environment: false, is_begun: false, installed }
+    }
+
+    /// Whether there is a directory for records, and whether there is a history: it is an environment.
+    pub(crate) fn meta(&self) -> (bool, bool) {
+        (self.is_environment || self.is_begun, self.is_environment)
     }
 
     /// The names of what is installed, with versions, and the paths that its records list.
@@ -88,7 +105,44 @@ impl Prefix {
 
     /// Makes a lock's packages those of the prefix, and no others.
     pub(crate) fn install(&mut self, lock: &[Package], how: &How) -> Result<(), Refusal> {
-        if !self.is_environment && !self.tree.is_empty() {
+        let mut ran = Vec::new();
+        match self.changed(lock, how, &mut ran) {
+            Ok(changed) => *self = changed,
+            Err(refusal) => {
+                ran.into_iter().for_each(|made| self.leave(made));
+                return Err(refusal);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the prefix may be after an installation that ends with an error halfway: what it was. But where it is changed in
+    /// place, new files of the scripts that ran before stay: nobody knows whose they are. They ran in their order.
+    pub(crate) fn undone(&self, lock: &[Package], how: &How) -> Vec<Self> {
+        let (mut all, mut ran) = (vec![self.clone()], Vec::new());
+        let _ = self.changed(lock, how, &mut ran);
+        if self.in_place {
+            for made in ran {
+                let mut next = all[all.len() - 1].clone();
+                next.leave(made);
+                all.push(next);
+            }
+        }
+        all
+    }
+
+    /// Leaves what a script has made, if the prefix is changed in place. What it wrote into files of the user is undone.
+    fn leave(&mut self, (path, text): Made) {
+        if self.in_place {
+            self.tree.entry(MADE.to_owned()).or_insert(Node::Directory { mode: 0o755 });
+            self.tree.entry(path).or_insert(Node::File { text, mode: 0o644 });
+            self.is_begun = !self.is_environment;
+        }
+    }
+
+    /// The prefix with the packages of a lock. `ran` gets what scripts have made, also if one of them fails.
+    fn changed(&self, lock: &[Package], how: &How, ran: &mut Vec<Made>) -> Result<Self, Refusal> {
+        if !self.is_environment && !self.is_begun && !self.tree.is_empty() {
             return Err(Refusal("the directory holds somebody's files".to_owned()));
         }
         let wanted: BTreeMap<String, Installed> = lock
@@ -106,13 +160,14 @@ impl Prefix {
         let mut changed = self.clone();
         changed.is_environment = true;
         if comes.is_empty() && goes.is_empty() {
-            *self = changed;
-            return Ok(());
+            return Ok(changed);
         }
-        let after = self.places_then(&wanted, &stay)?;
+        let after = self.places_then(&wanted, &stay, &before)?;
         changed.change(&wanted, &goes.into_iter().cloned().collect(), &before, &after, how)?;
-        *self = changed;
-        Ok(())
+        for name in after.order.iter().filter(|name| comes.contains(name)) {
+            ran.extend(changed.run_post_link(&wanted[name], how)?);
+        }
+        Ok(changed)
     }
 
     /// The packages that stay as they are: the lock has the same, nothing more or less is to be left out, and they share no
@@ -145,9 +200,12 @@ impl Prefix {
     /// The places of what is installed, by package and path. Links are followed as packages made them: not if the user has
     /// changed them.
     fn places_now(&self) -> PlacesOfPackages {
-        let link = |place: &str| self.link_of_a_package(place);
+        self.places(&|place| self.link_of_a_package(place))
+    }
+
+    fn places(&self, link: &dyn Fn(&str) -> Option<String>) -> PlacesOfPackages {
         let places = |installed: &Installed| {
-            let place = |path: &String, content| place_of(path, content, &link).unwrap_or_else(|| path.clone());
+            let place = |path: &String, content| place_of(path, content, link).unwrap_or_else(|| path.clone());
             installed.contents.iter().map(|(path, content)| (path.clone(), place(path, content))).collect()
         };
         self.installed.iter().map(|(name, installed)| (name.clone(), places(installed))).collect()
@@ -162,7 +220,12 @@ impl Prefix {
 
     /// What lies where when these packages are installed, and the directories that packages need. Of several at one place, the
     /// one that is linked last has it.
-    fn places_then(&self, wanted: &BTreeMap<String, Installed>, stay: &BTreeSet<String>) -> Result<Layout, Refusal> {
+    fn places_then(
+        &self,
+        wanted: &BTreeMap<String, Installed>,
+        stay: &BTreeSet<String>,
+        before: &PlacesOfPackages,
+    ) -> Result<Layout, Refusal> {
         let order = linking_order(&wanted.iter().map(|(name, it)| (name.clone(), &it.package)).collect());
         let mut all: Vec<(&String, &Content, &String)> = Vec::new();
         for name in &order {
@@ -170,7 +233,7 @@ impl Prefix {
         }
         // Links first, from the top down: what is named below them is where they lead.
         all.sort_by_key(|(path, content, _)| (path.matches('/').count(), !matches!(content, Content::Link(_))));
-        let Layout { winners: mut places, places: mut of_packages, mut directories } = Layout::default();
+        let Layout { winners: mut places, places: mut of_packages, mut directories, .. } = Layout::default();
         let is_there = |places: &Places, place: &str, content: &Content| match content {
             // A link of a package that stays counts as the user has left it.
             Content::Link(to) if stay.contains(&places[place].0) => {
@@ -187,7 +250,14 @@ impl Prefix {
             };
             let clash = || Refusal(format!("`{path}` of {name} and something else"));
             let place = place_of(path, content, &link).ok_or_else(clash)?;
-            let is_taken = |above: &str| places.get(above).is_some_and(|(_, content)| *content != Content::Directory);
+            // What stays where it was is no reason to refuse anything, also if the user has put a file in the place of a link.
+            let stays = |name: &String| stay.contains(name);
+            let is_as_before = stays(name) && before[name].get(path) == Some(&place);
+            let is_taken = |above: &str| {
+                places
+                    .get(above)
+                    .is_some_and(|(holder, content)| *content != Content::Directory && !(is_as_before && stays(holder)))
+            };
             if above(&place).any(is_taken) {
                 return Err(clash());
             }
@@ -209,10 +279,10 @@ impl Prefix {
                 }
             }
         }
-        Ok(Layout { winners: places, places: of_packages, directories })
+        Ok(Layout { order, winners: places, places: of_packages, directories })
     }
 
-    /// The change itself: scripts of what goes, then what goes, then what comes, then scripts of what comes.
+    /// The change itself: scripts of what goes, then what goes, then what comes. The scripts of what comes run after it.
     fn change(
         &mut self,
         wanted: &BTreeMap<String, Installed>,
@@ -231,8 +301,10 @@ impl Prefix {
             .filter(|(_, names)| !names.iter().all(stays))
             .map(|(path, _)| path.clone())
             .collect();
+        let is_one = |node: &Node| matches!(node, Node::Directory { .. });
         // What stays may have another place then: a link of a package above it comes or goes.
-        let mut moves: Vec<(String, String)> = Vec::new();
+        // Of several files that come together, that of the package that is linked last has the place.
+        let mut moves: BTreeMap<String, (Option<usize>, String)> = BTreeMap::new();
         let (mut gone, mut kept, mut left) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for (name, places) in before {
             for (path, from) in places {
@@ -248,15 +320,20 @@ impl Prefix {
                     _ if is_directory => {}
                     _ => drop(gone.insert(from.clone())),
                 }
-                moves.extend(to.filter(|to| to != from && !is_directory).map(|to| (from.clone(), to)));
+                if let Some(to) = to.filter(|_| self.tree.get(from).is_some_and(|node| !is_one(node)) && !is_directory)
+                {
+                    let rank = after.order.iter().position(|other| other == name);
+                    let first = moves.entry(to).or_insert((rank, from.clone()));
+                    *first = first.clone().max((rank, from.clone()));
+                }
             }
         }
         gone.retain(|place| !kept.contains(place));
         self.make_room(&new, &needed, &gone, before)?;
         let moved: Tree = moves
             .into_iter()
-            .filter_map(|(from, to)| Some((to, self.tree.get(&from)?.clone())))
-            .filter(|(to, node)| !new.contains_key(to) && !matches!(node, Node::Directory { .. }))
+            .filter(|(to, (_, from))| to != from && !new.contains_key(to))
+            .filter_map(|(to, (_, from))| Some((to, self.tree.get(&from)?.clone())))
             .collect();
         // What goes is a file or a link, and not behind something that is no directory of packages.
         for place in &gone {
@@ -284,10 +361,7 @@ impl Prefix {
         self.remove_empty(left, &after.directories.keys().collect());
         self.installed.retain(|name, _| !goes.contains(name));
         for (name, installed) in wanted {
-            if !self.installed.contains_key(name) {
-                self.installed.insert(name.clone(), installed.clone());
-                self.run_post_link(installed, how)?;
-            }
+            self.installed.entry(name.clone()).or_insert_with(|| installed.clone());
         }
         Ok(())
     }
@@ -317,9 +391,9 @@ impl Prefix {
         Ok(())
     }
 
-    fn run_post_link(&mut self, installed: &Installed, how: &How) -> Result<(), Refusal> {
+    fn run_post_link(&mut self, installed: &Installed, how: &How) -> Result<Option<Made>, Refusal> {
+        let (path, text) = installed.package.made();
         if installed.has_post_link() && !how.no_scripts {
-            let (path, text) = installed.package.made();
             let is_one = |path: &str| matches!(self.tree.get(path), Some(Node::Directory { .. }));
             if self.tree.contains_key(MADE) && !is_one(MADE) || is_one(&path) {
                 return Err(Refusal(format!("the script of {} fails", installed.package.name)));
@@ -329,9 +403,10 @@ impl Prefix {
                 Some(Node::File { mode, .. }) => *mode,
                 _ => 0o644,
             };
-            self.tree.insert(path, Node::File { text, mode });
+            self.tree.insert(path.clone(), Node::File { text: text.clone(), mode });
+            return Ok(Some((path, text)));
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Makes room for what comes: files of the user at the very places are replaced, but no directory of the user with
@@ -344,13 +419,16 @@ impl Prefix {
         before: &PlacesOfPackages,
     ) -> Result<(), Refusal> {
         let known: BTreeSet<&String> = before.values().flat_map(BTreeMap::values).collect();
+        let files: BTreeSet<String> =
+            before.iter().flat_map(|(name, places)| self.files(name, places)).cloned().collect();
         for directory in needed {
             match self.tree.get(directory) {
                 None | Some(Node::Directory { .. }) => {}
                 Some(_) if gone.contains(directory) => drop(self.tree.remove(directory)),
                 // The directory was one of packages already: it was the user who put a file there.
                 Some(Node::File { .. })
-                    if !known.contains(directory) && known.iter().any(|path| is_below(path, directory)) =>
+                    if !files.contains(directory)
+                        && known.iter().any(|path| *path == directory || is_below(path, directory)) =>
                 {
                     self.tree.remove(directory);
                 }
@@ -394,24 +472,6 @@ impl Prefix {
             Content::Link(to) => Node::Link(to.clone()),
             Content::Directory => Node::Directory { mode: 0o755 },
         }
-    }
-
-    /// The packages that are not as they were installed: something of them is missing or is something else, or a directory of
-    /// theirs has another mode.
-    pub(crate) fn damaged(&self) -> BTreeSet<String> {
-        let now = self.places_now();
-        // Of several packages at one place, any may be the one whose file lies there: their order may be another by now.
-        let is_of = |place: &String, node: &Node| {
-            now.iter().any(|(name, places)| {
-                let contents = &self.installed[name].contents;
-                places.iter().any(|(path, other)| other == place && *node == self.node(&contents[path]))
-            })
-        };
-        let is_sound = |place: &String| {
-            let directories = above(place).all(|above| self.tree.get(above) == Some(&Node::Directory { mode: 0o755 }));
-            directories && self.tree.get(place).is_some_and(|node| is_of(place, node))
-        };
-        now.iter().filter(|(_, places)| !places.values().all(is_sound)).map(|(name, _)| name.clone()).collect()
     }
 }
 

@@ -67,7 +67,7 @@ impl Real {
         let outside = cache_directory().map(|directory| tempfile::tempdir_in(directory).unwrap());
         let cache = outside.as_ref().map_or_else(|| world.path().join("cache"), |cache| cache.path().to_owned());
         fs_err::create_dir_all(&cache).unwrap();
-        let model = Prefix::new(argument(&prefix));
+        let model = Prefix::new(argument(&prefix), series.behind_link || is_overlay(&place));
         let cache = series.with_cache.then_some(cache);
         let (lines, last) = (BTreeMap::new(), (Vec::new(), false));
         Self {
@@ -138,8 +138,8 @@ impl Real {
             }
             Fate::Full(number) => {
                 let code = self.program(&lock, how, Happens::ErrorFrom(number, NO_SPACE));
-                if code == Some(1) && !self.is_overlay() {
-                    self.compare_with(&before).map_err(|text| format!("after a full disk\n{text}"))?;
+                if code == Some(1) && !is_overlay(&self.real) {
+                    self.is_undone(&before.undone(packages, how))?;
                 }
             }
         }
@@ -323,6 +323,13 @@ impl Real {
                 text.push_str(&format!("`{path}` is {is:?}, and should be {should:?}\n"));
             }
         }
+        let meta = self.real.join("conda-meta");
+        let (is, should) = ((meta.is_dir(), meta.join("history").is_file()), model.meta());
+        if is != should {
+            text.push_str(&format!(
+                "whether there is a `conda-meta` and a history is {is:?}, and should be {should:?}\n"
+            ));
+        }
         if records != model.records() {
             text.push_str(&format!("records are {records:?}, and should be {:?}\n", model.records()));
         }
@@ -341,11 +348,23 @@ impl Real {
         }
     }
 
-    /// Whether files that go are removed at once, so that an error later cannot bring them back (`docs/DESIGN.md`).
-    fn is_overlay(&self) -> bool {
-        const OVERLAY: u64 = 0x794c_7630;
-        rustix::fs::statfs(&self.real).is_ok_and(|place| u64::try_from(place.f_type).is_ok_and(|kind| kind == OVERLAY))
+    /// A full disk leaves one of these, and nothing beside it.
+    fn is_undone(&self, all: &[Prefix]) -> Result<(), String> {
+        let compared: Vec<Result<(), String>> = all.iter().map(|one| self.compare_with(one)).collect();
+        match compared.iter().any(Result::is_ok) {
+            true => Ok(()),
+            false => Err(compared
+                .into_iter()
+                .filter_map(Result::err)
+                .fold("after a full disk".to_owned(), |text, one| format!("{text}\nneither what it may be:\n{one}"))),
+        }
     }
+}
+
+/// Whether files that go are removed at once, so that an error later cannot bring them back (`docs/DESIGN.md`).
+fn is_overlay(place: &Path) -> bool {
+    const OVERLAY: u64 = 0x794c_7630;
+    rustix::fs::statfs(place).is_ok_and(|place| u64::try_from(place.f_type).is_ok_and(|kind| kind == OVERLAY))
 }
 
 /// Where package caches are to be.
@@ -390,8 +409,5 @@ fn records(prefix: &Path) -> Result<BTreeMap<String, BTreeSet<String>>, String> 
             return Err(format!("`conda-meta/{name}` is left"));
         }
     }
-    match meta.join("history").is_file() {
-        true => Ok(found),
-        false => Err("there is no history".to_owned()),
-    }
+    Ok(found)
 }

@@ -84,6 +84,19 @@ impl<'a> Claims<'a> {
         self.by_path.get(path).and_then(|(first, count)| self.all.get(*first..first + count))
     }
 
+    /// The packages with something at a path or below it: where the path is no directory, all of that is missing.
+    fn holders(&self, path: &Path) -> Vec<String> {
+        let first = self.all.partition_point(|claim| claim.entry.path.as_path() < path);
+        let all = self.all.iter().skip(first).take_while(|claim| claim.entry.path.starts_with(path));
+        let mut names: Vec<String> = Vec::new();
+        for name in all.map(|claim| &claim.package.dist_name) {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        names
+    }
+
     /// The claims, path by path.
     fn groups(&self) -> impl Iterator<Item = &[Claim<'a>]> {
         self.all.chunk_by(|one, other| one.entry.path == other.entry.path)
@@ -250,8 +263,8 @@ fn compare_kinds(claims: &Claims<'_>, found: &FoundPaths<'_, '_>, findings: &mut
         let Some((found, claim)) = found.zip(group.first()).filter(|(found, _)| !is_of_kind(group, *found)) else {
             continue;
         };
-        let (path, packages, expected) = (claim.entry.path.clone(), owners(group), kind(group));
-        let expected = expected.unwrap_or(FileKind::File);
+        let (path, expected) = (claim.entry.path.clone(), kind(group).unwrap_or(FileKind::File));
+        let packages = if found == FileKind::Directory { owners(group) } else { claims.holders(&path) };
         findings.push(Finding::WrongKind { path, packages, expected, found });
     }
     let mut untracked = Vec::new();
@@ -260,8 +273,8 @@ fn compare_kinds(claims: &Claims<'_>, found: &FoundPaths<'_, '_>, findings: &mut
     for (path, found) in &found.others {
         match claims.parents.get(path.as_path()) {
             Some(_) if *found == FileKind::Directory => {}
-            Some(child) => {
-                let packages = owners(claims.all.get(*child..=*child).unwrap_or_default());
+            Some(_) => {
+                let packages = claims.holders(path);
                 let (path, expected, found) = (path.clone(), FileKind::Directory, *found);
                 findings.push(Finding::WrongKind { path, packages, expected, found });
             }

@@ -1,0 +1,53 @@
+//! The part of the model that says what a repair has to do.
+
+use std::collections::BTreeSet;
+
+use super::{Content, Node, PlacesOfPackages, Prefix, is_below};
+
+impl Prefix {
+    /// The places of what is installed, as packages made their links: whatever the user has put in the place of a link, what
+    /// is named below it is where the link led.
+    fn places_made(&self) -> PlacesOfPackages {
+        let link = |place: &str| {
+            self.installed.values().find_map(|it| match it.contents.get(place) {
+                Some(Content::Link(to)) => Some(to.clone()),
+                _ => None,
+            })
+        };
+        self.places(&link)
+    }
+
+    /// The packages that are to be linked again: something of them is missing or is something else. Of those that share a
+    /// directory with another mode, that is one, for it sets the mode: the one with the first path in it.
+    pub(crate) fn damaged(&self) -> BTreeSet<String> {
+        let now = self.places_made();
+        let is_one = |node: Option<&Node>| matches!(node, Some(Node::Directory { .. }));
+        // Of several packages at one place, any may be the one whose file lies there: their order may be another by now.
+        let is_of = |place: &String, node: &Node| {
+            now.iter().any(|(name, places)| {
+                let contents = &self.installed[name].contents;
+                let is_same = |path: &String| match &contents[path] {
+                    Content::Directory => is_one(Some(node)),
+                    content => *node == self.node(content),
+                };
+                places.iter().any(|(path, other)| other == place && is_same(path))
+            })
+        };
+        let is_sound =
+            |place: &String| self.is_reached(place) && self.tree.get(place).is_some_and(|node| is_of(place, node));
+        let mut damaged: BTreeSet<String> =
+            now.iter().filter(|(_, places)| !places.values().all(is_sound)).map(|(name, _)| name.clone()).collect();
+        for (directory, node) in &self.tree {
+            if !is_one(Some(node)) || *node == (Node::Directory { mode: 0o755 }) {
+                continue;
+            }
+            let all = || now.iter().flat_map(|(name, places)| places.values().map(move |place| (place, name)));
+            let first = all()
+                .filter(|(place, _)| is_below(place, directory))
+                .min_by_key(|(place, name)| (place.split('/').collect::<Vec<_>>(), *name));
+            let last = || all().filter(|(place, _)| *place == directory).max_by_key(|(_, name)| *name);
+            damaged.extend(first.or_else(last).map(|(_, name)| name.clone()));
+        }
+        damaged
+    }
+}
