@@ -308,3 +308,20 @@ fn one_package_is_linked_again_for_the_mode_of_a_directory_of_several() {
         assert_eq!(fs_err::metadata(real.join("share")).unwrap().permissions().mode() & 0o7777, 0o755);
     }
 }
+
+/// Both have a file at `a/it`, one of them by a name below the link that the user has replaced or removed.
+#[test]
+fn a_repair_of_a_link_leaves_the_file_that_another_package_has_behind_it() {
+    let world = world();
+    let link = line(&world, &package("a-link").link("b", "a").file("a/it", "of the first"));
+    let behind = line(&world, &package("b-behind").file("b/it", "of the last"));
+    for (prefix, real) in both_kinds(&world) {
+        install(&world, &prefix, &[&link, &behind]).success();
+        for text in [Some("mine"), None] {
+            fs_err::remove_file(real.join("b")).unwrap();
+            text.into_iter().for_each(|text| fs_err::write(real.join("b"), text).unwrap());
+            world.mlconda(["verify", "-p", argument(&prefix), "--repair"]).success();
+            assert_eq!(fs_err::read_to_string(real.join("a/it")).unwrap(), "of the last");
+        }
+    }
+}

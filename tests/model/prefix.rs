@@ -154,7 +154,7 @@ impl Prefix {
             })
             .collect();
         let before = self.places_now();
-        let stay = self.stay(&wanted, how, &before);
+        let stay = self.stay(&wanted, how, &self.places_made());
         let comes: BTreeSet<&String> = wanted.keys().filter(|name| !stay.contains(*name)).collect();
         let goes: BTreeSet<&String> = self.installed.keys().filter(|name| !stay.contains(*name)).collect();
         let mut changed = self.clone();

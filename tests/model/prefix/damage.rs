@@ -7,7 +7,7 @@ use super::{Content, Node, PlacesOfPackages, Prefix, is_below};
 impl Prefix {
     /// The places of what is installed, as packages made their links: whatever the user has put in the place of a link, what
     /// is named below it is where the link led.
-    fn places_made(&self) -> PlacesOfPackages {
+    pub(super) fn places_made(&self) -> PlacesOfPackages {
         let link = |place: &str| {
             self.installed.values().find_map(|it| match it.contents.get(place) {
                 Some(Content::Link(to)) => Some(to.clone()),

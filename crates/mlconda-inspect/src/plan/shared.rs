@@ -1,11 +1,13 @@
 //! Paths that packages share. Behind a link of a package, two packages may name one file differently.
 
 use std::{
+    cell::RefCell,
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
 };
 
-use mlconda_prefix::on_disk;
+use mlconda_prefix::{distributions, on_disk};
+use mlconda_system::files;
 use rattler_conda_types::{PrefixRecord, prefix_record::PathType};
 
 use super::{Key, key};
@@ -41,13 +43,19 @@ fn place<'a>(behind: &'a HashMap<&PathBuf, PathBuf>, path: &'a PathBuf) -> &'a P
 }
 
 /// The places of the files that are named below links of packages, by their names in the records. A link is followed as it
-/// is in the prefix.
+/// is in the prefix. If there is none any more, it is followed as its package made it: there the files still lie.
 fn behind_links<'a>(prefix: &Path, records: &'a [PrefixRecord]) -> HashMap<&'a PathBuf, PathBuf> {
     let entries = records.iter().flat_map(|record| &record.paths_data.paths);
     let links =
         entries.filter(|entry| entry.path_type == PathType::SoftLink).map(|entry| entry.relative_path.as_path());
     let links: HashSet<&Path> = links.collect();
-    let link = |path: &Path| Ok(links.contains(path).then(|| fs_err::read_link(prefix.join(path)).ok()).flatten());
+    let made: RefCell<HashMap<PathBuf, Option<PathBuf>>> = RefCell::default();
+    let as_made = |path: &Path| {
+        let find = || records.iter().find_map(|record| made_link(prefix, record, path));
+        made.borrow_mut().entry(path.to_owned()).or_insert_with(find).clone()
+    };
+    let target = |path: &Path| fs_err::read_link(prefix.join(path)).ok().or_else(|| as_made(path));
+    let link = |path: &Path| Ok(links.contains(path).then(|| target(path)).flatten());
     let (mut found, mut last) = (HashMap::new(), (None, false));
     for path in records.iter().flat_map(|record| &record.files) {
         // Most files are in the directory of the one before.
@@ -61,4 +69,14 @@ fn behind_links<'a>(prefix: &Path, records: &'a [PrefixRecord]) -> HashMap<&'a P
         }
     }
     found
+}
+
+/// The target of a link of a package, as it made it; `None` if it has none there, or its record does not tell.
+fn made_link(prefix: &Path, record: &PrefixRecord, path: &Path) -> Option<PathBuf> {
+    if !record.files.iter().any(|file| file == path) {
+        return None;
+    }
+    let place = prefix.join("conda-meta").join(distributions::record_name(record));
+    let text = files::read(&place, files::LARGEST_RECORD).ok()?;
+    on_disk::OwnFields::of_record(&text).ok()?.links.remove(path)
 }
