@@ -257,7 +257,7 @@ fn a_first_installation_with_a_script_is_undone_on_a_full_disk() {
     let mut is_seen = false;
     for number in (1..=calls).rev() {
         empty();
-        let code = run(Happens::ErrorFrom(number, 28)).unwrap().outcome.code;
+        let code = run(Happens::Full(number)).unwrap().outcome.code;
         let is_there = |path: &str| real.join(path).exists();
         if code == 0 {
             continue;

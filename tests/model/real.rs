@@ -29,9 +29,6 @@ use super::{
 };
 use crate::{packages::locked, world};
 
-/// The number of the error of a full disk.
-const NO_SPACE: i32 = 28;
-
 thread_local! {
     static RUNTIME: OnceCell<(Runtime, Client)> = const { OnceCell::new() };
 }
@@ -137,7 +134,7 @@ impl Real {
                 self.is_one_of(&before, &self.model)?;
             }
             Fate::Full(number) => {
-                let code = self.program(&lock, how, Happens::ErrorFrom(number, NO_SPACE));
+                let code = self.program(&lock, how, Happens::Full(number));
                 if code == Some(1) && !is_overlay(&self.real) {
                     self.is_undone(&before.undone(packages, how))?;
                 }

@@ -20,6 +20,9 @@ use crate::{
 /// The exit code by which the injector says that the kernel does not let it.
 const NOT_ALLOWED: i32 = 77;
 
+/// The number of the error of a full disk.
+const NO_SPACE: i32 = 28;
+
 /// Which calls count.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Calls {
@@ -44,6 +47,8 @@ pub enum Happens {
     Error(u64, i32),
     /// It fails with this error, and so do all after it that need room on the disk.
     ErrorFrom(u64, i32),
+    /// The disk is full from there on: this call and all after it fail that need room on it. Renames and removals go on.
+    Full(u64),
     /// The program is killed.
     Kill(u64),
     /// It gets this signal, and the call goes on when it has said that it heard it.
@@ -89,6 +94,7 @@ pub fn run(
         Happens::Nothing => ("once", 0, 0),
         Happens::Error(number, error) => ("once", number, error),
         Happens::ErrorFrom(number, error) => ("from", number, error),
+        Happens::Full(number) => ("full", number, NO_SPACE),
         Happens::Kill(number) => ("kill", number, 0),
         Happens::Signal(number, signal) => ("signal", number, signal),
         Happens::SignalTwice(number, signal) => ("twice", number, signal),

@@ -5,10 +5,11 @@
  * GROUP   which calls count: `change` (those that change the file system), `open` (opening for reading), `rename`,
  *         `read` (reading of files), `sync` (waits for the disk)
  * MODE    what happens at call NUMBER: `once` it fails with ERROR; `from` it and all calls after it that need room
- *         fail with ERROR; `kill`: the program is killed; `signal`: it gets the signal ERROR, and the call goes on when a
- *         byte comes through the FIFO REPORT.go; `twice`: it gets the signal again at that byte, and the call never goes
- *         on; `undo:MORE`: as `signal`, and so many calls after it the program is killed; `swap:PATH:TO`: before the call goes on,
- *         the directory PATH is renamed to PATH.aside, and a link to TO takes its place; 0 as the number only counts
+ *         fail with ERROR; `full`: of it and all calls after it, those that need room do; `kill`: the program is
+ *         killed; `signal`: it gets the signal ERROR, and the call goes on when a byte comes through the FIFO
+ *         REPORT.go; `twice`: it gets the signal again at that byte, and the call never goes on; `undo:MORE`: as
+ *         `signal`, and so many calls after it the program is killed; `swap:PATH:TO`: before the call goes on, the
+ *         directory PATH is renamed to PATH.aside, and a link to TO takes its place; 0 as the number only counts
  * REPORT  a file that gets a line of the count, and one of the call at which it happened
  *
  * The calls come to this process by a filter of the kernel (SECCOMP_RET_USER_NOTIF), so it matters neither how the
@@ -159,6 +160,7 @@ int main(int argc, char **argv) {
     int go = -1, held_by = 0;
     __u64 held = 0;
     long more = strncmp(mode, "undo:", 5) == 0 ? atol(mode + 5) : 0;
+    int is_full = strcmp(mode, "full") == 0, is_told = 0;
     int is_twice = strcmp(mode, "twice") == 0, signals = strcmp(mode, "signal") == 0 || is_twice || more;
     if (signals) {
         snprintf(path, sizeof path, "%s.go", argv[6]);
@@ -194,8 +196,11 @@ int main(int argc, char **argv) {
             path_of(call, notice, path);
             if (strncmp(path, directory, length) == 0 && (path[length] == '/' || !path[length])) {
                 count++;
-                int now = count == number || (strcmp(mode, "from") == 0 && number && count > number && call->needs_room);
-                if (now && count == number) fprintf(report, "%s %s\n", call->name, path);
+                int is_late = number && count > number && call->needs_room;
+                int now = count == number || (strcmp(mode, "from") == 0 && is_late);
+                if (is_full) now = is_late || (count == number && call->needs_room);
+                if (now && !is_told) fprintf(report, "%s %s\n", call->name, path);
+                is_told |= now;
                 if (more && count == number + more) kill(child, SIGKILL);
                 if (now && strcmp(mode, "kill") == 0) kill(child, SIGKILL);
                 else if (now && strncmp(mode, "swap:", 5) == 0) swap(mode + 5);
