@@ -325,3 +325,18 @@ fn a_repair_of_a_link_leaves_the_file_that_another_package_has_behind_it() {
         }
     }
 }
+
+/// Both have a file at `lib/it`, one of them by the name `lib64/it`; then each has a path of its own again.
+#[test]
+fn a_link_that_goes_gives_each_package_its_own_file_back() {
+    let world = world();
+    let link = line(&world, &package("link").link("lib64", "lib"));
+    let one = line(&world, &package("a-one").file("lib64/it", "a-one"));
+    let other = line(&world, &package("b-other").file("lib/it", "b-other"));
+    for (prefix, real) in both_kinds(&world) {
+        install(&world, &prefix, &[&link, &one, &other]).success();
+        install(&world, &prefix, &[&one, &other]).success();
+        assert_eq!(fs_err::read_to_string(real.join("lib64/it")).unwrap(), "a-one");
+        assert_eq!(fs_err::read_to_string(real.join("lib/it")).unwrap(), "b-other");
+    }
+}

@@ -171,7 +171,7 @@ impl Prefix {
     }
 
     /// The packages that stay as they are: the lock has the same, nothing more or less is to be left out, and they share no
-    /// path with one that goes. (Whose file lies there then?)
+    /// path with one that goes (whose file lies there then?), nor with any other by a link that goes: each has its own then.
     fn stay(&self, wanted: &BTreeMap<String, Installed>, how: &How, before: &PlacesOfPackages) -> BTreeSet<String> {
         let is_same = |(name, old): &(&String, &Installed)| {
             let scripts_run_now = old.without_scripts && old.has_post_link() && !how.no_scripts && !how.repair;
@@ -185,7 +185,24 @@ impl Prefix {
                 .filter(|(name, _)| !stay.contains(*name))
                 .flat_map(|(name, places)| self.files(name, places))
                 .collect();
-            let shares = |name: &String| self.files(name, &before[name]).any(|place| gone.contains(place));
+            let links: BTreeSet<&String> = self
+                .installed
+                .iter()
+                .filter(|(name, _)| !stay.contains(*name))
+                .flat_map(|(_, it)| it.contents.iter())
+                .filter_map(|(path, content)| matches!(content, Content::Link(_)).then_some(path))
+                .collect();
+            let has_another_name = |path: &String, place: &String| {
+                before.values().flatten().any(|(other, at)| at == place && other != path)
+            };
+            let is_apart = |path: &String, place: &String| {
+                links.iter().any(|link| is_below(path, link)) && path != place && has_another_name(path, place)
+            };
+            let shares = |name: &String| {
+                let contents = &self.installed[name].contents;
+                let files = before[name].iter().filter(|(path, _)| contents[*path] != Content::Directory);
+                files.into_iter().any(|(path, place)| gone.contains(place) || is_apart(path, place))
+            };
             let Some(name) = stay.iter().find(|name| shares(name)).cloned() else { return stay };
             stay.remove(&name);
         }

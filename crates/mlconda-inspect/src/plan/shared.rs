@@ -13,7 +13,8 @@ use rattler_conda_types::{PrefixRecord, prefix_record::PathType};
 use super::{Key, key};
 
 /// Takes out of `stays` what shares a path with a package that goes: it holds the other's file, perhaps, so it is linked
-/// anew. And so on.
+/// anew. And so on. The same holds for what shares a path with any other package by way of a link that goes: each has a
+/// path of its own then.
 pub(super) fn remove_sharing(
     prefix: &Path,
     records: &[PrefixRecord],
@@ -21,11 +22,18 @@ pub(super) fn remove_sharing(
     may_go: &dyn Fn(&Key) -> bool,
 ) {
     let behind = behind_links(prefix, records);
-    let mut gone: HashSet<&PathBuf> = HashSet::new();
+    let several = places_with_several_names(&behind, records);
+    let (mut gone, mut links): (HashSet<&PathBuf>, HashSet<&Path>) = Default::default();
     let mut goes: Vec<&PrefixRecord> = records.iter().filter(|old| !stays.contains(&key(old))).collect();
     while !goes.is_empty() {
+        links.extend(goes.iter().copied().flat_map(links_of));
         gone.extend(goes.drain(..).flat_map(|old| &old.files).map(|path| place(&behind, path)));
-        let shares = |record: &PrefixRecord| record.files.iter().any(|path| gone.contains(place(&behind, path)));
+        let is_apart = |path: &PathBuf| {
+            let shared = behind.get(path).is_some_and(|place| several.contains(place));
+            shared && path.ancestors().skip(1).any(|above| links.contains(above))
+        };
+        let is_concerned = |path: &PathBuf| gone.contains(place(&behind, path)) || is_apart(path);
+        let shares = |record: &PrefixRecord| record.files.iter().any(is_concerned);
         let left = records.iter().map(|record| (record, key(record)));
         goes = left
             .filter(|(record, key)| stays.contains(key) && may_go(key) && shares(record))
@@ -37,6 +45,28 @@ pub(super) fn remove_sharing(
     }
 }
 
+/// The soft links of a record.
+fn links_of(record: &PrefixRecord) -> impl Iterator<Item = &Path> {
+    let links = record.paths_data.paths.iter().filter(|entry| entry.path_type == PathType::SoftLink);
+    links.map(|entry| entry.relative_path.as_path())
+}
+
+/// The places behind links for which packages have several names.
+fn places_with_several_names<'a>(
+    behind: &'a HashMap<&PathBuf, PathBuf>,
+    records: &'a [PrefixRecord],
+) -> HashSet<&'a PathBuf> {
+    let places: HashSet<&PathBuf> = behind.values().collect();
+    let (mut names, mut several) = (HashMap::new(), HashSet::new());
+    for path in records.iter().filter(|_| !places.is_empty()).flat_map(|record| &record.files) {
+        let place = place(behind, path);
+        if places.contains(place) && *names.entry(place).or_insert(path) != path {
+            several.insert(place);
+        }
+    }
+    several
+}
+
 /// Where a file of a record lies.
 fn place<'a>(behind: &'a HashMap<&PathBuf, PathBuf>, path: &'a PathBuf) -> &'a PathBuf {
     behind.get(path).unwrap_or(path)
@@ -45,10 +75,7 @@ fn place<'a>(behind: &'a HashMap<&PathBuf, PathBuf>, path: &'a PathBuf) -> &'a P
 /// The places of the files that are named below links of packages, by their names in the records. A link is followed as it
 /// is in the prefix. If there is none any more, it is followed as its package made it: there the files still lie.
 fn behind_links<'a>(prefix: &Path, records: &'a [PrefixRecord]) -> HashMap<&'a PathBuf, PathBuf> {
-    let entries = records.iter().flat_map(|record| &record.paths_data.paths);
-    let links =
-        entries.filter(|entry| entry.path_type == PathType::SoftLink).map(|entry| entry.relative_path.as_path());
-    let links: HashSet<&Path> = links.collect();
+    let links: HashSet<&Path> = records.iter().flat_map(links_of).collect();
     let made: RefCell<HashMap<PathBuf, Option<PathBuf>>> = RefCell::default();
     let as_made = |path: &Path| {
         let find = || records.iter().find_map(|record| made_link(prefix, record, path));
