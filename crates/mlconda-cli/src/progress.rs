@@ -217,7 +217,6 @@ impl People<'_> {
             Event::Waiting { url, waited, reason } => {
                 self.say(&format!("Waiting for `{url}` ({} s so far): {reason}", waited.as_secs()));
             }
-            Event::CacheDamaged { .. } | Event::CacheNotWritten { .. } => self.of_the_cache(event),
             Event::PackageInstalled { package } | Event::PackageFetched { package } => self.linked(&package),
             Event::LayersStarted { layers, bytes: size } => self.start_packing(layers, size),
             Event::LayerStarted { number, layers, name } => {
@@ -228,7 +227,7 @@ impl People<'_> {
             Event::StillRunning { task, package, elapsed, limit } => self.still(task, &package, elapsed, limit),
             Event::LinkScript { package } => self.say(&format!("Running the post-link script of `{package}`")),
             Event::Warning(text) => self.ui.warn(&text),
-            _ => {}
+            other => self.of_the_disk(other),
         }
     }
 }
@@ -244,8 +243,12 @@ impl People<'_> {
         self.say(&format!("Waiting: {what}{end}"));
     }
 
-    fn of_the_cache(&self, event: Event) {
+    fn of_the_disk(&self, event: Event) {
         let text = match event {
+            Event::WaitingForDisk { waited } => {
+                let seconds = waited.as_secs();
+                return self.say(&format!("Waiting for the disk ({seconds} s so far): it does not have all files yet"));
+            }
             Event::CacheDamaged { package, reason } => {
                 format!("`{package}` was damaged in the cache and is downloaded again: {reason}")
             }
@@ -353,6 +356,7 @@ impl<'a> Program<'a> {
                 "event": "still-running", "task": task.name(), "package": package, "seconds": elapsed.as_secs(),
                 "limit": limit.map(|limit| limit.as_secs()),
             }),
+            Event::WaitingForDisk { waited } => json!({"event": "waiting-for-disk", "seconds": waited.as_secs()}),
             Event::Committing => json!({"event": "committing"}),
             Event::LinkScript { package } => json!({"event": "script", "package": package}),
             Event::VerifyStarted { files, bytes } => json!({"event": "verify-started", "files": files, "bytes": bytes}),

@@ -86,7 +86,7 @@ pub async fn fetch(
     let outcome = client.report_waits(progress, sum).await.map_err(|error| options.stop.classify(error));
     filling.sources.report_deviations(progress);
     let fetched = outcome?;
-    options.durability.wait_for(cache)?;
+    options.durability.wait_for(cache, progress)?;
     Ok(fetched)
 }
 

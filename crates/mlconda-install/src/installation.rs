@@ -92,7 +92,7 @@ impl Installation<'_> {
             self.renew_activation(&mut report).await;
             // Who made it need not have waited.
             if self.prefix.path().exists() {
-                self.options.durability.wait_for(self.prefix.path())?;
+                self.options.durability.wait_for(self.prefix.path(), self.progress)?;
             }
             return Ok(report);
         }
@@ -120,11 +120,11 @@ impl Installation<'_> {
     }
 
     /// Checks the plan, and locks the prefix for this process.
-    fn begin(&self, plan: &Plan) -> Result<Transaction, InstallError> {
+    fn begin(&self, plan: &Plan) -> Result<Transaction<'_>, InstallError> {
         pip::check_tags(plan)?;
         record_paths::check_record_names(plan, self.prefix)?;
         sharing::remove_leftovers(self.prefix);
-        let transaction = Transaction::prepare(self.prefix, self.options.durability)?;
+        let transaction = Transaction::prepare(self.prefix, self.options.durability, self.progress)?;
         let names = self.prefix.record_names().map_err(std::io::Error::other)?;
         let stamp = plan.made_of.as_ref().map(|_| self.prefix.stamp()).transpose().map_err(std::io::Error::other)?;
         if names != plan.record_names || stamp != plan.made_of {
@@ -133,7 +133,7 @@ impl Installation<'_> {
         Ok(transaction)
     }
 
-    fn make_stage(&self, plan: &Plan, transaction: &Transaction) -> Result<Arc<Stage>, InstallError> {
+    fn make_stage(&self, plan: &Plan, transaction: &Transaction<'_>) -> Result<Arc<Stage>, InstallError> {
         let packages = plan.link.len() + plan.pip.link.len() + plan.pip.build.len();
         let (path, bytes) = (self.prefix.path().to_owned(), plan.download_size());
         self.progress.event(Event::InstallStarted { prefix: path, packages, bytes });
@@ -198,7 +198,7 @@ impl Installation<'_> {
     async fn commit(
         &self,
         plan: &Plan,
-        transaction: Transaction,
+        transaction: Transaction<'_>,
         change: &PrefixChange<'_>,
         code: PackageCode<'_>,
         report: &mut Report,
@@ -248,7 +248,7 @@ impl Installation<'_> {
         if self.options.scripts == Scripts::Run {
             let durable = |scripts: &Vec<_>| match scripts.is_empty() {
                 true => Ok(()),
-                false => self.options.durability.wait_for(self.prefix.path()),
+                false => self.options.durability.wait_for(self.prefix.path(), self.progress),
             };
             match snapshot::write(self.prefix, time).await.and_then(|scripts| durable(&scripts).map(|()| scripts)) {
                 Ok(scripts) => report.scripts.activation = scripts,

@@ -20,6 +20,7 @@ mod cache;
 pub(crate) mod commit;
 mod contents;
 mod deviations;
+mod disk;
 mod error;
 mod fetch;
 #[cfg(mlconda_fuzzing)]

@@ -10,9 +10,10 @@ use std::{
 
 use mlconda_channel::repodata::Access;
 use mlconda_system::beneath::{FileSystem, Root};
+use mlconda_types::progress::Progress;
 use rattler_conda_types::GenericVirtualPackage;
 
-use super::{PackedArchives, Sharing, Stop};
+use super::{PackedArchives, Sharing, Stop, disk::Disk};
 
 /// How to install.
 #[derive(Clone, Debug)]
@@ -180,10 +181,10 @@ impl Durability {
     }
 
     /// Waits until the disk has what was written by now, also by others.
-    pub(crate) fn wait_for(self, directory: &Path) -> io::Result<()> {
+    pub(crate) fn wait_for(self, directory: &Path, progress: &dyn Progress) -> io::Result<()> {
         match self {
             Self::Kills => Ok(()),
-            Self::PowerCuts => Root::open(directory)?.file_system()?.sync(),
+            Self::PowerCuts => Disk { file_system: Root::open(directory)?.file_system()?, progress }.sync(),
         }
     }
 }

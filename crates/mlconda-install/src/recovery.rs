@@ -124,7 +124,7 @@ mod tests {
             let begun = AtomicUsize::new(0);
             let begin = || {
                 for _ in 0..300 {
-                    match Transaction::prepare(&prefix, Durability::default()) {
+                    match Transaction::prepare(&prefix, Durability::default(), &()) {
                         Ok(transaction) => {
                             begun.fetch_add(1, Ordering::Relaxed);
                             transaction.stage().unwrap().check().unwrap();
@@ -145,11 +145,11 @@ mod tests {
         let prefix = directory.path().join("env");
         fs_err::create_dir_all(prefix.join("conda-meta")).unwrap();
         fs_err::write(prefix.join("conda-meta/history"), "").unwrap();
-        let first = Transaction::make(&prefix, Durability::default()).unwrap();
+        let first = Transaction::make(&prefix, Durability::default(), &()).unwrap();
         let (stage, replica) = on_disk::stage_and_replica(&prefix).unwrap();
         fs_err::create_dir(&replica).unwrap();
         // The other one has looked for what is left before the first one began.
-        let second = Transaction::make(&prefix, Durability::default());
+        let second = Transaction::make(&prefix, Durability::default(), &());
         assert!(matches!(second, Err(InstallError::Busy { .. })));
         assert!(replica.is_dir() && stage.is_dir());
         drop(first);

@@ -21,14 +21,13 @@ use std::{
 };
 
 use mlconda_prefix::{Prefix, on_disk};
-use mlconda_system::{
-    self as system, Attributes, DirectoryLock, Time,
-    beneath::{FileSystem, Root},
-};
+use mlconda_system::{self as system, Attributes, DirectoryLock, Time, beneath::Root};
+use mlconda_types::progress::Progress;
 
 use super::{
     Durability, InstallError,
     commit::{self, PrefixChange, ScriptTiming},
+    disk::Disk,
     held::HeldDirectory,
     occupied::may_hold_environment,
     recovery::recover,
@@ -36,7 +35,7 @@ use super::{
 };
 
 /// A prefix that this process has locked. Dropping it removes the stage, and the directories that were created for it.
-pub(super) struct Transaction {
+pub(super) struct Transaction<'a> {
     prefix: PathBuf,
     /// The stage; `None` if it is not, or no longer, this transaction's.
     stage: Option<HeldDirectory>,
@@ -45,7 +44,7 @@ pub(super) struct Transaction {
     replica: Option<PathBuf>,
     method: CommitMethod,
     /// What each step waits for: nothing, or the disk.
-    disk: Option<FileSystem>,
+    disk: Option<Disk<'a>>,
     /// The nearest existing directory above the prefix, and its modification time.
     above: Option<(PathBuf, Time)>,
     /// Directories above the prefix that were created, the topmost first.
@@ -69,7 +68,7 @@ enum CommitMethod {
 
 /// A commit in progress. Dropping it restores the prefix, unless [`Commit::finish`] was called.
 pub(super) struct Commit<'a> {
-    transaction: Transaction,
+    transaction: Transaction<'a>,
     change: &'a PrefixChange<'a>,
     scripts: ScriptTiming,
     /// The backup of a change in place, and of untracked files that scripts may change.
@@ -86,16 +85,20 @@ enum AppliedStep {
     Swapped(HeldDirectory),
 }
 
-impl Transaction {
-    pub(super) fn prepare(prefix: &Prefix, durability: Durability) -> Result<Self, InstallError> {
+impl<'a> Transaction<'a> {
+    pub(super) fn prepare(
+        prefix: &Prefix,
+        durability: Durability,
+        progress: &'a dyn Progress,
+    ) -> Result<Self, InstallError> {
         let path = prefix.path();
         let busy = || InstallError::Busy { prefix: path.to_owned() };
         recover(path)?.then_some(()).ok_or_else(busy)?;
-        Self::make(path, durability)
+        Self::make(path, durability, progress)
     }
 
     /// Locks the prefix, and makes the stage. Since nothing of others was there, another process may have begun.
-    pub(super) fn make(path: &Path, durability: Durability) -> Result<Self, InstallError> {
+    pub(super) fn make(path: &Path, durability: Durability, progress: &'a dyn Progress) -> Result<Self, InstallError> {
         let busy = || InstallError::Busy { prefix: path.to_owned() };
         let (stage, replica) = on_disk::stage_and_replica(path).unzip();
         let method = if stage.is_some() { commit_method(path) } else { CommitMethod::InPlace };
@@ -140,7 +143,7 @@ impl Transaction {
         }
         let stage = transaction.stage()?.root();
         stage.set_directory_mode(Path::new(""), 0o755)?;
-        transaction.disk = durability.watch(stage)?;
+        transaction.disk = durability.watch(stage)?.map(|file_system| Disk { file_system, progress });
         Ok(transaction)
     }
 
@@ -168,11 +171,7 @@ impl Transaction {
     }
 
     /// Begins the commit. Pre-unlink scripts may run afterwards.
-    pub(super) fn begin<'a>(
-        self,
-        change: &'a PrefixChange<'a>,
-        scripts: ScriptTiming,
-    ) -> Result<Commit<'a>, InstallError> {
+    pub(super) fn begin(self, change: &'a PrefixChange<'a>, scripts: ScriptTiming) -> Result<Commit<'a>, InstallError> {
         let mut commit = Commit { transaction: self, change, scripts, rollback: None, step: AppliedStep::None };
         commit.transaction.stage()?.check()?;
         if scripts != ScriptTiming::BeforeAndAfter || commit.transaction.method == CommitMethod::Rename {
@@ -401,7 +400,7 @@ impl Drop for Commit<'_> {
     }
 }
 
-impl Drop for Transaction {
+impl Drop for Transaction<'_> {
     fn drop(&mut self) {
         // Errors are ignored: the next run removes what is left. The stage is removed last: while it exists and is locked, no
         // other process begins.
@@ -430,8 +429,8 @@ impl Drop for Transaction {
 }
 
 /// Waits for the disk, where that is asked for.
-fn sync(disk: &Option<FileSystem>) -> io::Result<()> {
-    disk.as_ref().map_or(Ok(()), FileSystem::sync)
+fn sync(disk: &Option<Disk<'_>>) -> io::Result<()> {
+    disk.as_ref().map_or(Ok(()), Disk::sync)
 }
 
 /// How the new files get into a prefix.

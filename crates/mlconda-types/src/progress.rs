@@ -129,6 +129,12 @@ pub enum Event {
         /// When it is killed.
         limit: Option<Duration>,
     },
+    /// The disk does not have yet what was written. The event comes after ten seconds, and then each time that the elapsed
+    /// time has doubled.
+    WaitingForDisk {
+        /// How long it has been waited for.
+        waited: Duration,
+    },
     /// The pip of the prefix begins to build a package from source.
     Building {
         /// The package's name.
