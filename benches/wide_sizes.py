@@ -14,6 +14,12 @@ from wide_packages import PLACEHOLDER, Channel, conda, info_members, member, tar
 
 FILES = 300  # of each package of `many`
 OPEN_FILES = 256
+# How `many` may grow from the smallest size to the largest: the peak by so much for each file, for the tables of paths, and
+# by what two runs of one size differ; the open files by what two runs differ by alone. Fewer packages than this do not fill
+# the queues between the threads, so what comes after them says nothing.
+GROWTH_KB, DIFFERENCE_MB = 0.6, 8
+GROWTH_OPEN, DIFFERENCE_OPEN = 1.25, 8
+FEWEST = 100
 ZEROS = bytes(1 << 20)
 MOST_ROOM = 4 << 20  # of a file of zeros on the disk: what is not zeros is written in pieces
 
@@ -59,7 +65,7 @@ class Measured:
 
 def many(world):
     """One channel; for each size, the same commands."""
-    sizes = [int(word) for word in os.environ.get("MLCONDA_BENCH_SIZES", "100 300 1000").split()]
+    sizes = sorted(int(word) for word in os.environ.get("MLCONDA_BENCH_SIZES", "100 300 1000").split())
     channel = Channel("channel")
     for number in range(max(sizes)):
         name = f"wide{number:04}"
@@ -78,6 +84,20 @@ def many(world):
         columns = [[f"{m.processor:.2f}" for _, m in found], [f"{m.processor * 1e6 / n:.1f}" for n, m in found]]
         columns += [[f"{m.peak:.0f}" for _, m in found], [str(m.files) for _, m in found]]
         print(f"| {what} | " + " | ".join(", ".join(column) for column in columns) + " |", flush=True)
+    first = next((place for place, size in enumerate(sizes) if size >= FEWEST), -1)
+    if grown := [line for what, found in rows.items() for line in growth(what, found[first], found[-1])]:
+        fail("\n".join(grown))
+
+
+def growth(what, small, large):
+    """What has grown further than it may between two sizes: (files, measured) each."""
+    (fewer, small), (more, large) = small, large
+    peak = small.peak + DIFFERENCE_MB + (more - fewer) * GROWTH_KB / 1000
+    if large.peak > peak:
+        yield f"{what}: a peak of {large.peak:.0f} MB with {more:,} files; {small.peak:.0f} MB with {fewer:,} allow {peak:.0f}"
+    most = small.files * GROWTH_OPEN + DIFFERENCE_OPEN
+    if large.files > most:
+        yield f"{what}: {large.files} open files with {more:,} files; {small.files} with {fewer:,} allow {most:.0f}"
 
 
 def of_size(world, channel, size):
