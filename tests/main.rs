@@ -32,6 +32,8 @@ mod linked;
 mod lock;
 mod manual;
 mod model;
+#[cfg(target_os = "linux")]
+mod mounted;
 mod networks;
 mod others;
 mod packages;

@@ -14,7 +14,6 @@ use crate::{
     error::CliError,
     lock_or_prefix,
     lock_selection::{self, SelectionArgs},
-    signals,
 };
 
 /// Write a lock in another format
@@ -86,7 +85,8 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         context.ui.data(rendered.text)?;
         return Ok(ExitCode::SUCCESS);
     };
-    let (written, losses) = signals::whole(|| file.write(&context.settings.absolute(output), args.to, &chosen))
+    let (written, losses) = context
+        .whole(|| file.write(&context.settings.absolute(output), args.to, &chosen))?
         .map_err(|error| match error {
             LockError::File(error) => CliError::world(
                 format!("cannot write `{}`: {}", output.display(), error.kind()),

@@ -14,8 +14,7 @@ use crate::{
 impl Context {
     /// Writes the file that `-o` names.
     pub(crate) fn write(&self, output: &Path, text: &str) -> Result<(), CliError> {
-        survive_limit_of_files(&runtime()?);
-        signals::whole(|| mlconda::files::replace(&self.settings.absolute(output), text.as_bytes(), None)).map_err(
+        self.whole(|| mlconda::files::replace(&self.settings.absolute(output), text.as_bytes(), None))?.map_err(
             |error| {
                 CliError::world(
                     format!("cannot write `{}`: {}", output.display(), error.kind()),
@@ -23,6 +22,12 @@ impl Context {
                 )
             },
         )
+    }
+
+    /// Writes a file, which neither the first signal nor the limit of the shell interrupts.
+    pub(crate) fn whole<T>(&self, work: impl FnOnce() -> T) -> Result<T, CliError> {
+        survive_limit_of_files(&runtime()?);
+        Ok(signals::whole(work))
     }
 
     /// Runs a future to its end, on this thread.
