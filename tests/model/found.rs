@@ -340,3 +340,18 @@ fn a_link_that_goes_gives_each_package_its_own_file_back() {
         assert_eq!(fs_err::read_to_string(real.join("lib/it")).unwrap(), "b-other");
     }
 }
+
+/// Its package goes, and a link comes to where the directory above it is.
+#[test]
+fn a_file_of_the_user_at_the_place_of_an_empty_directory_is_not_removed_for_a_link() {
+    let world = world();
+    let empty = line(&world, &package("empty").told_directory("b/d"));
+    let link = line(&world, &package("link").link("b", "a"));
+    for (prefix, real) in both_kinds(&world) {
+        install(&world, &prefix, &[&empty]).success();
+        fs_err::remove_dir(real.join("b/d")).unwrap();
+        fs_err::write(real.join("b/d"), "mine").unwrap();
+        install(&world, &prefix, &[&link]).failure(1);
+        assert_eq!(fs_err::read_to_string(real.join("b/d")).unwrap(), "mine");
+    }
+}

@@ -346,12 +346,13 @@ impl Prefix {
             }
         }
         gone.retain(|place| !kept.contains(place));
-        self.make_room(&new, &needed, &gone, before)?;
         let moved: Tree = moves
             .into_iter()
             .filter(|(to, (_, from))| to != from && !new.contains_key(to))
             .filter_map(|(to, (_, from))| Some((to, self.tree.get(&from)?.clone())))
             .collect();
+        needed.extend(moved.keys().flat_map(|to| above(to)).map(str::to_owned));
+        self.make_room(&new, &needed, &gone, before)?;
         // What goes is a file or a link, and not behind something that is no directory of packages.
         for place in &gone {
             let is_file = matches!(self.tree.get(place), Some(Node::File { .. } | Node::Link(_)));
@@ -360,10 +361,7 @@ impl Prefix {
             }
             left.extend(above(place).map(str::to_owned));
         }
-        for directory in needed
-            .iter()
-            .chain(moved.keys().flat_map(|to| above(to)).map(str::to_owned).collect::<BTreeSet<_>>().iter())
-        {
+        for directory in &needed {
             let mode = match self.tree.get(directory) {
                 Some(Node::Directory { mode }) if !sets_modes => *mode,
                 _ => 0o755,

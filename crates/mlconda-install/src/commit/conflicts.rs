@@ -38,11 +38,12 @@ pub(super) fn find_conflicts(
 ) -> Result<Conflicts, InstallError> {
     let (mut untracked, mut is_free) = (Vec::new(), true);
     let (mut looked, in_the_way) = (HashMap::new(), RefCell::new(BTreeSet::new()));
+    let goes_with_package = |path: &Path| known.contains(path) && !kept.contains(&path.to_owned());
     let goes = |path: &Path| {
         let is_a_directory_of_packages =
             || named.contains(path) || known.iter().any(|file| *file != path && file.starts_with(path));
         if known.contains(path) {
-            return !kept.contains(&path.to_owned());
+            return goes_with_package(path);
         }
         let is_file = || matches!(prefix.lookup(path), Ok(Some(PathInfo { kind: PathKind::File, .. })));
         let makes_room = in_the_way.borrow().contains(path) || is_file() && is_a_directory_of_packages();
@@ -63,7 +64,7 @@ pub(super) fn find_conflicts(
         is_free = false;
         if !there.is_directory() {
             untracked.extend((!known.contains(path.as_path())).then(|| path.clone()));
-        } else if let Some(stays) = first_kept_entry(prefix, path, &goes)? {
+        } else if let Some(stays) = first_kept_entry(prefix, path, &goes_with_package)? {
             return Err(match known.contains(stays.as_path()) {
                 true => path_type_clash(path, "file"),
                 false => InstallError::DirectoryInTheWay { path: path.clone(), inner: stays },
