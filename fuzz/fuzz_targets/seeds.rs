@@ -331,7 +331,9 @@ fn repodata() -> serde_json::Value {
 fn msgpack() -> Vec<Vec<u8>> {
     let index =
         json!({"info": {"base_url": "", "shards_base_url": "s/"}, "shards": {"a": vec![7; 32], "b": "00".repeat(32)}});
-    let values = [index, repodata(), json!([1, -1, 1.5, null, true, "x", {}, 1_u64 << 40, -300])];
+    let hashes = json!({"name": "a", "version": "1", "build": "0", "build_number": 0, "depends": ["b >=1"], "noarch": "python",
+        "sha256": "00".repeat(32), "md5": null, "timestamp": 1_700_000_000_000_u64, "track_features": "", "size": 1});
+    let values = [index, repodata(), hashes, json!([1, -1, 1.5, null, true, "x", {}, 1_u64 << 40, -300])];
     let pack = |value: &serde_json::Value| rmp_serde::to_vec_named(value).expect("memory does not fail");
     let packed = values.iter().map(|value| [&[0], &pack(value)[..]].concat());
     packed.chain(values.iter().map(|value| [b"\x01", value.to_string().as_bytes()].concat())).collect()

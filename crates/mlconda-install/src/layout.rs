@@ -27,7 +27,7 @@ pub(super) struct Layout {
     pub(super) keep: Vec<PrefixRecord>,
     /// Paths that files of kept packages leave, because a link to their directory is added or removed.
     pub(super) vacated: Vec<PathBuf>,
-    /// Paths to which only such files and directories come: what is there now is of no kept package.
+    /// Paths to which such files come, and directories that packages name: no file of a kept package is there now.
     pub(super) arrivals: HashSet<PathBuf>,
     /// Directories of kept packages that become empty.
     pub(super) emptied: Vec<PathBuf>,

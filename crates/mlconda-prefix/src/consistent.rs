@@ -17,7 +17,8 @@ const TRIES: usize = 3;
 /// The time alone is too coarse, and the names alone do not show what came back.
 type State = (Option<(u64, u64, i64, i64)>, Option<Vec<String>>);
 
-/// What a prefix was at one moment: its records, its history and its variables. Each change by any tool makes another one.
+/// What a prefix was at one moment: its records, its history and its variables. Each change of conda packages by any tool
+/// makes another one; those by pip do not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamp {
     record_names: Vec<String>,
@@ -31,9 +32,12 @@ impl Prefix {
     /// # Errors
     /// If the prefix cannot be read.
     pub fn stamp(&self) -> Result<Stamp, PrefixError> {
-        let read = |path: &str| files::read(&self.path.join(path), files::LARGEST_TEXT).ok();
+        let read = |path: &str| match files::read(&self.path.join(path), files::LARGEST_TEXT) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => read.map(Some),
+        };
         let record_names = self.record_names()?;
-        Ok(Stamp { record_names, history: read("conda-meta/history"), variables: read(STATE) })
+        Ok(Stamp { record_names, history: read("conda-meta/history")?, variables: read(STATE)? })
     }
 
     /// Reads something out of `conda-meta` as a whole: again, if another process changes it meanwhile.

@@ -45,15 +45,35 @@ impl KeyProvider for NoKeys {
 /// The files of certificates, each once: systems keep links to them that are named by hashes beside them.
 fn certificate_paths(options: &NetworkOptions) -> io::Result<Vec<PathBuf>> {
     let mut paths = options.certificate_files.clone();
-    let mut known = HashSet::new();
+    let number = |file: &std::fs::Metadata| (file.dev(), file.ino());
+    let mut known: HashSet<_> = paths.iter().flat_map(fs_err::metadata).map(|file| number(&file)).collect();
     for directory in &options.certificate_directories {
         let mut inside =
             fs_err::read_dir(directory)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
         mlconda_types::sorting::sort(&mut inside);
-        inside.retain(|path| {
-            fs_err::metadata(path).is_ok_and(|file| file.is_file() && known.insert((file.dev(), file.ino())))
-        });
+        inside.retain(|path| fs_err::metadata(path).is_ok_and(|file| file.is_file() && known.insert(number(&file))));
         paths.append(&mut inside);
     }
     Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_file_of_certificates_is_read_once_by_whatever_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let [all, one, link] = ["all.crt", "one.pem", "0a1b2c3d.0"].map(|name| directory.path().join(name));
+        fs_err::write(&all, "all").unwrap();
+        fs_err::write(&one, "one").unwrap();
+        std::os::unix::fs::symlink("one.pem", &link).unwrap();
+        fs_err::os::unix::fs::symlink("nowhere", directory.path().join("dangling")).unwrap();
+        let options = NetworkOptions {
+            certificate_files: vec![all.clone()],
+            certificate_directories: vec![directory.path().to_owned()],
+            ..NetworkOptions::default()
+        };
+        assert_eq!(certificate_paths(&options).unwrap(), [all, link]);
+    }
 }

@@ -6,7 +6,7 @@ use rattler_conda_types::{Channel, PackageRecord, RepoDataRecord, Subdir};
 
 use super::{
     index::{RepodataIndex, Section},
-    msgpack::Reader,
+    msgpack::{MsgpackError, Reader, Token},
     plain_record::plain_record,
     records::{PackageRecords, SubdirContext, records_from_json, records_from_shard},
     scan,
@@ -65,8 +65,7 @@ fn context(base_url: Option<&str>) -> Result<SubdirContext, String> {
     SubdirContext::new(&Channel::from_url(url), Subdir::Linux64, base_url).map_err(|error| error.to_string())
 }
 
-/// Converts a value of MessagePack to JSON. Whether going past it ends where reading it does, is asked along, and whether
-/// a record that is read without JSON is the same one.
+/// Converts a value of MessagePack to JSON. Whether going past it ends where reading it does, is asked along.
 ///
 /// # Errors
 /// If it is none.
@@ -75,12 +74,6 @@ pub fn json(bytes: &[u8]) -> Result<Vec<u8>, String> {
     reader.json(&mut text).map_err(|error| error.to_string())?;
     other.skip().map_err(|error| error.to_string())?;
     assert_eq!(format!("{reader:?}"), format!("{other:?}"), "`skip` ends elsewhere");
-    let mut plain = Reader::new(bytes);
-    if let Some(record) = plain_record(&mut plain) {
-        let theirs: PackageRecord = lenient::from_slice(&text).expect("what is plain, the library reads");
-        assert_eq!(format!("{record:?}"), format!("{theirs:?}"), "a plain record is another one");
-        assert_eq!(format!("{plain:?}"), format!("{reader:?}"), "a plain record ends elsewhere");
-    }
     Ok(text)
 }
 
@@ -94,11 +87,35 @@ pub fn shard_index(bytes: &[u8]) -> Result<Vec<(String, [u8; 32])>, String> {
     index.names().map(|name| found(name).ok_or_else(|| format!("`{name}` is not found"))).collect()
 }
 
+/// Whether a record that is read without JSON is the one that the library reads: of the value that is next and, if it is a
+/// map, of all below it.
+fn compare_records(reader: &mut Reader<'_>, depth: usize) -> Result<(), MsgpackError> {
+    let (mut plain, mut text, mut behind) = (*reader, Vec::new(), *reader);
+    if let Some(record) = plain_record(&mut plain)
+        && behind.json(&mut text).is_ok()
+    {
+        let theirs: PackageRecord = lenient::from_slice(&text).expect("what is plain, the library reads");
+        assert_eq!(format!("{record:?}"), format!("{theirs:?}"), "a plain record is another one");
+        assert_eq!(format!("{plain:?}"), format!("{behind:?}"), "a plain record ends elsewhere");
+    }
+    let mut below = *reader;
+    if let Token::Map(count) = below.token()?
+        && depth < 4
+    {
+        for _ in 0..count {
+            below.skip()?;
+            compare_records(&mut below, depth + 1)?;
+        }
+    }
+    reader.skip()
+}
+
 /// The file names of the records of a shard.
 ///
 /// # Errors
 /// If it is none.
 pub fn shard(bytes: &[u8], name: &str) -> Result<Vec<String>, String> {
+    let _ = compare_records(&mut Reader::new(bytes), 0);
     let found = records_from_shard(&context(None)?, name, bytes)?;
     Ok(found.records.iter().map(|record| file_name(record)).collect())
 }

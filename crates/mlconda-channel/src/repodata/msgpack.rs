@@ -1,5 +1,5 @@
 //! MessagePack, as far as sharded repodata (CEP 16) has it: walked over value by value, or written as JSON text, so
-//! that the records of shards and those of `repodata.json` have one reader.
+//! that unusual records of shards are read as those of `repodata.json` are (see [`super::plain_record`]).
 
 use std::io::Write as _;
 

@@ -209,6 +209,41 @@ mod tests {
         })
     }
 
+    /// A field that the library learns must be read here, too. This does not compile if there is another one.
+    #[test]
+    fn all_fields_of_the_library_are_known() {
+        let PackageRecord {
+            arch: _,
+            attestations_sha256: _,
+            build: _,
+            build_number: _,
+            constrains: _,
+            depends: _,
+            extra_depends: _,
+            features: _,
+            flags: _,
+            indexed_timestamp: _,
+            legacy_bz2_md5: _,
+            legacy_bz2_size: _,
+            license: _,
+            license_family: _,
+            md5: _,
+            name: _,
+            noarch: _,
+            platform: _,
+            purls: _,
+            python_site_packages_path: _,
+            run_exports: _,
+            sha256: _,
+            size: _,
+            subdir: _,
+            timestamp: _,
+            track_features: _,
+            version: _,
+        } = plain_record(&mut Reader::new(&packed(&whole()))).unwrap();
+        assert!(FIELDS.is_sorted_by_key(|(field, _)| *field));
+    }
+
     #[test]
     fn usual_records_need_no_library() {
         let (ours, theirs) = both_ways(&packed(&whole()));

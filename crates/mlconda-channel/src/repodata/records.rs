@@ -264,10 +264,11 @@ impl<'a> RecordCollector<'a> {
             } else {
                 text.clear();
                 reader = start;
-                reader.json(&mut text)?;
-                match lenient::from_slice(&text) {
+                reader.skip()?;
+                let written = { start }.json(&mut text).map_err(|error| error.to_string());
+                match written.and_then(|()| lenient::from_slice(&text).map_err(|error| error.to_string())) {
                     Ok(record) => self.add(section, key, record),
-                    Err(error) => self.found.skipped.add(key, error.to_string()),
+                    Err(reason) => self.found.skipped.add(key, reason),
                 }
             }
         }

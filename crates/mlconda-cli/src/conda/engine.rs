@@ -160,7 +160,7 @@ fn of_lock(file: &Path, line: &Line, verb: Verb, platform: Subdir, context: &Con
         command: if is_whole { "mlconda install".to_owned() } else { format!("conda {}", line.command()) },
         lock,
         prefix,
-        made_of: made_of.filter(|_| !is_whole),
+        made_of: made_of.filter(|_| !line.has("--remove-old")),
         replaces,
         is_asked_anew: false,
         sets_variables: false,
@@ -187,6 +187,7 @@ pub(super) fn overlaid(
 /// Creates an environment with the packages of another one.
 fn clone(source: &str, line: &Line, platform: Subdir, context: &Context) -> Result<ExitCode, CliError> {
     let (prefix, replaces) = place(line, Verb::Create, None, context)?;
+    let made_of = if replaces { None } else { Some(prefix.stamp()?) };
     let source = environments::by_name_or_path(source, context)?;
     if !source.is_environment() {
         let message = format!("there is no environment in `{}` to clone", source.path().display());
@@ -210,7 +211,7 @@ fn clone(source: &str, line: &Line, platform: Subdir, context: &Context) -> Resu
         file: None,
         lock,
         prefix,
-        made_of: None,
+        made_of,
         replaces,
         command: "conda create".to_owned(),
         revision: Revision::Change { updated: specs, removed: Vec::new(), neutered: Vec::new() },
@@ -224,8 +225,12 @@ fn clone(source: &str, line: &Line, platform: Subdir, context: &Context) -> Resu
 /// `env config vars`: the variables that an environment sets when it is active.
 pub(super) fn variables(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
     let prefix = environments::existing(line, context)?.existing(&context.settings)?;
-    recover(&prefix, line)?;
-    let (words, made_of) = (line.words()?, Some(prefix.stamp()?));
+    let words = line.words()?;
+    // Who only asks may be somebody who cannot write there.
+    if words.get(1).is_some_and(|word| word != "list") {
+        recover(&prefix, line)?;
+    }
+    let made_of = Some(prefix.stamp()?);
     let mut variables = prefix.variables()?;
     let usage = "`env config vars set NAME=VALUE…`, `env config vars unset NAME…` or `env config vars list`";
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {

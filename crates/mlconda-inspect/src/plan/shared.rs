@@ -29,8 +29,8 @@ pub(super) fn remove_sharing(
         links.extend(goes.iter().copied().flat_map(links_of));
         gone.extend(goes.drain(..).flat_map(|old| &old.files).map(|path| place(&behind, path)));
         let is_apart = |path: &PathBuf| {
-            let shared = behind.get(path).is_some_and(|place| several.contains(place));
-            shared && path.ancestors().skip(1).any(|above| links.contains(above))
+            let found = behind.get(path).filter(|found| several.contains(&found.place));
+            found.is_some_and(|found| found.links.iter().any(|link| links.contains(link.as_path())))
         };
         let is_concerned = |path: &PathBuf| gone.contains(place(&behind, path)) || is_apart(path);
         let shares = |record: &PrefixRecord| record.files.iter().any(is_concerned);
@@ -51,12 +51,19 @@ fn links_of(record: &PrefixRecord) -> impl Iterator<Item = &Path> {
     links.map(|entry| entry.relative_path.as_path())
 }
 
+/// Where a file lies that is named below links.
+struct Behind {
+    place: PathBuf,
+    /// The links on the way there, each by its own place.
+    links: Vec<PathBuf>,
+}
+
 /// The places behind links for which packages have several names.
 fn places_with_several_names<'a>(
-    behind: &'a HashMap<&PathBuf, PathBuf>,
+    behind: &'a HashMap<&PathBuf, Behind>,
     records: &'a [PrefixRecord],
 ) -> HashSet<&'a PathBuf> {
-    let places: HashSet<&PathBuf> = behind.values().collect();
+    let places: HashSet<&PathBuf> = behind.values().map(|found| &found.place).collect();
     let (mut names, mut several) = (HashMap::new(), HashSet::new());
     for path in records.iter().filter(|_| !places.is_empty()).flat_map(|record| &record.files) {
         let place = place(behind, path);
@@ -68,13 +75,13 @@ fn places_with_several_names<'a>(
 }
 
 /// Where a file of a record lies.
-fn place<'a>(behind: &'a HashMap<&PathBuf, PathBuf>, path: &'a PathBuf) -> &'a PathBuf {
-    behind.get(path).unwrap_or(path)
+fn place<'a>(behind: &'a HashMap<&PathBuf, Behind>, path: &'a PathBuf) -> &'a PathBuf {
+    behind.get(path).map_or(path, |found| &found.place)
 }
 
 /// The places of the files that are named below links of packages, by their names in the records. A link is followed as it
 /// is in the prefix. If there is none any more, it is followed as its package made it: there the files still lie.
-fn behind_links<'a>(prefix: &Path, records: &'a [PrefixRecord]) -> HashMap<&'a PathBuf, PathBuf> {
+fn behind_links<'a>(prefix: &Path, records: &'a [PrefixRecord]) -> HashMap<&'a PathBuf, Behind> {
     let links: HashSet<&Path> = records.iter().flat_map(links_of).collect();
     let made: RefCell<HashMap<PathBuf, Option<PathBuf>>> = RefCell::default();
     let as_made = |path: &Path| {
@@ -82,7 +89,12 @@ fn behind_links<'a>(prefix: &Path, records: &'a [PrefixRecord]) -> HashMap<&'a P
         made.borrow_mut().entry(path.to_owned()).or_insert_with(find).clone()
     };
     let target = |path: &Path| fs_err::read_link(prefix.join(path)).ok().or_else(|| as_made(path));
-    let link = |path: &Path| Ok(links.contains(path).then(|| target(path)).flatten());
+    let followed: RefCell<Vec<PathBuf>> = RefCell::default();
+    let link = |path: &Path| {
+        let to = links.contains(path).then(|| target(path)).flatten();
+        followed.borrow_mut().extend(to.is_some().then(|| path.to_owned()));
+        Ok(to)
+    };
     let (mut found, mut last) = (HashMap::new(), (None, false));
     for path in records.iter().flat_map(|record| &record.files) {
         // Most files are in the directory of the one before.
@@ -92,8 +104,9 @@ fn behind_links<'a>(prefix: &Path, records: &'a [PrefixRecord]) -> HashMap<&'a P
         if last.1
             && let Ok(Some(place)) = on_disk::resolve(path, &link)
         {
-            found.insert(path, place);
+            found.insert(path, Behind { place, links: followed.take() });
         }
+        followed.take();
     }
     found
 }

@@ -100,19 +100,35 @@ impl Activation {
     }
 }
 
-/// Whether [`write`] would write something else than what is there: the process was killed before it had written, or the
-/// inputs have changed since. Runs nothing.
+/// Whether [`write`] would write something better than what is there: the process was killed before it had written, or the
+/// inputs have changed since. It would not where there is no shell, or where others could have written the scripts. Runs
+/// nothing.
 pub fn is_outdated(prefix: &Prefix) -> bool {
     let Ok(contents) = Contents::read(prefix.path(), Dialect::Posix) else { return false };
-    let is_kept = !contents.activate_scripts.is_empty() && process::shell(prefix.path()).is_some();
-    match files::read(&prefix.path().join("conda-meta").join(FILE), files::LARGEST_TEXT) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => is_kept,
-        Ok(text) if is_kept => {
+    let there = files::read(&prefix.path().join("conda-meta").join(FILE), files::LARGEST_TEXT);
+    if contents.activate_scripts.is_empty() {
+        return there.is_ok();
+    }
+    if process::shell(prefix.path()).is_none() || !are_trusted(prefix.path(), &contents.activate_scripts) {
+        return false;
+    }
+    match there {
+        Ok(text) => {
             let there = serde_json::from_slice(&text).ok().map(|Snapshot { seen, .. }| seen);
             SnapshotInputs::new(prefix.path(), &contents).is_ok_and(|seen| there != Some(seen))
         }
-        there => there.is_ok(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
+}
+
+/// Whether only root and this user can have written these scripts: nobody else owns them or a directory on the way to them
+/// in the prefix, or may write there.
+fn are_trusted(prefix: &Path, scripts: &[PathBuf]) -> bool {
+    let Ok(root) = Root::open(prefix) else { return false };
+    let is_trusted = |path: &Path| {
+        root.lookup(path).is_ok_and(|found| found.is_some_and(|found| found.untrusted_reason().is_none()))
+    };
+    scripts.iter().all(|script| script.strip_prefix(prefix).is_ok_and(|script| script.ancestors().all(is_trusted)))
 }
 
 /// Runs the activation scripts of a new environment in a shell, and stores the variables that they set. `seconds` is the
@@ -200,6 +216,8 @@ fn compare(text: &str, activation: &Activation) -> Option<Differences> {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt};
+
     use super::{
         super::{DEFAULT_PATH, activate},
         *,
@@ -268,6 +286,15 @@ mod tests {
             keep_now(&prefix);
             assert_eq!(kept(&prefix), None, "{script}");
             assert!(!is_outdated(&prefix), "{script} need not run again");
+        }
+        // Others can have written it, who want root to run it.
+        write(prefix.path(), "etc/conda/activate.d/b.sh", "export MORE=2\n");
+        assert!(is_outdated(&prefix));
+        for path in ["etc/conda/activate.d/b.sh", "etc/conda/activate.d", "etc", ""] {
+            let before = fs_err::metadata(prefix.path().join(path)).unwrap().permissions();
+            fs_err::set_permissions(prefix.path().join(path), Permissions::from_mode(0o777)).unwrap();
+            assert!(!is_outdated(&prefix), "{path}");
+            fs_err::set_permissions(prefix.path().join(path), before).unwrap();
         }
         fs_err::remove_dir_all(prefix.path().join("etc/conda/activate.d")).unwrap();
         assert!(is_outdated(&prefix));

@@ -5,7 +5,10 @@ use rattler_digest::{Sha256, digest::Digest};
 
 use std::io::Read;
 
-use super::*;
+use super::{
+    super::records::{SubdirContext, records_from_shard},
+    *,
+};
 
 /// Shards with these bytes for `tool`.
 fn write_shard(world: &World, shard: &[u8]) {
@@ -131,4 +134,30 @@ async fn repodata_that_unpacks_to_too_much_is_cut_off() {
     fs_err::remove_file(world.channel().join("noarch/repodata.json.zst")).unwrap();
     world.write("noarch/repodata.json", &spaces);
     assert!(world.load_from_disk().await.ends_with("`repodata.json`: more than 1 MiB when unpacked"));
+}
+
+/// What has only the usual fields is read without them, and the other is read by the library: neither costs the others.
+#[test]
+fn a_text_that_is_not_utf8_costs_its_record_at_most() {
+    let record = |build: &str, more: &str| {
+        let mut record = json!({"name": "tool", "version": "1", "build": build, "build_number": 0, "depends": []});
+        record[more] = json!("BAD");
+        (format!("tool-1-{build}.conda"), record)
+    };
+    let records: serde_json::Map<String, Value> =
+        [record("0", "unknown"), record("1", "license"), record("2", "flags"), record("3", "unknown")]
+            .into_iter()
+            .collect();
+    let mut bytes = rmp_serde::to_vec_named(&json!({"packages.conda": records})).unwrap();
+    for place in 0..bytes.len() - 2 {
+        if bytes[place..].starts_with(b"BAD") {
+            bytes[place] = 0xff;
+        }
+    }
+    let url: url::Url = "https://channel.example/c/".parse().unwrap();
+    let context = SubdirContext::new(&Channel::from_url(url), Subdir::NoArch, None).unwrap();
+    let found = records_from_shard(&context, "tool", &bytes).unwrap();
+    let builds: Vec<&str> = found.records.iter().map(|record| record.package_record.build.as_str()).collect();
+    assert_eq!((builds, found.skipped.count), (vec!["0", "3"], 2), "{:?}", found.skipped.first);
+    assert_eq!(found.skipped.first.unwrap(), ("tool-1-1.conda".to_owned(), "a text in it is not UTF-8".to_owned()));
 }

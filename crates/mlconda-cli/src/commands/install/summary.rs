@@ -59,7 +59,7 @@ fn scripts_as_json(scripts: &ScriptAudit) -> Value {
 }
 
 /// The same in words.
-pub(crate) fn tell_scripts(scripts: &ScriptAudit, ui: &Ui) {
+fn tell_scripts(scripts: &ScriptAudit, ui: &Ui) {
     let packages = |scripts: &[LinkScript]| {
         let mut names: Vec<&str> = Vec::new();
         for LinkScript { package, .. } in scripts {
@@ -191,6 +191,12 @@ pub(crate) fn tell_report(report: &Report, arrivals: &[Arrival], prefix: &Prefix
 }
 
 /// What of an installation people should know.
+/// Of an installation that had nothing else to do: which activation scripts ran, and why what they set is not stored.
+pub(crate) fn tell_activation(report: &Report, ui: &Ui) {
+    tell_scripts(&report.scripts, ui);
+    warn(report, ui);
+}
+
 fn warn(report: &Report, ui: &Ui) {
     for clash in &report.clashes {
         let (path, winner) = (clash.path.display(), clash.packages.last().map_or("", String::as_str));

@@ -96,7 +96,9 @@ pub(super) fn repair(
     if let Some(signal) = signals::told() {
         return Err(summary::stopped_late(signal, prefix));
     }
-    if !plan.is_empty() {
+    if plan.is_empty() {
+        summary::tell_activation(&done, &context.ui);
+    } else {
         summary::tell_report(&done, &arrivals, prefix, start, context);
     }
     Ok(summary::report_as_json(&done, &arrivals, prefix, start))

@@ -92,7 +92,7 @@ pub(crate) fn apply(mut change: Change, line: &Line, host: &Host, context: &Cont
         } else if report.linked + report.unlinked == 0 {
             let (place, packages) = (prefix.path().display(), count(report.unchanged, "package"));
             context.ui.say(&format!("`{place}` has everything that was asked for: {packages}."));
-            summary::tell_scripts(&report.scripts, &context.ui);
+            summary::tell_activation(&report, &context.ui);
         } else {
             summary::tell_report(&report, &arrivals, prefix, start, context);
         }
