@@ -16,6 +16,7 @@ use mlconda::network::{Client, NetworkOptions};
 use mlconda_test::{
     channel::Channel,
     package::{Noarch, PackageBuilder},
+    server::{Fault, Server},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -68,16 +69,20 @@ async fn a_service_answers_an_environment_with_its_lock() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_platform_installs_records_and_gives_up_after_a_while() {
     let directory = tempfile::tempdir().unwrap();
-    let channel = channel(directory.path());
+    channel(directory.path());
+    let server = Server::serve(directory.path().join("channel")).unwrap();
     let client = Client::new(&NetworkOptions::default()).unwrap();
     let cache = directory.path().join("cache");
-    let records = notebook_platform::choose(&channel, &["greeting".to_owned()], &client, &cache).await.unwrap();
+    let records = notebook_platform::choose(&server.url(""), &["greeting".to_owned()], &client, &cache).await.unwrap();
 
     let prefix = directory.path().join("envs/ada");
     let page = notebook_platform::Page::default();
+    // However fast the machine is, it does not end.
+    server.fail("words-1.0", Fault::Held);
     let late = notebook_platform::provide(&records, &prefix, &client, &page, Duration::ZERO).await;
     assert_eq!(late.unwrap_err().to_string(), "it took longer than 0 seconds");
     assert!(!prefix.exists());
+    server.recover();
     let report = notebook_platform::provide(&records, &prefix, &client, &page, Duration::from_secs(60)).await.unwrap();
     assert_eq!((report.linked, report.files), (2, 1));
     assert!(page.lines().iter().any(|line| line.starts_with("words-1.0-")), "{:?}", page.lines());
