@@ -64,14 +64,11 @@ fn places_with_several_names<'a>(
     records: &'a [PrefixRecord],
 ) -> HashSet<&'a PathBuf> {
     let places: HashSet<&PathBuf> = behind.values().map(|found| &found.place).collect();
-    let (mut names, mut several) = (HashMap::new(), HashSet::new());
-    for path in records.iter().filter(|_| !places.is_empty()).flat_map(|record| &record.files) {
-        let place = place(behind, path);
-        if places.contains(place) && *names.entry(place).or_insert(path) != path {
-            several.insert(place);
-        }
-    }
-    several
+    let files = records.iter().filter(|_| !places.is_empty()).flat_map(|record| &record.files);
+    let mut names: Vec<(&PathBuf, &PathBuf)> = files.map(|path| (place(behind, path), path)).collect();
+    names.retain(|(place, _)| places.contains(place));
+    mlconda_types::sorting::sort(&mut names);
+    names.windows(2).filter(|two| two[0].0 == two[1].0 && two[0].1 != two[1].1).map(|two| two[0].0).collect()
 }
 
 /// Where a file of a record lies.
@@ -83,10 +80,15 @@ fn place<'a>(behind: &'a HashMap<&PathBuf, Behind>, path: &'a PathBuf) -> &'a Pa
 /// is in the prefix. If there is none any more, it is followed as its package made it: there the files still lie.
 fn behind_links<'a>(prefix: &Path, records: &'a [PrefixRecord]) -> HashMap<&'a PathBuf, Behind> {
     let links: HashSet<&Path> = records.iter().flat_map(links_of).collect();
-    let made: RefCell<HashMap<PathBuf, Option<PathBuf>>> = RefCell::default();
+    // Few links are not there.
+    let made: RefCell<Vec<(PathBuf, Option<PathBuf>)>> = RefCell::default();
     let as_made = |path: &Path| {
-        let find = || records.iter().find_map(|record| made_link(prefix, record, path));
-        made.borrow_mut().entry(path.to_owned()).or_insert_with(find).clone()
+        if let Some((_, to)) = made.borrow().iter().find(|(known, _)| known == path) {
+            return to.clone();
+        }
+        let to = records.iter().find_map(|record| made_link(prefix, record, path));
+        made.borrow_mut().push((path.to_owned(), to.clone()));
+        to
     };
     let target = |path: &Path| fs_err::read_link(prefix.join(path)).ok().or_else(|| as_made(path));
     let followed: RefCell<Vec<PathBuf>> = RefCell::default();

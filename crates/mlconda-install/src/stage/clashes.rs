@@ -333,13 +333,14 @@ impl<'a> ClashResolution<'a> {
         layout: &mut Layout,
     ) -> Result<(), InstallError> {
         mlconda_types::sorting::sort_by_key(&mut moves, |it| std::cmp::Reverse(it.rank));
-        let moved: HashSet<(usize, &PathBuf)> = moves.iter().map(|it| (it.package, &it.to)).collect();
+        let mut moved: Vec<(usize, &PathBuf)> = moves.iter().map(|it| (it.package, &it.to)).collect();
+        mlconda_types::sorting::sort(&mut moved);
         let targets: HashSet<&PathBuf> = moves.iter().map(|it| &it.to).collect();
         // The packages whose files lie at these paths already, and their ranks.
         let mut holders: HashMap<&PathBuf, usize> = HashMap::new();
         for (number, (record, (_, stays))) in layout.keep.iter().zip(&there.keep).enumerate() {
             for path in record_file::files(record) {
-                if targets.contains(path) && !moved.contains(&(number, path)) {
+                if targets.contains(path) && moved.binary_search(&(number, path)).is_err() {
                     let rank = holders.entry(path).or_default();
                     *rank = stays.0.max(*rank);
                 }
