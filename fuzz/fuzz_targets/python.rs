@@ -65,12 +65,12 @@ fn comparison(input: &mut Unstructured<'_>) -> arbitrary::Result<String> {
         0 | 1 => {
             let (name, sign) =
                 (input.choose(&VERSION_NAMES)?, input.choose(&["==", "!=", "<", "<=", ">", ">=", "~="])?);
-            // `python_version ~= '3.6.0'` is only 3.6 for pip and here, and any later one for `pep508_rs`.
-            let most = if *name == "python_version" { 2 } else { 3 };
-            let count = if *sign == "~=" { 2..=most } else { 1..=4 };
+            // `~= '3.6.0'` is only 3.6 for pip and here, and any later one for `pep508_rs`, which drops a zero at the end.
+            let least = u8::from(*sign == "~=");
+            let count = if *sign == "~=" { 2..=3 } else { 1..=4 };
             let numbers = input.int_in_range(count)?;
             let version: Vec<String> = (0..numbers)
-                .map(|_| Ok(input.int_in_range(0..=14_u8)?.to_string()))
+                .map(|_| Ok(input.int_in_range(least..=14_u8)?.to_string()))
                 .collect::<arbitrary::Result<_>>()?;
             format!("{name} {sign} '{}'", version.join("."))
         }
