@@ -22,8 +22,9 @@ type State = (Option<(u64, u64, i64, i64)>, Option<Vec<String>>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamp {
     record_names: Vec<String>,
-    history: Option<Vec<u8>>,
-    variables: Option<Vec<u8>>,
+    // What cannot be read is no reason to refuse a change: it may be what the change mends.
+    history: Result<Vec<u8>, io::ErrorKind>,
+    variables: Result<Vec<u8>, io::ErrorKind>,
 }
 
 impl Prefix {
@@ -32,12 +33,9 @@ impl Prefix {
     /// # Errors
     /// If the prefix cannot be read.
     pub fn stamp(&self) -> Result<Stamp, PrefixError> {
-        let read = |path: &str| match files::read(&self.path.join(path), files::LARGEST_TEXT) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            read => read.map(Some),
-        };
+        let read = |path: &str| files::read(&self.path.join(path), files::LARGEST_TEXT).map_err(|error| error.kind());
         let record_names = self.record_names()?;
-        Ok(Stamp { record_names, history: read("conda-meta/history")?, variables: read(STATE)? })
+        Ok(Stamp { record_names, history: read("conda-meta/history"), variables: read(STATE) })
     }
 
     /// Reads something out of `conda-meta` as a whole: again, if another process changes it meanwhile.
@@ -85,6 +83,26 @@ mod tests {
     fn prefix(directory: &tempfile::TempDir) -> Prefix {
         fs_err::create_dir(directory.path().join("conda-meta")).unwrap();
         Prefix::open(directory.path()).unwrap()
+    }
+
+    #[test]
+    fn a_stamp_shows_each_change_and_is_there_whatever_can_be_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let prefix = prefix(&directory);
+        let place = |file: &str| directory.path().join("conda-meta").join(file);
+        let mut stamps = vec![prefix.stamp().unwrap()];
+        for (file, text) in [("history", "a"), ("history", "b"), ("state", "{}"), ("x-1-0.json", "{}")] {
+            fs_err::write(place(file), text).unwrap();
+            stamps.push(prefix.stamp().unwrap());
+            assert_eq!(prefix.stamp().unwrap(), stamps[stamps.len() - 1], "nothing has changed since");
+        }
+        // A directory in the place of the state: a change mends it.
+        fs_err::remove_file(place("state")).unwrap();
+        fs_err::create_dir(place("state")).unwrap();
+        stamps.push(prefix.stamp().unwrap());
+        for (number, stamp) in stamps.iter().enumerate() {
+            assert!(!stamps[..number].contains(stamp), "{number}");
+        }
     }
 
     #[test]

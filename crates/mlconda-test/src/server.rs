@@ -200,9 +200,7 @@ impl Shared {
             other => Some(other.clone()),
         }
     }
-}
 
-impl Shared {
     fn add(&self, request: Request) {
         self.state().requests.push(request);
         self.arrived.notify_all();

@@ -263,9 +263,10 @@ impl<'a> RecordCollector<'a> {
                 self.add(section, key, record);
             } else {
                 text.clear();
+                let mut again = start;
                 reader = start;
                 reader.skip()?;
-                let written = { start }.json(&mut text).map_err(|error| error.to_string());
+                let written = again.json(&mut text).map_err(|error| error.to_string());
                 match written.and_then(|()| lenient::from_slice(&text).map_err(|error| error.to_string())) {
                     Ok(record) => self.add(section, key, record),
                     Err(reason) => self.found.skipped.add(key, reason),

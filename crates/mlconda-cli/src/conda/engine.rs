@@ -227,10 +227,11 @@ pub(super) fn variables(line: &Line, context: &Context) -> Result<ExitCode, CliE
     let prefix = environments::existing(line, context)?.existing(&context.settings)?;
     let words = line.words()?;
     // Who only asks may be somebody who cannot write there.
-    if words.get(1).is_some_and(|word| word != "list") {
+    let changes = words.get(1).is_some_and(|word| word != "list");
+    if changes {
         recover(&prefix, line)?;
     }
-    let made_of = Some(prefix.stamp()?);
+    let made_of = if changes { Some(prefix.stamp()?) } else { None };
     let mut variables = prefix.variables()?;
     let usage = "`env config vars set NAME=VALUE…`, `env config vars unset NAME…` or `env config vars list`";
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {

@@ -226,7 +226,11 @@ mod tests {
     fn write(prefix: &Path, path: &str, text: &str) {
         let place = prefix.join(path);
         fs_err::create_dir_all(place.parent().unwrap()).unwrap();
-        fs_err::write(place, text).unwrap();
+        fs_err::write(&place, text).unwrap();
+        // Whatever the umask is.
+        for path in place.ancestors().take_while(|path| path.starts_with(prefix)) {
+            fs_err::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+        }
     }
 
     fn keep_now(prefix: &Prefix) {

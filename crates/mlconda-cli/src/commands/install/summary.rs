@@ -190,13 +190,13 @@ pub(crate) fn tell_report(report: &Report, arrivals: &[Arrival], prefix: &Prefix
     tell_scripts(&report.scripts, ui);
 }
 
-/// What of an installation people should know.
 /// Of an installation that had nothing else to do: which activation scripts ran, and why what they set is not stored.
 pub(crate) fn tell_activation(report: &Report, ui: &Ui) {
     tell_scripts(&report.scripts, ui);
     warn(report, ui);
 }
 
+/// What of an installation people should know.
 fn warn(report: &Report, ui: &Ui) {
     for clash in &report.clashes {
         let (path, winner) = (clash.path.display(), clash.packages.last().map_or("", String::as_str));
