@@ -100,7 +100,7 @@ impl Activation {
     }
 }
 
-/// Whether [`write`] would write something better than what is there: the process was killed before it had written, or the
+/// Whether [`write()`] would write something better than what is there: the process was killed before it had written, or the
 /// inputs have changed since. It would not where there is no shell, or where others could have written the scripts. Runs
 /// nothing.
 pub fn is_outdated(prefix: &Prefix) -> bool {
