@@ -44,9 +44,7 @@ pub(crate) fn spec(data: &[u8]) {
         return;
     }
     let Ok(theirs) = MatchSpec::from_str(text, ParseStrictness::Strict) else { return };
-    // White space besides blanks and tabs separates nothing here, and words for rattler.
-    let is_other_space = |letter: char| letter.is_whitespace() && !matches!(letter, ' ' | '\t');
-    if ours.spec.url.is_some() || text.contains(is_other_space) {
+    if ours.spec.url.is_some() {
         return;
     }
     assert_eq!(ours.spec.name.to_string(), theirs.name.to_string(), "{text}");

@@ -2,7 +2,7 @@
 //! are passed to `rattler_conda_types`. Its lenient parser reads `python >=3.8 <3.12` as a build string `<3.12`, which
 //! conda rejects, and rejects some forms that conda accepts.
 
-use std::{path::Path, str::FromStr, sync::Arc};
+use std::{borrow::Cow, path::Path, str::FromStr, sync::Arc};
 
 use mlconda_types::dependency::is_within_limits;
 use rattler_conda_types::{
@@ -43,12 +43,12 @@ pub(super) fn parse(text: &str, resolver: &ChannelResolver<'_>) -> Result<Parsed
 }
 
 fn read(text: &str, resolver: &ChannelResolver<'_>) -> Result<Parsed, SpecError> {
-    foreign(text)?;
+    foreign(&with_blanks(text))?;
     if let Some(spec) = package(text, resolver)? {
         return Ok(Parsed { spec, remarks: Vec::new() });
     }
     let mut remarks = Vec::new();
-    let whole = uncommented(text);
+    let whole = &*with_blanks(uncommented(text));
     let text = unconditional(whole);
     if text != whole {
         let condition = whole[text.len()..].trim();
@@ -186,6 +186,12 @@ fn package(text: &str, resolver: &ChannelResolver<'_>) -> Result<Option<MatchSpe
         }
     }
     Ok(Some(spec))
+}
+
+/// With a blank for each other white space: a tab, a line break in quotes, a no-break space.
+fn with_blanks(text: &str) -> Cow<'_, str> {
+    let is_other = |letter: char| letter.is_whitespace() && letter != ' ';
+    if text.contains(is_other) { text.replace(is_other, " ").into() } else { text.into() }
 }
 
 /// Removes a comment.
@@ -341,7 +347,7 @@ fn constraint(text: &str, tail: &str) -> Result<Constraint, SpecError> {
 fn split_build(tail: &str) -> (&str, Option<&str>) {
     let mut before = None;
     for (offset, c) in tail.char_indices() {
-        let splits = matches!(c, ' ' | '\t' | '=') && before.is_some_and(|b| !"=!|,<>~".contains(b));
+        let splits = matches!(c, ' ' | '=') && before.is_some_and(|b| !"=!|,<>~".contains(b));
         let build = &tail[offset + c.len_utf8()..];
         if splits && !build.trim().is_empty() && !build.contains(['-', '=', ',', '|', '<', '>', '~']) {
             return (&tail[..offset], Some(build.trim()));

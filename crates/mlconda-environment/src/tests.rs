@@ -122,6 +122,20 @@ fn match_specs_are_read_as_documented() {
     });
 }
 
+/// A line break or a no-break space before the build made one version of both, which no package has.
+#[test]
+fn all_white_space_in_a_spec_separates_as_a_blank_does() {
+    let spec = |text: &str| {
+        let environment = Environment::from_specs(&[text], &ReadOptions::default()).unwrap();
+        environment.requirements[0].spec.clone()
+    };
+    for text in ["numpy 1.26 py_0", "numpy >=1.26, <2 *mkl", "numpy[version=1.26 build=py_0]", "numpy 1.26 if linux"] {
+        for space in ['\t', '\n', '\r', '\u{b}', '\u{85}', '\u{a0}', '\u{2003}', '\u{3000}'] {
+            assert_eq!(spec(&text.replace(' ', &space.to_string())), spec(text), "{text:?} with {space:?}");
+        }
+    }
+}
+
 #[test]
 fn every_encoding_that_editors_write_is_read() {
     let text = "name: ümläut\nchannels: [a]\ndependencies: [numpy]\n";
