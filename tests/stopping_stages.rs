@@ -98,6 +98,7 @@ fn verify_while_it_hashes() {
     }
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn run_while_an_activation_script_waits() {
     let world = world();
@@ -106,7 +107,11 @@ fn run_while_an_activation_script_waits() {
     lock(&world, &[&line(&world, &package)]);
     world.mlconda(["install", "env.lock", "-p", "prefix", "--no-scripts"]).success();
     for (signal, _) in BOTH {
-        let run = begin(&world, &["run", "-p", "prefix", "true"]);
+        // Who runs the tests in the background has interruptions ignored, and a shell leaves that as it is.
+        let run = world.mlconda_command(["run", "-p", "prefix", "true"]);
+        let mut command = world.command("env");
+        command.arg("--default-signal=INT").arg(run.get_program()).args(run.get_args());
+        let run = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         has_begun(&world);
         // The process is a shell by now, which a signal ends as it ends any.
         let (code, said) = stop(run, signal);
