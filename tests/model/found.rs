@@ -1,5 +1,7 @@
 //! What series of the model have found, as stories.
 
+mod links;
+
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use mlconda_test::{
@@ -353,23 +355,5 @@ fn a_file_of_the_user_at_the_place_of_an_empty_directory_is_not_removed_for_a_li
         fs_err::write(real.join("b/d"), "mine").unwrap();
         install(&world, &prefix, &[&link]).failure(1);
         assert_eq!(fs_err::read_to_string(real.join("b/d")).unwrap(), "mine");
-    }
-}
-
-#[test]
-fn a_file_behind_several_links_in_a_row_is_its_packages_own_again_when_one_of_them_goes() {
-    let world = world();
-    let first = line(&world, &package("first").link("a", "b/c"));
-    let second = line(&world, &package("second").link("b", "lib"));
-    let behind = line(&world, &package("kone").file("a/x", "kone"));
-    let direct = line(&world, &package("ktwo").file("lib/c/x", "ktwo"));
-    for (prefix, real) in both_kinds(&world) {
-        install(&world, &prefix, &[&first, &second, &behind, &direct]).success();
-        assert_eq!(fs_err::read_to_string(real.join("a/x")).unwrap(), "ktwo");
-        install(&world, &prefix, &[&first, &behind, &direct]).success();
-        assert_eq!(fs_err::read_to_string(real.join("b/c/x")).unwrap(), "kone");
-        assert_eq!(fs_err::read_to_string(real.join("lib/c/x")).unwrap(), "ktwo");
-        world.mlconda(["verify", "-p", argument(&prefix)]).success();
-        install(&world, &prefix, &[]).success();
     }
 }

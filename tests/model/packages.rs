@@ -8,6 +8,8 @@ use std::{
 use mlconda_test::package::{Archive, PLACEHOLDER, PackageBuilder};
 use proptest::prelude::*;
 
+use super::rules::is_below;
+
 /// The names of packages; each has two versions.
 pub(crate) const NAMES: [&str; 4] = ["alpha", "beta", "delta", "gamma"];
 
@@ -75,12 +77,16 @@ impl Package {
     }
 }
 
-/// Paths of files. `lib64` is a link to `lib` in some packages, and `b` one to `a`.
-const FILES: [&str; 14] = [
+/// Paths of files. `lib64` is a link to `lib` in some packages, `b` one to `a`, and `c` and `d` lead through `b`.
+const FILES: [&str; 18] = [
     "a/x",
     "a/y",
+    "a/d/x",
     "a/empty/f",
     "b/x",
+    "b/d/x",
+    "c/x",
+    "d/x",
     "share/s/q",
     "lib/x",
     "lib/deep/z",
@@ -94,8 +100,16 @@ const FILES: [&str; 14] = [
 ];
 
 /// Links, with their targets.
-const LINKS: [(&str, &str); 6] =
-    [("lib64", "lib"), ("a/l", "../b/x"), ("b/l", "x"), ("b", "a"), ("a/x", "y"), ("share/l", "doc/d")];
+const LINKS: [(&str, &str); 8] = [
+    ("lib64", "lib"),
+    ("a/l", "../b/x"),
+    ("b/l", "x"),
+    ("b", "a"),
+    ("c", "b"),
+    ("d", "b/d"),
+    ("a/x", "y"),
+    ("share/l", "doc/d"),
+];
 
 const DIRECTORIES: [&str; 4] = ["a/empty", "lib64/empty", "share/doc", "b/d"];
 
@@ -107,6 +121,23 @@ pub(crate) fn paths() -> Vec<&'static str> {
     all.sort_unstable();
     all.dedup();
     all
+}
+
+/// A path of a link, by number.
+pub(crate) fn link(number: u8) -> &'static str {
+    LINKS[usize::from(number) % LINKS.len()].0
+}
+
+/// What somebody may put into a directory at a path: files at paths of packages, if there are any.
+pub(crate) fn inside(path: &str) -> Vec<String> {
+    let all = paths();
+    let below: Vec<&str> = all.iter().copied().filter(|other| is_below(other, path)).collect();
+    let is_last = |other: &&&str| !below.iter().any(|another| is_below(another, other));
+    let mut found: Vec<String> = below.iter().filter(is_last).map(|&other| other.to_owned()).collect();
+    if found.is_empty() {
+        found.push(format!("{path}/mine"));
+    }
+    found
 }
 
 /// A content at a path. Two packages may well have the same one.
@@ -148,8 +179,13 @@ pub(crate) fn package(number: usize, version: u8) -> impl Strategy<Value = Packa
 /// No package has something below a file or a link of its own.
 fn sound(contents: Vec<(String, Content)>) -> Contents {
     // Nor two paths that a link of another package makes one.
-    let place =
-        |path: &str| path.replacen("lib64/", "lib/", 1).replacen("b/", "a/", usize::from(path.starts_with("b/")));
+    let place = |path: &str| {
+        let links = [("d/", "b/d/"), ("c/", "b/"), ("b/", "a/"), ("lib64/", "lib/")];
+        links.iter().fold(path.to_owned(), |path, (link, to)| match path.strip_prefix(link) {
+            Some(rest) => format!("{to}{rest}"),
+            None => path,
+        })
+    };
     let mut sound = Contents::new();
     for (path, content) in contents {
         if sound.keys().any(|other| *other != path && place(other) == place(&path)) {

@@ -4,6 +4,7 @@
 //! package is the package's; all else is the user's, also what scripts have written. Nothing here is the library's code.
 
 mod damage;
+mod places;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -153,8 +154,8 @@ impl Prefix {
                 (package.name.to_owned(), installed)
             })
             .collect();
-        let before = self.places_now();
-        let stay = self.stay(&wanted, how, &self.places_made());
+        let before = self.places_made();
+        let stay = self.stay(&wanted, how, &before);
         let comes: BTreeSet<&String> = wanted.keys().filter(|name| !stay.contains(*name)).collect();
         let goes: BTreeSet<&String> = self.installed.keys().filter(|name| !stay.contains(*name)).collect();
         let mut changed = self.clone();
@@ -196,7 +197,7 @@ impl Prefix {
                 before.values().flatten().any(|(other, at)| at == place && other != path)
             };
             let is_apart = |path: &String, place: &String| {
-                links.iter().any(|link| is_below(path, link)) && path != place && has_another_name(path, place)
+                self.way(path).iter().any(|link| links.contains(link)) && has_another_name(path, place)
             };
             let shares = |name: &String| {
                 let contents = &self.installed[name].contents;
@@ -212,27 +213,6 @@ impl Prefix {
     fn files<'a>(&'a self, name: &str, places: &'a BTreeMap<String, String>) -> impl Iterator<Item = &'a String> {
         let contents = &self.installed[name].contents;
         places.iter().filter(|(path, _)| contents[*path] != Content::Directory).map(|(_, place)| place)
-    }
-
-    /// The places of what is installed, by package and path. Links are followed as packages made them: not if the user has
-    /// changed them.
-    fn places_now(&self) -> PlacesOfPackages {
-        self.places(&|place| self.link_of_a_package(place))
-    }
-
-    fn places(&self, link: &dyn Fn(&str) -> Option<String>) -> PlacesOfPackages {
-        let places = |installed: &Installed| {
-            let place = |path: &String, content| place_of(path, content, link).unwrap_or_else(|| path.clone());
-            installed.contents.iter().map(|(path, content)| (path.clone(), place(path, content))).collect()
-        };
-        self.installed.iter().map(|(name, installed)| (name.clone(), places(installed))).collect()
-    }
-
-    /// The target of a link that a package has made, and that is still the same.
-    fn link_of_a_package(&self, place: &str) -> Option<String> {
-        let Some(Node::Link(to)) = self.tree.get(place) else { return None };
-        let made = Content::Link(to.clone());
-        self.installed.values().any(|it| it.contents.get(place) == Some(&made)).then(|| to.clone())
     }
 
     /// What lies where when these packages are installed, and the directories that packages need. Of several at one place, the
@@ -252,7 +232,7 @@ impl Prefix {
         all.sort_by_key(|(path, content, _)| (path.matches('/').count(), !matches!(content, Content::Link(_))));
         let Layout { winners: mut places, places: mut of_packages, mut directories, .. } = Layout::default();
         let is_there = |places: &Places, place: &str, content: &Content| match content {
-            // A link of a package that stays counts as the user has left it.
+            // What comes follows a link of a package that stays as the user has left it; what stays is where it was.
             Content::Link(to) if stay.contains(&places[place].0) => {
                 self.tree.get(place) == Some(&Node::Link(to.clone()))
             }
@@ -260,7 +240,7 @@ impl Prefix {
         };
         for (path, content, name) in all {
             let link = |place: &str| match places.get(place) {
-                Some((_, Content::Link(to))) if is_there(&places, place, &Content::Link(to.clone())) => {
+                Some((_, made @ Content::Link(to))) if stay.contains(name) || is_there(&places, place, made) => {
                     Some(to.clone())
                 }
                 _ => None,

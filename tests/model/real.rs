@@ -285,6 +285,13 @@ impl Real {
                 fs_err::remove_file(&path).unwrap();
                 fs_err::create_dir(&path).unwrap();
             }
+            Edit::Filled(name) => {
+                fs_err::remove_file(&path).unwrap();
+                for file in super::packages::inside(name).iter().map(|file| self.real.join(file)) {
+                    fs_err::create_dir_all(file.parent().unwrap()).unwrap();
+                    fs_err::write(file, MINE).unwrap();
+                }
+            }
         }
     }
 

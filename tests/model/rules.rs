@@ -55,7 +55,7 @@ pub(crate) fn linking_order(packages: &BTreeMap<String, &Package>) -> Vec<String
 }
 
 /// Where a path leads, if links of packages above it are followed; `None` if it leads out of the prefix, or in a circle.
-fn follow(path: &str, link: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+pub(crate) fn follow(path: &str, link: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let mut left: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
     let (mut place, mut followed): (Vec<String>, u32) = (Vec::new(), 0);
     while let Some(part) = left.pop() {
@@ -64,7 +64,9 @@ fn follow(path: &str, link: &dyn Fn(&str) -> Option<String>) -> Option<String> {
             ".." => drop(place.pop()?),
             _ => place.push(part),
         }
-        if let Some(to) = link(&place.join("/")).filter(|_| !left.is_empty()) {
+        if !left.is_empty()
+            && let Some(to) = link(&place.join("/"))
+        {
             followed += 1;
             if followed > 10 {
                 return None;

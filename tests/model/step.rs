@@ -70,6 +70,8 @@ pub(crate) enum Edit {
     LinkAway(&'static str),
     /// Puts an empty directory in the place of a file.
     Directory(&'static str),
+    /// Puts a directory in the place of a link, with files in it, at paths of packages.
+    Filled(&'static str),
 }
 
 /// What users write.
@@ -115,6 +117,15 @@ impl Edit {
             Self::Directory(_) if there.is_some() && !is_directory => {
                 tree.insert(path.to_owned(), Node::Directory { mode: 0o755 });
             }
+            Self::Filled(_) if matches!(there, Some(Node::Link(_))) => {
+                tree.insert(path.to_owned(), Node::Directory { mode: 0o755 });
+                for file in packages::inside(path) {
+                    for above in above(&file) {
+                        tree.entry(above.to_owned()).or_insert(Node::Directory { mode: 0o755 });
+                    }
+                    tree.insert(file, Node::File { text: MINE.to_owned(), mode: 0o644 });
+                }
+            }
             _ => return false,
         }
         true
@@ -126,7 +137,8 @@ impl Edit {
             | Self::Remove(path)
             | Self::Chmod(path, _)
             | Self::LinkAway(path)
-            | Self::Directory(path) => path,
+            | Self::Directory(path)
+            | Self::Filled(path) => path,
         }
     }
 
@@ -144,11 +156,12 @@ fn edit() -> impl Strategy<Value = Edit> {
     let paths = packages::paths();
     let at = (0..paths.len()).prop_map(move |at| paths[at]);
     let modes = prop_oneof![Just(0o700), Just(0o755), Just(0o644), Just(0o777)];
-    (at, modes, 0..8_u8).prop_map(|(path, mode, which)| match which {
+    (at, modes, 0..10_u8, any::<u8>()).prop_map(|(path, mode, which, link)| match which {
         0..=2 => Edit::Write(path),
         3 | 4 => Edit::Remove(path),
         5 => Edit::Chmod(path, mode),
         6 => Edit::LinkAway(path),
+        7 | 8 => Edit::Filled(packages::link(link)),
         _ => Edit::Directory(path),
     })
 }

@@ -130,7 +130,7 @@ pub enum InstallError {
         directory: Option<String>,
         /// The package for which it is a file or a link, if known.
         other: Option<String>,
-        /// `file` or `link`.
+        /// `file` or `link`, or that there was one.
         kind: &'static str,
     },
     /// A directory with untracked files is at the path of a package's file.

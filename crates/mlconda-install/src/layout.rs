@@ -14,7 +14,7 @@ use std::{
 
 use mlconda_prefix::{distributions, on_disk::resolve};
 use mlconda_system::beneath::{PathKind, Root};
-use rattler_conda_types::PrefixRecord;
+use rattler_conda_types::{PrefixRecord, prefix_record::PathsEntry};
 
 use super::record_file;
 
@@ -53,32 +53,47 @@ pub(super) fn parents<'a>(records: impl Iterator<Item = &'a PrefixRecord>) -> Ha
     found
 }
 
+/// What holds of a link of a package that the user has replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Replaced {
+    /// It is not followed: nothing comes through it.
+    NotFollowed,
+    /// It is followed as its package made it: there the files still lie. What is in its place is the user's.
+    AsMade,
+}
+
 /// The links of recorded packages in a prefix.
 pub(super) struct PackageLinks<'a> {
     prefix: &'a Root,
+    replaced: Replaced,
     names: HashMap<&'a Path, &'a PrefixRecord>,
     known: RefCell<HashMap<PathBuf, Option<PathBuf>>>,
 }
 
 impl<'a> PackageLinks<'a> {
-    pub(crate) fn new(prefix: &'a Root, records: impl Iterator<Item = &'a PrefixRecord>) -> Self {
+    pub(crate) fn new(prefix: &'a Root, records: impl Iterator<Item = &'a PrefixRecord>, replaced: Replaced) -> Self {
         let names = records.flat_map(|record| record_file::files(record).map(move |path| (path.as_path(), record)));
-        Self { prefix, names: names.collect(), known: RefCell::default() }
+        Self { prefix, replaced, names: names.collect(), known: RefCell::default() }
     }
 
-    /// The target of the link at a path, if a package has made it and it was not changed since.
+    /// The target of the link at a path that a package has made; `None` if it has made none, or it is not followed.
     pub(super) fn at(&self, path: &Path) -> io::Result<Option<PathBuf>> {
         let Some(record) = self.names.get(path) else { return Ok(None) };
         if let Some(known) = self.known.borrow().get(path) {
             return Ok(known.clone());
         }
-        let there = self.prefix.lookup(path)?.filter(|there| there.kind == PathKind::Link);
-        let mut text = there.map(|_| self.prefix.read_link(path)).transpose()?;
-        if text.is_some() {
-            // A link that the user has changed is not followed.
+        let there = self.prefix.lookup(path)?.map(|there| there.kind);
+        let mut text = (there == Some(PathKind::Link)).then(|| self.prefix.read_link(path)).transpose()?;
+        let is_as_made = self.replaced == Replaced::AsMade;
+        if text.is_some() || is_as_made {
             let place = Path::new("conda-meta").join(distributions::record_name(record));
             let own = record_file::read(self.prefix, &place).map(|(_, own)| own).unwrap_or_default();
-            text = text.filter(|text| own.links.get(path).is_none_or(|made| made == text));
+            text = match own.links.get(path) {
+                Some(made) => Some(made).filter(|made| is_as_made || text.as_ref() == Some(*made)).cloned(),
+                // Another tool made it, and nobody knows any more where it led. Nowhere, that is, and not here.
+                None if there == Some(PathKind::Directory) => Some("/".into()),
+                None => text,
+            };
         }
         self.known.borrow_mut().insert(path.to_owned(), text.clone());
         Ok(text)
@@ -90,19 +105,23 @@ impl<'a> PackageLinks<'a> {
     }
 }
 
-/// A record with resolved paths. Paths that lead out of the prefix stay unchanged: nothing will be found there.
+/// A record with resolved paths, without those that lead out of the prefix: nothing of the package is there.
 pub(super) fn resolved_paths(
     record: &PrefixRecord,
     place: &dyn Fn(&Path) -> io::Result<Option<PathBuf>>,
 ) -> io::Result<PrefixRecord> {
-    let mut resolved_paths = record.clone();
-    let entries = resolved_paths.paths_data.paths.iter_mut().map(|entry| &mut entry.relative_path);
-    for path in resolved_paths.files.iter_mut().chain(entries) {
-        if let Some(place) = place(path)? {
-            *path = place;
-        }
+    let mut resolved = record.clone();
+    resolved.files.clear();
+    for path in &record.files {
+        resolved.files.extend(place(path)?);
     }
-    Ok(resolved_paths)
+    resolved.paths_data.paths.clear();
+    for entry in &record.paths_data.paths {
+        let relative_path = place(&entry.relative_path)?;
+        let moved = |relative_path| PathsEntry { relative_path, ..entry.clone() };
+        resolved.paths_data.paths.extend(relative_path.map(moved));
+    }
+    Ok(resolved)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use rattler_conda_types::{PackageRecord, PrefixRecord};
 
 use super::{
     InstallError, LinkScript, Report,
-    layout::PackageLinks,
+    layout::{PackageLinks, Replaced},
     record_file, script,
     stage::Stage,
     staged_package::{self, StagedPackage},
@@ -57,7 +57,9 @@ pub(super) fn with_pre_unlink<'a>(prefix: &Prefix, plan: &'a Plan) -> Vec<&'a Pa
     let Ok(root) = Root::open(prefix.path()) else { return Vec::new() };
     let is_there = |path: &Path| root.lookup(path).is_ok_and(|there| there.is_some());
     // Links of packages are followed, links of the user are not.
-    let place = |path: &Path| PackageLinks::new(&root, plan.unlink.iter().chain(&plan.keep)).place(path).ok().flatten();
+    let records = || plan.unlink.iter().chain(&plan.keep);
+    let links = || PackageLinks::new(&root, records(), Replaced::NotFollowed);
+    let place = |path: &Path| links().place(path).ok().flatten();
     let others_have = |old: &PrefixRecord, path: &Path| {
         let conda = plan.unlink.iter().chain(&plan.keep).filter(|other| name(other) != name(old));
         let mut files = conda.chain(&plan.pip.unlink).chain(&plan.pip.keep).flat_map(record_file::files);

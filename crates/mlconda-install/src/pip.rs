@@ -34,7 +34,7 @@ use super::{
     Bytecode, InstallError, Options, Scripts,
     bytecode::{Compiled, compile_built},
     fetch,
-    layout::PackageLinks,
+    layout::{PackageLinks, Replaced},
     link::wheel::{self, Request},
     packed, record_file,
     script::{self, ScriptContext},
@@ -308,7 +308,7 @@ fn entries(
     }
     if !others.is_empty() {
         let records = prefix.records().map_err(io::Error::other)?;
-        let links = PackageLinks::new(root, records.iter());
+        let links = PackageLinks::new(root, records.iter(), Replaced::NotFollowed);
         for path in others {
             if let Some(place) = links.place(&path)? {
                 entries.extend(entry(root, &place, path, own)?);

@@ -60,7 +60,9 @@ pub(super) fn install_hint(error: &InstallError) -> Option<String> {
             "no tool writes such a record: check the prefix before you use it, and remove the record"
         }
         InstallError::DirectoryInTheWay { .. } => "move your files out of the directory, and run the command again",
-        InstallError::PathTypeClash { .. } => "remove one of the packages, or your own file at that path",
+        InstallError::PathTypeClash { .. } => {
+            "remove one of the packages, or what you have put at that path; `mlconda verify --repair` brings back what is gone"
+        }
         InstallError::OutwardLink { .. } => "if you trust the package, allow the link with `--allow-outward-links`",
         InstallError::PrefixTooLong { .. } => "choose a shorter prefix",
         InstallError::SameDistribution { .. } => {

@@ -76,24 +76,24 @@ fn place<'a>(behind: &'a HashMap<&PathBuf, Behind>, path: &'a PathBuf) -> &'a Pa
     behind.get(path).map_or(path, |found| &found.place)
 }
 
-/// The places of the files that are named below links of packages, by their names in the records. A link is followed as it
-/// is in the prefix. If there is none any more, it is followed as its package made it: there the files still lie.
+/// The places of the files that are named below links of packages, by their names in the records. A link is followed as its
+/// package made it, whatever is there now: there the files still lie. If the record does not tell, it is followed as it is.
 fn behind_links<'a>(prefix: &Path, records: &'a [PrefixRecord]) -> HashMap<&'a PathBuf, Behind> {
-    let links: HashSet<&Path> = records.iter().flat_map(links_of).collect();
-    // Few links are not there.
-    let made: RefCell<Vec<(PathBuf, Option<PathBuf>)>> = RefCell::default();
-    let as_made = |path: &Path| {
-        if let Some((_, to)) = made.borrow().iter().find(|(known, _)| known == path) {
+    let of = |record| links_of(record).map(move |path| (path, record));
+    let links: HashMap<&Path, &PrefixRecord> = records.iter().flat_map(of).collect();
+    // Few links have something below them.
+    let known: RefCell<HashMap<PathBuf, Option<PathBuf>>> = RefCell::default();
+    let target = |path: &Path, record| {
+        if let Some(to) = known.borrow().get(path) {
             return to.clone();
         }
-        let to = records.iter().find_map(|record| made_link(prefix, record, path));
-        made.borrow_mut().push((path.to_owned(), to.clone()));
+        let to = made_link(prefix, record, path).or_else(|| fs_err::read_link(prefix.join(path)).ok());
+        known.borrow_mut().insert(path.to_owned(), to.clone());
         to
     };
-    let target = |path: &Path| fs_err::read_link(prefix.join(path)).ok().or_else(|| as_made(path));
     let followed: RefCell<Vec<PathBuf>> = RefCell::default();
     let link = |path: &Path| {
-        let to = links.contains(path).then(|| target(path)).flatten();
+        let to = links.get(path).and_then(|record| target(path, record));
         followed.borrow_mut().extend(to.is_some().then(|| path.to_owned()));
         Ok(to)
     };
@@ -101,7 +101,7 @@ fn behind_links<'a>(prefix: &Path, records: &'a [PrefixRecord]) -> HashMap<&'a P
     for path in records.iter().flat_map(|record| &record.files) {
         // Most files are in the directory of the one before.
         if last.0 != path.parent() {
-            last = (path.parent(), path.ancestors().skip(1).any(|above| links.contains(above)));
+            last = (path.parent(), path.ancestors().skip(1).any(|above| links.contains_key(above)));
         }
         if last.1
             && let Ok(Some(place)) = on_disk::resolve(path, &link)
@@ -115,9 +115,6 @@ fn behind_links<'a>(prefix: &Path, records: &'a [PrefixRecord]) -> HashMap<&'a P
 
 /// The target of a link of a package, as it made it; `None` if it has none there, or its record does not tell.
 fn made_link(prefix: &Path, record: &PrefixRecord, path: &Path) -> Option<PathBuf> {
-    if !record.files.iter().any(|file| file == path) {
-        return None;
-    }
     let place = prefix.join("conda-meta").join(distributions::record_name(record));
     let text = files::read(&place, files::LARGEST_RECORD).ok()?;
     on_disk::OwnFields::of_record(&text).ok()?.links.remove(path)

@@ -19,7 +19,7 @@ use rattler_conda_types::prefix_record::{PathType, PathsEntry};
 use super::{
     super::{
         InstallError,
-        layout::PackageLinks,
+        layout::{PackageLinks, Replaced},
         link::wheel,
         package::invalid,
         record_file,
@@ -102,7 +102,7 @@ fn modules(files: &[PathBuf], python: &PythonInfo, root: &Root, prefix: &Prefix)
     if !others.is_empty() {
         // Links of packages are followed, links of the user are not.
         let records = prefix.records().map_err(io::Error::other)?;
-        let links = PackageLinks::new(root, records.iter());
+        let links = PackageLinks::new(root, records.iter(), Replaced::NotFollowed);
         for module in others {
             let path = links.place(&module.name)?.filter(|path| is_file(path));
             found.extend(path.map(|path| Module { path, ..module }));

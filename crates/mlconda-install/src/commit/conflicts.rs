@@ -73,7 +73,13 @@ pub(super) fn find_conflicts(
     }
     for path in directories {
         if kept.contains(path) {
-            return Err(path_type_clash(path, "file"));
+            let kind = match prefix.lookup(path)?.map(|there| there.kind) {
+                Some(PathKind::File) => "file",
+                Some(PathKind::Link) => "link",
+                // The user has replaced it.
+                _ => "file or link that is no longer there",
+            };
+            return Err(path_type_clash(path, kind));
         }
         is_directory(prefix, path, known, &goes, &mut looked)?;
     }

@@ -20,7 +20,7 @@ use rattler_conda_types::PrefixRecord;
 use super::{CLASH_DIRECTORY, Claims, Clash, Directory, Stage, WaitingPackage, slot};
 use crate::{
     InstallError,
-    layout::{Layout, PackageLinks, parents, resolved_paths},
+    layout::{Layout, PackageLinks, Replaced, parents, resolved_paths},
     package_paths::is_reserved,
     record_file,
 };
@@ -106,7 +106,8 @@ impl<'a> ClashResolution<'a> {
     fn resolve(&mut self, there: Option<&'a InstalledPackages<'_>>) -> Result<Option<Layout>, InstallError> {
         let linked = there.map_or_else(Vec::new, |there| self.linked(there));
         if let Some(there) = there.filter(|_| !linked.is_empty() || !self.claims.waiting.is_empty()) {
-            self.kept = Some(PackageLinks::new(there.prefix, there.keep.iter().map(|(record, _)| *record)));
+            let keep = there.keep.iter().map(|(record, _)| *record);
+            self.kept = Some(PackageLinks::new(there.prefix, keep, Replaced::NotFollowed));
         }
         self.has_links = !linked.is_empty();
         for path in linked {
@@ -289,11 +290,10 @@ impl<'a> ClashResolution<'a> {
 
     /// Moves files of kept packages into the stage if a link to their directory is added or removed, since their path changes.
     fn move_kept(&mut self, there: &'a InstalledPackages<'_>) -> Result<Layout, InstallError> {
-        let records = || there.keep.iter().map(|(record, _)| *record).chain(there.unlink.iter().copied());
-        let old = PackageLinks::new(there.prefix, records());
-        if self.kept.is_none() {
-            self.kept = Some(PackageLinks::new(there.prefix, there.keep.iter().map(|(record, _)| *record)));
-        }
+        let keep = || there.keep.iter().map(|(record, _)| *record);
+        let records = keep().chain(there.unlink.iter().copied());
+        let old = PackageLinks::new(there.prefix, records, Replaced::AsMade);
+        self.kept = Some(PackageLinks::new(there.prefix, keep(), Replaced::AsMade));
         let (mut layout, mut moves) = (Layout::default(), Vec::new());
         for (number, (record, stays)) in there.keep.iter().enumerate() {
             self.stage.stop.check()?;

@@ -1,0 +1,129 @@
+//! Links of packages that lead to each other, or that the user has replaced.
+
+use std::path::Path;
+
+use mlconda_test::{context::argument, package::PackageBuilder, tree};
+use serde_json::Value;
+
+use super::package;
+use crate::{
+    packages::{both_kinds, install, line},
+    world,
+};
+
+#[test]
+fn a_file_behind_several_links_in_a_row_is_its_packages_own_again_when_one_of_them_goes() {
+    let world = world();
+    let first = line(&world, &package("first").link("a", "b/c"));
+    let second = line(&world, &package("second").link("b", "lib"));
+    let behind = line(&world, &package("kone").file("a/x", "kone"));
+    let direct = line(&world, &package("ktwo").file("lib/c/x", "ktwo"));
+    for (prefix, real) in both_kinds(&world) {
+        install(&world, &prefix, &[&first, &second, &behind, &direct]).success();
+        assert_eq!(fs_err::read_to_string(real.join("a/x")).unwrap(), "ktwo");
+        install(&world, &prefix, &[&first, &behind, &direct]).success();
+        assert_eq!(fs_err::read_to_string(real.join("b/c/x")).unwrap(), "kone");
+        assert_eq!(fs_err::read_to_string(real.join("lib/c/x")).unwrap(), "ktwo");
+        world.mlconda(["verify", "-p", argument(&prefix)]).success();
+        install(&world, &prefix, &[]).success();
+    }
+}
+
+/// Puts a directory of the user, with files at these paths, in the place of a link.
+fn replace_link(link: &Path, files: &[&str]) {
+    fs_err::remove_file(link).unwrap();
+    fs_err::create_dir(link).unwrap();
+    files.iter().for_each(|file| fs_err::write(link.join(file), "mine").unwrap());
+}
+
+/// The package's file lies where the link led, also when its name is that of a file of the user.
+#[test]
+fn a_file_of_the_user_in_the_place_of_a_link_does_not_go_with_a_package() {
+    let world = world();
+    let link = line(&world, &package("link").link("lib64", "lib"));
+    let behind = line(&world, &package("behind").file("lib64/it", "of the package").told_directory("lib64/empty"));
+    let other = line(&world, &package("other").file("share/other", "x"));
+    for (prefix, real) in both_kinds(&world) {
+        for left in [vec![&link], vec![&link, &other], vec![]] {
+            install(&world, &prefix, &[&link, &behind]).success();
+            replace_link(&real.join("lib64"), &["it", "empty"]);
+            // What has nothing to do with it is no matter.
+            install(&world, &prefix, &[&link, &behind, &other]).success();
+            assert_eq!(fs_err::read_to_string(real.join("lib/it")).unwrap(), "of the package");
+            let left: Vec<&str> = left.into_iter().map(String::as_str).collect();
+            let outcome = install(&world, &prefix, &left).success();
+            assert!(!outcome.stderr.contains("lib64/it"), "{outcome}");
+            assert!(!real.join("lib").exists(), "{left:?}");
+            for mine in ["it", "empty"] {
+                assert_eq!(fs_err::read_to_string(real.join("lib64").join(mine)).unwrap(), "mine", "{left:?}");
+            }
+            fs_err::remove_dir_all(real.join("lib64")).unwrap();
+            install(&world, &prefix, &[]).success();
+        }
+    }
+}
+
+/// An update and a repair would have to make a link of the directory, or to write into it. Both say where it is.
+#[test]
+fn a_directory_of_the_user_in_the_place_of_a_link_refuses_what_is_to_be_there() {
+    let world = world();
+    let link = line(&world, &package("link").link("lib64", "lib"));
+    let newer = line(&world, &PackageBuilder::new("link", "2.0").link("lib64", "lib"));
+    let behind = line(&world, &package("behind").file("lib64/it", "of the package"));
+    let update = line(&world, &PackageBuilder::new("behind", "2.0").file("lib64/it", "newer"));
+    for (prefix, real) in both_kinds(&world) {
+        let refused = |lines: &[&str], command: &str, because: &str| {
+            let (before, lock) = (tree::tree(&real).unwrap(), crate::packages::lock(&world, lines));
+            let arguments = match command {
+                "verify" => vec!["verify", "-p", argument(&prefix), "--repair"],
+                command => vec!["install", argument(&lock), "-p", argument(&prefix), command],
+            };
+            let outcome = world.mlconda(arguments).failure(1);
+            assert!(outcome.stderr.contains(&format!("error: {because}")), "{outcome}");
+            assert_eq!(tree::difference(&before, &tree::tree(&real).unwrap()), "", "{outcome}");
+        };
+        for file in ["other", "it"] {
+            install(&world, &prefix, &[&link, &behind]).success();
+            replace_link(&real.join("lib64"), &[file]);
+            let there = "`lib64` is a directory for `behind-2.0-h4bc722e_0` and a file or link that is no longer there";
+            refused(&[&link, &update], "--quiet", there);
+            let in_the_way = format!("cannot replace the directory `lib64` with a file of a package: `lib64/{file}`");
+            refused(&[&newer, &behind], "--quiet", &in_the_way);
+            refused(&[&newer, &update], "--quiet", &in_the_way);
+            refused(&[&link, &behind], "--reinstall", &in_the_way);
+            refused(&[&link, &behind], "verify", &in_the_way);
+            assert_eq!(fs_err::read_to_string(real.join("lib64").join(file)).unwrap(), "mine");
+            // Without the file, a repair makes the link again.
+            fs_err::remove_file(real.join("lib64").join(file)).unwrap();
+            world.mlconda(["verify", "-p", argument(&prefix), "--repair"]).success();
+            world.mlconda(["verify", "-p", argument(&prefix)]).success();
+            assert_eq!(fs_err::read_to_string(real.join("lib64/it")).unwrap(), "of the package");
+            assert!(real.join("lib64").is_symlink());
+        }
+    }
+}
+
+/// Records of other tools do not tell where a link led. What is in the directory is the user's all the same.
+#[test]
+fn a_directory_in_the_place_of_a_link_that_another_tool_has_made_is_the_users() {
+    let world = world();
+    let link = line(&world, &package("link").link("lib64", "lib"));
+    let behind = line(&world, &package("behind").file("lib64/it", "of the package"));
+    for (prefix, real) in both_kinds(&world) {
+        install(&world, &prefix, &[&link, &behind]).success();
+        for name in ["link", "behind"] {
+            let record = real.join(format!("conda-meta/{name}-1.0-h4bc722e_0.json"));
+            let mut json: Value = serde_json::from_slice(&fs_err::read(&record).unwrap()).unwrap();
+            json.as_object_mut().unwrap().remove("mlconda").unwrap();
+            fs_err::write(&record, serde_json::to_vec(&json).unwrap()).unwrap();
+        }
+        replace_link(&real.join("lib64"), &["it"]);
+        let lock = crate::packages::lock(&world, &[&link, &behind]);
+        let outcome = world.mlconda(["install", argument(&lock), "-p", argument(&prefix), "--reinstall"]).failure(1);
+        assert!(outcome.stderr.contains("`lib64`"), "{outcome}");
+        for left in [&[link.as_str()][..], &[]] {
+            install(&world, &prefix, left).success();
+            assert_eq!(fs_err::read_to_string(real.join("lib64/it")).unwrap(), "mine");
+        }
+    }
+}
