@@ -9,6 +9,7 @@
 //! The order of the records does not depend on the order in which servers answer, so a solve is reproducible.
 
 mod archive;
+mod base_url;
 mod cache;
 mod dependency_table;
 mod error;

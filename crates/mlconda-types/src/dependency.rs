@@ -16,7 +16,7 @@ const MAX_DEPTH: usize = 32;
 /// Whether a match spec, a selector, a marker or a licence expression can be parsed quickly and on a small stack.
 /// Those of packages are untrusted.
 pub fn is_within_limits(text: &str) -> bool {
-    text.len() <= MAX_LENGTH && text.matches('(').count() <= MAX_DEPTH
+    text.len() <= MAX_DEPTH || text.len() <= MAX_LENGTH && text.matches('(').count() <= MAX_DEPTH
 }
 
 /// The name at the beginning of a dependency.

@@ -140,19 +140,21 @@ impl<'b> Reader<'b> {
 
     /// Goes past the value that is next.
     pub(super) fn skip(&mut self) -> Result<(), MsgpackError> {
-        self.skip_below(0)
+        self.skip_values(1, 0)
     }
 
-    fn skip_below(&mut self, depth: usize) -> Result<(), MsgpackError> {
-        if depth > MAX_DEPTH {
+    fn skip_values(&mut self, count: usize, depth: usize) -> Result<(), MsgpackError> {
+        if count > 0 && depth > MAX_DEPTH {
             return Err(MsgpackError::Deep);
         }
-        let values = match self.token()? {
-            Token::Array(count) => count,
-            Token::Map(count) => count.checked_mul(2).ok_or(MsgpackError::Short)?,
-            _ => 0,
-        };
-        (0..values).try_for_each(|_| self.skip_below(depth + 1))
+        for _ in 0..count {
+            match self.token()? {
+                Token::Array(count) => self.skip_values(count, depth + 1)?,
+                Token::Map(count) => self.skip_values(count.checked_mul(2).ok_or(MsgpackError::Short)?, depth + 1)?,
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Writes the value that is next as JSON. Bytes, such as hashes, become hexadecimal text; numbers that JSON has no

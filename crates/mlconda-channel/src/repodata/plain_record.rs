@@ -57,18 +57,24 @@ const FIELDS: [(&str, ReadField); 27] = [
     field!(subdir, reader => reader.text().ok()?.to_owned()),
     field!(timestamp, reader => optional(reader, timestamp)?),
     field!(track_features, reader => features(reader)?),
-    field!(version, reader => VersionWithSource::from_str(reader.text().ok()?).ok()?),
+    ("version", |reader, record| {
+        let text = reader.text().ok()?;
+        if record.version.as_str() != text {
+            record.version = VersionWithSource::from_str(text).ok()?;
+        }
+        Some(())
+    }),
 ];
 
 /// The fields that a record must have, as bits of their indices in [`FIELDS`].
 const REQUIRED: u32 = 1 << 2 | 1 << 3 | 1 << 15 | 1 << 26;
 
-/// Reads the record that is next. `None` if the library has to look at it: then the reader stands anywhere.
-pub(super) fn plain_record(reader: &mut Reader<'_>) -> Option<PackageRecord> {
+/// Reads the record that is next. `None` if the library has to look at it: then the reader stands anywhere. `version` may
+/// be any version; one with the same text is not parsed again.
+pub(super) fn plain_record(reader: &mut Reader<'_>, version: &VersionWithSource) -> Option<PackageRecord> {
     let pairs = reader.map().ok()?;
-    let version = VersionWithSource::from(rattler_conda_types::Version::major(0));
     let name = PackageName::new_unchecked(String::new());
-    let mut record = PackageRecord::new(name, version, BuildString::new_unchecked(String::new()));
+    let mut record = PackageRecord::new(name, version.clone(), BuildString::new_unchecked(String::new()));
     record.subdir = String::new();
     let (mut seen, mut next) = (0_u32, 0);
     for _ in 0..pairs {
@@ -189,9 +195,13 @@ mod tests {
         reader.json(&mut text).unwrap();
         let theirs = lenient::from_slice::<PackageRecord>(&text);
         let mut reader = Reader::new(bytes);
-        let ours = plain_record(&mut reader);
+        let ours = plain_record(&mut reader, &any_version());
         // By their texts: equal versions may be written differently.
         (ours.map(|record| format!("{record:?}")), theirs.map(|r| format!("{r:?}")).map_err(|error| error.to_string()))
+    }
+
+    fn any_version() -> VersionWithSource {
+        rattler_conda_types::Version::major(7).into()
     }
 
     fn packed(record: &Value) -> Vec<u8> {
@@ -240,7 +250,7 @@ mod tests {
             timestamp: _,
             track_features: _,
             version: _,
-        } = plain_record(&mut Reader::new(&packed(&whole()))).unwrap();
+        } = plain_record(&mut Reader::new(&packed(&whole())), &any_version()).unwrap();
         assert!(FIELDS.is_sorted_by_key(|(field, _)| *field));
     }
 
@@ -253,6 +263,21 @@ mod tests {
         let (ours, theirs) = both_ways(&packed(&least));
         assert_eq!(ours, theirs.ok());
         assert!(ours.is_some());
+    }
+
+    #[test]
+    fn a_version_with_the_text_of_the_last_one_is_the_last_one() {
+        let record = |version: &str, last: &VersionWithSource| {
+            let record = json!({"name": "tool", "version": version, "build": "0", "build_number": 0, "depends": []});
+            plain_record(&mut Reader::new(&packed(&record)), last).map(|record| record.version)
+        };
+        let first = record("1.0", &any_version()).unwrap();
+        assert_eq!(first.as_str(), "1.0");
+        for (text, found) in [("1.0", Some("1.0")), ("1.00", Some("1.00")), ("7", Some("7")), ("!", None)] {
+            assert_eq!(record(text, &first).map(|version| version.as_str().into_owned()).as_deref(), found);
+        }
+        let without = packed(&json!({"name": "tool", "build": "0", "build_number": 0, "depends": []}));
+        assert!(plain_record(&mut Reader::new(&without), &first).is_none(), "the version of another record");
     }
 
     #[test]

@@ -5,10 +5,13 @@
 //! * A record that cannot be read, for instance because of an invalid version, is skipped and reported. The other
 //!   records still count: channels have had such records for years.
 
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
+use foldhash::{HashSet, HashSetExt};
 use mlconda_types::lenient;
-use rattler_conda_types::{Channel, PackageRecord, RepoDataRecord, Subdir, package::DistArchiveIdentifier};
+use rattler_conda_types::{
+    Channel, PackageRecord, RepoDataRecord, Subdir, VersionWithSource, package::DistArchiveIdentifier,
+};
 use serde::{
     Deserializer,
     de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor},
@@ -18,6 +21,7 @@ use url::Url;
 
 use super::{
     RepodataError,
+    base_url::BaseUrl,
     index::Section,
     msgpack::{MsgpackError, Reader, Token},
     plain_record::plain_record,
@@ -29,8 +33,8 @@ use crate::network;
 pub(super) struct SubdirContext {
     subdir_url: Url,
     subdir: Subdir,
-    /// The base of the package URLs (CEP-15), with a slash at the end.
-    base: Url,
+    /// The base of the package URLs (CEP-15).
+    base: BaseUrl,
     /// The canonical name of the channel.
     channel: String,
 }
@@ -45,7 +49,7 @@ impl SubdirContext {
         let base = resolve_base_url(&subdir_url, base_url.unwrap_or_default()).map_err(|reason| {
             RepodataError::Broken { subdir: network::redact(&subdir_url), reason: format!("its `base_url` {reason}") }
         })?;
-        Ok(Self { subdir_url, subdir, base, channel: channel.canonical_name() })
+        Ok(Self { subdir_url, subdir, base: BaseUrl::new(base), channel: channel.canonical_name() })
     }
 
     /// The subdir URL, without secrets.
@@ -58,13 +62,17 @@ impl SubdirContext {
         url.as_str().starts_with(self.base.as_str())
     }
 
-    /// Makes the record of a file; `None` if the file name is invalid.
-    fn record(&self, identifier: DistArchiveIdentifier, mut record: PackageRecord) -> Option<Arc<RepoDataRecord>> {
-        let file = identifier.to_file_name();
+    /// Makes the record of a file, whose name the identifier is of; `None` if that is invalid.
+    fn record(
+        &self,
+        file: &str,
+        identifier: DistArchiveIdentifier,
+        mut record: PackageRecord,
+    ) -> Option<Arc<RepoDataRecord>> {
         if file.contains(['/', '\\', ':']) {
             return None;
         }
-        let url = self.base.join(&file).ok()?;
+        let url = self.base.join(file)?;
         if record.subdir.is_empty() {
             record.subdir = self.subdir.as_str().to_owned();
         }
@@ -131,12 +139,13 @@ pub(super) fn records_from_json(
     removed: &[String],
     pieces: &[(Section, Vec<u8>)],
 ) -> PackageRecords {
-    let mut collector = RecordCollector::new(context, name, removed, Others::Skipped);
+    let last = pieces.last().map(|(section, _)| *section);
+    let mut collector = RecordCollector::new(context, name, removed, Others::Skipped, last);
     if pieces.iter().all(|(section, text)| collector.json(*section, text, ParseMode::Strict).is_ok()) {
         return collector.finish();
     }
     // Most pieces are valid. If one is not, its records are parsed one by one.
-    let mut collector = RecordCollector::new(context, name, removed, Others::Skipped);
+    let mut collector = RecordCollector::new(context, name, removed, Others::Skipped, last);
     for (section, text) in pieces {
         if let Err(error) = collector.json(*section, text, ParseMode::Lenient) {
             collector.found.skipped.add(name, error.to_string());
@@ -155,7 +164,8 @@ pub(super) fn records_from_shard(context: &SubdirContext, name: &str, bytes: &[u
 
 fn read_shard(context: &SubdirContext, name: &str, bytes: &[u8]) -> Result<PackageRecords, MsgpackError> {
     let shard = Shard::read(bytes)?;
-    let mut collector = RecordCollector::new(context, name, &shard.removed, Others::PassedOver);
+    let last = shard.sections.last().map(|(section, _)| *section);
+    let mut collector = RecordCollector::new(context, name, &shard.removed, Others::PassedOver, last);
     shard.sections.iter().try_for_each(|(section, reader)| collector.msgpack(*section, *reader))?;
     Ok(collector.finish())
 }
@@ -175,18 +185,30 @@ struct RecordCollector<'a> {
     name: &'a str,
     removed: &'a [String],
     others: Others,
+    /// The last section that has records: they shadow none.
+    last: Section,
     conda: HashSet<String>,
     tar_bz2: HashSet<String>,
+    /// The version of the record that was read last. The next one often has the same.
+    version: VersionWithSource,
     found: PackageRecords,
 }
 
 impl<'a> RecordCollector<'a> {
-    fn new(context: &'a SubdirContext, name: &'a str, removed: &'a [String], others: Others) -> Self {
+    fn new(
+        context: &'a SubdirContext,
+        name: &'a str,
+        removed: &'a [String],
+        others: Others,
+        last: Option<Section>,
+    ) -> Self {
         Self {
             context,
             name,
             removed,
             others,
+            last: last.unwrap_or(Section::TarBz2),
+            version: rattler_conda_types::Version::major(0).into(),
             conda: HashSet::new(),
             tar_bz2: HashSet::new(),
             found: PackageRecords::default(),
@@ -207,6 +229,9 @@ impl<'a> RecordCollector<'a> {
 
     /// Marks the builds that this record shadows.
     fn mark_shadowed(&mut self, section: Section, key: &str) {
+        if section == self.last {
+            return;
+        }
         let stem = String::from_utf8_lossy(section.stem(key.as_bytes())).into_owned();
         match section {
             Section::V3Conda | Section::Conda => self.conda.insert(stem),
@@ -237,7 +262,7 @@ impl<'a> RecordCollector<'a> {
             let reason = "its name is not `name-version-build` and an extension".to_owned();
             return self.found.skipped.add(file, reason);
         };
-        match self.context.record(identifier, record) {
+        match self.context.record(file, identifier, record) {
             Some(record) => {
                 self.found.records.push(record);
                 self.mark_shadowed(section, key);
@@ -259,7 +284,8 @@ impl<'a> RecordCollector<'a> {
             let start = reader;
             if !self.accepts(section, key) {
                 reader.skip()?;
-            } else if let Some(record) = plain_record(&mut reader) {
+            } else if let Some(record) = plain_record(&mut reader, &self.version) {
+                self.version.clone_from(&record.version);
                 self.add(section, key, record);
             } else {
                 text.clear();
@@ -278,6 +304,8 @@ impl<'a> RecordCollector<'a> {
 
     fn finish(mut self) -> PackageRecords {
         mlconda_types::sorting::sort_by(&mut self.found.records, |one, other| one.url.as_str().cmp(other.url.as_str()));
+        // Of a key that comes twice, the first counts.
+        self.found.records.dedup_by(|second, first| second.url.as_str() == first.url.as_str());
         self.found
     }
 }
@@ -370,7 +398,10 @@ impl<'b> Shard<'b> {
     }
 
     fn add(&mut self, section: Section, reader: &mut Reader<'b>) -> Result<(), MsgpackError> {
-        self.sections.push((section, *reader));
+        let mut ahead = *reader;
+        if ahead.map()? > 0 {
+            self.sections.push((section, *reader));
+        }
         reader.skip()
     }
 }

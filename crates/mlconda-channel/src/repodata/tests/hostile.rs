@@ -161,3 +161,30 @@ fn a_text_that_is_not_utf8_costs_its_record_at_most() {
     assert_eq!((builds, found.skipped.count), (vec!["0", "3"], 2), "{:?}", found.skipped.first);
     assert_eq!(found.skipped.first.unwrap(), ("tool-1-1.conda".to_owned(), "a text in it is not UTF-8".to_owned()));
 }
+
+/// Each section alone, and the last of several, too: these shadow no other section.
+#[test]
+fn of_a_key_that_comes_twice_the_first_counts() {
+    let record = |number: u64| {
+        let record = json!({"name": "tool", "version": "1", "build": "0", "build_number": number, "depends": []});
+        rmp_serde::to_vec_named(&record).unwrap()
+    };
+    let text = |text: &str| rmp_serde::to_vec(text).unwrap();
+    let url: url::Url = "https://channel.example/c/".parse().unwrap();
+    let context = SubdirContext::new(&Channel::from_url(url), Subdir::NoArch, None).unwrap();
+    for sections in [&["packages"][..], &["packages.conda"], &["packages", "packages.conda"]] {
+        let mut bytes = vec![0x80 | sections.len() as u8];
+        for section in sections {
+            let key = text(if *section == "packages" { "tool-1-0.tar.bz2" } else { "tool-1-0.conda" });
+            bytes.extend([text(section), vec![0x82], key.clone(), record(1), key, record(2)].concat());
+        }
+        let found = records_from_shard(&context, "tool", &bytes).unwrap().records;
+        let numbers: Vec<u64> = found.iter().map(|record| record.package_record.build_number).collect();
+        assert_eq!(numbers, [1], "{sections:?}");
+        assert!(found[0].url.as_str().ends_with(if sections.len() == 1 && sections[0] == "packages" {
+            "/tool-1-0.tar.bz2"
+        } else {
+            "/tool-1-0.conda"
+        }));
+    }
+}

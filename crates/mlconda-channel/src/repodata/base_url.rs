@@ -1,0 +1,92 @@
+//! The URLs of the files of a subdir. Each record has one, and reading its text anew took a sixth of the time of a lock.
+
+use serde::de::value::SeqDeserializer;
+use serde_json::Value;
+use url::Url;
+
+/// The URL below which the files of a subdir are.
+#[derive(Clone, Debug)]
+pub(super) struct BaseUrl {
+    url: Url,
+    /// What `url` knows of the text of any URL below it, as it serializes itself, without the text. Empty if there is
+    /// more in the URL than a path that ends with a slash.
+    parts: Vec<Value>,
+}
+
+/// The parts of the URL itself, as [`Url::serialize_internal`] gives them: its text, and where its parts begin.
+fn parts(url: &Url) -> Option<Vec<Value>> {
+    let is_directory = url.path().ends_with('/') && url.query().is_none() && url.fragment().is_none();
+    let Value::Array(mut parts) = url.serialize_internal(serde_json::value::Serializer).ok()? else { return None };
+    (is_directory && !url.cannot_be_a_base() && !parts.is_empty()).then(|| parts.split_off(1))
+}
+
+/// Whether the name of a file stands in a URL as it is.
+fn is_plain(file: &str) -> bool {
+    file.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._+!~".contains(&byte)) && !file.starts_with('.')
+}
+
+impl BaseUrl {
+    pub(super) fn new(url: Url) -> Self {
+        Self { parts: parts(&url).unwrap_or_default(), url }
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        self.url.as_str()
+    }
+
+    /// The URL of a file, as [`Url::join`] makes it.
+    pub(super) fn join(&self, file: &str) -> Option<Url> {
+        if file.is_empty() || self.parts.is_empty() || !is_plain(file) {
+            return self.url.join(file).ok();
+        }
+        let text = Value::String([self.url.as_str(), file].concat());
+        let parts = std::iter::once(text).chain(self.parts.iter().cloned());
+        Url::deserialize_internal(SeqDeserializer::<_, serde_json::Error>::new(parts)).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BASES: [&str; 10] = [
+        "https://conda.anaconda.org/conda-forge/linux-64/",
+        "http://127.0.0.1:8080/c/noarch/",
+        "https://[::1]/noarch/",
+        "https://user:password@example.org:4443/t/token/c%20d/noarch/",
+        "file:///srv/channel/noarch/",
+        "https://example.org/",
+        "https://example.org/a?token=b",
+        "https://example.org/a/?b#c",
+        "https://example.org/a",
+        "oci://ghcr.io/channel-mirrors/conda-forge/noarch/",
+    ];
+
+    #[test]
+    fn usual_files_need_no_parser() {
+        for (base, is_quick) in BASES.iter().zip([true, true, true, true, true, true, false, false, false, true]) {
+            assert_eq!(!BaseUrl::new(base.parse().unwrap()).parts.is_empty(), is_quick, "{base}");
+        }
+        assert!(is_plain("libstdcxx-ng-1!2.0_rc1+local-h0~1.conda"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_file_has_the_url_that_the_library_joins(
+            base in prop::sample::select(BASES.to_vec()),
+            file in r"[a-zA-Z0-9._+!~-]{0,12}|[ -~é\t]{0,6}|\.{0,3}|[a-z]:/?",
+        ) {
+            let base: Url = base.parse().unwrap();
+            let (ours, theirs) = (BaseUrl::new(base.clone()).join(&file), base.join(&file).ok());
+            // All that it knows, not its text alone.
+            prop_assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+            prop_assert_eq!(ours.map(|url| serde_parts(&url)), theirs.map(|url| serde_parts(&url)));
+        }
+    }
+
+    fn serde_parts(url: &Url) -> Value {
+        url.serialize_internal(serde_json::value::Serializer).unwrap()
+    }
+}
