@@ -281,6 +281,10 @@ impl Real {
                 fs_err::rename(&path, self.real.join(Edit::away(name))).unwrap();
                 symlink(Edit::target(name), &path).unwrap();
             }
+            Edit::Relink(name, to) => {
+                fs_err::remove_file(&path).unwrap();
+                symlink(Edit::up(name) + to, &path).unwrap();
+            }
             Edit::Directory(_) => {
                 fs_err::remove_file(&path).unwrap();
                 fs_err::create_dir(&path).unwrap();

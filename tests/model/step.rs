@@ -72,6 +72,8 @@ pub(crate) enum Edit {
     Directory(&'static str),
     /// Puts a directory in the place of a link, with files in it, at paths of packages.
     Filled(&'static str),
+    /// Lets a link lead to another directory of the prefix.
+    Relink(&'static str, &'static str),
 }
 
 /// What users write.
@@ -126,6 +128,9 @@ impl Edit {
                     tree.insert(file, Node::File { text: MINE.to_owned(), mode: 0o644 });
                 }
             }
+            Self::Relink(_, to) if matches!(there, Some(Node::Link(_))) => {
+                tree.insert(path.to_owned(), Node::Link(Self::up(path) + to));
+            }
             _ => return false,
         }
         true
@@ -138,7 +143,8 @@ impl Edit {
             | Self::Chmod(path, _)
             | Self::LinkAway(path)
             | Self::Directory(path)
-            | Self::Filled(path) => path,
+            | Self::Filled(path)
+            | Self::Relink(path, _) => path,
         }
     }
 
@@ -148,7 +154,12 @@ impl Edit {
     }
 
     pub(crate) fn target(path: &str) -> String {
-        format!("{}{}", "../".repeat(path.matches('/').count()), Self::away(path))
+        Self::up(path) + &Self::away(path)
+    }
+
+    /// The way from the directory of a path to the prefix.
+    pub(crate) fn up(path: &str) -> String {
+        "../".repeat(path.matches('/').count())
     }
 }
 
@@ -156,12 +167,14 @@ fn edit() -> impl Strategy<Value = Edit> {
     let paths = packages::paths();
     let at = (0..paths.len()).prop_map(move |at| paths[at]);
     let modes = prop_oneof![Just(0o700), Just(0o755), Just(0o644), Just(0o777)];
-    (at, modes, 0..10_u8, any::<u8>()).prop_map(|(path, mode, which, link)| match which {
+    let targets = prop_oneof![Just("own"), Just("share"), Just("a"), Just("lib/deep")];
+    (at, modes, 0..11_u8, any::<u8>(), targets).prop_map(|(path, mode, which, link, to)| match which {
         0..=2 => Edit::Write(path),
         3 | 4 => Edit::Remove(path),
         5 => Edit::Chmod(path, mode),
         6 => Edit::LinkAway(path),
         7 | 8 => Edit::Filled(packages::link(link)),
+        9 => Edit::Relink(packages::link(link), to),
         _ => Edit::Directory(path),
     })
 }

@@ -66,37 +66,61 @@ pub(super) enum Replaced {
 pub(super) struct PackageLinks<'a> {
     prefix: &'a Root,
     replaced: Replaced,
-    names: HashMap<&'a Path, &'a PrefixRecord>,
+    /// Several packages may have a link at one path.
+    names: HashMap<&'a Path, Vec<&'a PrefixRecord>>,
     known: RefCell<HashMap<PathBuf, Option<PathBuf>>>,
 }
 
 impl<'a> PackageLinks<'a> {
     pub(crate) fn new(prefix: &'a Root, records: impl Iterator<Item = &'a PrefixRecord>, replaced: Replaced) -> Self {
-        let names = records.flat_map(|record| record_file::files(record).map(move |path| (path.as_path(), record)));
-        Self { prefix, replaced, names: names.collect(), known: RefCell::default() }
+        let mut names: HashMap<&Path, Vec<&PrefixRecord>> = HashMap::new();
+        for record in records {
+            record_file::links(record).for_each(|path| names.entry(path).or_default().push(record));
+        }
+        Self { prefix, replaced, names, known: RefCell::default() }
+    }
+
+    /// The records with a link at a path.
+    pub(super) fn records(&self, path: &Path) -> &[&'a PrefixRecord] {
+        self.names.get(path).map_or(&[], Vec::as_slice)
     }
 
     /// The target of the link at a path that a package has made; `None` if it has made none, or it is not followed.
     pub(super) fn at(&self, path: &Path) -> io::Result<Option<PathBuf>> {
-        let Some(record) = self.names.get(path) else { return Ok(None) };
+        if self.records(path).is_empty() {
+            return Ok(None);
+        }
         if let Some(known) = self.known.borrow().get(path) {
             return Ok(known.clone());
         }
+        let target = self.target(path)?;
+        self.known.borrow_mut().insert(path.to_owned(), target.clone());
+        Ok(target)
+    }
+
+    fn target(&self, path: &Path) -> io::Result<Option<PathBuf>> {
         let there = self.prefix.lookup(path)?.map(|there| there.kind);
-        let mut text = (there == Some(PathKind::Link)).then(|| self.prefix.read_link(path)).transpose()?;
-        let is_as_made = self.replaced == Replaced::AsMade;
-        if text.is_some() || is_as_made {
+        let text = (there == Some(PathKind::Link)).then(|| self.prefix.read_link(path)).transpose()?;
+        let (mut made, mut is_told) = (None, true);
+        for record in self.records(path) {
             let place = Path::new("conda-meta").join(distributions::record_name(record));
-            let own = record_file::read(self.prefix, &place).map(|(_, own)| own).unwrap_or_default();
-            text = match own.links.get(path) {
-                Some(made) => Some(made).filter(|made| is_as_made || text.as_ref() == Some(*made)).cloned(),
-                // Another tool made it, and nobody knows any more where it led. Nowhere, that is, and not here.
-                None if there == Some(PathKind::Directory) => Some("/".into()),
-                None => text,
-            };
+            let mut own = record_file::read(self.prefix, &place).map(|(_, own)| own).unwrap_or_default();
+            let target = own.links.remove(path);
+            // Of several, it is the one that is there.
+            if target.is_some() && target == text {
+                return Ok(text);
+            }
+            is_told &= target.is_some();
+            made = target.or(made);
         }
-        self.known.borrow_mut().insert(path.to_owned(), text.clone());
-        Ok(text)
+        Ok(match made {
+            // Another tool made it.
+            _ if !is_told && text.is_some() => text,
+            _ if self.replaced == Replaced::NotFollowed => None,
+            // Nobody knows any more where it led. Nowhere, that is, and not here.
+            None if there == Some(PathKind::Directory) => Some("/".into()),
+            made => made,
+        })
     }
 
     /// Resolves a path; `None` if it leads out of the prefix.

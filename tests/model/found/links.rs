@@ -127,3 +127,42 @@ fn a_directory_in_the_place_of_a_link_that_another_tool_has_made_is_the_users() 
         }
     }
 }
+
+/// Two packages have a link at one path. That of the one that stays is the later one, so it is what lies there.
+#[test]
+fn a_link_that_stays_says_where_a_new_file_lies_and_not_a_new_one_that_it_covers() {
+    let world = world();
+    let behind = line(&world, &package("behind").file("lib64/it", "x"));
+    // The second one is the later one because it depends on something.
+    let by_name = [package("z-stays"), package("a-covered")];
+    let by_order = [package("a-stays").depends("behind"), package("z-covered")];
+    let prefixes = both_kinds(&world);
+    for [stays, covered] in [by_name, by_order] {
+        let stays = line(&world, &stays.link("lib64", "other"));
+        let covered = line(&world, &covered.link("lib64", "lib"));
+        for (prefix, real) in &prefixes {
+            let lies = |path: &str, not: &str| {
+                assert_eq!(fs_err::read_to_string(real.join(path).join("it")).unwrap(), "x");
+                assert!(!real.join(not).exists());
+                world.mlconda(["verify", "-p", argument(prefix)]).success();
+            };
+            install(&world, prefix, &[&stays]).success();
+            install(&world, prefix, &[&stays, &covered, &behind]).success();
+            lies("other", "lib");
+            install(&world, prefix, &[&stays, &behind]).success();
+            lies("other", "lib");
+            install(&world, prefix, &[&stays, &covered, &behind]).success();
+            install(&world, prefix, &[&covered, &behind]).success();
+            lies("lib", "other");
+            install(&world, prefix, &[&stays, &covered, &behind]).success();
+            lies("other", "lib");
+            install(&world, prefix, &[&stays]).success();
+            assert!(!real.join("other").exists());
+            replace_link(&real.join("lib64"), &[]);
+            let outcome = install(&world, prefix, &[&stays, &covered, &behind]).failure(1);
+            assert!(outcome.stderr.contains("`lib64`"), "{outcome}");
+            fs_err::remove_dir(real.join("lib64")).unwrap();
+            install(&world, prefix, &[]).success();
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The part of the model that says what a repair has to do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{Content, Node, Prefix, is_below};
 
@@ -23,25 +23,8 @@ impl Prefix {
         };
         let is_sound =
             |place: &String| self.is_reached(place) && self.tree.get(place).is_some_and(|node| is_of(place, node));
-        // Where the user has replaced a link, what is named below it is not where the name leads.
-        let is_link = |place: &str| self.link_made(place).is_some();
-        let seen = self.places(&|place| match self.tree.get(place) {
-            Some(Node::Link(to)) if is_link(place) => Some(to.clone()),
-            _ => None,
-        });
-        let is_seen = |name: &String, path: &String, place: &String| {
-            let there = &seen[name][path];
-            let is_same = |node: &Node| match &self.installed[name].contents[path] {
-                Content::Directory => is_one(Some(node)),
-                content => *node == self.node(content),
-            };
-            there == place || self.tree.get(there).is_some_and(is_same)
-        };
-        let is_whole = |name: &String, places: &BTreeMap<String, String>| {
-            places.iter().all(|(path, place)| is_sound(place) && is_seen(name, path, place))
-        };
         let mut damaged: BTreeSet<String> =
-            now.iter().filter(|(name, places)| !is_whole(name, places)).map(|(name, _)| name.clone()).collect();
+            now.iter().filter(|(_, places)| !places.values().all(is_sound)).map(|(name, _)| name.clone()).collect();
         for (directory, node) in &self.tree {
             if !is_one(Some(node)) || *node == (Node::Directory { mode: 0o755 }) {
                 continue;

@@ -79,21 +79,27 @@ fn place<'a>(behind: &'a HashMap<&PathBuf, Behind>, path: &'a PathBuf) -> &'a Pa
 /// The places of the files that are named below links of packages, by their names in the records. A link is followed as its
 /// package made it, whatever is there now: there the files still lie. If the record does not tell, it is followed as it is.
 fn behind_links<'a>(prefix: &Path, records: &'a [PrefixRecord]) -> HashMap<&'a PathBuf, Behind> {
-    let of = |record| links_of(record).map(move |path| (path, record));
-    let links: HashMap<&Path, &PrefixRecord> = records.iter().flat_map(of).collect();
+    let mut links: HashMap<&Path, Vec<&PrefixRecord>> = HashMap::new();
+    for record in records {
+        links_of(record).for_each(|path| links.entry(path).or_default().push(record));
+    }
     // Few links have something below them.
     let known: RefCell<HashMap<PathBuf, Option<PathBuf>>> = RefCell::default();
-    let target = |path: &Path, record| {
+    let target = |path: &Path, records: &[&PrefixRecord]| {
         if let Some(to) = known.borrow().get(path) {
             return to.clone();
         }
-        let to = made_link(prefix, record, path).or_else(|| fs_err::read_link(prefix.join(path)).ok());
+        let mut made = records.iter().filter_map(|record| made_link(prefix, record, path));
+        let (first, there) = (made.next(), || fs_err::read_link(prefix.join(path)).ok());
+        // Of several, it is the one that is there.
+        let is_one = first.is_some() && made.all(|other| Some(&other) == first.as_ref());
+        let to = if is_one { first } else { there().or(first) };
         known.borrow_mut().insert(path.to_owned(), to.clone());
         to
     };
     let followed: RefCell<Vec<PathBuf>> = RefCell::default();
     let link = |path: &Path| {
-        let to = links.get(path).and_then(|record| target(path, record));
+        let to = links.get(path).and_then(|records| target(path, records));
         followed.borrow_mut().extend(to.is_some().then(|| path.to_owned()));
         Ok(to)
     };

@@ -138,10 +138,12 @@ pub(super) fn read(
 /// Files that a package names below a link of a package are where that leads.
 pub(crate) fn resolve_links(prefix: &Path, packages: &mut [RecordedPackage]) -> io::Result<()> {
     let entries = || packages.iter().flat_map(|package| &package.entries);
-    let links: HashMap<PathBuf, Option<PathBuf>> = entries()
-        .filter(|entry| entry.kind == Some(FileKind::Link))
-        .map(|entry| (entry.path.clone(), entry.target.clone()))
-        .collect();
+    let mut links: HashMap<PathBuf, Option<PathBuf>> = HashMap::new();
+    for entry in entries().filter(|entry| entry.kind == Some(FileKind::Link)) {
+        let target = links.entry(entry.path.clone()).or_insert_with(|| entry.target.clone());
+        // Of several, it is the one that is there.
+        *target = target.take().filter(|target| Some(target) == entry.target.as_ref());
+    }
     let mut above: HashSet<&Path> = HashSet::new();
     for entry in entries() {
         let _ = entry.path.ancestors().skip(1).all(|path| above.insert(path));

@@ -54,6 +54,8 @@ struct ClashResolution<'a> {
     packages: &'a [Ranked],
     /// The links of kept packages.
     kept: Option<PackageLinks<'a>>,
+    /// The records of kept packages, with their ranks.
+    keep: &'a [(&'a PrefixRecord, Ranked)],
     report: BTreeMap<PathBuf, Vec<Ranked>>,
     /// Whether paths lead through links of packages.
     has_links: bool,
@@ -67,8 +69,8 @@ impl Stage {
         there: Option<&InstalledPackages<'_>>,
     ) -> Result<(Vec<Clash>, Option<Layout>), InstallError> {
         let claims = std::mem::take(&mut *self.claims());
-        let (kept, report) = (None, BTreeMap::new());
-        let mut resolution = ClashResolution { stage: self, claims, packages, kept, report, has_links: false };
+        let (kept, keep, report) = (None, there.map_or(&[][..], |there| &there.keep), BTreeMap::new());
+        let mut resolution = ClashResolution { stage: self, claims, packages, kept, keep, report, has_links: false };
         let settled = resolution.resolve(there);
         let ClashResolution { claims, report, .. } = resolution;
         *self.claims() = claims;
@@ -160,15 +162,22 @@ impl<'a> ClashResolution<'a> {
         self.claims.waiting.keys().min_by_key(|path| (path.components().count(), path.as_path())).cloned()
     }
 
-    /// The target of a link of a package.
+    /// The target of a link of a package: of several at one place, that of the package that is linked last.
     fn link(&self, place: &Path) -> io::Result<Option<PathBuf>> {
-        if self.claims.files.contains_key(place) {
+        if self.claims.files.get(place).is_some_and(|holder| !self.is_covered(place, *holder)) {
             return Ok(self.stage.root.read_link(place).ok());
         }
         match &self.kept {
             Some(kept) if !self.claims.directories.contains_key(place) => kept.at(place),
             _ => Ok(None),
         }
+    }
+
+    /// Whether a kept package that is linked later has a link at the place of a new one.
+    fn is_covered(&self, place: &Path, holder: usize) -> bool {
+        let records = self.kept.iter().flat_map(|kept| kept.records(place));
+        let mut ranks = records.filter_map(|one| self.keep.iter().find(|(record, _)| std::ptr::eq(*record, *one)));
+        self.packages.get(holder).is_some_and(|(new, _)| ranks.any(|(_, (rank, _))| rank > new))
     }
 
     /// The final path of a path of a package. Reserved paths are refused, also if a link leads to them.
