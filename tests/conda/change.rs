@@ -81,6 +81,34 @@ fn what_another_one_has_changed_since_is_not_undone() {
     );
 }
 
+/// A lock, or another environment, says what is to be installed: nothing is solved, and the first one waits for an archive.
+#[test]
+fn whoever_waits_for_an_archive_has_the_environment_for_itself() {
+    let world = World::new();
+    let server = Server::serve(world.context.channels().directory()).unwrap();
+    let url = server.url("main");
+    world.run(&format!("conda create -y -n source --override-channels -c {url} tzdata")).success();
+    world.run("conda create -y -n x libarrays").success();
+    world.context.write_lock("zones.lock", Some(&url), &["tzdata"]);
+    for (first, second, name) in [
+        ("conda create -y -n y --file zones.lock", "conda create -y -n y where", "y"),
+        ("conda create -y -n z --clone source", "conda create -y -n z where", "z"),
+        ("conda install -y -n x --file zones.lock", "conda install -y -n x where", "x"),
+    ] {
+        server.forget();
+        server.fail("tzdata", Fault::Held);
+        let mut waiting = world.command(first, &[]);
+        let waiting = waiting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        server.wait_for("tzdata");
+        let refused = world.run(second).failure(1);
+        assert!(refused.stderr.contains("another mlconda is installing into"), "{second}: {refused}");
+        server.recover();
+        let outcome = world.context.outcome_of(&waiting.wait_with_output().unwrap()).success();
+        let installed = world.installed(name).join(" ");
+        assert!(installed.contains("tzdata") && !installed.contains("where"), "{first}: {installed}: {outcome}");
+    }
+}
+
 #[test]
 fn what_was_there_before_a_killed_change_stays() {
     let world = World::new();
