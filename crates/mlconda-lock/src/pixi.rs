@@ -133,7 +133,12 @@ fn part<'n>(
     for selector in document.items(Some(selectors))? {
         match packages.find(selector, platform.subdir)? {
             PixiPackage::Source(name) => sources.push(name),
-            PixiPackage::Pip(package) => lock.pip.push(package),
+            PixiPackage::Pip(package) => {
+                if !names.insert(format!("pip {}", package.name)) {
+                    return Err(twice(document, selector, &package.name, platform.subdir));
+                }
+                lock.pip.push(package);
+            }
             PixiPackage::Conda(package) => {
                 if package.subdir != platform.subdir && package.subdir != Subdir::NoArch {
                     let message =
@@ -141,8 +146,7 @@ fn part<'n>(
                     return Err(document.fail(selector, message, "lock again: the file is damaged"));
                 }
                 if !names.insert(package.name.clone()) {
-                    let message = format!("`{}` is locked twice for {}", package.name, platform.subdir);
-                    return Err(document.fail(selector, message, "remove one of them, or lock again"));
+                    return Err(twice(document, selector, &package.name, platform.subdir));
                 }
                 lock.packages.push(package);
             }
@@ -152,6 +156,11 @@ fn part<'n>(
     mlconda_types::sorting::sort_by(&mut lock.pip, |one, other| one.name.cmp(&other.name));
     let (environment, category) = (String::new(), MAIN_CATEGORY.to_owned());
     Ok(Part { environment, platform_name: platform.name.clone(), category, lock, sources })
+}
+
+/// The error of a package that an environment refers to twice.
+fn twice(document: &Document<'_>, selector: &YamlNode, name: &str, platform: Subdir) -> LockError {
+    document.fail(selector, format!("`{name}` is locked twice for {platform}"), "remove one of them, or lock again")
 }
 
 impl<'d, 'n> Packages<'d, 'n> {

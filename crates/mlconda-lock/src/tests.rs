@@ -238,6 +238,40 @@ fn pixi_locks_of_every_version_are_read() {
 }
 
 #[test]
+fn nothing_is_locked_twice_in_any_format() {
+    let refused = |text: &str, expected: &str| {
+        let said = complaint(text);
+        assert!(said.contains(expected), "{said}");
+    };
+    for kind in ["conda: https://conda.example.org/lab/linux-64/a-1.10-h1_0.conda", "pypi: ./mine"] {
+        let twice = pixi(6).replacen(&format!("- {kind}\n"), &format!("- {kind}\n      - {kind}\n"), 1);
+        refused(
+            &twice,
+            if kind.starts_with("conda") { ": `a` is locked twice for" } else { ": `mine` is locked twice for" },
+        );
+    }
+    let package = |manager: &str| {
+        let file = if manager == "conda" { "linux-64/a-1.10-h1_0.conda" } else { "a-1.10-py3-none-any.whl" };
+        let rest = format!("dependencies: {{}}, hash: {{sha256: {SHA}}}, category: main, optional: false");
+        format!(
+            "- {{name: a, version: '1.10', manager: {manager}, platform: linux-64, url: 'https://h/{file}', {rest}}}\n"
+        )
+    };
+    let conda_lock = |packages: &[&str]| {
+        let packages: String = packages.iter().map(|manager| package(manager)).collect();
+        format!("version: 1\nmetadata: {{channels: [], platforms: [linux-64]}}\npackage:\n{packages}")
+    };
+    read(&conda_lock(&["conda", "pip"])).expect("packages of two managers");
+    for manager in ["conda", "pip"] {
+        refused(&conda_lock(&[manager, manager]), "`a` is locked twice for linux-64");
+    }
+    let wheel = "# pip mine @ https://h/mine-1-py3-none-any.whl\n";
+    refused(&format!("{wheel}{wheel}@EXPLICIT\n"), ":2: `mine` is named twice");
+    let conda = "https://h/linux-64/a-1-0.conda\n";
+    refused(&format!("@EXPLICIT\n{conda}{conda}"), ":3: `a` is named twice");
+}
+
+#[test]
 fn what_is_wrong_has_its_place_and_its_remedy() {
     assert_snapshot!(complaint(&pixi(9)), @"
     /project/some.file:1:10: `9` is not a version of pixi.lock that is known here
