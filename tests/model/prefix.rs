@@ -4,10 +4,12 @@
 //! package is the package's; all else is the user's, also what scripts have written. Nothing here is the library's code.
 
 mod damage;
+mod halfway;
 mod places;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::halfway::Halfway;
 use super::{
     packages::{Content, Contents, HERE, MADE, Package},
     rules::{above, is_below, linking_order, place_of, slim},
@@ -33,6 +35,8 @@ pub(crate) struct How {
     pub(crate) no_scripts: bool,
     /// Whether packages whose scripts were left out before are left alone: a repair mends what is damaged, and no more.
     pub(crate) repair: bool,
+    /// Whether one that was killed has taken away what there was, without a way back: all is linked anew.
+    pub(crate) anew: bool,
 }
 
 /// An installation that cannot be: nothing changes.
@@ -74,20 +78,32 @@ pub(crate) struct Prefix {
     /// Its path, as it stands in files.
     path: String,
     pub(crate) tree: Tree,
-    /// Whether it is changed where it is: it cannot change places with another one.
-    in_place: bool,
+    way: Way,
     /// Whether anything was ever installed.
     is_environment: bool,
     /// Whether a first installation ended with an error, and left what a script had made: the next one may go on there.
     is_begun: bool,
+    /// Whether it says itself that it is none: an installation ended halfway, and there was no way back.
+    is_marked: bool,
     installed: BTreeMap<String, Installed>,
+}
+
+/// How a prefix is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// It changes places with another one.
+    Swapped,
+    /// Where it is. What was there waits until all is done.
+    InPlace,
+    /// Where it is, on an overlay file system: what was there is removed at once.
+    Overlay,
 }
 
 impl Prefix {
     /// A directory in which nothing is installed.
-    pub(crate) fn new(path: &str, in_place: bool) -> Self {
+    pub(crate) fn new(path: &str, way: Way) -> Self {
         let (path, tree, installed) = (path.to_owned(), Tree::new(), BTreeMap::new());
-        Self { path, tree, in_place, is_environment: false, is_begun: false, installed }
+        Self { path, tree, way, is_environment: false, is_begun: false, is_marked: false, installed }
     }
 
     /// Whether there is a directory for records, and whether there is a history: it is an environment.
@@ -106,43 +122,19 @@ impl Prefix {
 
     /// Makes a lock's packages those of the prefix, and no others.
     pub(crate) fn install(&mut self, lock: &[Package], how: &How) -> Result<(), Refusal> {
-        let mut ran = Vec::new();
-        match self.changed(lock, how, &mut ran) {
+        let mut half = Halfway::default();
+        match self.changed(lock, how, &mut half) {
             Ok(changed) => *self = changed,
             Err(refusal) => {
-                ran.into_iter().for_each(|made| self.leave(made));
+                self.end_halfway(half);
                 return Err(refusal);
             }
         }
         Ok(())
     }
 
-    /// What the prefix may be after an installation that ends with an error halfway: what it was. But where it is changed in
-    /// place, new files of the scripts that ran before stay: nobody knows whose they are. They ran in their order.
-    pub(crate) fn undone(&self, lock: &[Package], how: &How) -> Vec<Self> {
-        let (mut all, mut ran) = (vec![self.clone()], Vec::new());
-        let _ = self.changed(lock, how, &mut ran);
-        if self.in_place {
-            for made in ran {
-                let mut next = all[all.len() - 1].clone();
-                next.leave(made);
-                all.push(next);
-            }
-        }
-        all
-    }
-
-    /// Leaves what a script has made, if the prefix is changed in place. What it wrote into files of the user is undone.
-    fn leave(&mut self, (path, text): Made) {
-        if self.in_place {
-            self.tree.entry(MADE.to_owned()).or_insert(Node::Directory { mode: 0o755 });
-            self.tree.entry(path).or_insert(Node::File { text, mode: 0o644 });
-            self.is_begun = !self.is_environment;
-        }
-    }
-
-    /// The prefix with the packages of a lock. `ran` gets what scripts have made, also if one of them fails.
-    fn changed(&self, lock: &[Package], how: &How, ran: &mut Vec<Made>) -> Result<Self, Refusal> {
+    /// The prefix with the packages of a lock. `half` gets what was done, also if a script fails.
+    fn changed(&self, lock: &[Package], how: &How, half: &mut Halfway) -> Result<Self, Refusal> {
         if !self.is_environment && !self.is_begun && !self.tree.is_empty() {
             return Err(Refusal("the directory holds somebody's files".to_owned()));
         }
@@ -155,19 +147,27 @@ impl Prefix {
             })
             .collect();
         let before = self.places_made();
-        let stay = self.stay(&wanted, how, &before);
-        let comes: BTreeSet<&String> = wanted.keys().filter(|name| !stay.contains(*name)).collect();
-        let goes: BTreeSet<&String> = self.installed.keys().filter(|name| !stay.contains(*name)).collect();
+        let mut stay = self.stay(&wanted, how, &before);
         let mut changed = self.clone();
         changed.is_environment = true;
-        if comes.is_empty() && goes.is_empty() {
-            return Ok(changed);
+        let ends = self.installed.keys().filter(|name| !stay.contains(*name)).cloned().collect();
+        if how.anew {
+            stay.clear();
         }
-        let after = self.places_then(&wanted, &stay, &before)?;
-        changed.change(&wanted, &goes.into_iter().cloned().collect(), &before, &after, how)?;
-        for name in after.order.iter().filter(|name| comes.contains(name)) {
-            ran.extend(changed.run_post_link(&wanted[name], how)?);
+        let comes: BTreeSet<&String> = wanted.keys().filter(|name| !stay.contains(*name)).collect();
+        let goes: BTreeSet<&String> = self.installed.keys().filter(|name| !stay.contains(*name)).collect();
+        if !comes.is_empty() || !goes.is_empty() {
+            let after = self.places_then(&wanted, &stay, &before)?;
+            let sets_modes = changed.links_again(how);
+            changed.run_pre_unlink(&ends, how)?;
+            changed.change(&wanted, &goes.into_iter().cloned().collect(), &before, &after, sets_modes)?;
+            half.placed = self.loses_what_goes(&after).then(|| changed.clone());
+            for name in after.order.iter().filter(|name| comes.contains(name)) {
+                half.ran.extend(changed.run_post_link(&wanted[name], how)?);
+                half.placed = half.placed.take().map(|_| changed.clone());
+            }
         }
+        changed.is_marked = false;
         Ok(changed)
     }
 
@@ -175,6 +175,9 @@ impl Prefix {
     /// path with one that goes (whose file lies there then?), nor with any other by a link that goes: each has its own then.
     fn stay(&self, wanted: &BTreeMap<String, Installed>, how: &How, before: &PlacesOfPackages) -> BTreeSet<String> {
         let is_same = |(name, old): &(&String, &Installed)| {
+            if self.is_marked {
+                return false;
+            }
             let scripts_run_now = old.without_scripts && old.has_post_link() && !how.no_scripts && !how.repair;
             let is_wanted = |new: &Installed| new.package == old.package && new.contents == old.contents;
             wanted.get(*name).is_some_and(is_wanted) && !how.again.contains(*name) && !scripts_run_now
@@ -279,18 +282,16 @@ impl Prefix {
         Ok(Layout { order, winners: places, places: of_packages, directories })
     }
 
-    /// The change itself: scripts of what goes, then what goes, then what comes. The scripts of what comes run after it.
+    /// The change itself: what goes, then what comes. The scripts of what goes run before it, those of what comes after it.
     fn change(
         &mut self,
         wanted: &BTreeMap<String, Installed>,
         goes: &BTreeSet<String>,
         before: &PlacesOfPackages,
         after: &Layout,
-        how: &How,
+        sets_modes: bool,
     ) -> Result<(), Refusal> {
         let stays = |name: &String| before.contains_key(name) && !goes.contains(name);
-        let sets_modes = self.links_again(how);
-        self.run_pre_unlink(goes, how)?;
         let new: Places = after.winners.clone().into_iter().filter(|(_, (name, _))| !stays(name)).collect();
         let mut needed: BTreeSet<String> = after
             .directories
@@ -370,7 +371,8 @@ impl Prefix {
 
     /// The script of a package that goes undoes what its other one did, if that ran.
     fn run_pre_unlink(&mut self, goes: &BTreeSet<String>, how: &How) -> Result<(), Refusal> {
-        for name in goes {
+        // Of an installation that never ended, nothing was set up.
+        for name in goes.iter().filter(|_| !self.is_marked).collect::<Vec<_>>() {
             let old = &self.installed[name];
             let script = Package::pre_unlink(name);
             let is_there = matches!(self.tree.get(&script), Some(Node::File { .. }));

@@ -24,7 +24,7 @@ use tokio::runtime::Runtime;
 
 use super::{
     packages::Package,
-    prefix::{How, Node, Prefix, Tree},
+    prefix::{How, Node, Prefix, Tree, Way},
     step::{Edit, Fate, MINE, Series, Step},
 };
 use crate::{packages::locked, world};
@@ -64,7 +64,12 @@ impl Real {
         let outside = cache_directory().map(|directory| tempfile::tempdir_in(directory).unwrap());
         let cache = outside.as_ref().map_or_else(|| world.path().join("cache"), |cache| cache.path().to_owned());
         fs_err::create_dir_all(&cache).unwrap();
-        let model = Prefix::new(argument(&prefix), series.behind_link || is_overlay(&place));
+        let way = match series.behind_link {
+            _ if is_overlay(&place) => Way::Overlay,
+            true => Way::InPlace,
+            false => Way::Swapped,
+        };
+        let model = Prefix::new(argument(&prefix), way);
         let cache = series.with_cache.then_some(cache);
         let (lines, last) = (BTreeMap::new(), (Vec::new(), false));
         Self {
@@ -95,7 +100,7 @@ impl Real {
                         .filter_map(|(versions, which)| Some(versions[(*which)?].clone()))
                         .collect();
                     let again = packages.iter().filter(|_| *reinstall).map(|package| package.name.to_owned()).collect();
-                    let how = How { again, slim: *slim, no_scripts: *no_scripts, repair: false };
+                    let how = How { again, slim: *slim, no_scripts: *no_scripts, ..How::default() };
                     self.install(&packages, &how, *fate).map_err(told)?;
                 }
                 Step::Repair => self.repair().map_err(told)?,
@@ -124,7 +129,7 @@ impl Real {
 
     fn install(&mut self, packages: &[Package], how: &How, fate: Fate) -> Result<(), String> {
         let (before, lock) = (self.model.clone(), self.lock(packages));
-        let outcome = self.model.install(packages, how);
+        let mut outcome = self.model.install(packages, how);
         self.installations += 1;
         self.refusals += u32::from(outcome.is_err());
         match fate {
@@ -140,6 +145,10 @@ impl Real {
                 }
             }
         }
+        if is_overlay(&self.real) && !before.is_marked() && self.has_no_way_back()? {
+            self.model = before;
+            outcome = self.model.install(packages, &How { anew: true, ..how.clone() });
+        }
         let done = self.by_the_library(&lock, how, None);
         let outcome = outcome.map_err(|refusal| refusal.0);
         self.agree(done, &outcome)?;
@@ -147,6 +156,11 @@ impl Real {
             self.last = (packages.to_vec(), how.slim);
         }
         self.compare()
+    }
+
+    /// Whether an installation has ended halfway, and what was there is lost.
+    fn has_no_way_back(&self) -> Result<bool, String> {
+        Ok(records(&self.real)?.1 && !self.real.join(".mlconda-old/journal.json").exists())
     }
 
     /// What came of an installation is what the model says.
@@ -165,7 +179,7 @@ impl Real {
         }
         let lock = self.lock(&packages);
         let damaged = self.model.damaged();
-        let how = How { again: damaged.clone(), slim, no_scripts: false, repair: true };
+        let how = How { again: damaged.clone(), slim, repair: true, ..How::default() };
         let outcome = if damaged.is_empty() { Ok(()) } else { self.model.install(&packages, &how) };
         self.installations += 1;
         self.refusals += u32::from(outcome.is_err());
@@ -303,10 +317,12 @@ impl Real {
         self.compare_with(&self.model)
     }
 
-    /// Compares the prefix with a model. Nothing may be left beside it.
+    /// Compares the prefix with a model. Nothing may be left beside it, nor in it; but one that says that it is none keeps what
+    /// the next installation needs.
     fn compare_with(&self, model: &Prefix) -> Result<(), String> {
         let mut text = self.difference(model)?;
-        for directory in [&self.world.path().join("place"), &self.real] {
+        let place = self.world.path().join("place");
+        for directory in [&place].into_iter().chain((!model.is_marked()).then_some(&self.real)) {
             for entry in fs_err::read_dir(directory).into_iter().flatten() {
                 let path = entry.unwrap().path();
                 if path.file_name().is_some_and(|name| name.to_string_lossy().contains("mlconda-")) {
@@ -320,7 +336,7 @@ impl Real {
     fn difference(&self, model: &Prefix) -> Result<String, String> {
         let mut found = Tree::new();
         walk(&self.real, "", &mut found);
-        let records = records(&self.real)?;
+        let (records, is_marked) = records(&self.real)?;
         // What an installation works with is looked at by itself.
         found.retain(|path, _| !path.starts_with("conda-meta") && !path.starts_with(".mlconda-"));
         let mut text = String::new();
@@ -337,6 +353,9 @@ impl Real {
             text.push_str(&format!(
                 "whether there is a `conda-meta` and a history is {is:?}, and should be {should:?}\n"
             ));
+        }
+        if is_marked != model.is_marked() {
+            text.push_str(&format!("whether it says that it is none is {is_marked}\n"));
         }
         if records != model.records() {
             text.push_str(&format!("records are {records:?}, and should be {:?}\n", model.records()));
@@ -401,10 +420,10 @@ fn walk(directory: &Path, name: &str, found: &mut Tree) {
     }
 }
 
-/// The packages that have records, and the files that these list.
-fn records(prefix: &Path) -> Result<BTreeMap<String, BTreeSet<String>>, String> {
-    let (mut found, meta) = (BTreeMap::new(), prefix.join("conda-meta"));
-    let Ok(entries) = fs_err::read_dir(&meta) else { return Ok(found) };
+/// The packages that have records, and the files that these list; and whether the history is one that waits.
+fn records(prefix: &Path) -> Result<(BTreeMap<String, BTreeSet<String>>, bool), String> {
+    let (mut found, mut is_marked, meta) = (BTreeMap::new(), false, prefix.join("conda-meta"));
+    let Ok(entries) = fs_err::read_dir(&meta) else { return Ok((found, is_marked)) };
     for entry in entries {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -413,9 +432,11 @@ fn records(prefix: &Path) -> Result<BTreeMap<String, BTreeSet<String>>, String> 
             let files = record["files"].as_array().unwrap().iter().map(|file| file.as_str().unwrap().to_owned());
             let (name, _) = name.rsplit_once('-').unwrap();
             found.insert(name.to_owned(), files.collect());
+        } else if name == "history.mlconda" {
+            is_marked = true;
         } else if !["history", "state"].contains(&name.as_str()) {
             return Err(format!("`conda-meta/{name}` is left"));
         }
     }
-    Ok(found)
+    Ok((found, is_marked))
 }

@@ -8,6 +8,9 @@ impl Prefix {
     /// The packages that are to be linked again: something of them is missing or is something else. Of those that share a
     /// directory with another mode, that is one, for it sets the mode: the one with the first path in it.
     pub(crate) fn damaged(&self) -> BTreeSet<String> {
+        if self.is_marked {
+            return self.installed.keys().cloned().collect();
+        }
         let now = self.places_made();
         let is_one = |node: Option<&Node>| matches!(node, Some(Node::Directory { .. }));
         // Of several packages at one place, any may be the one whose file lies there: their order may be another by now.
