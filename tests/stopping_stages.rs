@@ -4,10 +4,11 @@
 //! what it reads: what is not stopped reads on for ever, or for the many gigabytes of a file that takes no room.
 
 use std::{
+    ffi::OsStr,
     io::ErrorKind,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use mlconda_test::{
@@ -98,7 +99,20 @@ fn verify_while_it_hashes() {
     }
 }
 
-#[cfg(target_os = "linux")]
+/// A command that signals end, whoever runs the tests: in the background of a shell, interruptions are ignored, and shells
+/// leave that as it is. Where `env` cannot change this, the command as it is.
+fn with_signals(world: &TestContext, command: &Command) -> Command {
+    let anew = |program: &OsStr| {
+        let mut env = world.command("env");
+        env.arg("--default-signal=INT").arg(program);
+        env
+    };
+    let can = anew("true".as_ref()).stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+    let mut wrapped = if can { anew(command.get_program()) } else { world.command(command.get_program()) };
+    wrapped.args(command.get_args());
+    wrapped
+}
+
 #[test]
 fn run_while_an_activation_script_waits() {
     let world = world();
@@ -107,11 +121,8 @@ fn run_while_an_activation_script_waits() {
     lock(&world, &[&line(&world, &package)]);
     world.mlconda(["install", "env.lock", "-p", "prefix", "--no-scripts"]).success();
     for (signal, _) in BOTH {
-        // Who runs the tests in the background has interruptions ignored, and a shell leaves that as it is.
-        let run = world.mlconda_command(["run", "-p", "prefix", "true"]);
-        let mut command = world.command("env");
-        command.arg("--default-signal=INT").arg(run.get_program()).args(run.get_args());
-        let run = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut run = with_signals(&world, &world.mlconda_command(["run", "-p", "prefix", "true"]));
+        let run = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         has_begun(&world);
         // The process is a shell by now, which a signal ends as it ends any.
         let (code, said) = stop(run, signal);

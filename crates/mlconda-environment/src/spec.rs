@@ -36,6 +36,9 @@ pub(super) fn parse(text: &str, resolver: &ChannelResolver<'_>) -> Result<Parsed
         let message = format!("`{start}…` is too long or too deeply nested for a match spec");
         return Err(SpecError::new(message, "check the quotes and the line breaks around it"));
     }
+    // The name of a directory may have any white space in it.
+    let spaced = if matches!(package(text, resolver), Ok(None)) { with_blanks(text) } else { text.into() };
+    let text = &*spaced;
     let is_spec = |text: &str| read(text, resolver).is_ok_and(|parsed| parsed.remarks.is_empty());
     let mut parsed = read(text, resolver).map_err(|error_found| suggestion::suggest(text, error_found, &is_spec))?;
     parsed.remarks.extend(first_python(text));
@@ -43,12 +46,12 @@ pub(super) fn parse(text: &str, resolver: &ChannelResolver<'_>) -> Result<Parsed
 }
 
 fn read(text: &str, resolver: &ChannelResolver<'_>) -> Result<Parsed, SpecError> {
-    foreign(&with_blanks(text))?;
+    foreign(text)?;
     if let Some(spec) = package(text, resolver)? {
         return Ok(Parsed { spec, remarks: Vec::new() });
     }
     let mut remarks = Vec::new();
-    let whole = &*with_blanks(uncommented(text));
+    let whole = uncommented(text);
     let text = unconditional(whole);
     if text != whole {
         let condition = whole[text.len()..].trim();

@@ -127,9 +127,13 @@ fn match_specs_are_read_as_documented() {
 fn all_white_space_in_a_spec_separates_as_a_blank_does() {
     let spec = |text: &str| {
         let environment = Environment::from_specs(&[text], &ReadOptions::default()).unwrap();
-        environment.requirements[0].spec.clone()
+        let warnings: Vec<String> = environment.warnings.iter().map(|warning| warning.message.clone()).collect();
+        (environment.requirements[0].spec.clone(), warnings)
     };
-    for text in ["numpy 1.26 py_0", "numpy >=1.26, <2 *mkl", "numpy[version=1.26 build=py_0]", "numpy 1.26 if linux"] {
+    assert_eq!(spec("python 3.11").1.len(), 1);
+    for text in
+        ["numpy 1.26 py_0", "numpy >=1.26, <2 *mkl", "a[version=1.26 build=py_0]", "a 1.26 if linux", "python 3.11"]
+    {
         for space in ['\t', '\n', '\r', '\u{b}', '\u{85}', '\u{a0}', '\u{2003}', '\u{3000}'] {
             assert_eq!(spec(&text.replace(' ', &space.to_string())), spec(text), "{text:?} with {space:?}");
         }

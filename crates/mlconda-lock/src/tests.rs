@@ -243,12 +243,11 @@ fn nothing_is_locked_twice_in_any_format() {
         let said = complaint(text);
         assert!(said.contains(expected), "{said}");
     };
-    for kind in ["conda: https://conda.example.org/lab/linux-64/a-1.10-h1_0.conda", "pypi: ./mine"] {
-        let twice = pixi(6).replacen(&format!("- {kind}\n"), &format!("- {kind}\n      - {kind}\n"), 1);
-        refused(
-            &twice,
-            if kind.starts_with("conda") { ": `a` is locked twice for" } else { ": `mine` is locked twice for" },
-        );
+    for (name, item) in
+        [("a", "conda: https://conda.example.org/lab/linux-64/a-1.10-h1_0.conda"), ("mine", "pypi: ./mine")]
+    {
+        let twice = pixi(6).replacen(&format!("- {item}\n"), &format!("- {item}\n      - {item}\n"), 1);
+        refused(&twice, &format!(": `{name}` is locked twice for"));
     }
     let package = |manager: &str| {
         let file = if manager == "conda" { "linux-64/a-1.10-h1_0.conda" } else { "a-1.10-py3-none-any.whl" };

@@ -16,6 +16,7 @@ const MAX_DEPTH: usize = 32;
 /// Whether a match spec, a selector, a marker or a licence expression can be parsed quickly and on a small stack.
 /// Those of packages are untrusted.
 pub fn is_within_limits(text: &str) -> bool {
+    // A short text has no more parentheses than bytes.
     text.len() <= MAX_DEPTH || text.len() <= MAX_LENGTH && text.matches('(').count() <= MAX_DEPTH
 }
 

@@ -1,4 +1,4 @@
-//! The URLs of the files of a subdir. Each record has one, and resolving its text took a sixth of the time of a lock.
+//! The URLs of the files of a subdir. Each record has one, and a lock makes some hundred thousand of them.
 
 use url::Url;
 
@@ -6,7 +6,7 @@ use url::Url;
 #[derive(Clone, Debug)]
 pub(super) struct BaseUrl {
     url: Url,
-    /// Whether it is nothing but a path that ends with a slash, behind a host or a scheme.
+    /// Whether it is nothing but a path that ends with a slash, behind a host or a scheme, and a segment can be added.
     is_directory: bool,
 }
 
@@ -17,8 +17,9 @@ fn is_plain(file: &str) -> bool {
 
 impl BaseUrl {
     pub(super) fn new(url: Url) -> Self {
-        let is_directory = url.path().ends_with('/') && url.query().is_none() && url.fragment().is_none();
-        Self { is_directory: is_directory && !url.cannot_be_a_base(), url }
+        // Of `//`, the library takes away a slash that belongs to the path.
+        let is_directory = url.path().ends_with('/') && url.path() != "//" && !url.cannot_be_a_base();
+        Self { is_directory: is_directory && url.query().is_none() && url.fragment().is_none(), url }
     }
 
     pub(super) fn as_str(&self) -> &str {
@@ -43,7 +44,7 @@ mod tests {
 
     use super::*;
 
-    const BASES: [&str; 10] = [
+    const BASES: [&str; 15] = [
         "https://conda.anaconda.org/conda-forge/linux-64/",
         "http://127.0.0.1:8080/c/noarch/",
         "https://[::1]/noarch/",
@@ -53,13 +54,18 @@ mod tests {
         "https://example.org/a?token=b",
         "https://example.org/a/?b#c",
         "https://example.org/a",
-        "oci://ghcr.io/channel-mirrors/conda-forge/noarch/",
+        "oci://registry.example/channel-mirrors/conda-forge/noarch/",
+        "https://example.org//",
+        "https://example.org/a//",
+        "x:/",
+        "x:/.//",
+        "file:///C:/",
     ];
 
     #[test]
     fn usual_files_need_no_parser() {
-        for (base, is_quick) in BASES.iter().zip([true, true, true, true, true, true, false, false, false, true]) {
-            assert_eq!(BaseUrl::new(base.parse().unwrap()).is_directory, is_quick, "{base}");
+        for base in &BASES[..6] {
+            assert!(BaseUrl::new(base.parse().unwrap()).is_directory, "{base}");
         }
         assert!(is_plain("libstdcxx-ng-1!2.0_rc1+local-h0~1.conda"));
     }

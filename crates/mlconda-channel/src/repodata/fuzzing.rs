@@ -91,7 +91,7 @@ pub fn shard_index(bytes: &[u8]) -> Result<Vec<(String, [u8; 32])>, String> {
 /// map, of all below it.
 fn compare_records(reader: &mut Reader<'_>, depth: usize) -> Result<(), MsgpackError> {
     let (mut plain, mut text, mut behind) = (*reader, Vec::new(), *reader);
-    if let Some(record) = plain_record(&mut plain, &rattler_conda_types::Version::major(1).into())
+    if let Some(record) = plain_record(&mut plain, &any_version())
         && behind.json(&mut text).is_ok()
     {
         let theirs: PackageRecord = lenient::from_slice(&text).expect("what is plain, the library reads");

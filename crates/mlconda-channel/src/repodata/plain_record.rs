@@ -69,6 +69,11 @@ const FIELDS: [(&str, ReadField); 27] = [
 /// The fields that a record must have, as bits of their indices in [`FIELDS`].
 const REQUIRED: u32 = 1 << 2 | 1 << 3 | 1 << 15 | 1 << 26;
 
+/// A version to begin with, as the library reads it.
+pub(super) fn any_version() -> VersionWithSource {
+    VersionWithSource::new(rattler_conda_types::Version::major(1), "1")
+}
+
 /// Reads the record that is next. `None` if the library has to look at it: then the reader stands anywhere. `version` may
 /// be any version; one with the same text is not parsed again.
 pub(super) fn plain_record(reader: &mut Reader<'_>, version: &VersionWithSource) -> Option<PackageRecord> {
@@ -200,10 +205,6 @@ mod tests {
         (ours.map(|record| format!("{record:?}")), theirs.map(|r| format!("{r:?}")).map_err(|error| error.to_string()))
     }
 
-    fn any_version() -> VersionWithSource {
-        rattler_conda_types::Version::major(7).into()
-    }
-
     fn packed(record: &Value) -> Vec<u8> {
         rmp_serde::to_vec_named(record).unwrap()
     }
@@ -271,9 +272,11 @@ mod tests {
             let record = json!({"name": "tool", "version": version, "build": "0", "build_number": 0, "depends": []});
             plain_record(&mut Reader::new(&packed(&record)), last).map(|record| record.version)
         };
+        let debug = |version: VersionWithSource| format!("{version:?}");
+        assert_eq!(record("1", &any_version()).map(debug), "1".parse().ok().map(debug), "the one to begin with");
         let first = record("1.0", &any_version()).unwrap();
-        assert_eq!(first.as_str(), "1.0");
-        for (text, found) in [("1.0", Some("1.0")), ("1.00", Some("1.00")), ("7", Some("7")), ("!", None)] {
+        assert_eq!(debug(first.clone()), debug("1.0".parse().unwrap()));
+        for (text, found) in [("1.0", Some("1.0")), ("1.00", Some("1.00")), ("7", Some("7")), ("!", None), ("", None)] {
             assert_eq!(record(text, &first).map(|version| version.as_str().into_owned()).as_deref(), found);
         }
         let without = packed(&json!({"name": "tool", "build": "0", "build_number": 0, "depends": []}));

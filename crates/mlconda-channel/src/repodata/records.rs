@@ -24,7 +24,7 @@ use super::{
     base_url::BaseUrl,
     index::Section,
     msgpack::{MsgpackError, Reader, Token},
-    plain_record::plain_record,
+    plain_record::{any_version, plain_record},
 };
 use crate::network;
 
@@ -62,7 +62,7 @@ impl SubdirContext {
         url.as_str().starts_with(self.base.as_str())
     }
 
-    /// Makes the record of a file, whose name the identifier is of; `None` if that is invalid.
+    /// Makes the record of a file. `identifier` is parsed from `file`; `None` if no URL can end with this name.
     fn record(
         &self,
         file: &str,
@@ -208,7 +208,7 @@ impl<'a> RecordCollector<'a> {
             removed,
             others,
             last: last.unwrap_or(Section::TarBz2),
-            version: rattler_conda_types::Version::major(0).into(),
+            version: any_version(),
             conda: HashSet::new(),
             tar_bz2: HashSet::new(),
             found: PackageRecords::default(),
@@ -304,7 +304,7 @@ impl<'a> RecordCollector<'a> {
 
     fn finish(mut self) -> PackageRecords {
         mlconda_types::sorting::sort_by(&mut self.found.records, |one, other| one.url.as_str().cmp(other.url.as_str()));
-        // Of a key that comes twice, the first counts.
+        // Of several records with one URL, the first counts.
         self.found.records.dedup_by(|second, first| second.url.as_str() == first.url.as_str());
         self.found
     }

@@ -162,29 +162,41 @@ fn a_text_that_is_not_utf8_costs_its_record_at_most() {
     assert_eq!(found.skipped.first.unwrap(), ("tool-1-1.conda".to_owned(), "a text in it is not UTF-8".to_owned()));
 }
 
-/// Each section alone, and the last of several, too: these shadow no other section.
+/// `last` shadows nothing, so each section is once the last one that has records, also before an empty one.
 #[test]
 fn of_a_key_that_comes_twice_the_first_counts() {
-    let record = |number: u64| {
-        let record = json!({"name": "tool", "version": "1", "build": "0", "build_number": number, "depends": []});
-        rmp_serde::to_vec_named(&record).unwrap()
-    };
+    let record =
+        |number: u64| json!({"name": "tool", "version": "1", "build": "0", "build_number": number, "depends": []});
+    let packed = |value: &Value| rmp_serde::to_vec_named(value).unwrap();
     let text = |text: &str| rmp_serde::to_vec(text).unwrap();
+    let (conda, tar) = ("tool-1-0.conda", "tool-1-0.tar.bz2");
+    let twice = |key: &str| [vec![0x82], text(key), packed(&record(1)), text(key), packed(&record(2))].concat();
+    let once = |key: &str, number| [vec![0x81], text(key), packed(&record(number))].concat();
+    let v3 = |kind: &str, section: Vec<u8>| [vec![0x81], text(kind), section].concat();
+    let empty = || vec![0x80];
+    let cases: Vec<(Vec<(&str, Vec<u8>)>, &str)> = vec![
+        (vec![("packages", twice(tar))], tar),
+        (vec![("packages.conda", twice(conda))], conda),
+        (vec![("packages.conda", twice(conda)), ("packages", empty())], conda),
+        (vec![("packages", twice(tar)), ("packages.conda", twice(conda))], conda),
+        (vec![("v3", v3("tar.bz2", twice("tool-1-0")))], tar),
+        (vec![("v3", v3("tar.bz2", once("tool-1-0", 1))), ("packages", once(tar, 2))], tar),
+        (vec![("v3", v3("conda", once("tool-1-0", 1))), ("packages", once(tar, 2))], conda),
+        (vec![("v3", v3("conda", once("tool-1-0", 1))), ("packages.conda", once(conda, 2))], conda),
+    ];
     let url: url::Url = "https://channel.example/c/".parse().unwrap();
     let context = SubdirContext::new(&Channel::from_url(url), Subdir::NoArch, None).unwrap();
-    for sections in [&["packages"][..], &["packages.conda"], &["packages", "packages.conda"]] {
-        let mut bytes = vec![0x80 | sections.len() as u8];
-        for section in sections {
-            let key = text(if *section == "packages" { "tool-1-0.tar.bz2" } else { "tool-1-0.conda" });
-            bytes.extend([text(section), vec![0x82], key.clone(), record(1), key, record(2)].concat());
-        }
+    for (sections, file) in cases {
+        let parts = sections.iter().flat_map(|(section, records)| [text(section), records.clone()].concat());
+        let bytes: Vec<u8> = std::iter::once(0x80 | sections.len() as u8).chain(parts).collect();
         let found = records_from_shard(&context, "tool", &bytes).unwrap().records;
-        let numbers: Vec<u64> = found.iter().map(|record| record.package_record.build_number).collect();
-        assert_eq!(numbers, [1], "{sections:?}");
-        assert!(found[0].url.as_str().ends_with(if sections.len() == 1 && sections[0] == "packages" {
-            "/tool-1-0.tar.bz2"
-        } else {
-            "/tool-1-0.conda"
-        }));
+        let found: Vec<_> =
+            found.iter().map(|record| (record.url.as_str(), record.package_record.build_number)).collect();
+        let expected = format!("https://channel.example/c/noarch/{file}");
+        let names: Vec<&str> = sections.iter().map(|(section, _)| *section).collect();
+        assert_eq!(found, [(expected.as_str(), 1)], "{names:?}");
     }
+    let both = [text("packages"), once("tool-1-1.tar.bz2", 1), text("packages.conda"), once(conda, 2)].concat();
+    let found = records_from_shard(&context, "tool", &[vec![0x82], both].concat()).unwrap().records;
+    assert_eq!(found.len(), 2, "two builds");
 }
