@@ -7,7 +7,7 @@ use rattler_conda_types::{Channel, PackageRecord, RepoDataRecord, Subdir};
 use super::{
     index::{RepodataIndex, Section},
     msgpack::{MsgpackError, Reader, Token},
-    plain_record::plain_record,
+    plain_record::{any_version, plain_record},
     records::{PackageRecords, SubdirContext, records_from_json, records_from_shard},
     scan,
     shards::ShardIndex,
