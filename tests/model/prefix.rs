@@ -333,7 +333,7 @@ impl Prefix {
             .filter_map(|(to, (_, from))| Some((to, self.tree.get(&from)?.clone())))
             .collect();
         needed.extend(moved.keys().flat_map(|to| above(to)).map(str::to_owned));
-        self.make_room(&new, &needed, &gone, before)?;
+        self.make_room(new.keys().chain(moved.keys()), &needed, &gone, before)?;
         // What goes is a file or a link, and not behind something that is no directory of packages.
         for place in &gone {
             let is_file = matches!(self.tree.get(place), Some(Node::File { .. } | Node::Link(_)));
@@ -353,7 +353,10 @@ impl Prefix {
             self.tree.retain(|other, _| !is_below(other, place));
             self.tree.insert(place.clone(), node);
         }
-        self.tree.extend(moved);
+        for (place, node) in moved {
+            self.tree.retain(|other, _| !is_below(other, &place));
+            self.tree.insert(place, node);
+        }
         self.remove_empty(left, &after.directories.keys().collect());
         self.installed.retain(|name, _| !goes.contains(name));
         for (name, installed) in wanted {
@@ -408,9 +411,9 @@ impl Prefix {
 
     /// Makes room for what comes: files of the user at the very places are replaced, but no directory of the user with
     /// something in it, and nothing is written through a link of the user.
-    fn make_room(
+    fn make_room<'a>(
         &mut self,
-        new: &Places,
+        new: impl Iterator<Item = &'a String>,
         needed: &BTreeSet<String>,
         gone: &BTreeSet<String>,
         before: &PlacesOfPackages,
@@ -432,7 +435,7 @@ impl Prefix {
                 Some(_) => return Err(Refusal(format!("`{directory}` is needed as a directory"))),
             }
         }
-        for place in new.keys() {
+        for place in new {
             let stays = |(path, node): (&String, &Node)| {
                 is_below(path, place) && !matches!(node, Node::Directory { .. }) && !gone.contains(path)
             };

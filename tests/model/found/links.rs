@@ -166,3 +166,20 @@ fn a_link_that_stays_says_where_a_new_file_lies_and_not_a_new_one_that_it_covers
         }
     }
 }
+
+/// A link comes, and brings the path of a file of a package that stays to where the user has a directory.
+#[test]
+fn a_directory_of_the_user_where_a_new_link_leads_is_not_replaced() {
+    let world = world();
+    let stays = line(&world, &package("stays").file("lib64/it", "x"));
+    let link = line(&world, &package("link").link("lib64", "lib"));
+    for (prefix, real) in both_kinds(&world) {
+        install(&world, &prefix, &[&stays]).success();
+        fs_err::create_dir_all(real.join("lib/it")).unwrap();
+        fs_err::write(real.join("lib/it/file"), "mine").unwrap();
+        let before = tree::tree(&real).unwrap();
+        let outcome = install(&world, &prefix, &[&stays, &link]).failure(1);
+        assert!(outcome.stderr.contains("`lib/it/file` in it belongs to no package"), "{outcome}");
+        assert_eq!(tree::difference(&before, &tree::tree(&real).unwrap()), "", "{outcome}");
+    }
+}
