@@ -174,7 +174,7 @@ fn of_a_key_that_comes_twice_the_first_counts() {
     let once = |key: &str, number| [vec![0x81], text(key), packed(&record(number))].concat();
     let v3 = |kind: &str, section: Vec<u8>| [vec![0x81], text(kind), section].concat();
     let empty = || vec![0x80];
-    let cases: Vec<(Vec<(&str, Vec<u8>)>, &str)> = vec![
+    let cases = [
         (vec![("packages", twice(tar))], tar),
         (vec![("packages.conda", twice(conda))], conda),
         (vec![("packages.conda", twice(conda)), ("packages", empty())], conda),
