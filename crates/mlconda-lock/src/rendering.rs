@@ -78,15 +78,20 @@ pub(super) fn channel_of(package: &LockedPackage) -> Option<String> {
     Some(redact::url(&url))
 }
 
-/// A URL without user, password and token.
+/// A URL without user, password and token; of several tokens, without any, so that none is found in what is written.
 pub(super) fn without_login(url: &Url) -> String {
     let mut url = url.clone();
     // Neither fails for a URL that has a login.
     let _ = url.set_password(None);
     let _ = url.set_username("");
-    if let Some((_, rest)) = url.path().strip_prefix("/t/").and_then(|path| path.split_once('/')) {
-        let rest = format!("/{rest}");
-        url.set_path(&rest);
+    let mut segments: Vec<&str> = url.path().split('/').collect();
+    let before = segments.len();
+    while let Some(index) = redact::token_index(&url, &segments) {
+        segments.drain(index - 1..=index);
+    }
+    if segments.len() < before {
+        let path = segments.join("/");
+        url.set_path(&path);
     }
     url.into()
 }
@@ -94,4 +99,24 @@ pub(super) fn without_login(url: &Url) -> String {
 /// Whether a part is the one that comments without further words are about.
 pub(super) fn is_default(part: &Part) -> bool {
     part.environment == DEFAULT_ENVIRONMENT && part.category == MAIN_CATEGORY && part.platform_name.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_login_is_left_in_a_url_wherever_it_stands() {
+        for (url, expected) in [
+            ("https://me:pw@h/c/linux-64/a.conda", "https://h/c/linux-64/a.conda"),
+            ("https://h/t/secret/c/a.conda", "https://h/c/a.conda"),
+            ("https://h/conda/t/secret/c/a.conda", "https://h/conda/c/a.conda"),
+            ("https://h/t/secret/t/other/c/a.conda", "https://h/c/a.conda"),
+            ("https://h/t/a.conda", "https://h/t/a.conda"),
+            ("file:///t/directory/a.conda", "file:///t/directory/a.conda"),
+            ("https://h/c%20d/a.conda", "https://h/c%20d/a.conda"),
+        ] {
+            assert_eq!(without_login(&Url::parse(url).unwrap()), expected);
+        }
+    }
 }
