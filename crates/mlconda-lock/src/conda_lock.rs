@@ -110,11 +110,11 @@ fn take(document: &Document<'_>, item: &YamlNode, parts: &mut Parts) -> Result<(
     for category in categories {
         let new = || (empty(document, platform), HashSet::new());
         let (lock, names) = parts.entry((platform, category)).or_insert_with(new);
-        let (name, key) = match &found {
-            CondaLockPackage::Conda(package) => (&package.name, package.name.clone()),
-            CondaLockPackage::Pip(package) => (&package.name, format!("pip {}", package.name)),
+        let (name, is_new) = match &found {
+            CondaLockPackage::Conda(package) => (&package.name, names.insert(package.name.clone())),
+            CondaLockPackage::Pip(package) => (&package.name, package.keys().all(|key| names.insert(key))),
         };
-        if !names.insert(key) {
+        if !is_new {
             let message = format!("`{name}` is locked twice for {platform}");
             return Err(document.fail(item, message, "remove one of them, or lock again"));
         }

@@ -11,6 +11,7 @@ use std::{
 
 use mlconda_prefix::distributions;
 use mlconda_python::{SDIST_EXTENSIONS, archive_version, normalize};
+use mlconda_types::redact;
 use rattler_conda_types::{PrefixRecord, Subdir};
 use rattler_digest::{Sha256, Sha256Hash, parse_digest_from_hex};
 use url::Url;
@@ -92,6 +93,20 @@ impl LockedPip {
             PipSource::Archive { url, .. } => file_name(url),
             PipSource::Git { .. } | PipSource::Directory { .. } => None,
         }
+    }
+
+    /// What only one distribution of a lock may have: its name; and its repository or directory, which holds only one.
+    /// The name of an archive has that of its distribution in it.
+    pub(super) fn keys(&self) -> impl Iterator<Item = String> {
+        let place = match &self.source {
+            PipSource::Archive { .. } => None,
+            PipSource::Git { repository, commit, subdirectory } => {
+                let (repository, directory) = (redact::url(repository), subdirectory.as_deref().unwrap_or_default());
+                Some(format!("pip at {repository}#{commit}/{directory}"))
+            }
+            PipSource::Directory { path, .. } => Some(format!("pip at {}", path.display())),
+        };
+        std::iter::once(format!("pip {}", self.name)).chain(place)
     }
 
     /// A name like NAME-VERSION-BUILD of conda packages.

@@ -134,7 +134,7 @@ fn part<'n>(
         match packages.find(selector, platform.subdir)? {
             PixiPackage::Source(name) => sources.push(name),
             PixiPackage::Pip(package) => {
-                if !names.insert(format!("pip {}", package.name)) {
+                if !package.keys().all(|key| names.insert(key)) {
                     return Err(twice(document, selector, &package.name, platform.subdir));
                 }
                 lock.pip.push(package);
