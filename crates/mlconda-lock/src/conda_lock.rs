@@ -110,12 +110,14 @@ fn take(document: &Document<'_>, item: &YamlNode, parts: &mut Parts) -> Result<(
     for category in categories {
         let new = || (empty(document, platform), HashSet::new());
         let (lock, names) = parts.entry((platform, category)).or_insert_with(new);
-        let (name, is_new) = match &found {
-            CondaLockPackage::Conda(package) => (&package.name, names.insert(package.name.clone())),
-            CondaLockPackage::Pip(package) => (&package.name, package.keys().all(|key| names.insert(key))),
+        let (name, clash) = match &found {
+            CondaLockPackage::Conda(package) => {
+                (&package.name, (!names.insert(package.name.clone())).then_some("is locked twice"))
+            }
+            CondaLockPackage::Pip(package) => (&package.name, package.clash(names)),
         };
-        if !is_new {
-            let message = format!("`{name}` is locked twice for {platform}");
+        if let Some(clash) = clash {
+            let message = format!("`{name}` {clash} for {platform}");
             return Err(document.fail(item, message, "remove one of them, or lock again"));
         }
         match &found {

@@ -89,8 +89,8 @@ pub fn parse(text: &str, file: &Path, expansion: &Expansion) -> Result<Lock, Loc
                 text = format!("{} {}", begun.trim_end(), next.strip_prefix("pip ").unwrap_or(next).trim_start());
             }
             let package = pip::parse(&text, directory, expansion).map_err(|message| fail(number, line, message))?;
-            if !package.keys().all(|key| names.insert(key)) {
-                return Err(fail(number, line, format!("`{}`, or what is there, is named twice", package.name)));
+            if let Some(clash) = package.clash(&mut names) {
+                return Err(fail(number, line, format!("`{}` {clash}", package.name)));
             }
             facts.lock.pip.push(package);
         } else if above {
@@ -279,7 +279,7 @@ mod tests {
         assert!(bad("https://h/$NONE/a-1-0.conda").contains("`NONE` is not set"));
         assert!(bad("https://h/a-1-0.conda\nhttps://h/a-2-0.conda").contains(":3: `a` is named twice"));
         let wheel = |name: &str| format!("# pip {name} @ https://h/a_b-1-py3-none-any.whl");
-        assert!(bad(&[wheel("a-b"), wheel("A_b")].join("\n")).contains(":3: `a-b`, or what is there, is named twice"));
+        assert!(bad(&[wheel("a-b"), wheel("A_b")].join("\n")).contains(":3: `a-b` is locked twice"));
         assert!(read(&format!("@EXPLICIT\n{}\nhttps://h/a-b-1-0.conda\n", wheel("a-b"))).is_ok(), "a conda package");
         assert!(
             bad("https://h/linux-64/a-1-0.conda\nhttps://h/win-64/b-1-0.conda")

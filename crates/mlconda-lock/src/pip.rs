@@ -5,6 +5,7 @@
 //! `docs/lockfile.md` has the grammar.
 
 use std::{
+    collections::HashSet,
     fmt::Write,
     path::{Path, PathBuf},
 };
@@ -95,9 +96,9 @@ impl LockedPip {
         }
     }
 
-    /// What only one distribution of a lock may have: its name; and its repository or directory, which holds only one.
-    /// The name of an archive has that of its distribution in it.
-    pub(super) fn keys(&self) -> impl Iterator<Item = String> {
+    /// Notes its name, and its repository or directory, which holds only one distribution; the name of an archive tells whose
+    /// it is. If another package of the lock has one of them, words that say so.
+    pub(super) fn clash(&self, seen: &mut HashSet<String>) -> Option<&'static str> {
         let place = match &self.source {
             PipSource::Archive { .. } => None,
             PipSource::Git { repository, commit, subdirectory } => {
@@ -106,7 +107,11 @@ impl LockedPip {
             }
             PipSource::Directory { path, .. } => Some(format!("pip at {}", path.display())),
         };
-        std::iter::once(format!("pip {}", self.name)).chain(place)
+        if !seen.insert(format!("pip {}", self.name)) {
+            return Some("is locked twice");
+        }
+        let is_new = place.is_none_or(|place| seen.insert(place));
+        (!is_new).then_some("is in the directory or commit of another package")
     }
 
     /// A name like NAME-VERSION-BUILD of conda packages.

@@ -134,8 +134,8 @@ fn part<'n>(
         match packages.find(selector, platform.subdir)? {
             PixiPackage::Source(name) => sources.push(name),
             PixiPackage::Pip(package) => {
-                if !package.keys().all(|key| names.insert(key)) {
-                    return Err(twice(document, selector, &package.name, platform.subdir));
+                if let Some(clash) = package.clash(&mut names) {
+                    return Err(locked_twice(document, selector, &package.name, clash, platform.subdir));
                 }
                 lock.pip.push(package);
             }
@@ -146,7 +146,7 @@ fn part<'n>(
                     return Err(document.fail(selector, message, "lock again: the file is damaged"));
                 }
                 if !names.insert(package.name.clone()) {
-                    return Err(twice(document, selector, &package.name, platform.subdir));
+                    return Err(locked_twice(document, selector, &package.name, "is locked twice", platform.subdir));
                 }
                 lock.packages.push(package);
             }
@@ -159,8 +159,8 @@ fn part<'n>(
 }
 
 /// The error of a package that an environment refers to twice.
-fn twice(document: &Document<'_>, selector: &YamlNode, name: &str, platform: Subdir) -> LockError {
-    document.fail(selector, format!("`{name}` is locked twice for {platform}"), "remove one of them, or lock again")
+fn locked_twice(document: &Document<'_>, selector: &YamlNode, name: &str, clash: &str, platform: Subdir) -> LockError {
+    document.fail(selector, format!("`{name}` {clash} for {platform}"), "remove one of them, or lock again")
 }
 
 impl<'d, 'n> Packages<'d, 'n> {
