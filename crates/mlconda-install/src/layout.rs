@@ -8,13 +8,17 @@
 use std::{
     cell::RefCell,
     collections::{HashMap, HashSet},
-    io,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
 use mlconda_prefix::{distributions, on_disk::resolve};
-use mlconda_system::beneath::{PathKind, Root};
+use mlconda_system::{
+    beneath::{PathKind, Root},
+    files,
+};
 use rattler_conda_types::{PrefixRecord, prefix_record::PathsEntry};
+use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest};
 
 use super::record_file;
 
@@ -68,16 +72,18 @@ pub(super) struct PackageLinks<'a> {
     replaced: Replaced,
     /// Several packages may have a link at one path.
     names: HashMap<&'a Path, Vec<&'a PrefixRecord>>,
+    records: Vec<&'a PrefixRecord>,
     known: RefCell<HashMap<PathBuf, Option<PathBuf>>>,
 }
 
 impl<'a> PackageLinks<'a> {
     pub(crate) fn new(prefix: &'a Root, records: impl Iterator<Item = &'a PrefixRecord>, replaced: Replaced) -> Self {
         let mut names: HashMap<&Path, Vec<&PrefixRecord>> = HashMap::new();
-        for record in records {
+        let records: Vec<&PrefixRecord> = records.collect();
+        for record in &records {
             record_file::links(record).for_each(|path| names.entry(path).or_default().push(record));
         }
-        Self { prefix, replaced, names, known: RefCell::default() }
+        Self { prefix, replaced, names, records, known: RefCell::default() }
     }
 
     /// The records with a link at a path.
@@ -117,10 +123,29 @@ impl<'a> PackageLinks<'a> {
             // Another tool made it.
             _ if !is_told && text.is_some() => text,
             _ if self.replaced == Replaced::NotFollowed => None,
-            // Nobody knows any more where it led. Nowhere, that is, and not here.
-            None if there == Some(PathKind::Directory) => Some("/".into()),
+            // Nobody knows any more where it led. Nowhere, that is, and not here, unless files of packages lie here: another
+            // tool has left a directory that was there before the link, or has copied what was behind it.
+            None if there == Some(PathKind::Directory) && !self.has_files_below(path) => Some("/".into()),
             made => made,
         })
+    }
+
+    /// Whether a file that a record names below this directory lies in it, with the content that the record tells. Large
+    /// files are not read.
+    fn has_files_below(&self, directory: &Path) -> bool {
+        let entries = self.records.iter().flat_map(|record| &record.paths_data.paths);
+        let mut below = entries.filter(|entry| entry.relative_path.starts_with(directory));
+        below.any(|entry| {
+            let (hash, path) = (entry.sha256_in_prefix.or(entry.sha256), &entry.relative_path);
+            let is_small = entry.size_in_bytes.is_some_and(|size| size <= files::LARGEST_TEXT);
+            is_small && hash.is_some() && self.content_hash(path) == hash
+        })
+    }
+
+    fn content_hash(&self, path: &Path) -> Option<Sha256Hash> {
+        let mut content = Vec::new();
+        self.prefix.read(path).ok()?.take(files::LARGEST_TEXT).read_to_end(&mut content).ok()?;
+        Some(compute_bytes_digest::<Sha256>(content))
     }
 
     /// Resolves a path; `None` if it leads out of the prefix.

@@ -24,7 +24,7 @@ pub(super) fn address(url: &Url, expansions: &[(String, String)]) -> String {
     text
 }
 
-/// A URL in which secrets are replaced by `${NAME}` if a variable has their value, and removed otherwise.
+/// A URL in which secrets are replaced by `${NAME}` if a variable has their value; others of the user are removed, tokens stay.
 pub(super) fn address_without_login(url: &Url, expansions: &[(String, String)]) -> String {
     let mut url = url.clone();
     let unknown = |secret: &str| !secret.is_empty() && variable(secret, expansions).is_none();

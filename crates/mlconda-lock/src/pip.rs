@@ -278,6 +278,8 @@ pub(super) fn locate(
         if is_archive(&path.to_string_lossy()) {
             return Err(format!("`{}` is called as an archive is, and has something behind its name", path.display()));
         }
+        // What a directory is worth is known when it is built.
+        version = None;
         PipSource::Directory { path, mode: given.mode.unwrap_or(DirectoryMode::Copied) }
     };
     Ok(LockedPip { name, version, source, requires: None, requires_python: None, licence: None })
@@ -289,6 +291,11 @@ fn archive_url(place: &str, directory: &Path) -> Result<Option<Url>, String> {
         let url = Url::parse(place.strip_prefix("direct+").unwrap_or(place));
         // Not shown: it may hold a login.
         return url.map(Some).map_err(|error| format!("its URL cannot be read: {error}"));
+    }
+    // `https:/host` would be a directory.
+    let scheme = place.split_once(":/").map_or("", |(scheme, _)| scheme);
+    if scheme.len() > 1 && scheme.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        return Err(format!("its URL cannot be read: `//` stands behind `{scheme}:`"));
     }
     let path = is_archive(place).then(|| std::path::absolute(directory.join(place)).ok()).flatten();
     Ok(path.and_then(|path| Url::from_file_path(path).ok()))

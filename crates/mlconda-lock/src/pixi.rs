@@ -245,10 +245,6 @@ fn pypi(document: &Document<'_>, node: &YamlNode, fields: Mapping<'_>) -> Result
     let name = document.required(fields, "name")?;
     let mut package = pip::locate(name, text, given, document.directory(), document.expansion)
         .map_err(|message| document.fail(node, message, "lock again: the file is damaged"))?;
-    if matches!(package.source, PipSource::Directory { .. }) {
-        // What a directory is worth is known when it is built.
-        package.version = None;
-    }
     package.requires = Some(document.texts(fields, "requires_dist")?);
     package.requires_python = document.optional(fields, "requires_python")?.map(str::to_owned);
     Ok(package)

@@ -78,20 +78,24 @@ pub(super) fn channel_of(package: &LockedPackage) -> Option<String> {
     Some(redact::url(&url))
 }
 
-/// A URL without user, password and token; of several tokens, without any, so that none is found in what is written.
+/// A URL without user, password, and the token that its path begins with; of several tokens, without any, so that none is
+/// found in what is written. What a file is called after is no token: `/t/tool/tool-1.0.tar.gz`.
 pub(super) fn without_login(url: &Url) -> String {
     let mut url = url.clone();
     // Neither fails for a URL that has a login.
     let _ = url.set_password(None);
     let _ = url.set_username("");
-    let mut segments: Vec<&str> = url.path().split('/').collect();
-    let before = segments.len();
-    while let Some(index) = redact::token_index(&url, &segments) {
-        segments.drain(index - 1..=index);
+    let (path, file) = (url.path(), url.path().rsplit('/').next().unwrap_or_default());
+    let mut rest = path;
+    while url.scheme() != "file"
+        && let Some((token, behind)) = rest.strip_prefix("/t/").and_then(|rest| rest.split_once('/'))
+        && (token.is_empty() || !file.starts_with(token))
+    {
+        rest = &rest[rest.len() - behind.len() - 1..];
     }
-    if segments.len() < before {
-        let path = segments.join("/");
-        url.set_path(&path);
+    if rest.len() < path.len() {
+        let rest = rest.to_owned();
+        url.set_path(&rest);
     }
     url.into()
 }
@@ -106,11 +110,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_login_is_left_in_a_url_wherever_it_stands() {
+    fn no_token_is_left_where_a_path_begins() {
         for (url, expected) in [
             ("https://me:pw@h/c/linux-64/a.conda", "https://h/c/linux-64/a.conda"),
             ("https://h/t/secret/c/a.conda", "https://h/c/a.conda"),
-            ("https://h/conda/t/secret/c/a.conda", "https://h/conda/c/a.conda"),
+            ("https://h/source/t/tool/tool-1.0.tar.gz", "https://h/source/t/tool/tool-1.0.tar.gz"),
+            ("https://h/t/tool/tool-1.0.tar.gz", "https://h/t/tool/tool-1.0.tar.gz"),
+            ("https://h/t//c/a.conda", "https://h/c/a.conda"),
             ("https://h/t/secret/t/other/c/a.conda", "https://h/c/a.conda"),
             ("https://h/t/a.conda", "https://h/t/a.conda"),
             ("file:///t/directory/a.conda", "file:///t/directory/a.conda"),

@@ -279,6 +279,27 @@ fn nothing_is_locked_twice_in_any_format() {
 }
 
 #[test]
+fn what_begins_as_a_url_is_no_directory() {
+    let wheel = "https:/h/mine-1-py3-none-any.whl";
+    let conda_lock = |place: &str| {
+        format!(
+            "version: 1\nmetadata: {{channels: [], platforms: [linux-64]}}\npackage:\n- name: mine\n  version: '1'\n  \
+             manager: pip\n  platform: linux-64\n  dependencies: {{}}\n  url: {place}\n  hash: {{sha256: {SHA}}}\n  \
+             category: main\n  optional: false\n"
+        )
+    };
+    let texts =
+        [conda_lock(wheel), pixi(6).replace("./mine", "https:/h/mine"), format!("# pip mine @ {wheel}\n@EXPLICIT\n")];
+    for text in texts {
+        let said = complaint(&text);
+        assert!(said.contains("its URL cannot be read: `//` stands behind `https:`"), "{said}");
+    }
+    // What a directory is worth is known when it is built.
+    let lock = read(&conda_lock("./mine")).unwrap().select(&on(Subdir::Linux64)).unwrap();
+    assert_eq!((lock.pip[0].name.as_str(), &lock.pip[0].version), ("mine", &None));
+}
+
+#[test]
 fn what_is_wrong_has_its_place_and_its_remedy() {
     assert_snapshot!(complaint(&pixi(9)), @"
     /project/some.file:1:10: `9` is not a version of pixi.lock that is known here

@@ -36,6 +36,16 @@ fn replace_link(link: &Path, files: &[&str]) {
     files.iter().for_each(|file| fs_err::write(link.join(file), "mine").unwrap());
 }
 
+/// Takes from records what other tools do not write.
+fn untold(prefix: &Path, names: &[&str]) {
+    for name in names {
+        let record = prefix.join(format!("conda-meta/{name}-1.0-h4bc722e_0.json"));
+        let mut json: Value = serde_json::from_slice(&fs_err::read(&record).unwrap()).unwrap();
+        json.as_object_mut().unwrap().remove("mlconda").unwrap();
+        fs_err::write(&record, serde_json::to_vec(&json).unwrap()).unwrap();
+    }
+}
+
 /// The package's file lies where the link led, also when its name is that of a file of the user.
 #[test]
 fn a_file_of_the_user_in_the_place_of_a_link_does_not_go_with_a_package() {
@@ -111,12 +121,7 @@ fn a_directory_in_the_place_of_a_link_that_another_tool_has_made_is_the_users() 
     let behind = line(&world, &package("behind").file("lib64/it", "of the package"));
     for (prefix, real) in both_kinds(&world) {
         install(&world, &prefix, &[&link, &behind]).success();
-        for name in ["link", "behind"] {
-            let record = real.join(format!("conda-meta/{name}-1.0-h4bc722e_0.json"));
-            let mut json: Value = serde_json::from_slice(&fs_err::read(&record).unwrap()).unwrap();
-            json.as_object_mut().unwrap().remove("mlconda").unwrap();
-            fs_err::write(&record, serde_json::to_vec(&json).unwrap()).unwrap();
-        }
+        untold(&real, &["link", "behind"]);
         replace_link(&real.join("lib64"), &["it"]);
         let lock = crate::packages::lock(&world, &[&link, &behind]);
         let outcome = world.mlconda(["install", argument(&lock), "-p", argument(&prefix), "--reinstall"]).failure(1);
@@ -125,6 +130,47 @@ fn a_directory_in_the_place_of_a_link_that_another_tool_has_made_is_the_users() 
             install(&world, &prefix, left).success();
             assert_eq!(fs_err::read_to_string(real.join("lib64/it")).unwrap(), "mine");
         }
+    }
+}
+
+/// Another tool leaves a directory that is there before a link, and `cp -rL` makes one of a link. The packages' files in it
+/// are theirs.
+#[test]
+fn files_of_packages_in_a_directory_in_the_place_of_another_tools_link_are_theirs() {
+    let world = world();
+    let link = line(&world, &package("link").link("lib64", "lib"));
+    let behind = line(&world, &package("behind").file("lib64/it", "of the package").file("lib64/prefix", "/opt/it"));
+    let newer = line(&world, &PackageBuilder::new("link", "2.0").link("lib64", "lib"));
+    let update = line(&world, &PackageBuilder::new("behind", "2.0").file("lib64/it", "newer"));
+    for (prefix, real) in both_kinds(&world) {
+        for (after, content) in [(vec![link.as_str()], None), (vec![&newer, &update], Some("newer"))] {
+            install(&world, &prefix, &[&link, &behind]).success();
+            untold(&real, &["link", "behind"]);
+            fs_err::remove_file(real.join("lib64")).unwrap();
+            fs_err::rename(real.join("lib"), real.join("lib64")).unwrap();
+            install(&world, &prefix, &after).success();
+            assert_eq!(fs_err::read_to_string(real.join("lib64/it")).ok().as_deref(), content);
+            assert!(!real.join("lib64/prefix").exists());
+            install(&world, &prefix, &[]).success();
+            assert!(!real.join("lib64").exists() && !real.join("lib").exists());
+        }
+    }
+}
+
+/// A link that leads out of the prefix, where another package has a directory: neither is the user's.
+#[test]
+fn a_new_link_out_of_the_prefix_names_the_package_that_has_a_directory_there() {
+    let world = world();
+    let stays = line(&world, &package("stays").file("lib64/it", "x"));
+    let link = line(&world, &package("link").link("lib64", "/opt/elsewhere"));
+    for (prefix, real) in both_kinds(&world) {
+        install(&world, &prefix, &[&stays]).success();
+        let (before, lock) = (tree::tree(&real).unwrap(), crate::packages::lock(&world, &[&stays, &link]));
+        let arguments = ["install", argument(&lock), "-p", argument(&prefix), "--allow-outward-links"];
+        let outcome = world.mlconda(arguments).failure(1);
+        assert!(["stays-1.0", "link-1.0", "`lib64`"].iter().all(|part| outcome.stderr.contains(part)), "{outcome}");
+        assert!(!outcome.stderr.contains("belongs to no package"), "{outcome}");
+        assert_eq!(tree::difference(&before, &tree::tree(&real).unwrap()), "", "{outcome}");
     }
 }
 

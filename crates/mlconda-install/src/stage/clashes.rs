@@ -324,7 +324,9 @@ impl<'a> ClashResolution<'a> {
                     layout.arrivals.insert(to);
                 }
             }
-            layout.keep.push(resolved_paths(record, &|path| self.place(path))?);
+            // A new link that leads out of the prefix, at a directory of this package, is a clash of the two.
+            let place = |path: &Path| Ok(self.place(path)?.or(old.place(path)?.map(|_| path.to_owned())));
+            layout.keep.push(resolved_paths(record, &place)?);
         }
         self.move_files(there, moves, &mut layout)?;
         for record in &there.unlink {
