@@ -16,7 +16,7 @@ use mlconda_types::{redact, solution::ChannelPriority};
 use rattler_conda_types::{GenericVirtualPackage, Subdir};
 
 use super::{
-    Lock, LockError, LockKind, LockedPackage, LockedPip, PipSource, comments,
+    Lock, LockError, LockKind, LockedPackage, LockedPip, comments,
     document::{Document, Mapping, sort_for_linking},
     file::{LockFile, MAIN_CATEGORY, Part},
     pip::{self, ArchiveOrigin, DirectoryMode},
