@@ -14,7 +14,10 @@ pub(crate) fn record(data: &[u8]) {
     let _ = slim::own_fields(data);
     let _ = slim::is_ours(data);
     let _ = on_disk::OwnFields::of_record(data);
-    if let Some(normal) = foreign_records::normalize(data) {
+    // `serde_json` reads a number with a fraction to the last digit but one.
+    if let Some(normal) = foreign_records::normalize(data)
+        && !has_fraction(&normal)
+    {
         let text = serde_json::to_vec(&normal).expect("a value is JSON");
         assert_eq!(foreign_records::normalize(&text), Some(normal), "normalized twice");
     }
@@ -24,6 +27,14 @@ pub(crate) fn record(data: &[u8]) {
     let again = parse_record(&text).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&text)));
     let text_again = serde_json::to_vec(&again).expect("a record can be written");
     assert_eq!(String::from_utf8_lossy(&text), String::from_utf8_lossy(&text_again));
+}
+
+fn has_fraction(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::Array(items) => items.iter().any(has_fraction),
+        serde_json::Value::Object(fields) => fields.values().any(has_fraction),
+        value => value.is_f64(),
+    }
 }
 
 /// The paths of a `RECORD` are in the prefix; a field that is written is read back.

@@ -44,7 +44,9 @@ pub(crate) fn spec(data: &[u8]) {
         return;
     }
     let Ok(theirs) = MatchSpec::from_str(text, ParseStrictness::Strict) else { return };
-    if ours.spec.url.is_some() {
+    // conda and mlconda read brackets wherever they stand, rattler only at the end.
+    let is_inside = text.rsplit_once(']').is_some_and(|(_, behind)| !behind.trim().is_empty());
+    if ours.spec.url.is_some() || is_inside {
         return;
     }
     assert_eq!(ours.spec.name.to_string(), theirs.name.to_string(), "{text}");
