@@ -53,8 +53,10 @@ pub(crate) fn spec(data: &[u8]) {
     let build = |spec: &MatchSpec| spec.build.as_ref().map(ToString::to_string);
     assert_eq!(build(&ours.spec), build(&theirs), "{text}");
     // conda reads `=1.2` before a build as just this version, rattler as `1.2.*`.
-    let version = text.split_whitespace().nth(1).unwrap_or_default();
-    if ours.spec.build.is_some() && version.starts_with('=') && !version.starts_with("==") {
+    let is_fuzzy = text
+        .split_once('=')
+        .is_some_and(|(before, behind)| !behind.starts_with('=') && !before.ends_with(['<', '>', '!', '~']));
+    if ours.spec.build.is_some() && is_fuzzy {
         return;
     }
     let takes = |spec: &MatchSpec, version: &Version| spec.version.as_ref().is_none_or(|spec| spec.matches(version));
