@@ -58,7 +58,7 @@ pub(super) fn render(lock: &Lock) -> String {
 }
 
 /// Whether a character may not stand in a comment of any format.
-fn is_unseen(character: char) -> bool {
+pub(super) fn is_unseen(character: char) -> bool {
     (character.is_control() && character != '\t') || matches!(character, '\u{fffe}' | '\u{ffff}')
 }
 

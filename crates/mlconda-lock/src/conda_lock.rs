@@ -7,7 +7,7 @@ mod write;
 
 pub(super) use write::render;
 
-use std::{collections::HashSet, rc::Rc};
+use std::collections::HashSet;
 
 use indexmap::IndexMap;
 use mlconda_types::redact;
@@ -72,11 +72,7 @@ fn empty(document: &Document<'_>, platform: Subdir) -> Lock {
 fn channels(document: &Document<'_>, root: Mapping<'_>) -> Result<Vec<String>, LockError> {
     let Some(metadata) = root.get("metadata") else { return Ok(Vec::new()) };
     let items = document.items(document.fields(metadata)?.get("channels"))?;
-    let read = |item: &Rc<YamlNode>| match &item.value {
-        Value::Mapping(_) => document.required(document.fields(item)?, "url").map(str::to_owned),
-        _ => document.text(item).map(str::to_owned),
-    };
-    items.iter().map(read).collect()
+    items.iter().map(|item| document.channel(item).map(str::to_owned)).collect()
 }
 
 /// The URL of a channel that is named, as far as the packages tell; without its secrets.

@@ -15,7 +15,7 @@ use rattler_conda_types::{PackageRecord, Subdir};
 use rattler_digest::{Md5, Md5Hash, Sha256, Sha256Hash, parse_digest_from_hex};
 use serde_json::{Map, Value as Json};
 
-use super::{Digest, Expansion, LockError, LockedPackage, explicit, normalize, order};
+use super::{Digest, Expansion, LockError, LockedPackage, comments, explicit, normalize, order};
 pub(crate) use mlconda_environment::yaml::{self, Value, YamlNode};
 
 /// The fields of a package's record that are numbers; a scalar of any other is text, whatever it looks like.
@@ -125,6 +125,22 @@ impl<'a> Document<'a> {
         let missing =
             || self.fail(fields.node, format!("`{key}:` is missing here"), "lock again: the file is incomplete");
         self.text(fields.get(key).ok_or_else(missing)?)
+    }
+
+    /// A channel, as it is written: a name or a URL, alone or as `url:`. It becomes a comment, too.
+    pub(super) fn channel<'n>(&self, item: &'n YamlNode) -> Result<&'n str, LockError> {
+        let text = match &item.value {
+            Value::Mapping(_) => self.required(self.fields(item)?, "url")?,
+            _ => self.text(item)?,
+        };
+        if text.contains(comments::is_unseen) {
+            return Err(self.fail(
+                item,
+                "this channel has a character that cannot be seen",
+                "write its URL, or lock again",
+            ));
+        }
+        Ok(text)
     }
 
     /// The texts of a list; none if it is not there.

@@ -21,7 +21,7 @@ use super::{
     file::{LockFile, MAIN_CATEGORY, Part},
     pip::{self, ArchiveOrigin, DirectoryMode},
 };
-pub(crate) use mlconda_environment::yaml::{Value, YamlNode};
+pub(crate) use mlconda_environment::yaml::YamlNode;
 
 /// The versions that have this shape.
 const VERSIONS: std::ops::RangeInclusive<u32> = 4..=7;
@@ -108,10 +108,7 @@ fn platforms<'n>(document: &Document<'_>, root: Mapping<'n>) -> Result<HashMap<&
 
 fn channels(document: &Document<'_>, fields: Mapping<'_>) -> Result<Vec<String>, LockError> {
     let read = |item: &Rc<YamlNode>| {
-        let text = match &item.value {
-            Value::Mapping(_) => document.required(document.fields(item)?, "url")?,
-            _ => document.text(item)?,
-        };
+        let text = document.channel(item)?;
         Ok(url::Url::parse(text).map_or_else(|_| text.to_owned(), |url| redact::url(&url)))
     };
     document.items(fields.get("channels"))?.iter().map(read).collect()

@@ -279,6 +279,18 @@ fn nothing_is_locked_twice_in_any_format() {
 }
 
 #[test]
+fn a_channel_has_no_character_that_no_comment_could_have() {
+    let conda_lock =
+        |item: &str| format!("version: 1\nmetadata: {{channels: [{item}], platforms: [linux-64]}}\npackage: []\n");
+    let pixi = |item: &str| pixi(6).replace("url: https://conda.example.org/lab/\n", &format!("url: {item}\n"));
+    for text in [conda_lock(r#""a\u0007b""#), conda_lock(r#"{url: "a\u0007b"}"#), pixi(r#""https://h/a\u0007b""#)] {
+        let said = complaint(&text);
+        assert!(said.contains("this channel has a character that cannot be seen"), "{said}");
+    }
+    read(&conda_lock("a b")).expect("a blank can be seen");
+}
+
+#[test]
 fn what_begins_as_a_url_is_no_directory() {
     let wheel = "https:/h/mine-1-py3-none-any.whl";
     let conda_lock = |place: &str| {
