@@ -37,7 +37,10 @@ pub(super) fn parse(text: &str, resolver: &ChannelResolver<'_>) -> Result<Parsed
         return Err(SpecError::new(message, "check the quotes and the line breaks around it"));
     }
     // The name of a directory may have any white space in it.
-    let spaced = if matches!(package(text, resolver), Ok(None)) { with_blanks(text) } else { text.into() };
+    let spaced = match with_blanks(text) {
+        Cow::Owned(spaced) if matches!(package(text, resolver), Ok(None)) => Cow::Owned(spaced),
+        _ => text.into(),
+    };
     let text = &*spaced;
     let is_spec = |text: &str| read(text, resolver).is_ok_and(|parsed| parsed.remarks.is_empty());
     let mut parsed = read(text, resolver).map_err(|error_found| suggestion::suggest(text, error_found, &is_spec))?;

@@ -325,7 +325,10 @@ impl<'a> ClashResolution<'a> {
                 }
             }
             // A new link that leads out of the prefix, at a directory of this package, is a clash of the two.
-            let place = |path: &Path| Ok(self.place(path)?.or(old.place(path)?.map(|_| path.to_owned())));
+            let place = |path: &Path| match self.place(path)? {
+                None => Ok(old.place(path)?.map(|_| path.to_owned())),
+                place => Ok(place),
+            };
             layout.keep.push(resolved_paths(record, &place)?);
         }
         self.move_files(there, moves, &mut layout)?;
