@@ -44,9 +44,10 @@ pub(crate) fn spec(data: &[u8]) {
         return;
     }
     let Ok(theirs) = MatchSpec::from_str(text, ParseStrictness::Strict) else { return };
-    // conda and mlconda read brackets wherever they stand, rattler only at the end.
+    // conda and mlconda read brackets wherever they stand, rattler only at the end; and rattler keeps a blank behind a value
+    // with a backslash.
     let is_inside = text.rsplit_once(']').is_some_and(|(_, behind)| !behind.trim().is_empty());
-    if ours.spec.url.is_some() || is_inside {
+    if ours.spec.url.is_some() || is_inside || text.contains('\\') {
         return;
     }
     assert_eq!(ours.spec.name.to_string(), theirs.name.to_string(), "{text}");

@@ -81,6 +81,27 @@ fn a_directory_that_is_emptied_and_filled_keeps_the_mode_that_the_user_gave_it()
     }
 }
 
+/// Of no other package, and a repair would not bring anything back.
+#[test]
+fn a_file_of_the_user_where_a_package_needs_a_directory_is_said_to_be_the_users() {
+    let world = world();
+    let (first, second) = (line(&world, &package("first").file("x", "x")), package("second"));
+    for (prefix, real) in both_kinds(&world) {
+        for needs in [second.clone().file("data/it", "x"), second.clone().told_directory("data")] {
+            let second = line(&world, &needs);
+            install(&world, &prefix, &[&first]).success();
+            fs_err::write(real.join("data"), "mine").unwrap();
+            let outcome = install(&world, &prefix, &[&first, &second]).failure(1);
+            let told = "error: `data` must become a directory of a package, but it is a file that belongs to no package\n\
+                        hint: move your file away, and run the command again\n";
+            assert!(outcome.stderr.contains(told), "{outcome}");
+            assert_eq!(fs_err::read_to_string(real.join("data")).unwrap(), "mine");
+            fs_err::remove_file(real.join("data")).unwrap();
+            install(&world, &prefix, &[&first, &second]).success();
+        }
+    }
+}
+
 /// A first installation refuses both, so an update does, and nobody's file is lost.
 #[test]
 fn an_empty_directory_takes_no_place_of_a_file() {

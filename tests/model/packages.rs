@@ -99,9 +99,11 @@ const FILES: [&str; 18] = [
     "top",
 ];
 
-/// Links, with their targets.
-const LINKS: [(&str, &str); 8] = [
+/// Links, with their targets. Packages may have links of two targets at one path.
+const LINKS: [(&str, &str); 10] = [
     ("lib64", "lib"),
+    ("lib64", "a"),
+    ("b", "lib"),
     ("a/l", "../b/x"),
     ("b/l", "x"),
     ("b", "a"),
@@ -179,16 +181,18 @@ pub(crate) fn package(number: usize, version: u8) -> impl Strategy<Value = Packa
 /// No package has something below a file or a link of its own.
 fn sound(contents: Vec<(String, Content)>) -> Contents {
     // Nor two paths that a link of another package makes one.
-    let place = |path: &str| {
-        let links = [("d/", "b/d/"), ("c/", "b/"), ("b/", "a/"), ("lib64/", "lib/")];
+    let ways = [["a/", "lib/"], ["lib/", "lib/"], ["a/", "a/"], ["lib/", "a/"]];
+    let place = |path: &str, [b, lib64]: [&str; 2]| {
+        let links = [("d/", "b/d/"), ("c/", "b/"), ("b/", b), ("lib64/", lib64)];
         links.iter().fold(path.to_owned(), |path, (link, to)| match path.strip_prefix(link) {
             Some(rest) => format!("{to}{rest}"),
             None => path,
         })
     };
+    let is_one = |one: &str, other: &str| ways.iter().any(|way| place(one, *way) == place(other, *way));
     let mut sound = Contents::new();
     for (path, content) in contents {
-        if sound.keys().any(|other| *other != path && place(other) == place(&path)) {
+        if sound.keys().any(|other| *other != path && is_one(other, &path)) {
             continue;
         }
         let below = format!("{path}/");

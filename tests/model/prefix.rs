@@ -234,18 +234,15 @@ impl Prefix {
         // Links first, from the top down: what is named below them is where they lead.
         all.sort_by_key(|(path, content, _)| (path.matches('/').count(), !matches!(content, Content::Link(_))));
         let Layout { winners: mut places, places: mut of_packages, mut directories, .. } = Layout::default();
-        let is_there = |places: &Places, place: &str, content: &Content| match content {
-            // What comes follows a link of a package that stays as the user has left it; what stays is where it was.
-            Content::Link(to) if stay.contains(&places[place].0) => {
-                self.tree.get(place) == Some(&Node::Link(to.clone()))
-            }
-            _ => true,
+        // What comes follows a link of a package that stays as the user has left it; what stays is where it was.
+        let kept_link = |place: &str, name: &String| {
+            let to = self.link_of(&|other| stay.contains(other), place)?;
+            (stay.contains(name) || self.tree.get(place) == Some(&Node::Link(to.clone()))).then_some(to)
         };
         for (path, content, name) in all {
             let link = |place: &str| match places.get(place) {
-                Some((_, made @ Content::Link(to))) if stay.contains(name) || is_there(&places, place, made) => {
-                    Some(to.clone())
-                }
+                Some((holder, Content::Link(_))) if stay.contains(holder) => kept_link(place, name),
+                Some((_, Content::Link(to))) => Some(to.clone()),
                 _ => None,
             };
             let clash = || Refusal(format!("`{path}` of {name} and something else"));

@@ -110,7 +110,7 @@ impl<'a> PrefixChange<'a> {
         let mut needed = directories(keep.clone());
         let Conflicts { untracked: mut replaced, in_the_way, is_free } = match &root {
             Some(root) => find_conflicts(root, (&new, &stage_directories), (&known, &named), (&kept, &needed))
-                .map_err(|error| name_owners(error, plan, stage, unlink.clone().chain(keep.clone())))?,
+                .map_err(|error| name_owners(error, plan, stage, unlink.clone(), keep.clone()))?,
             None => Conflicts { untracked: Vec::new(), in_the_way: Vec::new(), is_free: true },
         };
         let repairs_modes = plan.reinstall != Reinstall::Nothing;

@@ -130,8 +130,19 @@ pub enum InstallError {
         directory: Option<String>,
         /// The package for which it is a file or a link, if known.
         other: Option<String>,
-        /// `file` or `link`, or that there was one.
+        /// `file` or `link`.
         kind: &'static str,
+    },
+    /// A package has a directory or files behind a link of another one, and the user has removed that link, or has put
+    /// something else in its place.
+    #[error("`{}` is no longer the link that `{link}` made there, and {} has files behind it", .path.display(), named(.directory, "a package"))]
+    ReplacedLink {
+        /// The path of the link, relative to the prefix.
+        path: PathBuf,
+        /// The package that made the link, by file name without extension.
+        link: String,
+        /// The package with something behind it, if known.
+        directory: Option<String>,
     },
     /// A directory with untracked files is at the path of a package's file.
     #[error("cannot replace the directory `{}` with a file of a package: `{}` in it belongs to no package", .path.display(), .inner.display())]
@@ -140,6 +151,12 @@ pub enum InstallError {
         path: PathBuf,
         /// One of the files, relative to the prefix.
         inner: PathBuf,
+    },
+    /// An untracked file is at the path of a directory of packages.
+    #[error("`{}` must become a directory of a package, but it is a file that belongs to no package", .path.display())]
+    FileInTheWay {
+        /// The file, relative to the prefix.
+        path: PathBuf,
     },
     /// An untracked soft link is at the path of a directory of packages, or of a directory of the installation itself.
     #[error("`{}` is a link to `{}` that belongs to no package; nothing is written or removed through it", .path.display(), .to.display())]

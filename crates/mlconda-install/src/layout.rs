@@ -12,7 +12,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mlconda_prefix::{distributions, on_disk::resolve};
+use mlconda_lock::in_linking_order;
+use mlconda_prefix::{
+    distributions,
+    on_disk::{self, resolve},
+};
 use mlconda_system::{
     beneath::{PathKind, Root},
     files,
@@ -107,27 +111,25 @@ impl<'a> PackageLinks<'a> {
     fn target(&self, path: &Path) -> io::Result<Option<PathBuf>> {
         let there = self.prefix.lookup(path)?.map(|there| there.kind);
         let text = (there == Some(PathKind::Link)).then(|| self.prefix.read_link(path)).transpose()?;
-        let (mut made, mut is_told) = (None, true);
-        for record in self.records(path) {
+        let told = |record: &PrefixRecord| {
             let place = Path::new("conda-meta").join(distributions::record_name(record));
-            let mut own = record_file::read(self.prefix, &place).map(|(_, own)| own).unwrap_or_default();
-            let target = own.links.remove(path);
-            // Of several, it is the one that is there.
-            if target.is_some() && target == text {
-                return Ok(text);
-            }
-            is_told &= target.is_some();
-            made = target.or(made);
-        }
+            record_file::read(self.prefix, &place).ok()?.1.links.remove(path)
+        };
+        let made = on_disk::link_made(text.clone(), self.in_order(path).into_iter().map(told));
         Ok(match made {
-            // Another tool made it.
-            _ if !is_told && text.is_some() => text,
+            _ if text.is_some() && made == text => made,
             _ if self.replaced == Replaced::NotFollowed => None,
             // Nobody knows any more where it led. Nowhere, that is, and not here, unless files of packages lie here: another
             // tool has left a directory that was there before the link, or has copied what was behind it.
             None if there == Some(PathKind::Directory) && !self.has_files_below(path) => Some("/".into()),
             made => made,
         })
+    }
+
+    /// The records with a link at a path, in linking order.
+    fn in_order(&self, path: &Path) -> Vec<&'a PrefixRecord> {
+        let package = |record: &'a PrefixRecord| &record.repodata_record.package_record;
+        in_linking_order(self.records(path), package, self.records.iter().copied().map(package))
     }
 
     /// Whether a file that a record names below this directory lies in it, with the content that the record tells. Large

@@ -46,7 +46,7 @@ pub use self::format::{LockFormat, LockFormatError, Rendered};
 pub use self::pip::{ArchiveOrigin, DirectoryMode, LockedPip, PipSource};
 pub use self::read::kind_of;
 pub use mlconda_python::normalize;
-pub use order::linking_order;
+pub use order::{in_linking_order, linking_order};
 
 use mlconda_types::sorting::IntoTree;
 use std::{

@@ -95,7 +95,8 @@ fn a_directory_of_the_user_in_the_place_of_a_link_refuses_what_is_to_be_there() 
         for file in ["other", "it"] {
             install(&world, &prefix, &[&link, &behind]).success();
             replace_link(&real.join("lib64"), &[file]);
-            let there = "`lib64` is a directory for `behind-2.0-h4bc722e_0` and a file or link that is no longer there";
+            let there =
+                "`lib64` is no longer the link that `link-1.0-h4bc722e_0` made there, and `behind-2.0-h4bc722e_0` has";
             refused(&[&link, &update], "--quiet", there);
             let in_the_way = format!("cannot replace the directory `lib64` with a file of a package: `lib64/{file}`");
             refused(&[&newer, &behind], "--quiet", &in_the_way);
@@ -109,6 +110,61 @@ fn a_directory_of_the_user_in_the_place_of_a_link_refuses_what_is_to_be_there() 
             world.mlconda(["verify", "-p", argument(&prefix)]).success();
             assert_eq!(fs_err::read_to_string(real.join("lib64/it")).unwrap(), "of the package");
             assert!(real.join("lib64").is_symlink());
+        }
+    }
+}
+
+/// The names of the packages have no say in it.
+#[test]
+fn of_several_links_that_the_user_replaced_the_one_that_was_linked_last_says_where_files_are() {
+    let world = world();
+    let first = line(&world, &package("zero").link("lib64", "lib").file("lib/other", "x"));
+    let last = line(&world, &package("alpha").depends("zero").link("lib64", "opt"));
+    let behind = line(&world, &package("behind").file("lib64/it", "of the package"));
+    let (all, left) = ([first.as_str(), &last, &behind], [first.as_str(), &last]);
+    for (prefix, real) in both_kinds(&world) {
+        install(&world, &prefix, &all).success();
+        assert!(real.join("opt/it").exists());
+        replace_link(&real.join("lib64"), &["it"]);
+        let outcome = world.mlconda(["verify", "-p", argument(&prefix)]).failure(1);
+        assert!(outcome.stdout.contains("lib64") && !outcome.stdout.contains("behind"), "{outcome}");
+        install(&world, &prefix, &left).success();
+        assert!(!real.join("opt").exists());
+        assert_eq!(fs_err::read_to_string(real.join("lib64/it")).unwrap(), "mine");
+        fs_err::remove_dir_all(real.join("lib64")).unwrap();
+        world.mlconda(["verify", "-p", argument(&prefix), "--repair"]).success();
+        assert_eq!(fs_err::read_link(real.join("lib64")).unwrap(), Path::new("opt"));
+        install(&world, &prefix, &all).success();
+    }
+}
+
+/// The packages do not exclude each other: with the link, both can be there.
+#[test]
+fn what_would_come_behind_a_link_that_is_gone_or_replaced_names_the_link_and_the_repair() {
+    let world = world();
+    let link = line(&world, &package("link").link("lib64", "lib").file("lib/other", "x"));
+    let behind = line(&world, &package("behind").file("lib64/it", "of the package"));
+    let told = "error: `lib64` is no longer the link that `link-1.0-h4bc722e_0` made there, and `behind-1.0-h4bc722e_0` has \
+                files behind it\nhint: move away what you have put there, and make the link again with `mlconda verify --repair`\n";
+    for (prefix, real) in both_kinds(&world) {
+        let place = real.join("lib64");
+        let replaced: [&dyn Fn(); 4] =
+            [&|| (), &|| fs_err::write(&place, "mine").unwrap(), &|| fs_err::create_dir(&place).unwrap(), &|| {
+                fs_err::os::unix::fs::symlink("elsewhere", &place).unwrap()
+            }];
+        for replace in replaced {
+            install(&world, &prefix, &[&link]).success();
+            fs_err::remove_file(&place).unwrap();
+            replace();
+            let outcome = install(&world, &prefix, &[&link, &behind]).failure(1);
+            assert!(outcome.stderr.contains(told), "{outcome}");
+            match place.is_dir() {
+                true => fs_err::remove_dir(&place).unwrap(),
+                false => drop(fs_err::remove_file(&place)),
+            }
+            world.mlconda(["verify", "-p", argument(&prefix), "--repair"]).success();
+            install(&world, &prefix, &[&link, &behind]).success();
+            assert_eq!(fs_err::read_to_string(real.join("lib/it")).unwrap(), "of the package");
         }
     }
 }

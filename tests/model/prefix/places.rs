@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 
 use super::{
-    super::rules::{follow, place_of},
-    Content, Installed, PlacesOfPackages, Prefix,
+    super::rules::{follow, linking_order, place_of},
+    Content, Installed, Node, PlacesOfPackages, Prefix,
 };
 
 impl Prefix {
@@ -35,10 +35,21 @@ impl Prefix {
         way.into_inner()
     }
 
-    pub(super) fn link_made(&self, place: &str) -> Option<String> {
-        self.installed.values().find_map(|it| match it.contents.get(place) {
+    /// Where the link of installed packages at a place leads.
+    fn link_made(&self, place: &str) -> Option<String> {
+        self.link_of(&|_| true, place)
+    }
+
+    /// Where the link of these packages at a place leads: of several, the one that is there, or that which was made last.
+    pub(super) fn link_of(&self, names: &dyn Fn(&String) -> bool, place: &str) -> Option<String> {
+        let installed = self.installed.iter().filter(|(name, _)| names(name));
+        let order = linking_order(&installed.map(|(name, it)| (name.clone(), &it.package)).collect());
+        let made = order.iter().filter_map(|name| match self.installed[name].contents.get(place) {
             Some(Content::Link(to)) => Some(to.clone()),
             _ => None,
-        })
+        });
+        let made: Vec<String> = made.collect();
+        let is_there = |to: &&String| self.tree.get(place) == Some(&Node::Link((*to).clone()));
+        made.iter().find(is_there).or(made.last()).cloned()
     }
 }

@@ -59,9 +59,13 @@ pub(super) fn install_hint(error: &InstallError) -> Option<String> {
         InstallError::RecordName { .. } => {
             "no tool writes such a record: check the prefix before you use it, and remove the record"
         }
+        InstallError::FileInTheWay { .. } => "move your file away, and run the command again",
         InstallError::DirectoryInTheWay { .. } => "move your files out of the directory, and run the command again",
         InstallError::PathTypeClash { .. } => {
-            "remove one of the packages, or what you have put at that path; `mlconda verify --repair` brings back what is gone"
+            "the two cannot be in one environment: remove one of the packages, or use another version of it"
+        }
+        InstallError::ReplacedLink { .. } => {
+            "move away what you have put there, and make the link again with `mlconda verify --repair`"
         }
         InstallError::OutwardLink { .. } => "if you trust the package, allow the link with `--allow-outward-links`",
         InstallError::PrefixTooLong { .. } => "choose a shorter prefix",

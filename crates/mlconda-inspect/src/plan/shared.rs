@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mlconda_lock::in_linking_order;
 use mlconda_prefix::{distributions, on_disk};
 use mlconda_system::files;
 use rattler_conda_types::{PrefixRecord, prefix_record::PathType};
@@ -85,15 +86,14 @@ fn behind_links<'a>(prefix: &Path, records: &'a [PrefixRecord]) -> HashMap<&'a P
     }
     // Few links have something below them.
     let known: RefCell<HashMap<PathBuf, Option<PathBuf>>> = RefCell::default();
-    let target = |path: &Path, records: &[&PrefixRecord]| {
+    let package = |record: &'a PrefixRecord| &record.repodata_record.package_record;
+    let in_order = |several: &[&'a PrefixRecord]| in_linking_order(several, package, records.iter().map(package));
+    let target = |path: &Path, several: &[&'a PrefixRecord]| {
         if let Some(to) = known.borrow().get(path) {
             return to.clone();
         }
-        let mut made = records.iter().filter_map(|record| made_link(prefix, record, path));
-        let (first, there) = (made.next(), || fs_err::read_link(prefix.join(path)).ok());
-        // Of several, it is the one that is there.
-        let is_one = first.is_some() && made.all(|other| Some(&other) == first.as_ref());
-        let to = if is_one { first } else { there().or(first) };
+        let there = fs_err::read_link(prefix.join(path)).ok();
+        let to = on_disk::link_made(there, in_order(several).into_iter().map(|record| made_link(prefix, record, path)));
         known.borrow_mut().insert(path.to_owned(), to.clone());
         to
     };

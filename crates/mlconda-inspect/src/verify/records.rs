@@ -5,12 +5,14 @@
 //! compared is kept.
 
 use std::{
+    cell::RefCell,
     collections::{HashMap, HashSet},
     io,
     num::NonZero,
     path::{Path, PathBuf},
 };
 
+use mlconda_lock::in_linking_order;
 use mlconda_prefix::{
     self as prefix, Prefix, PrefixError, distributions,
     foreign_records::{self, NoarchPaths},
@@ -135,32 +137,47 @@ pub(super) fn read(
     Ok(packages)
 }
 
+/// A package with a link, and where that leads, if its record tells.
+type Made<'a> = (&'a PackageRecord, Option<&'a PathBuf>);
+
 /// Files that a package names below a link of a package are where that leads.
 pub(crate) fn resolve_links(prefix: &Path, packages: &mut [RecordedPackage]) -> io::Result<()> {
     let entries = || packages.iter().flat_map(|package| &package.entries);
-    let mut links: HashMap<PathBuf, Option<PathBuf>> = HashMap::new();
-    for entry in entries().filter(|entry| entry.kind == Some(FileKind::Link)) {
-        let target = links.entry(entry.path.clone()).or_insert_with(|| entry.target.clone());
-        // Of several, it is the one that is there.
-        *target = target.take().filter(|target| Some(target) == entry.target.as_ref());
+    let mut links: HashMap<&Path, Vec<Made<'_>>> = HashMap::new();
+    for package in &*packages {
+        for entry in package.entries.iter().filter(|entry| entry.kind == Some(FileKind::Link)) {
+            links.entry(&entry.path).or_default().push((&package.record, entry.target.as_ref()));
+        }
     }
     let mut above: HashSet<&Path> = HashSet::new();
     for entry in entries() {
         let _ = entry.path.ancestors().skip(1).all(|path| above.insert(path));
     }
-    if !links.keys().any(|path| above.contains(path.as_path())) {
+    if !links.keys().any(|path| above.contains(path)) {
         return Ok(());
     }
-    // conda's records do not tell where a link leads; the link itself does.
-    let link = |path: &Path| match links.get(path) {
-        Some(None) => Ok(fs_err::read_link(prefix.join(path)).ok()),
-        Some(target) => Ok(target.clone()),
-        None => Ok(None),
-    };
-    for entry in packages.iter_mut().flat_map(|package| &mut package.entries) {
-        if let Some(place) = on_disk::resolve(&entry.path, &link)? {
-            entry.path = place;
+    // Few links have something below them.
+    let known: RefCell<HashMap<PathBuf, Option<PathBuf>>> = RefCell::default();
+    let link = |path: &Path| {
+        let Some(several) = links.get(path) else { return Ok(None) };
+        if let Some(to) = known.borrow().get(path) {
+            return Ok(to.clone());
         }
+        let all = packages.iter().map(|package| &package.record);
+        let told = in_linking_order(several, |(package, _)| package, all).into_iter().map(|(_, to)| to.cloned());
+        let to = on_disk::link_made(fs_err::read_link(prefix.join(path)).ok(), told);
+        known.borrow_mut().insert(path.to_owned(), to.clone());
+        Ok(to)
+    };
+    let mut moved = Vec::new();
+    for (number, package) in packages.iter().enumerate() {
+        for (at, entry) in package.entries.iter().enumerate() {
+            let place = on_disk::resolve(&entry.path, &link)?.filter(|place| *place != entry.path);
+            moved.extend(place.map(|place| (number, at, place)));
+        }
+    }
+    for (number, at, place) in moved {
+        packages[number].entries[at].path = place;
     }
     Ok(())
 }

@@ -10,7 +10,10 @@ use std::{
 
 use mlconda_inspect::plan::Plan;
 use mlconda_system::beneath::{PathInfo, PathKind, Root};
-use rattler_conda_types::PrefixRecord;
+use rattler_conda_types::{
+    PrefixRecord,
+    prefix_record::{PathType, PathsEntry},
+};
 
 use crate::{InstallError, record_file, stage::Stage};
 
@@ -74,10 +77,8 @@ pub(super) fn find_conflicts(
     for path in directories {
         if kept.contains(path) {
             let kind = match prefix.lookup(path)?.map(|there| there.kind) {
-                Some(PathKind::File) => "file",
                 Some(PathKind::Link) => "link",
-                // The user has replaced it.
-                _ => "file or link that is no longer there",
+                _ => "file",
             };
             return Err(path_type_clash(path, kind));
         }
@@ -110,6 +111,7 @@ fn is_directory<'a>(
                 InstallError::ForeignLink { to: prefix.read_link(path)?, path: prefix.path().join(path) }
             }
             Some(PathInfo { kind: PathKind::Link, .. }) => path_type_clash(path, "link"),
+            _ if !known.contains(path) => InstallError::FileInTheWay { path: path.to_owned() },
             _ => path_type_clash(path, "file"),
         });
     }
@@ -126,7 +128,8 @@ pub(super) fn name_owners<'a>(
     error: InstallError,
     plan: &Plan,
     stage: &Stage,
-    records: impl Iterator<Item = &'a PrefixRecord>,
+    unlink: impl Iterator<Item = &'a PrefixRecord>,
+    keep: impl Iterator<Item = &'a PrefixRecord> + Clone,
 ) -> InstallError {
     let InstallError::PathTypeClash { path, kind, .. } = error else { return error };
     let new = |path: &Path| {
@@ -136,7 +139,9 @@ pub(super) fn name_owners<'a>(
     let is_below = |file: &Path| file.starts_with(&path) && file != path;
     let mut directory = stage.paths().iter().find(|file| is_below(file)).and_then(|file| new(file));
     let mut other = new(&path);
-    for record in records {
+    let is_link = |entry: &PathsEntry| entry.path_type == PathType::SoftLink && entry.relative_path == path;
+    let link = keep.clone().find(|record| record.paths_data.paths.iter().any(is_link));
+    for record in unlink.chain(keep) {
         for file in record_file::files(record) {
             let holder = if is_below(file) { &mut directory } else { &mut other };
             if holder.is_none() && file.starts_with(&path) {
@@ -144,7 +149,11 @@ pub(super) fn name_owners<'a>(
             }
         }
     }
-    InstallError::PathTypeClash { path, directory, other, kind }
+    match link.map(record_file::dist_name) {
+        // As its package made it, it would have been followed.
+        Some(link) => InstallError::ReplacedLink { path, link, directory },
+        None => InstallError::PathTypeClash { path, directory, other, kind },
+    }
 }
 
 /// The first path in a directory that cannot be removed; `None` if everything in it is removed.
