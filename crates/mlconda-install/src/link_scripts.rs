@@ -2,16 +2,17 @@
 
 use std::path::Path;
 
-use mlconda_inspect::plan::Plan;
+use mlconda_inspect::{
+    links::{PackageLinks, Replaced},
+    plan::Plan,
+};
 use mlconda_prefix::{Prefix, distributions};
 use mlconda_system::beneath::Root;
 use mlconda_types::progress::Event;
 use rattler_conda_types::{PackageRecord, PrefixRecord};
 
 use super::{
-    InstallError, LinkScript, Report,
-    layout::{PackageLinks, Replaced},
-    record_file, script,
+    InstallError, LinkScript, Report, record_file, script,
     stage::Stage,
     staged_package::{self, StagedPackage},
 };

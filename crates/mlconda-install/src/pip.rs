@@ -7,7 +7,10 @@ use std::{
 };
 
 use mlconda_channel::{network::Client, repodata::Access};
-use mlconda_inspect::plan::Plan;
+use mlconda_inspect::{
+    links::{PackageLinks, Replaced},
+    plan::Plan,
+};
 use mlconda_lock::{ArchiveOrigin, DirectoryMode, LockedPip, PipSource};
 use mlconda_prefix::{
     Prefix, distributions,
@@ -34,7 +37,6 @@ use super::{
     Bytecode, InstallError, Options, Scripts,
     bytecode::{Compiled, compile_built},
     fetch,
-    layout::{PackageLinks, Replaced},
     link::wheel::{self, Request},
     packed, record_file,
     script::{self, ScriptContext},

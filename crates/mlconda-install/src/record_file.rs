@@ -165,13 +165,6 @@ pub(super) fn dist_name(record: &PrefixRecord) -> String {
     format!("{}-{}-{}", package.name.as_normalized(), package.version, package.build)
 }
 
-/// The paths of a record that may be links: soft links by their path type, or all files if the record has no path types.
-pub(super) fn links(record: &PrefixRecord) -> impl Iterator<Item = &PathBuf> {
-    let entries = &record.paths_data.paths;
-    let links = entries.iter().filter(|entry| entry.path_type == PathType::SoftLink).map(|entry| &entry.relative_path);
-    links.chain(record.files.iter().filter(|_| entries.is_empty()))
-}
-
 /// The paths of a record that are files or links.
 pub(super) fn files(record: &PrefixRecord) -> impl Iterator<Item = &PathBuf> {
     record.files.iter()

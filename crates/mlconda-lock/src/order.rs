@@ -11,20 +11,30 @@ use rattler_conda_types::{PackageRecord, RepoDataRecord};
 
 /// Sorts records. Cycles (pip and python, say) are cut at the package with the fewest open dependencies.
 pub fn linking_order(records: &[RepoDataRecord]) -> Vec<&RepoDataRecord> {
-    let by_name: BTreeMap<&str, &RepoDataRecord> =
-        records.iter().map(|record| (record.package_record.name.as_normalized(), record)).into_tree();
-    let names = names_in_order(records.iter().map(|record| &record.package_record));
-    names.into_iter().filter_map(|name| by_name.get(name).copied()).collect()
+    let packages: Vec<&PackageRecord> = records.iter().map(|record| &record.package_record).collect();
+    order_of(&packages).into_iter().map(|number| &records[number]).collect()
 }
 
-/// The names of packages in linking order.
-fn names_in_order<'a>(records: impl Iterator<Item = &'a PackageRecord>) -> Vec<&'a str> {
-    let by_name: BTreeMap<&str, &PackageRecord> =
-        records.map(|record| (record.name.as_normalized(), record)).into_tree();
+/// The numbers of some packages, in the linking order of `all`.
+pub fn in_linking_order(some: &[&PackageRecord], all: &[&PackageRecord]) -> Vec<usize> {
+    if some.len() < 2 {
+        return (0..some.len()).collect();
+    }
+    let mut numbers = Vec::new();
+    for number in order_of(all) {
+        numbers.extend((0..some.len()).filter(|one| some[*one].name == all[number].name));
+    }
+    numbers
+}
+
+/// The numbers of packages in linking order; of several of one name, the last.
+fn order_of(packages: &[&PackageRecord]) -> Vec<usize> {
+    let by_name: BTreeMap<&str, usize> =
+        packages.iter().enumerate().map(|(number, record)| (record.name.as_normalized(), number)).into_tree();
     let mut open: BTreeMap<&str, BTreeSet<&str>> = by_name
         .iter()
-        .map(|(name, record)| {
-            let depends = record.depends.iter().map(|spec| dependency_name(spec));
+        .map(|(name, number)| {
+            let depends = packages[*number].depends.iter().map(|spec| dependency_name(spec));
             (*name, depends.filter(|other| other != name && by_name.contains_key(other)).into_tree())
         })
         .into_tree();
@@ -32,22 +42,7 @@ fn names_in_order<'a>(records: impl Iterator<Item = &'a PackageRecord>) -> Vec<&
     if let Some(depends) = open.get_mut("python") {
         depends.remove("pip");
     }
-    order(&mut open)
-}
-
-/// Some of these packages in the linking order of all. `package` gives the package of one of them.
-pub fn in_linking_order<'a, T: Copy>(
-    several: &[T],
-    package: impl Fn(T) -> &'a PackageRecord,
-    all: impl Iterator<Item = &'a PackageRecord>,
-) -> Vec<T> {
-    let mut sorted = several.to_vec();
-    if several.len() > 1 {
-        let order = names_in_order(all);
-        let rank = |one: &T| order.iter().position(|name| *name == package(*one).name.as_normalized());
-        mlconda_types::sorting::sort_by_key(&mut sorted, rank);
-    }
-    sorted
+    order(&mut open).into_iter().filter_map(|name| by_name.get(name).copied()).collect()
 }
 
 /// Names in linking order. `open` maps each name to the names it still waits for, and is emptied.

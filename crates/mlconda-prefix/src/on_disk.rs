@@ -113,40 +113,9 @@ pub fn resolve(path: &Path, link: &dyn Fn(&Path) -> io::Result<Option<PathBuf>>)
     Ok(Some(place).filter(|place| !place.as_os_str().is_empty()))
 }
 
-/// Where the link of packages at a path leads, as a package made it: of several, the one that is there; if the user has
-/// replaced it, that of the package that is linked last.
-///
-/// `there` is the target of the link that is there, if one is. `told` are the targets that the records of the packages tell,
-/// in linking order; a record of another tool tells none, and the link that is there may be that tool's.
-pub fn link_made(there: Option<PathBuf>, told: impl IntoIterator<Item = Option<PathBuf>>) -> Option<PathBuf> {
-    let (mut last, mut is_told) = (None, true);
-    for target in told {
-        if target.is_some() && target == there {
-            return there;
-        }
-        is_told &= target.is_some();
-        last = target.or(last);
-    }
-    if is_told { last } else { there.or(last) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn of_several_links_the_one_that_is_there_or_was_made_last_counts() {
-        let made = |there: Option<&str>, told: &[Option<&str>]| {
-            link_made(there.map(PathBuf::from), told.iter().map(|target| target.map(PathBuf::from)))
-        };
-        assert_eq!(made(Some("a"), &[Some("a"), Some("b")]), Some("a".into()));
-        for replaced in [None, Some("mine")] {
-            assert_eq!(made(replaced, &[Some("a"), Some("b")]), Some("b".into()));
-        }
-        assert_eq!(made(Some("theirs"), &[Some("a"), None]), Some("theirs".into()), "another tool's");
-        assert_eq!(made(None, &[Some("a"), None]), Some("a".into()));
-        assert_eq!(made(None, &[None]), None);
-    }
 
     #[test]
     fn byte_code_knows_its_module() {

@@ -6,12 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mlconda_lock::in_linking_order;
-use mlconda_prefix::{distributions, on_disk};
-use mlconda_system::files;
-use rattler_conda_types::{PrefixRecord, prefix_record::PathType};
+use mlconda_prefix::on_disk;
+use mlconda_system::beneath::Root;
+use rattler_conda_types::PrefixRecord;
 
 use super::{Key, key};
+use crate::links::{self, PackageLinks, Replaced};
 
 /// Takes out of `stays` what shares a path with a package that goes: it holds the other's file, perhaps, so it is linked
 /// anew. And so on. The same holds for what shares a path with any other package by way of a link that goes: each has a
@@ -24,14 +24,14 @@ pub(super) fn remove_sharing(
 ) {
     let behind = behind_links(prefix, records);
     let several = places_with_several_names(&behind, records);
-    let (mut gone, mut links): (HashSet<&PathBuf>, HashSet<&Path>) = Default::default();
+    let (mut gone, mut gone_links): (HashSet<&PathBuf>, HashSet<&PathBuf>) = Default::default();
     let mut goes: Vec<&PrefixRecord> = records.iter().filter(|old| !stays.contains(&key(old))).collect();
     while !goes.is_empty() {
-        links.extend(goes.iter().copied().flat_map(links_of));
+        gone_links.extend(goes.iter().copied().flat_map(links::of_record));
         gone.extend(goes.drain(..).flat_map(|old| &old.files).map(|path| place(&behind, path)));
         let is_apart = |path: &PathBuf| {
             let found = behind.get(path).filter(|found| several.contains(&found.place));
-            found.is_some_and(|found| found.links.iter().any(|link| links.contains(link.as_path())))
+            found.is_some_and(|found| found.links.iter().any(|link| gone_links.contains(link)))
         };
         let is_concerned = |path: &PathBuf| gone.contains(place(&behind, path)) || is_apart(path);
         let shares = |record: &PrefixRecord| record.files.iter().any(is_concerned);
@@ -44,12 +44,6 @@ pub(super) fn remove_sharing(
             stays.remove(&key(record));
         }
     }
-}
-
-/// The soft links of a record.
-fn links_of(record: &PrefixRecord) -> impl Iterator<Item = &Path> {
-    let links = record.paths_data.paths.iter().filter(|entry| entry.path_type == PathType::SoftLink);
-    links.map(|entry| entry.relative_path.as_path())
 }
 
 /// Where a file lies that is named below links.
@@ -80,26 +74,11 @@ fn place<'a>(behind: &'a HashMap<&PathBuf, Behind>, path: &'a PathBuf) -> &'a Pa
 /// The places of the files that are named below links of packages, by their names in the records. A link is followed as its
 /// package made it, whatever is there now: there the files still lie. If the record does not tell, it is followed as it is.
 fn behind_links<'a>(prefix: &Path, records: &'a [PrefixRecord]) -> HashMap<&'a PathBuf, Behind> {
-    let mut links: HashMap<&Path, Vec<&PrefixRecord>> = HashMap::new();
-    for record in records {
-        links_of(record).for_each(|path| links.entry(path).or_default().push(record));
-    }
-    // Few links have something below them.
-    let known: RefCell<HashMap<PathBuf, Option<PathBuf>>> = RefCell::default();
-    let package = |record: &'a PrefixRecord| &record.repodata_record.package_record;
-    let in_order = |several: &[&'a PrefixRecord]| in_linking_order(several, package, records.iter().map(package));
-    let target = |path: &Path, several: &[&'a PrefixRecord]| {
-        if let Some(to) = known.borrow().get(path) {
-            return to.clone();
-        }
-        let there = fs_err::read_link(prefix.join(path)).ok();
-        let to = on_disk::link_made(there, in_order(several).into_iter().map(|record| made_link(prefix, record, path)));
-        known.borrow_mut().insert(path.to_owned(), to.clone());
-        to
-    };
+    let Ok(root) = Root::open(prefix) else { return HashMap::new() };
+    let links = PackageLinks::new(&root, records.iter(), Replaced::AsMade);
     let followed: RefCell<Vec<PathBuf>> = RefCell::default();
     let link = |path: &Path| {
-        let to = links.get(path).and_then(|records| target(path, records));
+        let to = links.at(path)?;
         followed.borrow_mut().extend(to.is_some().then(|| path.to_owned()));
         Ok(to)
     };
@@ -107,7 +86,7 @@ fn behind_links<'a>(prefix: &Path, records: &'a [PrefixRecord]) -> HashMap<&'a P
     for path in records.iter().flat_map(|record| &record.files) {
         // Most files are in the directory of the one before.
         if last.0 != path.parent() {
-            last = (path.parent(), path.ancestors().skip(1).any(|above| links.contains_key(above)));
+            last = (path.parent(), path.ancestors().skip(1).any(|above| !links.records(above).is_empty()));
         }
         if last.1
             && let Ok(Some(place)) = on_disk::resolve(path, &link)
@@ -117,11 +96,4 @@ fn behind_links<'a>(prefix: &Path, records: &'a [PrefixRecord]) -> HashMap<&'a P
         followed.take();
     }
     found
-}
-
-/// The target of a link of a package, as it made it; `None` if it has none there, or its record does not tell.
-fn made_link(prefix: &Path, record: &PrefixRecord, path: &Path) -> Option<PathBuf> {
-    let place = prefix.join("conda-meta").join(distributions::record_name(record));
-    let text = files::read(&place, files::LARGEST_RECORD).ok()?;
-    on_disk::OwnFields::of_record(&text).ok()?.links.remove(path)
 }

@@ -24,6 +24,7 @@ use rattler_digest::{Sha256, Sha256Hash, parse_digest_from_hex};
 use serde::Deserialize;
 
 use super::{FileKind, Finding, each};
+use crate::links::link_made;
 
 /// A package that is recorded.
 pub(super) struct RecordedPackage {
@@ -163,9 +164,10 @@ pub(crate) fn resolve_links(prefix: &Path, packages: &mut [RecordedPackage]) -> 
         if let Some(to) = known.borrow().get(path) {
             return Ok(to.clone());
         }
-        let all = packages.iter().map(|package| &package.record);
-        let told = in_linking_order(several, |(package, _)| package, all).into_iter().map(|(_, to)| to.cloned());
-        let to = on_disk::link_made(fs_err::read_link(prefix.join(path)).ok(), told);
+        let some: Vec<_> = several.iter().map(|(package, _)| *package).collect();
+        let all: Vec<_> = packages.iter().map(|package| &package.record).collect();
+        let mut told = in_linking_order(&some, &all).into_iter().map(|number| several[number].1.cloned());
+        let to = link_made(fs_err::read_link(prefix.join(path)).ok(), &mut told);
         known.borrow_mut().insert(path.to_owned(), to.clone());
         Ok(to)
     };

@@ -8,6 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use mlconda_inspect::links::{PackageLinks, Replaced};
 use mlconda_prefix::Prefix;
 use mlconda_system::{
     beneath::{PathKind, Root},
@@ -19,7 +20,6 @@ use rattler_conda_types::prefix_record::{PathType, PathsEntry};
 use super::{
     super::{
         InstallError,
-        layout::{PackageLinks, Replaced},
         link::wheel,
         package::invalid,
         record_file,

@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use mlconda_inspect::links::{self, PackageLinks, Replaced};
 use mlconda_prefix::on_disk::resolve;
 use mlconda_system::{
     self as system,
@@ -20,7 +21,7 @@ use rattler_conda_types::PrefixRecord;
 use super::{CLASH_DIRECTORY, Claims, Clash, Directory, Stage, WaitingPackage, slot};
 use crate::{
     InstallError,
-    layout::{Layout, PackageLinks, Replaced, parents, resolved_paths},
+    layout::{Layout, parents, resolved_paths},
     package_paths::is_reserved,
     record_file,
 };
@@ -146,9 +147,9 @@ impl<'a> ClashResolution<'a> {
         let keep = || there.keep.iter().map(|(record, _)| *record);
         let all = || keep().chain(there.unlink.iter().copied());
         let (above_kept, above) = (parents(keep()), parents(all()));
-        let links = all().flat_map(record_file::links).filter(|path| above.contains(path.as_path()));
+        let links = all().flat_map(links::of_record).filter(|path| above.contains(path.as_path()));
         let mut found: Vec<PathBuf> = links.cloned().collect();
-        let kept = keep().flat_map(record_file::links);
+        let kept = keep().flat_map(links::of_record);
         found.extend(kept.filter(|path| self.claims.directories.contains_key(*path)).cloned());
         if !above_kept.is_empty() {
             found.extend(self.claims.files.keys().filter(|path| above_kept.contains(path.as_path())).cloned());

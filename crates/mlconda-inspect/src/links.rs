@@ -1,0 +1,180 @@
+//! Links of packages in a prefix. Files that a package names below such a link are where that leads. Only links of packages
+//! are followed, and only inside the prefix.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use mlconda_lock::in_linking_order;
+use mlconda_prefix::{
+    distributions,
+    on_disk::{OwnFields, resolve},
+};
+use mlconda_system::{
+    beneath::{PathKind, Root},
+    files,
+};
+use rattler_conda_types::{PackageRecord, PrefixRecord, prefix_record::PathType};
+use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest};
+
+/// The paths of a record that may be links: soft links by their path type, or all files if the record has no path types.
+pub fn of_record(record: &PrefixRecord) -> impl Iterator<Item = &PathBuf> {
+    let entries = &record.paths_data.paths;
+    let links = entries.iter().filter(|entry| entry.path_type == PathType::SoftLink).map(|entry| &entry.relative_path);
+    links.chain(record.files.iter().filter(|_| entries.is_empty()))
+}
+
+/// What holds of a link of a package that the user has replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replaced {
+    /// It is not followed: nothing comes through it.
+    NotFollowed,
+    /// It is followed as its package made it: there the files still lie. What is in its place is the user's.
+    AsMade,
+}
+
+/// The links of recorded packages in a prefix.
+pub struct PackageLinks<'a> {
+    prefix: &'a Root,
+    replaced: Replaced,
+    /// Several packages may have a link at one path.
+    names: HashMap<&'a Path, Vec<&'a PrefixRecord>>,
+    records: Vec<&'a PrefixRecord>,
+    known: RefCell<HashMap<PathBuf, Option<PathBuf>>>,
+}
+
+impl<'a> PackageLinks<'a> {
+    /// The links of these records.
+    pub fn new(prefix: &'a Root, records: impl Iterator<Item = &'a PrefixRecord>, replaced: Replaced) -> Self {
+        let mut names: HashMap<&Path, Vec<&PrefixRecord>> = HashMap::new();
+        let records: Vec<&PrefixRecord> = records.collect();
+        for record in &records {
+            of_record(record).for_each(|path| names.entry(path).or_default().push(record));
+        }
+        Self { prefix, replaced, names, records, known: RefCell::default() }
+    }
+
+    /// The records with a link at a path.
+    pub fn records(&self, path: &Path) -> &[&'a PrefixRecord] {
+        self.names.get(path).map_or(&[], Vec::as_slice)
+    }
+
+    /// The target of the link at a path that a package has made; `None` if it has made none, or it is not followed.
+    pub fn at(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+        if self.records(path).is_empty() {
+            return Ok(None);
+        }
+        if let Some(known) = self.known.borrow().get(path) {
+            return Ok(known.clone());
+        }
+        let target = self.target(path)?;
+        self.known.borrow_mut().insert(path.to_owned(), target.clone());
+        Ok(target)
+    }
+
+    fn target(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+        let there = self.prefix.lookup(path)?.map(|there| there.kind);
+        let text = (there == Some(PathKind::Link)).then(|| self.prefix.read_link(path)).transpose()?;
+        let records = self.records(path);
+        let told = |number: usize| {
+            let place = Path::new("conda-meta").join(distributions::record_name(records[number]));
+            let text = self.prefix.read_all(&place, files::LARGEST_RECORD).ok()?;
+            OwnFields::of_record(&text).ok()?.links.remove(path)
+        };
+        let order = in_linking_order(&packages(records), &packages(&self.records));
+        let made = link_made(text.clone(), &mut order.into_iter().map(told));
+        Ok(match made {
+            _ if text.is_some() && made == text => made,
+            _ if self.replaced == Replaced::NotFollowed => None,
+            // Nobody knows any more where it led. Nowhere, that is, and not here, unless files of packages lie here: another
+            // tool has left a directory that was there before the link, or has copied what was behind it.
+            None if there == Some(PathKind::Directory) && !self.has_files_below(path) => Some("/".into()),
+            made => made,
+        })
+    }
+
+    /// Whether a file that a record names below this directory lies in it, with the content that the record tells. Large
+    /// files are not read.
+    fn has_files_below(&self, directory: &Path) -> bool {
+        let entries = self.records.iter().flat_map(|record| &record.paths_data.paths);
+        let mut below = entries.filter(|entry| entry.relative_path.starts_with(directory));
+        below.any(|entry| {
+            let (hash, path) = (entry.sha256_in_prefix.or(entry.sha256), &entry.relative_path);
+            let is_small = entry.size_in_bytes.is_some_and(|size| size <= files::LARGEST_TEXT);
+            is_small && hash.is_some() && self.content_hash(path) == hash
+        })
+    }
+
+    fn content_hash(&self, path: &Path) -> Option<Sha256Hash> {
+        let mut content = Vec::new();
+        self.prefix.read(path).ok()?.take(files::LARGEST_TEXT).read_to_end(&mut content).ok()?;
+        Some(compute_bytes_digest::<Sha256>(content))
+    }
+
+    /// Resolves a path; `None` if it leads out of the prefix.
+    pub fn place(&self, path: &Path) -> io::Result<Option<PathBuf>> {
+        resolve(path, &|path| self.at(path))
+    }
+}
+
+fn packages<'a>(records: &[&'a PrefixRecord]) -> Vec<&'a PackageRecord> {
+    records.iter().map(|record| &record.repodata_record.package_record).collect()
+}
+
+/// Where the link of packages at a path leads, as a package made it: of several, the one that is there; if the user has
+/// replaced it, that of the package that is linked last.
+///
+/// `there` is the target of the link that is there, if one is. `told` are the targets that the records of the packages tell,
+/// in linking order; a record of another tool tells none, and the link that is there may be that tool's.
+pub(crate) fn link_made(there: Option<PathBuf>, told: &mut dyn Iterator<Item = Option<PathBuf>>) -> Option<PathBuf> {
+    let (mut last, mut is_told) = (None, true);
+    for target in told {
+        if target.is_some() && target == there {
+            return there;
+        }
+        is_told &= target.is_some();
+        last = target.or(last);
+    }
+    if is_told { last } else { there.or(last) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_links_the_one_that_is_there_or_was_made_last_counts() {
+        let made = |there: Option<&str>, told: &[Option<&str>]| {
+            link_made(there.map(PathBuf::from), &mut told.iter().map(|target| target.map(PathBuf::from)))
+        };
+        assert_eq!(made(Some("a"), &[Some("a"), Some("b")]), Some("a".into()));
+        for replaced in [None, Some("mine")] {
+            assert_eq!(made(replaced, &[Some("a"), Some("b")]), Some("b".into()));
+        }
+        assert_eq!(made(Some("theirs"), &[Some("a"), None]), Some("theirs".into()), "another tool's");
+        assert_eq!(made(None, &[Some("a"), None]), Some("a".into()));
+        assert_eq!(made(None, &[None]), None);
+    }
+
+    #[test]
+    fn links_are_followed_in_the_prefix_and_not_out_of_it() {
+        let links = [
+            ("usr/lib64", "../lib64"),
+            ("lib64", "lib"),
+            ("up", "../outside"),
+            ("root", "/etc"),
+            ("a", "b"),
+            ("b", "a"),
+            ("deep/in", "../usr/lib64/x"),
+        ];
+        let link = |path: &Path| Ok(links.iter().find(|(at, _)| Path::new(at) == path).map(|(_, to)| to.into()));
+        let place = |path: &str| resolve(Path::new(path), &link).unwrap();
+        assert_eq!(place("usr/lib64/libudev.so.1"), Some("lib/libudev.so.1".into()));
+        assert_eq!(place("deep/in/y"), Some("lib/x/y".into()));
+        assert_eq!(place("lib64"), Some("lib64".into()), "a link itself is where it is");
+        assert_eq!([place("up/x"), place("root/passwd"), place("a/x"), place("../x")], [const { None }; 4]);
+    }
+}
