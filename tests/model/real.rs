@@ -140,7 +140,8 @@ impl Real {
             }
             Fate::Full(number) => {
                 let code = self.program(&lock, how, Happens::Full(number));
-                if code == Some(1) && !is_overlay(&self.real) {
+                // On an overlay, what went may be lost; then the next installation makes all anew.
+                if code == Some(1) && !(is_overlay(&self.real) && self.has_no_way_back()?) {
                     self.is_undone(&before.undone(packages, how))?;
                 }
             }
