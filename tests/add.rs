@@ -45,6 +45,23 @@ fn a_package_is_added_to_the_file_and_to_the_lock() {
     world.mlconda(["lock", "--check"]).success();
 }
 
+/// The second would replace the first without a word.
+#[test]
+fn a_package_that_is_added_with_two_specs_is_refused() {
+    let world = world();
+    world.write("environment.yml", FILE);
+    for arguments in [["add", "where <2", "where=1.1"], ["add", "unicode>=0", "Unicode"]] {
+        let outcome = world.mlconda(arguments).failure(1);
+        let told = format!("error: `{}` and `{}` are for the same package", arguments[1], arguments[2]);
+        assert!(outcome.stderr.contains(&told), "{outcome}");
+        assert_eq!(file(&world), FILE);
+    }
+    let outcome = world.mlconda(["add", "--pip", "six<2", "--pip", "Six"]).failure(1);
+    assert!(outcome.stderr.contains("error: `six<2` and `Six` are for the same package"), "{outcome}");
+    world.mlconda(["add", "unicode", "unicode"]).success();
+    assert_eq!(file(&world), FILE.replace("- pip\n", "- pip\n- unicode\n"));
+}
+
 #[test]
 fn a_package_that_is_there_gets_the_new_spec() {
     let world = world();

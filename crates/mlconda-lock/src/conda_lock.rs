@@ -169,8 +169,37 @@ fn pip(document: &Document<'_>, fields: Mapping<'_>) -> Result<LockedPip, LockEr
 fn requirement(spec: &str) -> String {
     match spec.split_once(' ') {
         Some((name, rest)) if rest.starts_with(|first: char| first.is_ascii_digit()) => format!("{name}=={rest}"),
-        Some((name, rest)) if rest.contains("://") => format!("{name} @ {rest}"),
-        Some((name, rest)) if !rest.starts_with(['@', ';']) => format!("{name}{rest}"),
+        Some((name, rest)) if !rest.starts_with(['@', ';']) => {
+            let is_url = rest.split(' ').next().is_some_and(|word| word.contains("://"));
+            if is_url { format!("{name} @ {rest}") } else { format!("{name}{rest}") }
+        }
         _ => spec.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mlconda_types::dependency::dependency_name;
+
+    use super::*;
+
+    /// The file has the name and the rest of a requirement apart.
+    #[test]
+    fn a_requirement_that_is_written_and_read_again_does_not_grow() {
+        let read = [
+            ("1.16.0", "six==1.16.0"),
+            (">=1.2,<2", "six>=1.2,<2"),
+            ("[all]>=1", "six[all]>=1"),
+            ("https://h/six-1.zip", "six @ https://h/six-1.zip"),
+            ("@ https://h/six-1.zip", "six @ https://h/six-1.zip"),
+            ("@ ==1 @ https://h/six-1.zip", "six @ ==1 @ https://h/six-1.zip"),
+            ("==1 ; platform_version == 'a://b'", "six==1 ; platform_version == 'a://b'"),
+        ];
+        for (rest, expected) in read {
+            let once = requirement(&format!("six {rest}"));
+            assert_eq!(once, expected);
+            let name = dependency_name(&once);
+            assert_eq!(requirement(&format!("{name} {}", once[name.len()..].trim())), expected);
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! possible. The file and its lock change together: if there is no solution, both stay unchanged.
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -70,12 +71,15 @@ pub(crate) struct InitArgs {
 
 pub(crate) fn add(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     change(args, context, |text, args| {
+        let (mut specs, mut lines) = (HashMap::new(), HashMap::new());
         for spec in &args.specs {
             let name = conda_name(spec).map_err(|error| CliError::World { message: error, hint: None })?;
+            once(&mut specs, &name, spec)?;
             put(text, CONDA, spec, &name, |line| conda_name(line).ok(), context)?;
         }
         for line in &args.pip {
             let name = pip_name(line).unwrap_or_else(|| line.clone());
+            once(&mut lines, &name, line)?;
             put(text, PIP, line, &name, pip_name, context)?;
         }
         Ok(())
@@ -93,6 +97,18 @@ pub(crate) fn drop(args: Args, context: &Context) -> Result<ExitCode, CliError> 
         }
         Ok(())
     })
+}
+
+/// Refuses a second spec for one package: it would replace the first.
+fn once<'a>(specs: &mut HashMap<String, &'a str>, name: &str, spec: &'a str) -> Result<(), CliError> {
+    match specs.insert(name.to_owned(), spec) {
+        Some(other) if other != spec => {
+            let message =
+                format!("`{other}` and `{spec}` are for the same package, and the file has one line for each");
+            Err(CliError::world(message, "give one spec; a comma joins two versions: `numpy >=1.24,<2`"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Changes the file in memory, locks it, and writes both.

@@ -10,7 +10,7 @@ use mlconda::{
 use serde_json::{Value, json};
 
 use super::image::Layered;
-use crate::{context::Context, error::CliError, lock_or_prefix::LockOrPrefix};
+use crate::{context::Context, error::CliError, lock_or_prefix::LockOrPrefix, tree_drawing};
 
 /// Sizes, and who asked for what.
 pub(super) struct Picture {
@@ -133,7 +133,10 @@ impl Picture {
 
 /// What asked for a root, or its name where nothing did.
 fn title(graph: &Graph, root: &mlconda::graph::GraphRoot) -> String {
-    let name = || format!("{} (nothing asks for it)", graph.packages[root.package].name);
+    let name = || {
+        let reason = tree_drawing::unasked(graph, root.package).map(|reason| format!(" ({reason})"));
+        format!("{}{}", graph.packages[root.package].name, reason.unwrap_or_default())
+    };
     root.asked.first().map_or_else(name, |asked| asked.spec.clone())
 }
 
