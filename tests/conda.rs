@@ -2,6 +2,7 @@
 
 mod change;
 mod channels;
+mod directories;
 mod revisions;
 mod views;
 

@@ -80,8 +80,17 @@ fn configured(line: &Line, context: &mut Context) -> Result<ExitCode, CliError> 
         line.verb,
         Some(Verb::Create | Verb::Install | Verb::Update | Verb::EnvCreate | Verb::EnvUpdate | Verb::Remove)
     );
-    if solves || line.verb == Some(Verb::Search) {
-        channels::condarc(line, context)?.apply(context);
+    let searches = solves || line.verb == Some(Verb::Search);
+    match channels::condarc(line, context) {
+        Ok(condarc) => {
+            condarc.apply_directories(&mut context.settings);
+            if searches {
+                condarc.apply(context);
+            }
+        }
+        Err(error) if searches => return Err(error),
+        // What is installed can be used with a file that cannot be read.
+        Err(_) => {}
     }
     let code = run(line, context)?;
     let root = &context.settings.root_prefix;

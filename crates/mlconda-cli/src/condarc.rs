@@ -13,7 +13,11 @@ use mlconda::edit::YamlEditor;
 use serde_json::{Map, Value as Json};
 
 pub(crate) use self::config::run as config;
-use crate::{context::Context, error::CliError, settings::Settings};
+use crate::{
+    context::Context,
+    error::CliError,
+    settings::{self, Settings},
+};
 
 /// The name of the variables in the list of sources.
 const VARIABLES: &str = "envvars";
@@ -83,8 +87,11 @@ impl Condarc {
         let variable =
             |key: &&str| Some((key.to_string(), settings.variable(&format!("CONDA_{}", key.to_uppercase()))?));
         let values = VALUES.iter().filter_map(variable).map(|(key, value)| (key, config::value(value)));
-        let list = |value: &str| value.split(',').map(|part| Json::from(part.trim())).collect();
-        let lists = LISTS.iter().filter_map(variable).map(|(key, value)| (key, list(value)));
+        let list = |key: &str, value: &str| {
+            let separator = if key == "envs_dirs" { ':' } else { ',' };
+            value.split(separator).map(|part| Json::from(part.trim())).collect()
+        };
+        let lists = LISTS.iter().filter_map(variable).map(|(key, value)| (key.clone(), list(&key, value)));
         let variables: Map<String, Json> = values.chain(lists).collect();
         if !variables.is_empty() {
             condarc.add(VARIABLES.to_owned(), Json::Object(variables));
@@ -182,6 +189,23 @@ impl Condarc {
         all
     }
 
+    /// Sets the directories of named environments in the settings. `~` and variables are put in.
+    pub(crate) fn apply_directories(&self, settings: &mut Settings) {
+        let directories = self.list("envs_dirs").into_iter().chain(self.list("envs_path"));
+        let path = |text: String| {
+            let text = settings.variables.iter().fold(text, |text, (name, value)| {
+                let text = text.replace(&format!("${{{name}}}"), value);
+                if text.starts_with('$') { in_front(&text, name, value) } else { text }
+            });
+            settings.absolute(&settings::in_home(&text, settings.home.as_deref()))
+        };
+        for directory in directories.map(path).collect::<Vec<_>>() {
+            if !settings.more_environments.contains(&directory) {
+                settings.more_environments.push(directory);
+            }
+        }
+    }
+
     /// Sets certificates, proxies and channel names in the settings, where no variable sets them.
     pub(crate) fn apply(&self, context: &mut Context) {
         let settings = &mut context.settings;
@@ -202,6 +226,14 @@ impl Condarc {
                 "`ssl_verify: false` has no effect: certificates are checked; `ssl_verify: FILE` adds trusted certificates",
             );
         }
+    }
+}
+
+/// A path with the value of a variable in the place of `$NAME` at its beginning.
+fn in_front(path: &str, name: &str, value: &str) -> String {
+    match path.strip_prefix('$').and_then(|rest| rest.strip_prefix(name)) {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{value}{rest}"),
+        _ => path.to_owned(),
     }
 }
 

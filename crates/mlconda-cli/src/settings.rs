@@ -33,6 +33,9 @@ pub(crate) struct Settings {
     pub(crate) root_prefix: PathBuf,
     /// The root prefix of root, if none is given.
     shared_root: Option<PathBuf>,
+    /// Directories of named environments that come before `envs/` of the root prefix: `CONDA_ENVS_DIRS`, and `envs_dirs` of a
+    /// `.condarc` for command lines of conda.
+    pub(crate) more_environments: Vec<PathBuf>,
     /// Names for channels: from a `.condarc`, for command lines of conda.
     pub(crate) custom_channels: Vec<(String, Vec<String>)>,
     /// The cache directory; `lock` makes it, `install` uses it only if it exists.
@@ -71,7 +74,10 @@ impl Settings {
                 .or_else(|| home.as_ref().map(|home| default_cache(home)))
                 .map(|path| path.join("mlconda"))
         });
+        let directories = get("CONDA_ENVS_DIRS").or_else(|| get("CONDA_ENVS_PATH")).unwrap_or_default();
+        let directories = directories.split(':').filter(|path| !path.is_empty());
         Self {
+            more_environments: directories.map(|path| plain(&directory.join(in_home(path, home.as_deref())))).collect(),
             root_prefix: plain(&directory.join(root_prefix)),
             shared_root,
             program: own_program(),
@@ -147,9 +153,19 @@ impl Settings {
         plain(&Path::new("/").join(directory).join(path))
     }
 
-    /// The prefix of an environment by name; `base` is the root prefix itself, as with conda.
+    /// The prefix of an environment by name, to change or to create. `base` is the root prefix itself, as with conda. An
+    /// environment that exists is changed where it is; a new one gets the first directory that can be written.
     pub(crate) fn named_prefix(&self, name: &str) -> PathBuf {
-        if name == "base" { self.root_prefix.clone() } else { self.root_prefix.join("envs").join(name) }
+        let own = self.root_prefix.join("envs");
+        match self.more_environments.as_slice() {
+            _ if name == "base" => self.root_prefix.clone(),
+            [] => own.join(name),
+            more => {
+                let mut all = more.iter().chain([&own]);
+                let existing = all.clone().find(|directory| directory.join(name).is_dir());
+                existing.or_else(|| all.find(|directory| is_writable(directory))).unwrap_or(&own).join(name)
+            }
+        }
     }
 
     /// The root prefixes; the last one has priority.
@@ -157,24 +173,29 @@ impl Settings {
         self.shared_root.iter().chain([&self.root_prefix]).cloned().collect()
     }
 
-    /// The directory of named environments: `envs/` of the root prefix. A user without one gets root's: in an image, root
-    /// installs, and other users run.
-    pub(crate) fn environments_directory(&self) -> PathBuf {
+    /// The directories of named environments, in the order of the search. The last is `envs/` of the root prefix. A user
+    /// without one gets root's: in an image, root installs, and other users run.
+    pub(crate) fn environment_directories(&self) -> Vec<PathBuf> {
         let own = self.root_prefix.join("envs");
-        match &self.shared_root {
+        let last = match &self.shared_root {
             Some(shared) if !own.is_dir() => shared.join("envs"),
             _ => own,
-        }
+        };
+        let mut all = self.more_environments.clone();
+        all.push(last);
+        all
     }
 
     /// The prefix of an existing environment, by name.
     fn existing_prefix(&self, name: &str) -> Result<PathBuf, CliError> {
         let name = checked_name(name)?;
         let shared = self.shared_root.as_ref().filter(|_| !self.root_prefix.join("envs").is_dir());
-        Ok(match (name, shared) {
-            ("base", shared) => shared.unwrap_or(&self.root_prefix).clone(),
-            _ => self.environments_directory().join(name),
-        })
+        if name == "base" {
+            return Ok(shared.unwrap_or(&self.root_prefix).clone());
+        }
+        let mut all = self.environment_directories();
+        let last = all.pop().unwrap_or_default();
+        Ok(all.into_iter().find(|directory| directory.join(name).is_dir()).unwrap_or(last).join(name))
     }
 
     /// The environment of an activation.
@@ -182,18 +203,38 @@ impl Settings {
         CallerEnvironment { variables: &self.raw_variables, root_prefix: &self.root_prefix }
     }
 
-    /// The names of the environments under the root prefix, sorted. A directory that cannot be read has none.
-    pub(crate) fn environments(&self) -> Vec<String> {
-        let entries = fs_err::read_dir(self.environments_directory()).into_iter().flatten().flatten();
-        let mut names: Vec<String> = entries
-            .filter(|entry| Prefix::open(entry.path()).is_ok_and(|prefix| prefix.is_environment()))
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            // Temporary directories of an installation are not environments.
-            .filter(|name| !(name.starts_with('.') && name.contains(".mlconda-")))
-            .collect();
-        mlconda::sorting::sort(&mut names);
-        names
+    /// The named environments and their prefixes, by directory and name. A directory that cannot be read has none.
+    pub(crate) fn environments(&self) -> Vec<(String, PathBuf)> {
+        let mut found: Vec<(String, PathBuf)> = Vec::new();
+        for directory in self.environment_directories() {
+            let entries = fs_err::read_dir(&directory).into_iter().flatten().flatten();
+            let mut names: Vec<String> = entries
+                .filter(|entry| Prefix::open(entry.path()).is_ok_and(|prefix| prefix.is_environment()))
+                .filter_map(|entry| entry.file_name().into_string().ok())
+                // Temporary directories of an installation are not environments.
+                .filter(|name| !(name.starts_with('.') && name.contains(".mlconda-")))
+                .collect();
+            mlconda::sorting::sort(&mut names);
+            // The first of a name is the one that the name means.
+            names.retain(|name| found.iter().all(|(known, _)| known != name));
+            found.extend(names.into_iter().map(|name| (name.clone(), directory.join(name))));
+        }
+        found
     }
+}
+
+/// Puts the home directory in for a leading `~/`.
+pub(crate) fn in_home(path: &str, home: Option<&Path>) -> PathBuf {
+    match (path.strip_prefix("~/"), home) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => PathBuf::from(path),
+    }
+}
+
+/// Whether something can be created in a directory, or the directory itself can.
+fn is_writable(directory: &Path) -> bool {
+    let there = directory.ancestors().find(|path| path.exists());
+    there.is_some_and(|path| path.is_dir() && rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok())
 }
 
 /// A path without `.` and `..`, by its text, like Python's `abspath`: it need not exist.
@@ -280,23 +321,26 @@ impl PrefixArgs {
 fn only_environment(settings: &Settings) -> Result<Prefix, CliError> {
     match settings.environments().as_slice() {
         [] => Err(CliError::world("no environment is given, none is active, and none was found", choice(settings))),
-        [name] => Ok(Prefix::open(settings.environments_directory().join(name))?),
+        [(_, path)] => Ok(Prefix::open(path)?),
         _ => Err(CliError::world("no environment is given, none is active, and there are several", choice(settings))),
     }
 }
 
 /// A hint with the environments to choose from.
 fn choice(settings: &Settings) -> String {
-    let directory = settings.environments_directory();
-    let directory = directory.display();
-    match settings.environments().as_slice() {
-        [] => format!("`{directory}` holds no environment; give another directory with `-p DIR`"),
+    let directories: Vec<String> =
+        settings.environment_directories().iter().map(|path| path.display().to_string()).collect();
+    let holds = if directories.len() > 1 { "hold" } else { "holds" };
+    let directories = crate::text::list(&directories);
+    let names: Vec<String> = settings.environments().into_iter().map(|(name, _)| name).collect();
+    match names.as_slice() {
+        [] => format!("{directories} {holds} no environment; give another directory with `-p DIR`"),
         [name] => {
-            format!("`{directory}` holds `{name}`: choose it with `-n {name}`, or another directory with `-p DIR`")
+            format!("{directories} {holds} `{name}`: choose it with `-n {name}`, or another directory with `-p DIR`")
         }
         names => {
             let names = crate::text::list(names);
-            format!("`{directory}` holds {names}: choose one with `-n NAME`, or another directory with `-p DIR`")
+            format!("{directories} {holds} {names}: choose one with `-n NAME`, or another directory with `-p DIR`")
         }
     }
 }

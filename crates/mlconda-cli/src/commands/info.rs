@@ -97,7 +97,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         platform: host.platform.as_str(),
         virtual_packages: host.virtual_packages.iter().map(ToString::to_string).collect(),
         root_prefix: settings.root_prefix.clone(),
-        environments: settings.environments(),
+        environments: settings.environments().into_iter().map(|(name, _)| name).collect(),
         active_prefix: settings.raw_variable("CONDA_PREFIX").map(PathBuf::from),
         cache_directory: settings.cache_directory.clone().map(Cache::new),
         build: Build::new(),

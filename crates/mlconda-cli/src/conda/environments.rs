@@ -80,12 +80,10 @@ pub(super) fn existing(line: &Line, context: &Context) -> Result<PrefixArgs, Cli
     Ok(PrefixArgs { prefix, name })
 }
 
-/// All environments: the root prefix, and those in its `envs/`.
+/// All environments: the root prefix, and those with a name.
 pub(super) fn all(context: &Context) -> Vec<(String, PathBuf)> {
-    let settings = &context.settings;
-    let directory = settings.environments_directory();
-    let root = std::iter::once(("base".to_owned(), settings.root_prefix.clone()));
-    root.chain(settings.environments().into_iter().map(|name| (name.clone(), directory.join(name)))).collect()
+    let root = ("base".to_owned(), context.settings.root_prefix.clone());
+    std::iter::once(root).chain(context.settings.environments()).collect()
 }
 
 /// `env list`, and `info --envs`.
@@ -127,7 +125,7 @@ pub(super) fn info(line: &Line, context: &Context) -> Result<ExitCode, CliError>
     let host = Host::detect(Path::new("/"));
     let active = active(context).map(|path| path_text(&path));
     let virtual_packages: Vec<String> = host.virtual_packages.iter().map(ToString::to_string).collect();
-    let directory = path_text(&settings.environments_directory());
+    let directories: Vec<String> = settings.environment_directories().iter().map(|path| path_text(path)).collect();
     let cache = settings.package_cache().map(|path| path_text(&path));
     let Channels { typed, configured, .. } = Channels::of(&Line { options: Vec::new(), ..line.clone() }, context)?;
     let channels: Vec<&String> = typed.iter().chain(&configured).collect();
@@ -142,7 +140,7 @@ pub(super) fn info(line: &Line, context: &Context) -> Result<ExitCode, CliError>
             "conda_version": version,
             "default_prefix": active.clone().unwrap_or_else(|| root.clone()),
             "envs": envs,
-            "envs_dirs": [directory],
+            "envs_dirs": directories,
             "mlconda_version": env!("CARGO_PKG_VERSION"),
             "offline": false,
             "pkgs_dirs": cache.into_iter().collect::<Vec<_>>(),
@@ -164,7 +162,7 @@ pub(super) fn info(line: &Line, context: &Context) -> Result<ExitCode, CliError>
         ("base environment", root),
         ("channel URLs", channels.into_iter().cloned().collect::<Vec<_>>().join(" ")),
         ("package cache", cache.unwrap_or_else(none)),
-        ("envs directories", directory),
+        ("envs directories", directories.join(&format!("\n{:27}", ""))),
         ("platform", host.platform.as_str().to_owned()),
     ];
     context.ui.text(&rows.map(|(name, value)| format!("{name:>24} : {value}\n")).concat())?;

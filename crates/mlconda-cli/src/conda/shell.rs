@@ -60,10 +60,13 @@ pub(crate) fn main(arguments: &[OsString]) -> Option<ExitCode> {
         root_prefix: root(all()).or(old),
         is_mamba: tool.ends_with("mamba"),
     };
-    let context = Context::new(&global);
+    let mut context = Context::new(&global);
     let outcome = match (verb, shell) {
         ("config", _) => condarc::config(rest, &context),
-        _ => Condarc::read(&context.settings).and_then(|condarc| shells::run(tool, verb, rest, &condarc, &context)),
+        _ => Condarc::read(&context.settings).and_then(|condarc| {
+            condarc.apply_directories(&mut context.settings);
+            shells::run(tool, verb, rest, &condarc, &context)
+        }),
     };
     Some(outcome.unwrap_or_else(|error: CliError| report::report(&error, &context)))
 }

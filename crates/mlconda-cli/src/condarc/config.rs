@@ -238,7 +238,6 @@ fn check(wish: &Action, keys: &[&str], context: &Context) -> Result<(), CliError
         _ => {}
     }
     let without_effect = match (key, wish) {
-        ("envs_dirs", _) => "environments by name are in `envs/` under the root prefix; `-p DIR` names one elsewhere",
         ("pinned_packages", _) => "give the versions in the command, or in an environment.yml",
         ("disallowed_packages" | "allowlist_channels" | "denylist_channels", _) => {
             "packages come from all given channels"

@@ -95,7 +95,7 @@ pub(super) fn sources(condarc: &Condarc, is_json: bool) -> String {
 
 /// The default values.
 fn defaults(settings: &Settings) -> Map<String, Json> {
-    let root = &settings.root_prefix;
+    let own = settings.root_prefix.join("envs").display().to_string();
     let defaults = json!({
         "always_yes": null,
         "auto_activate_base": true,
@@ -104,7 +104,7 @@ fn defaults(settings: &Settings) -> Map<String, Json> {
         "channel_priority": "flexible",
         "channels": ["defaults"],
         "default_channels": ["https://repo.anaconda.com/pkgs/main", "https://repo.anaconda.com/pkgs/r"],
-        "envs_dirs": [root.join("envs").display().to_string()],
+        "envs_dirs": [own],
         "offline": false,
         "pkgs_dirs": settings.cache_directory.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
         "ssl_verify": true,

@@ -243,6 +243,7 @@ mod tests {
             home: Some(home.to_owned()),
             root_prefix: home.join("root"),
             shared_root: None,
+            more_environments: Vec::new(),
             program: None,
             cache_directory: None,
             variables: variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
