@@ -167,12 +167,13 @@ fn pip(document: &Document<'_>, fields: Mapping<'_>) -> Result<LockedPip, LockEr
 
 /// A requirement as pip writes it (PEP 508): where conda-lock has a bare version behind the name, that very one is meant.
 fn requirement(spec: &str) -> String {
-    match spec.split_once(' ') {
-        Some((name, rest)) if rest.starts_with(|first: char| first.is_ascii_digit()) => format!("{name}=={rest}"),
-        Some((name, rest)) if !rest.starts_with(['@', ';']) => {
-            let is_url = rest.split(' ').next().is_some_and(|word| word.contains("://"));
-            if is_url { format!("{name} @ {rest}") } else { format!("{name}{rest}") }
-        }
+    let Some((name, rest)) = spec.split_once(' ') else { return spec.to_owned() };
+    let is_url = rest.split(' ').next().is_some_and(|word| word.contains("://"));
+    match rest.chars().next() {
+        Some(first) if first.is_ascii_digit() => format!("{name}=={rest}"),
+        Some(first) if "<>=!~[(".contains(first) => format!("{name}{rest}"),
+        Some(first) if is_url && first != '@' => format!("{name} @ {rest}"),
+        // Anything else would become a part of the name.
         _ => spec.to_owned(),
     }
 }
@@ -193,6 +194,8 @@ mod tests {
             ("https://h/six-1.zip", "six @ https://h/six-1.zip"),
             ("@ https://h/six-1.zip", "six @ https://h/six-1.zip"),
             ("@ ==1 @ https://h/six-1.zip", "six @ ==1 @ https://h/six-1.zip"),
+            ("url1'", "six url1'"),
+            ("; python_version < '3'", "six ; python_version < '3'"),
             ("==1 ; platform_version == 'a://b'", "six==1 ; platform_version == 'a://b'"),
         ];
         for (rest, expected) in read {
