@@ -1,5 +1,5 @@
-//! Diagnostics: what is wrong at a location of a file, the marked line, and what to do. All errors of an
-//! `environment.yml` are reported in this form, with location and help.
+//! Diagnostics: a message about a location in a file, with the marked line and a help text. All errors of an
+//! `environment.yml` are reported in this form.
 
 use std::{
     fmt::{self, Display, Formatter},
@@ -19,7 +19,7 @@ pub struct Location {
 /// The longest line that is shown whole, in characters.
 const MAX_WIDTH: usize = 120;
 
-/// What is wrong, where, and what to do about it. Printed as it stands, on several lines:
+/// A message about a location in a file, and what to do about it. `Display` writes several lines:
 ///
 /// ```text
 /// environment.yml:5:5: a comma is missing between the two version constraints
@@ -34,13 +34,13 @@ pub struct Diagnostic {
     pub file: PathBuf,
     /// Where the problem begins.
     pub location: Location,
-    /// Its length in characters; at least one is marked.
+    /// The length of the marked text, in characters. At least one character is marked.
     pub length: usize,
     /// The line, without its line break.
     pub line: String,
     /// The message: a fragment in lower case without a full stop.
     pub message: String,
-    /// What to do.
+    /// What to do about it.
     pub help: String,
 }
 
@@ -72,7 +72,7 @@ fn visible(text: &str) -> String {
     text.chars().map(escaped).collect()
 }
 
-/// The part of a line to show, and the indentation of the mark. Tabs are kept in it, so that the mark is aligned.
+/// The part of a line to show, and the indentation of the mark. If the line is shown whole, tabs stay tabs in both.
 fn excerpt(line: &str, column: usize) -> (String, String) {
     let characters: Vec<char> = line.chars().map(|c| if is_invisible(c) && c != '\t' { ' ' } else { c }).collect();
     let before = column.saturating_sub(1).min(characters.len());
@@ -95,17 +95,17 @@ fn excerpt(line: &str, column: usize) -> (String, String) {
     (shown, indent)
 }
 
-/// A location in a file with its line, for errors that are found when the file is no longer at hand. Excerpts of the
-/// same line share its text: a file may be one line.
+/// A location in a file together with its line, for errors that are found after the text of the file was dropped.
+/// Excerpts of one line share its text, because a file may consist of one long line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excerpt {
     /// The file, as messages name it.
     pub file: Arc<Path>,
-    /// Where it begins.
+    /// Where the excerpt begins.
     pub location: Location,
-    /// Its length in characters.
+    /// The length of the excerpt, in characters.
     pub length: usize,
-    /// The line.
+    /// The line, without its line break.
     pub line: Arc<str>,
 }
 
@@ -123,7 +123,7 @@ impl Excerpt {
     }
 }
 
-/// The text of a file with its name.
+/// The text of a file, and the file's name.
 #[derive(Clone, Copy, Debug)]
 pub struct SourceText<'a> {
     /// The file, for messages.

@@ -1,7 +1,7 @@
-//! Which names, versions and builds of packages are allowed. They become parts of paths.
+//! Which names, versions and build strings of packages are allowed.
 //!
-//! They come from URLs, records of prefixes, `info/index.json`, locks of other tools and repodata, and become the
-//! names of records and scripts. So separators, a leading `.` and invisible characters are not allowed.
+//! They come from URLs, records of prefixes, `info/index.json`, locks of other tools and repodata, and become parts of
+//! the paths of records and scripts. So separators, a leading `.` and invisible characters are not allowed.
 
 /// Whether a name, a version or a build is allowed.
 pub fn is_allowed(part: &str) -> bool {
@@ -12,10 +12,10 @@ pub fn is_allowed(part: &str) -> bool {
 /// The longest name, version or build, in bytes. File systems allow 255 for all three together.
 const MAX_LENGTH: usize = 200;
 
-/// Checks a name, a version and a build.
+/// Checks a name, a version and a build string.
 ///
 /// # Errors
-/// Which of them is not allowed, as text.
+/// If one of them is not allowed. The text says which one.
 pub fn check(name: &str, version: &str, build: &str) -> Result<(), String> {
     for (kind, part) in [("name", name), ("version", version), ("build", build)] {
         if !is_allowed(part) {

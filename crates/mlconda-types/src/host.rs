@@ -55,11 +55,11 @@ impl Host {
         Self::new(platform, packages)
     }
 
-    /// Detects this machine. `root` is the directory that contains `/lib`, `/proc` and so on; `/` for the machine
-    /// itself.
+    /// Detects the platform and the virtual packages of this machine. `root` is the directory that contains `/lib`,
+    /// `/proc` and so on: `/` for the machine itself.
     ///
-    /// Runs and loads nothing, so a static binary in a distroless or Alpine image gets the facts of that image. What
-    /// cannot be found out is left out.
+    /// Runs no program and loads no library, so a static binary in a distroless or Alpine image finds the facts of that
+    /// image. Facts that cannot be found are left out.
     pub fn detect(root: &Path) -> Self {
         let platform = Subdir::current().unwrap_or(Subdir::NoArch);
         Self::new(platform, detect::virtual_packages(root, platform))

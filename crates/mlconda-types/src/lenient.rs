@@ -1,7 +1,7 @@
-//! Parses records with invalid fields: one rule for repodata, shards, `info/index.json` and `conda-meta`.
+//! Parses records that have invalid fields. Repodata, shards, `info/index.json` and `conda-meta` share this one rule.
 //!
-//! Informational fields (age, licence, origin) decide nothing. If one of them is invalid, it is ignored. All other
-//! fields must be valid.
+//! Fields such as the time, the licence or the origin of a package are informational: nothing is decided by them. An
+//! informational field that is invalid is ignored. All other fields must be valid.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -23,10 +23,10 @@ const INFORMATIONAL_FIELDS: [&str; 13] = [
     "date",
 ];
 
-/// Parses a record. Informational fields that are invalid are ignored.
+/// Parses a record from JSON, and ignores invalid informational fields.
 ///
 /// # Errors
-/// If another field is invalid: the error for the original record.
+/// If another field is invalid. The error is the one for the original text.
 pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
     serde_json::from_slice(text).or_else(|error| {
         let read = |record: &Map<String, Value>| {
@@ -37,12 +37,15 @@ pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
     })
 }
 
-/// Parses a record that is a JSON value already. Errors are those of [`from_slice`].
+/// Parses a record from a JSON value.
+///
+/// # Errors
+/// As for [`from_slice`].
 pub fn from_value<T: DeserializeOwned>(value: Value) -> serde_json::Result<T> {
     from_slice(&serde_json::to_vec(&value)?)
 }
 
-/// Removes informational fields until the record can be parsed, and puts the valid ones back.
+/// Removes informational fields, one after the other, until the record can be parsed; then puts the valid ones back.
 fn without_invalid_fields<T>(
     mut record: Map<String, Value>,
     read: &dyn Fn(&Map<String, Value>) -> Option<T>,
@@ -56,7 +59,7 @@ fn without_invalid_fields<T>(
         }
     }
     let mut best = read(&record)?;
-    // This one was invalid.
+    // The last removed field was invalid.
     taken.pop();
     for (field, value) in taken {
         record.insert(field.to_owned(), value);

@@ -1,10 +1,11 @@
 //! Values that all crates share: hosts, versions compared as numbers, URLs without secrets, diagnostics with a
-//! location, options and results of a solve, and events of progress. It never writes a file, runs a program or uses a
-//! network; only [`host::Host::detect`] reads files.
+//! location, options and results of a solve, and progress events.
 //!
-//! Read in this order: [`host`] (a platform with its virtual packages), [`dependency`] (the text of a match spec in a record),
-//! [`solution`], [`slim`], [`diagnostic`], [`progress`], [`redact`]. The others are small rules that all crates keep: [`versions`],
-//! [`lenient`], [`file_name_parts`], [`sorting`], [`time`].
+//! The crate never writes a file, runs a program or uses a network. Only [`host::Host::detect`] reads files.
+//!
+//! Read in this order: [`host`] (a platform with its virtual packages), [`dependency`] (match specs in records),
+//! [`solution`], [`slim`], [`diagnostic`], [`progress`], [`redact`]. The other modules are small rules that all crates
+//! follow: [`versions`], [`lenient`], [`file_name_parts`], [`sorting`], [`time`].
 
 pub mod dependency;
 pub mod diagnostic;

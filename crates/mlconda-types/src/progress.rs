@@ -1,7 +1,7 @@
 //! Progress of the library, as a stream of typed events.
 //!
-//! The library prints nothing. Its caller implements [`Progress`], or passes `&()` to ignore all events. Events are
-//! data; the user interface makes the texts.
+//! The library prints nothing. A caller implements [`Progress`], or passes `&()` to ignore all events. Events are data;
+//! the user interface writes the texts.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -57,7 +57,7 @@ pub enum Event {
         /// The number of bytes to download, if the lock has the size of every package.
         bytes: Option<u64>,
     },
-    /// Packages are put together for an image. What comes of them is told as in an installation.
+    /// The staging of packages for an image begins. The following events are those of an installation.
     StagingStarted {
         /// The prefix in the image.
         prefix: PathBuf,
@@ -71,12 +71,12 @@ pub enum Event {
         /// The number of bytes since the last event.
         bytes: u64,
     },
-    /// Downloaded bytes were discarded: they are downloaded again, or the download has failed.
+    /// Downloaded bytes were discarded: either they are downloaded again, or the download has failed.
     DownloadedAgain {
         /// The number of bytes.
         bytes: u64,
     },
-    /// A package was found in a file or in the cache, and was linked.
+    /// A package was found as a local file or in the cache, and was linked.
     Local {
         /// The size of its archive, in bytes.
         bytes: u64,
@@ -124,15 +124,15 @@ pub enum Event {
         task: Task,
         /// The package's name.
         package: String,
-        /// How long it has been running or silent.
+        /// How long it has been running, or has printed nothing.
         elapsed: Duration,
-        /// When it is killed.
+        /// The elapsed time at which it is killed; `None` if it is not.
         limit: Option<Duration>,
     },
-    /// The disk does not have yet what was written. The event comes after ten seconds, and then each time that the elapsed
-    /// time has doubled.
+    /// The installation waits until the disk has stored what was written. The event comes after ten seconds, and then
+    /// each time that the elapsed time has doubled.
     WaitingForDisk {
-        /// How long it has been waited for.
+        /// How long it has been waiting.
         waited: Duration,
     },
     /// The pip of the prefix begins to build a package from source.
@@ -140,14 +140,14 @@ pub enum Event {
         /// The package's name.
         package: String,
     },
-    /// The archives of a bundle are brought together.
+    /// The archives of a bundle are collected.
     BundleStarted {
         /// The number of archives.
         packages: usize,
         /// Their size in bytes.
         bytes: u64,
     },
-    /// Packages are brought into the cache.
+    /// The download of packages into the cache begins.
     FetchStarted {
         /// The number of packages.
         packages: usize,
@@ -161,16 +161,16 @@ pub enum Event {
     },
     /// The layers of an image are written.
     LayersStarted {
-        /// How many; those in the cache do not count.
+        /// The number of layers to write. Layers that are in the cache do not count.
         layers: usize,
         /// The size of their files in bytes, as far as it is known.
         bytes: u64,
     },
     /// A layer of an image is begun.
     LayerStarted {
-        /// Its number, from 1 on.
+        /// Its number, from 1.
         number: usize,
-        /// How many there are.
+        /// The number of all layers.
         layers: usize,
         /// Its name: a package or a group.
         name: String,
@@ -185,9 +185,9 @@ pub enum Event {
         /// The size of its files in bytes.
         bytes: u64,
     },
-    /// The layers of an image are read. What comes of them is told by [`Event::Downloaded`].
+    /// The layers of an image are read. [`Event::Downloaded`] reports how far this is.
     ImageStarted {
-        /// How many.
+        /// The number of layers.
         layers: usize,
         /// Their size in bytes.
         bytes: u64,
@@ -228,17 +228,17 @@ pub enum Event {
         /// The number of bytes since the last event.
         bytes: u64,
     },
-    /// Bytes that were sent have not arrived, and are sent again, or the push has failed.
+    /// Bytes that were sent have not arrived: either they are sent again, or the push has failed.
     UploadedAgain {
         /// The number of bytes.
         bytes: u64,
     },
-    /// The registry has a blob already, or takes it from another of its repositories.
+    /// The registry has a blob already, or mounts it from another of its repositories.
     AlreadyThere {
         /// Its size in bytes.
         bytes: u64,
     },
-    /// A server does not answer, sends next to nothing, or asked for a pause.
+    /// A server does not answer, sends almost nothing, or has asked for a pause.
     Waiting {
         /// The requested URL, without secrets.
         url: String,
@@ -278,7 +278,7 @@ impl Task {
 
 /// Receives events. Called from several threads at once.
 pub trait Progress: Send + Sync {
-    /// Handles one event. It is called on hot paths, so it should be quick and must not block.
+    /// Handles one event. Called on hot paths: it should be quick, and must not block.
     fn event(&self, event: Event);
 }
 

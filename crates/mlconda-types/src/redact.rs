@@ -1,16 +1,16 @@
-//! Removes secrets from URLs and texts. Every message, lock and record shows only the results.
+//! Removes secrets from URLs and texts. Messages, locks and records show only texts from here.
 
 use url::Url;
 
 /// The text in place of a secret.
 pub const MASK: &str = "********";
 
-/// A URL without its secrets: user and password, the token of `/t/TOKEN/`, and the query, which may contain signatures
+/// A URL without its secrets: user and password, the token in `/t/TOKEN/`, and the query, which may contain signatures
 /// of storage services.
 pub fn url(url: &Url) -> String {
     let mut shown = url.clone();
     if !url.username().is_empty() || url.password().is_some() {
-        // These fail for URLs that cannot have a user; then there is no secret.
+        // Both calls fail if the URL cannot have a user. Then there is no secret.
         let _ = shown.set_username(MASK);
         let _ = shown.set_password(None);
     }
@@ -23,7 +23,7 @@ pub fn url(url: &Url) -> String {
     shown.to_string()
 }
 
-/// A line of a file without the tokens in its URLs. Variables are kept.
+/// A line of a file, without the tokens in its URLs. Variables in the place of a token are kept.
 pub fn without_tokens(line: &str) -> String {
     let (mut shown, mut rest) = (String::with_capacity(line.len()), line);
     while let Some(start) = rest.find("/t/") {
@@ -42,7 +42,7 @@ pub fn without_tokens(line: &str) -> String {
 /// The index of the path segment that is a token: the one after `/t/`.
 pub fn token_index(url: &Url, segments: &[&str]) -> Option<usize> {
     let index = segments.iter().position(|segment| *segment == "t")? + 1;
-    // The channel follows the token.
+    // A token is always followed by a channel.
     (url.scheme() != "file" && index + 1 < segments.len()).then_some(index)
 }
 
@@ -54,7 +54,7 @@ pub fn secrets(url: &Url) -> Vec<&str> {
     [user, url.password(), token].into_iter().flatten().collect()
 }
 
-/// A text without the logins in its URLs. Variables are kept.
+/// A text without the logins in its URLs. Variables in the place of a login are kept.
 pub fn text(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;

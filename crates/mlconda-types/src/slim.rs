@@ -1,6 +1,7 @@
-//! Which parts of packages an environment does without: `--slim`, `# slim:` in a lock, `x-mlconda:` in an environment.yml.
+//! Which parts of packages are left out of an environment: `--slim`, `# slim:` in a lock, `x-mlconda:` in an
+//! `environment.yml`.
 //!
-//! It is a value only. Which files a part is stands in the rules of `mlconda-prefix`.
+//! This is only the value. The rules in `mlconda-prefix` say which files belong to a part.
 
 use std::{
     collections::BTreeSet,
@@ -8,22 +9,22 @@ use std::{
     str::FromStr,
 };
 
-/// A part of packages that an environment can do without.
+/// A part of packages that can be left out of an environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// Compiled modules, which python makes again when it imports them, if it can write.
+    /// Compiled modules (`.pyc`). Python makes them again on import, if it can write there.
     Bytecode,
     /// Symbols and debug information in programs and libraries.
     Debug,
     /// Manuals, documentation, examples.
     Docs,
-    /// What compilers need: headers, pkg-config and CMake files.
+    /// Files for compilers: headers, pkg-config and CMake files.
     Headers,
-    /// Translations, but for English and those that are named.
+    /// Translations, except English and the languages that are named.
     Locales,
     /// Source maps of scripts for browsers.
     Maps,
-    /// Hashes that stand twice in the records of `conda-meta`.
+    /// Hashes that the records of `conda-meta` have twice.
     Records,
     /// Static libraries.
     Static,
@@ -34,7 +35,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// All, in the order in which they are written.
+    /// All parts, in the order in which they are written.
     pub const ALL: [Self; 10] = [
         Self::Bytecode,
         Self::Debug,
@@ -48,11 +49,11 @@ impl Part {
         Self::Tests,
     ];
 
-    /// The parts that nothing was measured to miss: the word `safe`.
+    /// The parts of the word `safe`: in no measurement did a program need one of them.
     pub const SAFE: [Self; 7] =
         [Self::Debug, Self::Docs, Self::Maps, Self::Records, Self::Static, Self::Stubs, Self::Tests];
 
-    /// The name, as people write it.
+    /// The name of the part, as users write it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Bytecode => "bytecode",
@@ -72,13 +73,13 @@ impl Part {
         1 << self as u16
     }
 
-    /// The part of this name.
+    /// The part with this name, if there is one.
     pub fn of_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|part| part.name() == name)
     }
 }
 
-/// The parts that an environment does without.
+/// The parts that are left out of an environment.
 ///
 /// ```
 /// # use mlconda_types::slim::{Part, Slim};
@@ -89,11 +90,11 @@ impl Part {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Slim {
-    /// A bit for each part, by its place in [`Part::ALL`].
+    /// One bit for each part, by its index in [`Part::ALL`].
     parts: u16,
     /// The languages whose translations stay.
     languages: BTreeSet<String>,
-    /// The packages that stay whole, by normalized name.
+    /// The normalized names of the packages of which nothing is left out.
     whole: BTreeSet<String>,
 }
 
@@ -108,19 +109,20 @@ impl Slim {
         self.parts & part.bit() != 0
     }
 
-    /// Whether nothing is left out of the package or distribution of this name, normalized as its kind is.
+    /// Whether nothing is left out of a package or distribution. Its name is normalized as for its kind (conda or PEP
+    /// 503).
     pub fn keeps(&self, package: &str) -> bool {
         self.is_empty() || self.whole.iter().any(|named| is_named(named, package))
     }
 
-    /// The packages that stay whole, and are none of these.
+    /// The names after `keep:` that are none of these packages.
     pub fn unknown<'a>(&'a self, packages: &[&str]) -> Vec<&'a str> {
         let is_unknown = |named: &&str| !packages.iter().any(|package| is_named(named, package));
         self.whole.iter().map(String::as_str).filter(is_unknown).collect()
     }
 
-    /// Whether the translations for a locale stay: `de_AT` where `de` is named, and `pt` where `pt_BR` is, for python's
-    /// gettext looks there too. English always stays.
+    /// Whether the translations for a locale are kept: `de_AT` if `de` is named, and `pt` if `pt_BR` is named, because
+    /// python's gettext looks there too. English is always kept.
     pub fn speaks(&self, locale: &str) -> bool {
         let language = language_of(locale);
         ["en", "C", "POSIX", "root", "global"].contains(&language)
@@ -156,7 +158,7 @@ fn language_of(locale: &str) -> &str {
     locale.split(['_', '-', '@', '.']).next().unwrap_or(locale)
 }
 
-/// Whether a package has this name, as it is written or as names of distributions are normalized.
+/// Whether `named` is the name of a package: as written, or with its separators normalized as in PEP 503.
 fn is_named(named: &str, package: &str) -> bool {
     let words = || named.split(['-', '_', '.']).filter(|word| !word.is_empty());
     named == package || words().eq(package.split('-'))
@@ -165,8 +167,8 @@ fn is_named(named: &str, package: &str) -> bool {
 impl FromStr for Slim {
     type Err = SlimError;
 
-    /// Parses words with commas between them: parts, `safe`, `all`, `locales:de+fr` (those stay), `keep:NAME+NAME`
-    /// (these packages stay whole). `none` is nothing.
+    /// Parses words that are separated by commas: parts, `safe`, `all`, `locales:de+fr` (languages to keep),
+    /// `keep:NAME+NAME` (packages of which nothing is left out). `none` is the empty value.
     fn from_str(text: &str) -> Result<Self, SlimError> {
         let mut slim = Self::default();
         if text.trim() == "none" {
@@ -184,8 +186,8 @@ impl FromStr for Slim {
 }
 
 impl Display for Slim {
-    /// Writes the parts by name, in one order, so that a later meaning of `safe` does not change a lock; `none` where
-    /// there are none.
+    /// Writes the parts by name, in one fixed order, so that a later meaning of `safe` does not change a lock. Writes
+    /// `none` if nothing is left out.
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         if self.is_empty() {
             return formatter.write_str("none");
@@ -209,13 +211,13 @@ impl Display for Slim {
 /// The text is not a list of parts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SlimError {
-    /// One of its words is no part.
+    /// A word is not the name of a part.
     #[error(
         "`{0}` is not a part of packages: `safe`, `all`, `bytecode`, `debug`, `docs`, `headers`, `locales`, `maps`, \
          `records`, `static`, `stubs` and `tests` are, and `locales:de+fr` and `keep:NAME` say what stays"
     )]
     NotAPart(String),
-    /// It says what stays, and no part that goes.
+    /// The text says what to keep, but names no part to leave out.
     #[error("`{0}` says what stays, but not what goes: name a part too, as in `safe,{0}`")]
     NothingGoes(String),
 }

@@ -1,4 +1,4 @@
-//! The solution of a solve, and the options of the solver. A lock records the options that differ from the default.
+//! The solution of a solve, and the options of the solver. A lock records the options that differ from the defaults.
 
 use std::{fmt, str::FromStr};
 
@@ -17,8 +17,8 @@ pub struct Solution {
 }
 
 impl Solution {
-    /// The names of the packages without a time, if a cutoff was used ([`SolveOptions::exclude_newer`]). They may be
-    /// newer than the cutoff.
+    /// The names of the packages whose records have no time, if the solve had a cutoff
+    /// ([`SolveOptions::exclude_newer`]). These packages may be newer than the cutoff.
     pub fn packages_without_time(&self) -> Vec<&str> {
         let packages = self.records.iter().map(|record| &record.package_record);
         let ageless = packages.filter(|package| self.options.exclude_newer.is_some() && record_time(package).is_none());
@@ -42,20 +42,20 @@ pub struct SolveOptions {
 /// The channel priority (conda's `channel_priority`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ChannelPriority {
-    /// A package comes from the first channel that has any record of its name.
+    /// A package comes from the first channel that has any record with its name.
     #[default]
     Strict,
-    /// A package comes from the first channel with a suitable record. Any version of an earlier channel is better than
-    /// the newest of a later one.
+    /// A package comes from the first channel that has a suitable record. Any version of an earlier channel is
+    /// preferred to the newest version of a later one.
     Flexible,
-    /// The newest version of any channel.
+    /// The newest version is chosen, from whichever channel.
     Disabled,
 }
 
 /// Whether python depends on pip (conda's `add_pip_as_python_dependency`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pip {
-    /// Every python 2 and 3 depends on pip, as in conda, if a channel has pip.
+    /// Each python 2 or 3 depends on pip, as in conda, if a channel has pip.
     #[default]
     Added,
     /// pip is installed only if something asks for it.
@@ -67,19 +67,19 @@ pub enum Pip {
 pub struct Cutoff(Timestamp);
 
 impl Cutoff {
-    /// Whether a record existed at this time: by the time when the channel indexed it, else by the time when it was
-    /// built. A record without either counts as old, because most of these are from before 2017.
+    /// Whether a record existed at this time. Its time is when the channel indexed it, or else when it was built. A
+    /// record without a time counts as old, because most of these records are from before 2017.
     pub fn admits(self, record: &PackageRecord) -> bool {
         record_time(record).is_none_or(|time| time <= self.0)
     }
 }
 
-/// The time of a record, if it has one. Its unit (seconds or milliseconds) was already converted.
+/// The time of a record, if it has one. Seconds and milliseconds are already converted.
 pub fn record_time(record: &PackageRecord) -> Option<Timestamp> {
     record.indexed_timestamp.or(record.timestamp).map(Timestamp::from)
 }
 
-/// The earliest cutoff in whole seconds that admits a record of this time.
+/// The earliest cutoff, in whole seconds, that admits records of this time.
 pub fn cutoff_at(time: Timestamp) -> Option<Cutoff> {
     let second = time.as_second() + i64::from(time.subsec_nanosecond() > 0);
     Timestamp::from_second(second).ok().map(Cutoff)
@@ -102,8 +102,8 @@ pub struct CutoffError(String);
 impl FromStr for Cutoff {
     type Err = CutoffError;
 
-    /// Parses a time with its offset (RFC 3339), or a date. A date means its end in UTC, so that the result does not
-    /// depend on the time zone.
+    /// Parses a time with its offset (RFC 3339), or a date. A date stands for its last moment in UTC, so the result
+    /// does not depend on the time zone.
     fn from_str(text: &str) -> Result<Self, CutoffError> {
         let text = text.trim();
         let moment = match text.len() {

@@ -1,7 +1,8 @@
-//! Stable sorting in little code. The standard library's stable sort adds some six kilobytes to the program for each
-//! type and closure. With dozens of mostly short lists, that is noticeable. Here only indices are sorted, for any type
-//! and order, and the items are then swapped into place. For many thousands of items that are sorted often, the
-//! standard library is the right choice.
+//! Stable sorting with little machine code.
+//!
+//! The standard library's stable sort adds about six kilobytes to the program for each type and closure, and there are
+//! dozens of mostly short lists. Here only indices are sorted, by one function for all types and orders; then the items
+//! are swapped into place. To sort many thousands of items often, use the standard library.
 
 use std::cmp::Ordering;
 
@@ -10,7 +11,7 @@ pub fn sort<T: Ord>(items: &mut [T]) {
     sort_by(items, Ord::cmp);
 }
 
-/// Sorts stably by a key, which is computed for each comparison.
+/// Sorts stably by a key. The key is computed again for each comparison.
 pub fn sort_by_key<T, K: Ord>(items: &mut [T], key: impl Fn(&T) -> K) {
     sort_by(items, |one, other| key(one).cmp(&key(other)));
 }
@@ -20,7 +21,7 @@ pub fn sort_by<T>(items: &mut [T], compare: impl Fn(&T, &T) -> Ordering) {
     let mut indices: Vec<usize> = (0..items.len()).collect();
     sort_indices(&mut indices, &|one, other| compare(&items[one], &items[other]));
     for start in 0..indices.len() {
-        // Follow each cycle once: one swap moves an item to its final index.
+        // Follow each cycle of the permutation once: one swap moves an item to its final index.
         let mut index = start;
         loop {
             let from = std::mem::replace(&mut indices[index], index);
@@ -58,8 +59,8 @@ pub trait InOrder: Iterator + Sized {
 
 impl<I: Iterator> InOrder for I {}
 
-/// Collects into a [`BTreeMap`](std::collections::BTreeMap) or a [`BTreeSet`](std::collections::BTreeSet) item by item.
-/// `collect` sorts the items first, and so brings a stable sort of the standard library for each type.
+/// Collects into a [`BTreeMap`](std::collections::BTreeMap) or a [`BTreeSet`](std::collections::BTreeSet), item by
+/// item. `collect` sorts the items first, and so adds the standard library's stable sort to the program for each type.
 pub trait IntoTree: Iterator + Sized {
     /// Collects the items. Of equal keys of a map, the last value counts.
     fn into_tree<C: Default + Extend<Self::Item>>(self) -> C {

@@ -1,31 +1,31 @@
-//! Times in UTC as seconds since 1970, as the files of `conda-meta`, archives and answers of servers write them. Records
-//! have times of their own kind.
+//! Times in UTC, as seconds since 1970. The files of `conda-meta`, archives and responses of servers have such times.
+//! Times of records have another type (`jiff::Timestamp`).
 
-/// Days of the 400 years after which the calendar repeats.
+/// The number of days in 400 years. After these, the calendar repeats.
 const DAYS: i64 = 146_097;
 /// Days from 0000-03-01 to 1970-01-01.
 const EPOCH: i64 = 719_468;
-/// Seconds of a day.
+/// The number of seconds of a day.
 const DAY: i64 = 86_400;
 
 const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
 
-/// The seconds since 1970 of a date and a time: year, month, day, hour, minute, second. `None` if there is no such time.
+/// The seconds since 1970 at a time in UTC: year, month, day, hour, minute, second. `None` if there is no such time.
 pub fn seconds([year, month, day, hour, minute, second]: [i64; 6]) -> Option<i64> {
     let is_time = (0..24).contains(&hour) && (0..60).contains(&minute) && (0..=60).contains(&second);
     if !is_time || !(0..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }
-    // Years that begin in March end with the day that only some have.
+    // Years are counted from March, so that the leap day is the last day of a year.
     let (years, months) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let of_year = (153 * months + 2) / 5 + day - 1;
     let days = 365 * years + years.div_euclid(4) - years.div_euclid(100) + years.div_euclid(400) + of_year - EPOCH;
-    // The 31st of a shorter month is a day of the next one.
+    // There is no 31st in a shorter month: such a date would be a day of the next month.
     let is_there = date(days) == [year, month, day];
     is_there.then_some(days * DAY + hour * 3600 + minute * 60 + second.min(59))
 }
 
-/// Year, month and day of a day since 1970-01-01.
+/// The year, month and day of a day, which is counted from 1970-01-01.
 fn date(days: i64) -> [i64; 3] {
     let days = days + EPOCH;
     let (era, day) = (days.div_euclid(DAYS), days.rem_euclid(DAYS));
@@ -37,7 +37,7 @@ fn date(days: i64) -> [i64; 3] {
     if month < 10 { [year, month + 3, day] } else { [year + 1, month - 9, day] }
 }
 
-/// Writes a time as `2024-05-31 12:00:00`. One beyond the year 9999 is written as 1970.
+/// Writes a time as `2024-05-31 12:00:00`. A time after the year 9999 is written as 1970.
 pub fn text(seconds: i64) -> String {
     let [year, month, day] = date(seconds.div_euclid(DAY));
     let second = seconds.rem_euclid(DAY);
@@ -47,7 +47,7 @@ pub fn text(seconds: i64) -> String {
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
 }
 
-/// Reads a time as [`text`] writes it.
+/// Reads a time in the form of [`text`].
 pub fn parse(text: &str) -> Option<i64> {
     let separators = [(4, b'-'), (7, b'-'), (10, b' '), (13, b':'), (16, b':')];
     let is_of_its_form = text.len() == 19 && separators.iter().all(|(place, byte)| text.as_bytes()[*place] == *byte);
@@ -61,9 +61,9 @@ pub fn parse(text: &str) -> Option<i64> {
     if numbers.next().is_some() { None } else { seconds(all) }
 }
 
-/// Writes a time as `2024-05-31T12:00:00Z` (RFC 3339), with the nanoseconds that have passed of the next second.
+/// Writes a time as `2024-05-31T12:00:00Z` (RFC 3339). `nanoseconds` are added to `seconds`.
 pub fn rfc3339(seconds: i64, nanoseconds: i32) -> String {
-    // Before 1970, the part of a second may be counted from its end.
+    // Before 1970, the nanoseconds may be negative.
     let (seconds, nanoseconds) =
         if nanoseconds < 0 { (seconds - 1, nanoseconds + 1_000_000_000) } else { (seconds, nanoseconds) };
     let fraction = format!(".{nanoseconds:09}");
@@ -71,8 +71,8 @@ pub fn rfc3339(seconds: i64, nanoseconds: i32) -> String {
     format!("{}{fraction}Z", text(seconds).replace(' ', "T"))
 }
 
-/// Reads a time with its offset (RFC 3339; also without seconds, and with offsets `+02` and `+0200`, as programs write
-/// them): the seconds since 1970, and the nanoseconds that have passed of the next one.
+/// Reads a time with its offset (RFC 3339), and returns the seconds since 1970 and the nanoseconds to add. Also reads
+/// forms that some programs write: without seconds, and with the offsets `+02` and `+0200`.
 pub fn of_rfc3339(text: &str) -> Option<(i64, i32)> {
     let (date, rest) = text.split_at_checked("2024-05-31".len())?;
     let (clock, rest) = rest.strip_prefix(['T', 't', ' '])?.split_at_checked("12:00".len())?;
@@ -102,18 +102,19 @@ pub fn of_rfc3339(text: &str) -> Option<(i64, i32)> {
     Some((time - offset, nanoseconds))
 }
 
-/// Reads a time of HTTP (RFC 9110, section 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`, and the two older forms.
+/// Reads a time of an HTTP header (RFC 9110, section 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`, and the two older forms.
+/// Returns seconds since 1970.
 pub fn of_http(text: &str) -> Option<i64> {
     let mut words = text.split([' ', ',', '-']).filter(|word| !word.is_empty()).skip(1);
     let mut next = || words.next();
     let (first, second, third, fourth) = (next()?, next()?, next()?, next()?);
-    // `Sun Nov  6 08:49:37 1994` has the month first, and no zone.
+    // `Sun Nov  6 08:49:37 1994` (asctime) has the month first, and no zone.
     let (day, month, year, time, zone) = match number(first) {
         Some(day) => (day, second, number(third)?, fourth, next()?),
         None => (number(second)?, first, number(fourth)?, third, "GMT"),
     };
     let month = MONTHS.match_indices(month.get(..3)?).map(|(place, _)| place).find(|place| place % 3 == 0)?;
-    // A year of two digits is of this century or the last.
+    // A year of two digits belongs to this century or to the last one.
     let year = match year {
         0..70 => year + 2000,
         70..100 => year + 1900,
@@ -137,7 +138,7 @@ mod tests {
 
     use super::*;
 
-    /// A time every few days of ten thousand years is the one of the library for times.
+    /// Compares with the library `jiff`: a time every few days, for ten thousand years.
     #[test]
     fn times_are_those_of_the_library() {
         let (mut time, end) = (seconds([0, 1, 1, 0, 0, 0]).unwrap(), seconds([9999, 12, 30, 22, 0, 0]).unwrap());

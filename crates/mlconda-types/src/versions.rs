@@ -1,7 +1,8 @@
-//! Compares versions as numbers. conda's comparison takes a hundred steps, and a solve compares a hundred thousand
-//! times. But most versions are a few numbers separated by dots, which compare as these numbers. The same holds for
-//! `2.0a0`, the form of most upper bounds, which is just below `2.0`. For all other versions, rattler's comparison is
-//! used.
+//! Compares versions as numbers.
+//!
+//! conda's comparison takes a hundred steps, and a solve compares a hundred thousand times. But most versions are a few
+//! numbers with dots between them, and compare as these numbers. This also holds for the form of most upper bounds,
+//! `2.0a0`, which is just below `2.0`. All other versions are compared by rattler.
 
 use std::{cmp::Ordering, ops::Range};
 
@@ -10,22 +11,22 @@ use rattler_conda_types::{
     version_spec::{EqualityOperator, LogicalOperator, RangeOperator, StrictRangeOperator},
 };
 
-/// The most numbers of a version; most have two or three.
+/// The most numbers that a version may have here. Most versions have two or three.
 const MAX_SEGMENTS: usize = 6;
 
 /// A version that consists of a few numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NumericVersion {
-    /// The numbers. Missing ones are 0, as in conda.
+    /// The numbers. Missing ones count as 0, as in conda.
     key: [u32; MAX_SEGMENTS],
-    /// How many numbers there are.
+    /// The number of numbers that the version has.
     count: u8,
-    /// Whether letters follow, as in `2.0a0`. They put it before the version without them.
+    /// Whether letters follow, as in `2.0a0`. Such a version is below the one without letters.
     is_below: bool,
 }
 
 impl NumericVersion {
-    /// A version without letters; `None` for others.
+    /// The numbers of a version without letters; `None` for any other version.
     pub fn release(version: &Version) -> Option<Self> {
         Self::of(version).filter(|numeric| !numeric.is_below)
     }
@@ -51,13 +52,13 @@ impl NumericVersion {
         Some(Self { key, count, is_below: false })
     }
 
-    /// The order of a version without letters relative to this one.
+    /// How a version without letters compares to this one: `Less` if it is below.
     fn compared_with(self, release: Self) -> Ordering {
         let is_same = if self.is_below { Ordering::Greater } else { Ordering::Equal };
         release.key.cmp(&self.key).then(is_same)
     }
 
-    /// Whether a version without letters starts with this one; `None` if the numbers do not decide.
+    /// Whether a version without letters starts with this one; `None` if the numbers do not tell.
     fn starts_with(self, release: Self) -> Option<bool> {
         let is_known = !self.is_below && self.count <= release.count;
         let count = usize::from(self.count);
@@ -65,17 +66,17 @@ impl NumericVersion {
     }
 }
 
-/// A version, with its numbers if it has no other parts.
+/// A version, and its numbers if it consists of numbers only.
 #[derive(Clone, Copy)]
 pub struct ComparableVersion<'a> {
     /// The version.
     pub version: &'a Version,
-    /// [`NumericVersion::release`]
+    /// Its numbers: the result of [`NumericVersion::release`].
     pub numeric: Option<NumericVersion>,
 }
 
 impl ComparableVersion<'_> {
-    /// Compares as conda: `1.0` and `1.0.0` are equal.
+    /// Compares in conda's order: `1.0` and `1.0.0` are equal.
     pub fn compare(&self, other: &Self) -> Ordering {
         match (self.numeric, other.numeric) {
             (Some(one), Some(other)) => one.key.cmp(&other.key),
@@ -84,7 +85,7 @@ impl ComparableVersion<'_> {
     }
 }
 
-/// A version spec with parsed numbers.
+/// A version spec whose numbers are parsed already.
 pub struct VersionMatcher<'s>(MatcherKind<'s>);
 
 enum MatcherKind<'s> {
@@ -107,7 +108,7 @@ impl<'s> VersionMatcher<'s> {
         self.0.matches(version)
     }
 
-    /// The range of matching items in a list that is sorted by version; `None` if the matches of the spec may not be
+    /// The range of the matching items in a list that is sorted by version. `None` if the matching items may not be
     /// adjacent.
     pub fn matching_range<'v, T>(
         &self,
@@ -182,7 +183,7 @@ impl<'s> MatcherKind<'s> {
                 };
                 (matches, spec)
             }
-            // Versions with the same numbers may still differ.
+            // Versions with equal numbers may still differ.
             Self::Equal(operator, limit, spec) => {
                 let differs = version.numeric.is_some_and(|release| release.key != limit.key);
                 (differs.then_some(*operator == EqualityOperator::NotEquals), spec)

@@ -1,9 +1,9 @@
-//! Errors as words: the message and its causes. `Debug` of the library's errors is this text, so that a `main` that returns one
-//! and an `unwrap` say what happened.
+//! Errors as text: the message and its causes. The library's errors have this text as their `Debug`, so a `main` that
+//! returns an error, and an `unwrap`, print what happened.
 
 use std::error::Error;
 
-/// An error and its causes, one a line. A cause that the line above contains is left out.
+/// The message of an error and those of its causes, one per line. A cause is left out if the line above contains it.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut last = text.clone();
@@ -20,7 +20,7 @@ pub fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// Writes `Debug` of an error as its [`chain()`].
+/// Implements `Debug` for an error as its [`chain()`].
 #[macro_export]
 macro_rules! debug_as_words {
     ($error:ty) => {

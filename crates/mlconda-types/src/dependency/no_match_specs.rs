@@ -1,4 +1,5 @@
-//! In the place of `match_specs`, where the feature is off: of a dependency of a rare form, only the name counts.
+//! Stands in for `match_specs` if the feature `match-specs` is off. A match spec in a rare form is compared by name
+//! only.
 
 use rattler_conda_types::{GenericVirtualPackage, PackageRecord};
 

@@ -1,5 +1,5 @@
-//! Dependencies of the form that most have: a name, a version or bounds, and perhaps a build. They are read here without
-//! `MatchSpec`, which knows all forms, and is slower and much more code.
+//! Match specs in the common form: a name, a version or version bounds, and perhaps a build. This parser is faster and
+//! much smaller than rattler's `MatchSpec`, which knows all forms.
 
 use rattler_conda_types::{ParseStrictness, Version, VersionSpec};
 
@@ -11,13 +11,13 @@ use super::is_within_limits;
 pub struct PlainSpec<'t> {
     /// The name of the package.
     pub name: &'t str,
-    /// Its version.
+    /// Its version or version bounds.
     pub version: VersionSpec,
-    /// Its build.
+    /// Its build string.
     pub build: Option<&'t str>,
 }
 
-/// Whether a text is not empty, and of letters, digits and these others.
+/// Whether a text is not empty, and consists of letters, digits and the bytes in `others` only.
 fn is_of(text: &str, others: &[u8], is_letter: fn(&u8) -> bool) -> bool {
     let is_one = |byte: u8| is_letter(&byte) || byte.is_ascii_digit() || others.contains(&byte);
     !text.is_empty() && text.bytes().all(is_one)
@@ -37,10 +37,10 @@ pub fn parse_plain(text: &str) -> Option<PlainSpec<'_>> {
     Some(PlainSpec { name, version, build })
 }
 
-/// Parses the version of a dependency with this build.
+/// Parses the version in the common form. `build` is the build string that follows it in the spec.
 fn parse_version(version: &str, build: Option<&str>) -> Option<VersionSpec> {
     let is_version = if version.starts_with(['<', '>']) {
-        // rattler treats a version that ends in `_` in a special way.
+        // rattler gives a version that ends in `_` a special meaning.
         build.is_none() && !version.ends_with('_') && is_of(version, b"<>=,._!", u8::is_ascii_alphabetic)
     } else {
         let whole = version.strip_suffix(".*").unwrap_or(version);
@@ -49,8 +49,8 @@ fn parse_version(version: &str, build: Option<&str>) -> Option<VersionSpec> {
     is_version.then(|| VersionSpec::from_str(version, ParseStrictness::Lenient))?.ok()
 }
 
-/// Parses the version of a dependency with this build, also if it is of a less common form: `==1.0`, `=1.0`, `!=1.0`,
-/// `~=1.0`, `1.0|1.1`, `1.2*`, `1!2.0`.
+/// Parses a version in the common or in a rarer form: `==1.0`, `=1.0`, `!=1.0`, `~=1.0`, `1.0|1.1`, `1.2*`, `1!2.0`.
+/// `build` is the build string that follows it in the spec.
 fn parse_any_version(version: &str, build: Option<&str>) -> Option<VersionSpec> {
     if let Some(common) = parse_version(version, build) {
         return Some(common);
@@ -59,7 +59,7 @@ fn parse_any_version(version: &str, build: Option<&str>) -> Option<VersionSpec> 
     let starts_with = version.strip_prefix('=').filter(|rest| !rest.starts_with('='));
     let text = match (starts_with, build) {
         (Some(rest), _) if rest.contains([',', '|', '*']) => None,
-        // With a build, `=1.0` is the version itself.
+        // If a build string follows, `=1.0` means exactly this version.
         (Some(rest), Some(_)) => Some(rest),
         (None, Some(_)) if version.starts_with(['<', '>', '!', '~']) || version.contains([',', '|']) => None,
         _ => Some(version),
@@ -67,7 +67,7 @@ fn parse_any_version(version: &str, build: Option<&str>) -> Option<VersionSpec> 
     VersionSpec::from_str(text.filter(|_| is_known)?, ParseStrictness::Lenient).ok()
 }
 
-/// Whether this is one version with an operator or none.
+/// Whether a text is one version, with at most one operator before it.
 fn is_clause(clause: &str) -> bool {
     let version = clause.trim_start_matches(['<', '>', '=', '!', '~']);
     version.starts_with(|first: char| first.is_ascii_digit())
@@ -75,9 +75,11 @@ fn is_clause(clause: &str) -> bool {
         && !version.contains(['<', '>', '=', '~'])
 }
 
-/// Whether a package of this name, version and build satisfies a dependency of a known form; `None` if it has another
-/// form, with brackets, a regular expression or a channel. Besides [`PlainSpec`], known are a bare name, any version
-/// (`*`), builds with `*`, and what [`parse_any_version`] knows, with or without a space before it.
+/// Whether a package of this name, version and build satisfies a match spec.
+///
+/// Knows these forms: [`PlainSpec`], a bare name, any version (`*`), builds with `*`, and the versions of
+/// [`parse_any_version`], with or without a space before them. `None` for other forms (brackets, regular expressions,
+/// channels).
 pub(super) fn satisfies((name, version, build): (&str, &Version, &str), spec: &str) -> Option<bool> {
     let (wanted, rest) = spec.split_at(spec.find([' ', '<', '>', '=', '!', '~']).unwrap_or(spec.len()));
     let mut words = rest.split_ascii_whitespace();
@@ -91,7 +93,7 @@ pub(super) fn satisfies((name, version, build): (&str, &Version, &str), spec: &s
     };
     let is_build = match of_build {
         None => true,
-        // The library refuses a pattern with `**` in it.
+        // rattler refuses a pattern that contains `**`.
         Some(text) if text.contains("**") && text != "**" => return None,
         Some(text) if is_of(text, b"._*", u8::is_ascii_alphabetic) => is_like(build, text),
         Some(_) => return None,
@@ -99,7 +101,7 @@ pub(super) fn satisfies((name, version, build): (&str, &Version, &str), spec: &s
     Some(wanted == name && is_version && is_build)
 }
 
-/// Whether a build is like a pattern in which `*` is any text; upper and lower case are the same.
+/// Whether a build string matches a pattern, in which `*` stands for any text. Upper and lower case are equal.
 fn is_like(build: &str, pattern: &str) -> bool {
     let (build, pattern) = (build.to_ascii_lowercase(), pattern.to_ascii_lowercase());
     let mut pieces = pattern.split('*');
@@ -234,7 +236,7 @@ mod tests {
         "",
     ];
 
-    /// Each dependency that is judged here is judged as `MatchSpec` does, for each of some records.
+    /// For each spec that is decided here, the answer is the one of rattler's `MatchSpec`, for each of some records.
     #[test]
     fn what_is_judged_without_the_library_is_judged_as_by_it() {
         let builds = ["py_0", "PY_0", "0_cp311", "h1_cp311", "py311h1_1", "a", "aa", "aab", "xaxbx"];

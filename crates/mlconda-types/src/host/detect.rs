@@ -1,8 +1,8 @@
 //! Detects the virtual packages of a machine by reading files only.
 //!
-//! The usual methods (running `ldd`, loading `libcuda.so`) need a dynamic loader, which a static binary in a minimal
-//! image does not have, or they report the C library that the binary was built with. So the version is read from the
-//! text of the machine's `libc.so.6`.
+//! The usual methods are to run `ldd`, or to load `libcuda.so`. Both need a dynamic loader, which a minimal image does
+//! not have, or they report the C library that the binary was built with. So the version of glibc is read from the
+//! bytes of the machine's `libc.so.6`.
 
 use std::{
     io::Read,
@@ -15,11 +15,11 @@ use rattler_conda_types::{GenericVirtualPackage, Subdir};
 
 use super::{package, processor};
 
-/// How much of a C library is read, in bytes; none is larger.
+/// The number of bytes of a C library that are read. No C library is larger.
 const MAX_LIBRARY: u64 = 32 << 20;
 
-/// The newest CUDA version that each major version of the driver supports. The driver's own file names only the driver
-/// version.
+/// Major versions of the NVIDIA driver, and the newest CUDA version that each supports. The driver's own file names
+/// only the driver version.
 const CUDA_BY_DRIVER: [(u32, &str); 20] = [
     (590, "13.1"),
     (580, "13.0"),
@@ -116,7 +116,7 @@ fn macos(root: &Path) -> Option<String> {
 fn cuda(root: &Path) -> Option<&'static str> {
     let text = files::read_to_string(&root.join("proc/driver/nvidia/version"), files::LARGEST_TEXT).ok()?;
     let line = text.lines().find(|line| line.starts_with("NVRM version:"))?;
-    // The first word of the form `550.54.15`.
+    // The driver version is the first word of the form `550.54.15`.
     let driver = line.split_whitespace().find_map(|word| {
         let (major, rest) = word.split_once('.')?;
         rest.starts_with(|first: char| first.is_ascii_digit()).then(|| major.parse::<u32>().ok())?
@@ -124,8 +124,8 @@ fn cuda(root: &Path) -> Option<&'static str> {
     CUDA_BY_DRIVER.iter().find(|(major, _)| driver >= *major).map(|(_, version)| *version)
 }
 
-/// The level of an x86-64 processor (System V psABI), by its archspec name. Packages ask for levels, so no table of
-/// processor models is needed.
+/// The microarchitecture level of an x86-64 processor (System V psABI), by its archspec name. Packages ask for levels,
+/// so no table of processor models is needed.
 #[cfg(target_arch = "x86_64")]
 fn x86_level() -> Option<&'static str> {
     macro_rules! has {
@@ -142,7 +142,7 @@ fn x86_level() -> Option<&'static str> {
     })
 }
 
-/// On other architectures, the platform is enough.
+/// Other architectures have no levels here.
 #[cfg(not(target_arch = "x86_64"))]
 fn x86_level() -> Option<&'static str> {
     None

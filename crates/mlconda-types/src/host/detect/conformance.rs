@@ -1,4 +1,4 @@
-//! Our detection against the crate `rattler_virtual_packages`, on the machine that runs the tests.
+//! Compares our detection with the crate `rattler_virtual_packages`, on the machine that runs the tests.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -7,7 +7,7 @@ use rattler_virtual_packages::{Archspec, VirtualPackageOverrides, VirtualPackage
 
 use crate::host::Host;
 
-/// What the library finds and ours does not, or finds in another way, and why.
+/// Virtual packages that the library finds and this code does not, or finds in another way, with the reasons.
 const DIFFERENCES: &[(&str, &str)] = &[
     (
         "__archspec",
