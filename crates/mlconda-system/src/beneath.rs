@@ -1,10 +1,14 @@
-//! File operations below a directory that cannot leave it.
+//! File operations on paths below an open directory. No operation can leave that directory.
 //!
-//! Paths come from records, journals and packages, and everybody with write access to a prefix can create links in it. So a
-//! path is never passed to the kernel as a whole: its parent is opened relative to the open directory without following
-//! links (with `openat2` if available, else component by component), and the operation uses the name in that parent. A link
-//! that is created meanwhile is not followed either. A path behind a link counts as missing
-//! ([`io::ErrorKind::NotADirectory`]). The last parents stay open, because the next path is most often in one of them.
+//! Paths come from records, journals and packages, and any user with write access to a prefix can create links in it.
+//! So the kernel never gets a whole path to follow. The parent of a path is opened relative to the open directory,
+//! without following links (with `openat2` if available, else component by component). The operation then uses the file
+//! name in that parent. A link that is created meanwhile is not followed either. A path behind a link counts as missing
+//! ([`io::ErrorKind::NotADirectory`]). The parents that were used last stay open, because the next path is most often
+//! in one of them.
+//!
+//! A method that returns [`io::Result`] fails with the error of its system call. The message names the operation and
+//! the path.
 
 mod attributes;
 mod change;
@@ -42,7 +46,7 @@ const LOOK_UP: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOE
 #[cfg(not(target_os = "linux"))]
 const LOOK_UP: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
 
-/// Whether `openat2` is missing, or forbidden by a filter, as in older container engines.
+/// Whether `openat2` is missing, or forbidden by a system call filter, as in older container engines.
 #[cfg(target_os = "linux")]
 static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
 
@@ -50,10 +54,10 @@ static NO_OPENAT2: AtomicBool = AtomicBool::new(false);
 #[derive(Debug)]
 pub struct Root {
     directory: OwnedFd,
-    /// The path by which it was opened, for messages.
+    /// The path that the directory was opened by, for messages.
     path: PathBuf,
     way: Resolution,
-    /// The parents of the last paths.
+    /// The parents that were used last.
     handles: Handles,
 }
 
@@ -67,7 +71,7 @@ enum Resolution {
     Steps,
 }
 
-/// How many parents stay open, where nothing else is said. Each root of a thread has as many.
+/// The default for the number of parents that stay open. Each [`Root`] has its own.
 const KEPT_OPEN: usize = 4;
 
 /// The maximum length of a path and of a file name, in bytes.
@@ -105,8 +109,8 @@ impl Root {
         Ok(Self { directory, path: full, way: self.way, handles: Handles::new(KEPT_OPEN) })
     }
 
-    /// The same, with so many parents that stay open, for several threads. There are fewer where the process may open few
-    /// files: at most an eighth of them.
+    /// The same directory, with up to `most` parents that stay open, for use by several threads. There are fewer if the
+    /// process may open only few files: at most an eighth of that limit.
     #[must_use]
     pub fn with_open_parents(self, most: usize) -> Self {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
@@ -114,7 +118,7 @@ impl Root {
         Self { handles: Handles::new(most.min(share).max(1)), ..self }
     }
 
-    /// The path by which it was opened.
+    /// The path that the directory was opened by.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -142,7 +146,7 @@ impl Root {
             let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
             match rustix::fs::openat2(&self.directory, path, LOOK_UP | OFlags::NOFOLLOW, Mode::empty(), resolve) {
                 Err(Errno::NOSYS | Errno::PERM) => NO_OPENAT2.store(true, Ordering::Relaxed),
-                // Something was renamed meanwhile, and the kernel does not know.
+                // Another process renamed something meanwhile, so the kernel cannot be sure of the path.
                 Err(Errno::AGAIN) => {}
                 opened => return opened,
             }
@@ -183,7 +187,7 @@ impl Root {
         self.handles.forget(path);
     }
 
-    /// The metadata of a path; `None` if it does not exist, or is behind a link.
+    /// The metadata of a path. `None` if nothing is there, or if the path leads through a link.
     pub fn lookup(&self, path: &Path) -> io::Result<Option<PathInfo>> {
         if !path.as_os_str().is_empty() && !is_contained(path) {
             return Ok(None);
@@ -196,7 +200,7 @@ impl Root {
         }
     }
 
-    /// Whether the path is a directory, not behind a link.
+    /// Whether the path is a directory, and does not lead through a link.
     pub fn has_directory(&self, path: &Path) -> io::Result<bool> {
         Ok(self.lookup(path)?.is_some_and(|there| there.is_directory()))
     }
@@ -252,7 +256,8 @@ impl Root {
         self.at("access", path, |open, name| rustix::fs::accessat(open, name, access, AtFlags::empty())).is_ok()
     }
 
-    /// Whether something is mounted on a directory. It may be a directory of the same file system, which has the same device.
+    /// Whether something is mounted on a directory. This can also be a directory of the same file system (bind mount),
+    /// so a comparison of device numbers is not enough.
     #[cfg(target_os = "linux")]
     pub fn is_mount_point(&self, path: &Path) -> bool {
         use rustix::fs::{StatxAttributes, StatxFlags};
@@ -261,14 +266,14 @@ impl Root {
             .is_ok_and(|statx| statx.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
     }
 
-    /// Always `false`: this system does not tell it.
+    /// Always `false`: this system does not report mount points.
     #[cfg(not(target_os = "linux"))]
     pub fn is_mount_point(&self, _path: &Path) -> bool {
         false
     }
 }
 
-/// Ignores the error that a path does not exist.
+/// Turns the error that a path does not exist into success.
 fn ignore_missing(done: io::Result<()>) -> io::Result<()> {
     match done {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(()),
@@ -276,7 +281,7 @@ fn ignore_missing(done: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Converts an error. A path through a link counts as missing.
+/// Makes an [`io::Error`] of an `errno`. A path that leads through a link counts as missing.
 fn path_error(what: &str, path: &Path, errno: Errno) -> io::Error {
     let kind = match errno {
         Errno::LOOP => io::ErrorKind::NotADirectory,

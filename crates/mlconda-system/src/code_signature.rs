@@ -1,60 +1,63 @@
-//! Code signatures of macOS programs and libraries (Mach-O), made anew after bytes of them have changed.
+//! Renews code signatures of macOS programs and libraries (Mach-O) after some of their bytes have changed.
 //!
-//! A signature has the hash of each page of the file, and Apple silicon starts no program in which one is wrong. The prefix of
-//! an environment, written over the builder's, changes pages. Here their hashes are computed again, and the signature becomes one
-//! without a certificate ("ad hoc"), as linkers make it and as `codesign --sign -` does. Identifier and entitlements stay. Nothing
-//! moves and no size changes: what is no longer true (another directory of hashes, a certificate's signature, the requirements of
-//! its owner) is taken out of the signature where it stands.
+//! A signature contains a hash of each page of the file, and Apple silicon starts no program with a wrong hash.
+//! Replacing the builder's prefix by the real one changes pages. Here the hashes are computed again, and the signature
+//! becomes one without a certificate ("ad hoc"), like the signatures of linkers and of `codesign --sign -`. Identifier
+//! and entitlements stay.
 //!
-//! Formats: `mach-o/loader.h`, `mach-o/fat.h` and `kern/cs_blobs.h` of Apple's XNU. The header of a program is little-endian here;
-//! signatures and universal headers are big-endian.
+//! No part of the file moves or changes its size. Parts of the signature that are no longer true (a second directory of
+//! hashes, a certificate's signature, the requirements of its owner) are removed in place.
+//!
+//! The formats are those of Apple's XNU: `mach-o/loader.h`, `mach-o/fat.h` and `kern/cs_blobs.h`. The program headers
+//! that are read here are little-endian; signatures and universal headers are big-endian.
 
 use std::{fs::File, io, ops::Range, os::unix::fs::FileExt};
 
 use rattler_digest::{Sha256, digest::Digest as _};
 
-/// The number of bytes of the file in memory at a time.
+/// The number of bytes of the file that are in memory at a time.
 const BUFFER: usize = 1 << 20;
-/// Load commands and signatures are not larger, in bytes: a signature has 32 of them for a page.
+/// The largest load commands and signatures that are read, in bytes. A signature has 32 bytes for each page.
 const LARGEST: u32 = 64 << 20;
-/// A universal program has no more parts than this; a class of Java begins as one, with its version in the number's place.
+/// The most parts of a universal program. A Java class file begins with the same magic number, and has its version,
+/// which is larger, in the place of this number.
 const MOST_PARTS: u32 = 30;
 
-/// The load command that says where the signature is.
+/// The load command that contains the place of the signature.
 const LC_CODE_SIGNATURE: u32 = 0x1d;
 const SUPER_BLOB: u32 = 0xfade_0cc0;
 const CODE_DIRECTORY: u32 = 0xfade_0c02;
 
-/// What a part of a signature is: its slot.
+/// The slots of a signature: the kinds of its parts.
 const SLOT_DIRECTORY: u32 = 0;
 const SLOT_REQUIREMENTS: u32 = 2;
 const SLOT_OTHER_DIRECTORIES: Range<u32> = 0x1000..0x1005;
 const SLOT_CERTIFICATE: u32 = 0x1_0000;
 
-/// A signature without a certificate.
+/// The flag of a signature without a certificate.
 const ADHOC: u32 = 2;
-/// The number of SHA-256 among the kinds of hashes, and its length in bytes.
+/// The number of SHA-256 among the hash types, and the length of a SHA-256 hash in bytes.
 const SHA256: (u8, usize) = (2, 32);
-/// A requirement set that requires nothing, and a certificate's signature that is none.
+/// An empty set of requirements, and an empty signature of a certificate.
 const NO_REQUIREMENTS: [u8; 12] = [0xfa, 0xde, 0x0c, 0x01, 0, 0, 0, 12, 0, 0, 0, 0];
 const NO_CERTIFICATE: [u8; 8] = [0xfa, 0xde, 0x0b, 0x01, 0, 0, 0, 8];
 
-/// What was found of signatures in a file.
+/// The result of renewing the signatures of a file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Signature {
-    /// The file is no Mach-O.
+    /// The file is not a Mach-O file.
     NotMachO,
-    /// It is one, and a part of it for Apple silicon has no signature, or one of a kind that is not known here. Signatures of other
-    /// parts are valid.
+    /// The file is a Mach-O file, but a part of it for Apple silicon has no signature, or a signature of an unknown
+    /// kind. The signatures of other parts are valid.
     Missing,
-    /// All its signatures are valid. Only Apple silicon requires that there is one.
+    /// All signatures of the file are valid. A file that needs none, because no part is for Apple silicon, may have
+    /// none.
     Renewed,
 }
 
-/// Makes the signatures of an open file anew. It has to be readable and writable.
+/// Renews the signatures of an open file, which must be readable and writable.
 ///
 /// # Errors
-///
 /// If the file cannot be read or written.
 pub fn renew(file: &File) -> io::Result<Signature> {
     let length = file.metadata()?.len();
@@ -71,7 +74,7 @@ pub fn renew(file: &File) -> io::Result<Signature> {
     Ok(result)
 }
 
-/// Where the programs in a file begin: one, or those of a universal file.
+/// The offsets of the programs in a file: one program, or those of a universal file.
 fn parts(file: &File, length: u64) -> io::Result<Vec<u64>> {
     let Some(head) = read(file, 0, 8, length)? else { return Ok(Vec::new()) };
     let (place, size) = match big(&head, 0) {
@@ -91,12 +94,12 @@ fn parts(file: &File, length: u64) -> io::Result<Vec<u64>> {
 /// A program in a file.
 struct Part {
     is_arm64: bool,
-    /// The place of the signature from the start of the program.
+    /// The range of the signature, as offsets from the start of the program.
     signature: Option<Range<u64>>,
 }
 
 impl Part {
-    /// Reads the header and the load commands; `None` if there is no Mach-O.
+    /// Reads the header and the load commands of a program. `None` if it is not a Mach-O program.
     fn read(file: &File, start: u64, length: u64) -> io::Result<Option<Self>> {
         let Some(head) = read(file, start, 28, length)? else { return Ok(None) };
         let size = match little(&head, 0) {
@@ -118,7 +121,7 @@ impl Part {
     }
 }
 
-/// Renews the signature at a place; `false` if it is of a kind that is not known here.
+/// Renews the signature in a range. `false` if the signature is of an unknown kind.
 fn renew_at(file: &File, start: u64, place: &Range<u64>) -> io::Result<bool> {
     let length = file.metadata()?.len();
     let at = start.saturating_add(place.start);
@@ -133,8 +136,8 @@ fn renew_at(file: &File, start: u64, place: &Range<u64>) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Leaves one directory of hashes, and no certificate, in a signature. Gives the place of the directory; `None` if there is none of
-/// a kind that is known here.
+/// Reduces a signature to one directory of hashes, without a certificate. Returns the range of that directory, or
+/// `None` if no directory is of a known kind.
 fn without_certificate(signature: &mut [u8]) -> Option<Range<usize>> {
     let number = big(signature, 8).filter(|_| big(signature, 0) == Some(SUPER_BLOB))? as usize;
     let mut entries: Vec<(u32, Range<usize>)> = Vec::new();
@@ -157,7 +160,7 @@ fn without_certificate(signature: &mut [u8]) -> Option<Range<usize>> {
             empty(signature, place, &NO_CERTIFICATE);
         } else if had_certificate && *slot == SLOT_REQUIREMENTS && place.len() >= NO_REQUIREMENTS.len() {
             empty(signature, place, &NO_REQUIREMENTS);
-            // The directory has its hash, too, before those of the pages.
+            // The directory also has the hash of the requirements, in front of the hashes of the pages.
             let hash = Sha256::digest(NO_REQUIREMENTS);
             let to = directory.start + big(signature, directory.start + 16)? as usize;
             signature.get_mut(to.checked_sub(2 * SHA256.1)?..)?.get_mut(..SHA256.1)?.copy_from_slice(&hash);
@@ -173,7 +176,7 @@ fn without_certificate(signature: &mut [u8]) -> Option<Range<usize>> {
     signature[12..12 + number * 8].copy_from_slice(&index);
     if had_certificate {
         let directory = &mut signature[directory.clone()];
-        // With a certificate went the flags that only it stands for, and the team of its owner.
+        // The other flags and the team id were claims of the certificate, which is gone.
         directory[12..16].copy_from_slice(&ADHOC.to_be_bytes());
         if big(directory, 8) >= Some(0x2_0200) {
             directory.get_mut(48..52)?.fill(0);
@@ -182,25 +185,25 @@ fn without_certificate(signature: &mut [u8]) -> Option<Range<usize>> {
     Some(directory)
 }
 
-/// Writes a shorter blob in the place of another one.
+/// Overwrites a blob with a shorter one, and fills the rest with zeros.
 fn empty(signature: &mut [u8], place: &Range<usize>, blob: &[u8]) {
     signature[place.clone()].fill(0);
     signature[place.start..place.start + blob.len()].copy_from_slice(blob);
 }
 
-/// The pages that a directory has the hashes of.
+/// The pages whose hashes are in a directory.
 struct Pages {
-    /// Where the hash of the first one is, in the directory.
+    /// The offset of the first hash in the directory.
     hashes: usize,
     number: usize,
     /// The size of a page in bytes.
     size: u64,
-    /// The end of the last one, from the start of the program.
+    /// The end of the last page, from the start of the program.
     limit: u64,
 }
 
 impl Pages {
-    /// `None` for a directory of a kind that is not known here.
+    /// Reads the fields of a directory. `None` if it is of an unknown kind.
     fn of(directory: &[u8]) -> Option<Self> {
         let version = big(directory, 8).filter(|_| big(directory, 0) == Some(CODE_DIRECTORY))?;
         let [hash_size, hash_kind, _, page_size] = *directory.get(36..40)? else { return None };
@@ -214,14 +217,14 @@ impl Pages {
         };
         let limit = if long == 0 { u64::from(big(directory, 32)?) } else { long };
         let (hashes, number) = (big(directory, 16)? as usize, big(directory, 28)? as usize);
-        // A size of 0 is that of the whole.
+        // A page size of 0 means a single page.
         let size = if page_size == 0 { limit.max(1) } else { 1 << page_size };
         directory.get(hashes..hashes.checked_add(number.checked_mul(SHA256.1)?)?)?;
         let pages = Self { hashes, number, size, limit };
         (number as u64 == limit.div_ceil(size) && hashes >= 44).then_some(pages)
     }
 
-    /// Writes the hashes of the pages, as they are in a file, into a directory.
+    /// Computes the hashes of the pages of a file, and writes them into a directory.
     fn hash(&self, file: &File, start: u64, directory: &mut [u8]) -> io::Result<()> {
         let hashes = &mut directory[self.hashes..self.hashes + self.number * SHA256.1];
         let mut buffer = vec![0; BUFFER];
@@ -241,7 +244,7 @@ impl Pages {
     }
 }
 
-/// Bytes of a file that is so long; `None` if they are not all in it.
+/// Reads `size` bytes at `start` from a file of `length` bytes. `None` if the file is too short.
 fn read(file: &File, start: u64, size: usize, length: u64) -> io::Result<Option<Vec<u8>>> {
     if start.checked_add(size as u64).is_none_or(|end| end > length) {
         return Ok(None);

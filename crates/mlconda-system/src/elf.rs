@@ -1,5 +1,5 @@
-//! Headers of programs and libraries (ELF, System V ABI, chapters 4 and 5): the processor, the dynamic loader, and how many
-//! bytes are debug symbols. Of a file only the tables are read, wherever in it they are, and each up to a limit.
+//! Reads headers of programs and libraries (ELF, System V ABI, chapters 4 and 5): the processor, the dynamic loader,
+//! and the size of debug symbols. Only the tables of a file are read, at any place of the file, and each up to a limit.
 
 use std::{
     io::{self, Read, Seek, SeekFrom},
@@ -8,37 +8,38 @@ use std::{
 
 use crate::files;
 
-/// No program has more names of sections than fit into these bytes; what has, is not looked at.
+/// The largest table of section names that is read, in bytes. No real program has a larger one.
 const LARGEST_NAMES: u64 = 1 << 20;
 
-/// No program is larger, in bytes.
+/// The largest size of a program, in bytes. No real program is larger.
 const LARGEST_PROGRAM: u64 = 1 << 40;
 
-/// No path is longer, in bytes.
+/// The longest path of a dynamic loader, in bytes.
 const LONGEST_PATH: u64 = 4096;
 
-/// The entry of the program headers that names the dynamic loader (`PT_INTERP`).
+/// The type of the program header that names the dynamic loader (`PT_INTERP`).
 const INTERPRETER: u64 = 3;
 
-/// The section has no bytes in the file (`SHT_NOBITS`).
+/// The type of a section without bytes in the file (`SHT_NOBITS`).
 const NOBITS: u64 = 8;
 
-/// Reads so many bytes of a file at a position; fewer where it ends.
+/// A function that reads `size` bytes of a file at an offset: the arguments are `(offset, size)`. It returns fewer
+/// bytes at the end of the file.
 pub type ReadAt<'a> = &'a mut dyn FnMut(u64, u64) -> io::Result<Vec<u8>>;
 
-/// What the headers of a program say.
+/// The facts in the headers of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// The dynamic loader that it names; `None` of a static program or a library.
+    /// The path of its dynamic loader. `None` for a static program or a library.
     pub interpreter: Option<String>,
-    /// The number of the processor (`e_machine`).
+    /// The number of its processor type (`e_machine`).
     pub machine: u16,
 }
 
-/// Reads the headers of a file; `None` if it is no ELF file.
+/// Reads the headers of a program or library. `None` if the file is not an ELF file.
 ///
 /// # Errors
-/// If it cannot be read.
+/// If the file cannot be read.
 pub fn program(path: &Path) -> io::Result<Option<Program>> {
     in_file(path, &mut |read| {
         let Some(mut elf) = Elf::new(read)? else { return Ok(None) };
@@ -47,28 +48,28 @@ pub fn program(path: &Path) -> io::Result<Option<Program>> {
     })
 }
 
-/// The size in bytes of the sections of a file that `strip --strip-unneeded` removes, about: `.debug_*`, `.symtab`, `.strtab`.
-/// What is no ELF file has none.
+/// The approximate number of bytes that `strip --strip-unneeded` would remove from a file: the sizes of `.debug_*`,
+/// `.symtab` and `.strtab`. It is 0 if the file is not an ELF file.
 ///
 /// # Errors
-/// Those of `read`.
+/// If `read` fails.
 pub fn debug_symbols(read: ReadAt<'_>) -> io::Result<u64> {
     Elf::new(read)?.map_or(Ok(0), |mut elf| elf.debug_symbols())
 }
 
-/// The same of a file of this machine.
+/// Like [`debug_symbols`], for a file on this machine.
 ///
 /// # Errors
-/// If it cannot be read.
+/// If the file cannot be read.
 pub fn debug_symbols_of(path: &Path) -> io::Result<u64> {
     in_file(path, &mut |read| debug_symbols(read))
 }
 
-/// Where a program ends, in bytes: behind its last segment and its table of sections, which linkers put last. `None` if the
-/// file is no program of 64 bits.
+/// The offset where a program ends, in bytes: after its last segment, and after its table of sections, which linkers
+/// put last. `None` if the file is not a 64-bit program.
 ///
 /// # Errors
-/// Those of `read`.
+/// If `read` fails.
 pub fn end(read: ReadAt<'_>) -> io::Result<Option<u64>> {
     let Some(mut elf) = Elf::new(read)?.filter(Elf::is_wide) else { return Ok(None) };
     let segments = elf.table((32, 8, 54, 56), 56)?;
@@ -86,7 +87,7 @@ fn in_file<T>(path: &Path, work: &mut dyn FnMut(ReadAt<'_>) -> io::Result<T>) ->
     let length = file.metadata()?.len();
     work(&mut |offset, size| {
         let mut bytes = Vec::new();
-        // Beyond the end, whether an offset can be asked for depends on the file system.
+        // Some file systems refuse to seek beyond the end of a file.
         if offset < length {
             file.seek(SeekFrom::Start(offset))?;
             (&mut file).take(size).read_to_end(&mut bytes)?;
@@ -152,13 +153,14 @@ impl<'a> Elf<'a> {
         Ok(sections.iter().filter(is_debug).fold(0, |sum: u64, section| sum.saturating_add(section.size)))
     }
 
-    /// Whether addresses have 64 bits.
+    /// Whether the file has 64-bit addresses.
     fn is_wide(&self) -> bool {
         self.head[4] == 2
     }
 
-    /// A table: the header has its offset at a place and of a length, the size of an entry, and how many there are. What has
-    /// entries of another size than `usual` is not looked at.
+    /// Reads a table. The tuple has offsets in the file header: of the offset of the table (a number of `length`
+    /// bytes), of the size of an entry, and of the number of entries. Returns nothing if entries do not have the size
+    /// `usual`.
     fn table(
         &mut self,
         (offset, length, size, count): (usize, usize, usize, usize),
@@ -169,14 +171,14 @@ impl<'a> Elf<'a> {
         if offset == 0 || size != usual as u64 { Ok(Vec::new()) } else { (self.read)(offset, size * count) }
     }
 
-    /// A number of so many bytes, in the file's order; the place is within the text.
+    /// A number of `length` bytes in the byte order of the file. `bytes` must be long enough.
     fn number(&self, bytes: &[u8], place: usize, length: usize) -> u64 {
         let (bytes, digit) = (&bytes[place..place + length], |number: u64, byte: &u8| number << 8 | u64::from(*byte));
         if self.head[5] == 1 { bytes.iter().rev().fold(0, digit) } else { bytes.iter().fold(0, digit) }
     }
 }
 
-/// A text up to its end, which is a zero.
+/// The bytes before the first zero byte.
 fn first_word(text: &[u8]) -> &[u8] {
     text.split(|byte| *byte == 0).next().unwrap_or_default()
 }
@@ -192,7 +194,7 @@ mod tests {
         program(file.path()).unwrap()
     }
 
-    /// A program of 64 bits whose program headers are at one place, and the loader's name at another.
+    /// A 64-bit program with its program headers at the offset `table`, and the path of its loader at `name`.
     fn written(table: usize, name: usize) -> Vec<u8> {
         let mut file = vec![0; table.max(name) + 64];
         file[..6].copy_from_slice(b"\x7fELF\x02\x01");
@@ -225,7 +227,7 @@ mod tests {
             let found = open(&written(table, name)).unwrap();
             assert_eq!((found.machine, found.interpreter.as_deref()), (62, Some("/lib/x")), "{table} {name}");
         }
-        // Of 32 bits, with the largest digit first.
+        // A 32-bit, big-endian file.
         let mut file = vec![0; 300];
         file[..6].copy_from_slice(b"\x7fELF\x01\x02");
         (file[19], file[31], file[43], file[45]) = (8, 64, 32, 1);

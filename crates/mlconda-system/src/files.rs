@@ -1,9 +1,8 @@
-//! Reads files that other programs have written, without blocking and up to a size limit; and replaces files of the user,
-//! which stay whole.
+//! Reads files of other programs without blocking and up to a size limit, and replaces files of the user safely.
 //!
-//! A path in a prefix, a cache or a lock can be a FIFO (opening it blocks), a link to `/dev/zero` (it has no end), or a file
-//! that is larger than the memory. So only regular files are opened, and each is read up to a limit in bytes. Files that the
-//! user names on the command line may also be pipes or terminals ([`read_any`]).
+//! A path in a prefix, a cache or a lock can be a FIFO (opening it blocks), a link to `/dev/zero` (it has no end), or a
+//! file that is larger than the memory. So only regular files are opened, and each is read up to a limit in bytes.
+//! Files that the user names on the command line may also be pipes or terminals ([`read_any`]).
 
 use std::{
     io::{self, Read, SeekFrom, Write},
@@ -15,7 +14,7 @@ use fs_err::os::unix::fs::OpenOptionsExt;
 use rustix::fs::OFlags;
 use url::Url;
 
-/// The limit for a package's record in `conda-meta`, in bytes. The largest of real packages have some 20 MB.
+/// The limit for a package's record in `conda-meta`, in bytes. The largest records of real packages have about 20 MB.
 pub const LARGEST_RECORD: u64 = 128 << 20;
 
 /// The limit for a lock, in bytes. A lock of 1,000 packages has about 1 MB.
@@ -27,8 +26,8 @@ pub const LARGEST_REPODATA: u64 = 1 << 30;
 /// The limit for other files, in bytes: histories, metadata, settings, environment files.
 pub const LARGEST_TEXT: u64 = 16 << 20;
 
-/// The path of a `file:` URL of this machine; `None` for other URLs. (The conversion of the `url` crate ignores the scheme:
-/// it turns `http://localhost/etc` into `/etc`.)
+/// The path of a `file:` URL of this machine; `None` for other URLs. The `url` crate cannot be used for this alone,
+/// because it ignores the scheme: it converts `http://localhost/etc` to `/etc`.
 #[allow(clippy::disallowed_methods, reason = "this is the function that all others use")]
 pub fn of_url(url: &Url) -> Option<PathBuf> {
     (url.scheme() == "file").then(|| url.to_file_path().ok()).flatten()
@@ -37,11 +36,11 @@ pub fn of_url(url: &Url) -> Option<PathBuf> {
 /// Opens a regular file, or a link to one, for reading. Never blocks.
 ///
 /// # Errors
-/// If there is no such file, or it is a directory, a device, a FIFO or a socket (`InvalidInput`).
+/// If there is no such file, or if it is a directory, a device, a FIFO or a socket ([`io::ErrorKind::InvalidInput`]).
 pub fn open(path: &Path) -> io::Result<fs_err::File> {
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC).bits();
     let file = fs_err::OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path).map_err(|error| {
-        // A socket cannot be opened at all; the system's words for that say nothing.
+        // A socket cannot be opened at all, and the system's message for that is not helpful.
         match fs_err::metadata(path) {
             Ok(metadata) if std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()) => {
                 irregular(path, &metadata)
@@ -53,10 +52,10 @@ pub fn open(path: &Path) -> io::Result<fs_err::File> {
     if metadata.is_file() { Ok(file) } else { Err(irregular(path, &metadata)) }
 }
 
-/// Moves the place of a reader in a file of `length` bytes, as [`io::Seek`] does, and gives the new one.
+/// Moves the position of a reader in a file of `length` bytes, as [`io::Seek`] does, and returns the new position.
 ///
 /// # Errors
-/// If that would be before the beginning (`InvalidInput`).
+/// If the new position would be before the beginning ([`io::ErrorKind::InvalidInput`]).
 pub fn seek(place: &mut u64, length: u64, to: SeekFrom) -> io::Result<u64> {
     let moved = match to {
         SeekFrom::Start(start) => Some(start),
@@ -70,7 +69,7 @@ pub fn seek(place: &mut u64, length: u64, to: SeekFrom) -> io::Result<u64> {
 /// Reads a regular file of at most `limit` bytes.
 ///
 /// # Errors
-/// As [`open`]; and if the file is larger (`FileTooLarge`).
+/// As for [`open`], and if the file is larger than `limit` ([`io::ErrorKind::FileTooLarge`]).
 pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     bounded(open(path)?, path, limit)
 }
@@ -78,21 +77,22 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// Reads a regular file of at most `limit` bytes as UTF-8.
 ///
 /// # Errors
-/// As [`read`]; and if it is not UTF-8 (`InvalidData`).
+/// As for [`read`], and if the file is not UTF-8 ([`io::ErrorKind::InvalidData`]).
 pub fn read_to_string(path: &Path, limit: u64) -> io::Result<String> {
     String::from_utf8(read(path, limit)?)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("`{}` is not UTF-8", path.display())))
 }
 
-/// Reads at most `limit` bytes of a file that the user has named. It may be a pipe or a terminal, which may block.
+/// Reads at most `limit` bytes of a file that the user has named. If it is a pipe or a terminal, this may block.
 ///
 /// # Errors
-/// If it cannot be read, or is larger (`FileTooLarge`).
+/// If the file cannot be read, or is larger than `limit` ([`io::ErrorKind::FileTooLarge`]).
 pub fn read_any(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     bounded(fs_err::File::open(path)?, path, limit)
 }
 
-/// Reads an open file of at most `limit` bytes. A pipe has no size, and a file may grow while it is read.
+/// Reads an open file of at most `limit` bytes. The size is checked again while reading: a pipe has no size, and a file
+/// may grow.
 pub(crate) fn bounded(file: fs_err::File, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let size = file.metadata()?.len();
     if size > limit {
@@ -103,22 +103,24 @@ pub(crate) fn bounded(file: fs_err::File, path: &Path, limit: u64) -> io::Result
     if bytes.len() as u64 > limit { Err(too_large(path, limit)) } else { Ok(bytes) }
 }
 
-/// Puts other content in the place of a file, or makes the file. A file that is there has the old content or the new one,
-/// whatever happens on the way: the disk full, the process killed, a power cut.
+/// Replaces the content of a file, or creates the file. An existing file has either the old or the new content at any
+/// time, even if the disk is full, the process is killed, or the power fails.
 ///
-/// Links stay links, and what the file is stays: its mode and its owner. The mode of a new file is `new_mode`, or 0666
-/// without the bits of the umask. Some files can only be written in their place, and lose their content if the process is
-/// killed meanwhile; after an error, they get the old content back: those with several names (hard links) or an access
-/// control list, those that are mounted themselves, and those in a directory that may not be changed.
+/// Links stay links, and the file keeps its mode and its owner. A new file gets `new_mode`, or 0666 without the bits of
+/// the umask.
+///
+/// Some files can only be overwritten in place: files with several hard links or an access control list, mounted files,
+/// and files in a directory that may not be changed. They lose their content if the process is killed meanwhile. After
+/// an error, they get their old content back.
 ///
 /// # Errors
 /// If the file cannot be written.
 pub fn replace(path: &Path, content: &[u8], new_mode: Option<u32>) -> io::Result<()> {
-    // What `/dev/stdout` leads to is open already: a new file under its name would not be the open one.
+    // `/dev/stdout` leads to a file that is open already. A new file with its name would not be that file.
     let is_open = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc"].iter().any(|open| path.starts_with(open));
     let target = match fs_err::canonicalize(path) {
         Ok(target) => target,
-        // A link to what is not there: it is made.
+        // The target of the link is missing, and is created.
         Err(_) if path.is_symlink() => return fs_err::write(path, content),
         Err(_) => path.to_owned(),
     };
@@ -137,8 +139,8 @@ pub fn replace(path: &Path, content: &[u8], new_mode: Option<u32>) -> io::Result
     }
 }
 
-/// Whether an error says that a file cannot be renamed to its name: the directory is of somebody else or may not be
-/// changed, the file is mounted, or its owner cannot be given to another one.
+/// Whether an error says that the new file cannot be renamed to its name. Possible causes: the directory belongs to
+/// another user or may not be changed, the file is mounted, or its owner cannot be given to the new file.
 fn is_of_the_place(error: &io::Error) -> bool {
     use io::ErrorKind::{
         CrossesDevices, InvalidInput, PermissionDenied, ReadOnlyFilesystem, ResourceBusy, Unsupported,
@@ -149,7 +151,7 @@ fn is_of_the_place(error: &io::Error) -> bool {
     )
 }
 
-/// Writes into a file that stays the same one; after an error it gets its old content back, as far as that is possible.
+/// Overwrites a file in place. After an error, the old content is restored if possible.
 fn write_in_place(path: &Path, content: &[u8]) -> io::Result<()> {
     let old = read(path, LARGEST_LOCK);
     fs_err::write(path, content).inspect_err(|_| {
@@ -159,14 +161,14 @@ fn write_in_place(path: &Path, content: &[u8]) -> io::Result<()> {
     })
 }
 
-/// Whether a file has an access control list besides its mode.
+/// Whether a file has an access control list.
 #[cfg(target_os = "linux")]
 fn has_access_list(path: &Path) -> bool {
     let mut nothing: [u8; 0] = [];
     rustix::fs::getxattr(path, "system.posix_acl_access", &mut nothing[..]).is_ok_and(|size| size > 0)
 }
 
-/// Always `false`: a file with one keeps its mode only.
+/// Always `false`: on other systems, a replaced file loses its access control list.
 #[cfg(not(target_os = "linux"))]
 fn has_access_list(_path: &Path) -> bool {
     false
@@ -179,7 +181,7 @@ fn replace_by_rename(
     new_mode: Option<u32>,
 ) -> io::Result<()> {
     let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Nobody else reads it before it has its mode: it may have secrets in it.
+    // No other user may read the file before it has its mode, because it may contain secrets.
     let mode = old.map(|old| old.mode() & 0o7777).or(new_mode);
     let first = std::fs::Permissions::from_mode(if mode.is_some() { 0o600 } else { 0o666 });
     let mut file = tempfile::Builder::new().prefix(".mlconda-").permissions(first).tempfile_in(directory)?;
@@ -193,7 +195,7 @@ fn replace_by_rename(
     if let Some(mode) = mode {
         super::set_mode(file.as_file(), mode)?;
     }
-    // A new file has nothing to lose.
+    // A new file has no old content that a power failure could destroy.
     if old.is_some_and(|old| old.len() > 0) {
         file.as_file().sync_all()?;
     }

@@ -1,7 +1,7 @@
-//! Files with holes: long runs of zeros that take no room on the disk.
+//! Files with holes: long runs of zeros that take no disk space.
 //!
-//! An archive of some kilobytes can hold a file of many gigabytes that is zeros. Written as a hole, it costs what it is worth,
-//! and it is read as the same bytes.
+//! An archive of some kilobytes can contain a file of many gigabytes of zeros. As a hole, these zeros take no space,
+//! and they are read as the same bytes.
 
 use std::{
     fs::File,
@@ -9,11 +9,11 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-/// The shortest piece that becomes a hole, in bytes.
+/// The shortest piece of zeros that becomes a hole, in bytes.
 const SHORTEST: usize = 64 << 10;
 
-/// Writes the next piece of a new file; a long one that is all zeros becomes a hole. Returns whether it did: at the end of the
-/// file, [`end_with_hole`] is needed then.
+/// Writes the next piece of a new file. A long piece that is all zeros becomes a hole. Returns whether it did: after a
+/// last piece that is a hole, the file needs [`end_with_hole`].
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -26,7 +26,7 @@ pub fn write_piece(mut file: impl Seek + Write, piece: &[u8]) -> io::Result<bool
     Ok(is_hole)
 }
 
-/// Gives a file that ends with a hole its size.
+/// Sets the size of a file that ends with a hole.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -40,9 +40,9 @@ fn is_zeros(piece: &[u8]) -> bool {
     words.by_ref().all(|word| word == [0; 8]) && words.remainder().iter().all(|byte| *byte == 0)
 }
 
-/// Copies a file in pieces of this size in bytes, and makes holes of zeros. `stop` ends it early.
+/// Copies a file in pieces of `size` bytes, and turns zeros into holes. Setting `stop` ends the copy early.
 ///
-/// All of it is read: some file systems say that there is a hole (`SEEK_HOLE`) where data was written a moment ago.
+/// The whole file is read, because some file systems report a hole (`SEEK_HOLE`) where data was written just before.
 pub(super) fn copy_with_holes(from: &mut File, to: &mut File, size: usize, stop: &AtomicBool) -> io::Result<()> {
     let (mut piece, mut ends_with_hole) = (Vec::with_capacity(size), false);
     while !stop.load(Ordering::Relaxed) {

@@ -1,10 +1,11 @@
-//! System calls, files and processes as the other crates need them, with the differences between operating systems. It touches
-//! what it is told to, and never a network; it knows no conda package.
+//! System calls, files and processes for the other crates, with the differences between operating systems. The crate
+//! touches only the paths that it is given, and never a network. It knows nothing of conda packages.
 //!
-//! Read in this order: this file (modes, times, locks, the exchange of two directories); [`files`], by which all files of others
-//! are read, and [`Slice`], a part of one; [`process`], a program that runs; `linker` and `removal`, which link and remove many
-//! files; `holes`, runs of zeros in files; [`beneath`], by which a prefix is changed that others may have written into; [`elf`],
-//! what programs say of themselves; [`code_signature`], by which macOS knows them; [`usage`], what in a cache is in use.
+//! Read in this order: this file (modes, times, locks, the exchange of two directories); [`files`], which reads files
+//! of other programs, and [`Slice`], a part of a file; [`process`], a running program; `linker` and `removal`, which
+//! link and remove many files; `holes`, runs of zeros in files; [`beneath`], which changes a prefix that other users
+//! may have written into; [`elf`], headers of programs; [`code_signature`], signatures of macOS programs; [`usage`],
+//! which tells what in a cache is in use.
 
 pub mod beneath;
 pub mod code_signature;
@@ -42,7 +43,7 @@ pub fn set_mode(file: &File, mode: u32) -> io::Result<()> {
         .map_err(|error| io::Error::new(error.kind(), format!("cannot set the mode of {}: {error}", name(file))))
 }
 
-/// The path of an open file for a message, if the system knows it.
+/// The name of an open file for a message: its path, if the system knows it.
 fn name(file: &File) -> String {
     open_path(file).map_or_else(|| "a file".to_owned(), |path| format!("`{}`", path.display()))
 }
@@ -64,7 +65,7 @@ pub fn set_directory_mode(path: &Path, mode: u32) -> io::Result<()> {
     fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode))
 }
 
-/// The umask, from the mode of a directory that was just created.
+/// The umask, computed from the mode of a directory that was just created with mode 0777.
 pub fn umask_of(directory: &Path) -> io::Result<u32> {
     Ok(!fs_err::metadata(directory)?.mode() & 0o777)
 }
@@ -100,7 +101,7 @@ pub fn set_link_time(path: &Path, seconds: i64) -> io::Result<()> {
     set_path_time(path, seconds)
 }
 
-/// A modification time, to be restored.
+/// A modification time that can be restored.
 #[derive(Clone, Copy, Debug)]
 pub struct Time {
     seconds: i64,
@@ -143,29 +144,29 @@ fn set_times(path: &Path, times: &Timestamps) -> io::Result<()> {
         .map_err(|error| io::Error::new(error.kind(), format!("cannot set the time of `{}`: {error}", path.display())))
 }
 
-/// A lock on a directory (`flock`), which is released when this is dropped. Closing the file would not be enough: a program
-/// that another thread starts just then has a copy of it for a moment.
+/// A lock on a directory (`flock`). Dropping this value releases the lock. Closing the file would not be enough,
+/// because a program that another thread starts at this moment has a copy of the open file for a short time.
 #[derive(Debug)]
 pub struct DirectoryLock(File);
 
 impl Drop for DirectoryLock {
     fn drop(&mut self) {
-        // What has no locks has nothing to release.
+        // If the file system has no locks, there is nothing to release.
         let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
     }
 }
 
-/// Locks a directory until the returned value is dropped; `None` if another process has locked it. Succeeds without a lock on
-/// a file system that has none.
+/// Locks a directory until the returned value is dropped. `None` if another process has locked it. If the file system
+/// has no locks, the call succeeds without one.
 pub fn lock_directory(directory: &Path) -> io::Result<Option<DirectoryLock>> {
     match lock(directory)? {
-        // Where there are no locks nobody is kept out, as with other tools.
+        // Without locks, no other process is kept out. Other tools accept this, too.
         Lock::Taken(file) | Lock::Unknown(file) => Ok(Some(DirectoryLock(file))),
         Lock::Busy => Ok(None),
     }
 }
 
-/// As [`lock_directory`], but `None` also where it cannot be told whether another process holds the directory.
+/// Like [`lock_directory`], but `None` also if the file system has no locks.
 pub fn lock_directory_strictly(directory: &Path) -> io::Result<Option<DirectoryLock>> {
     match lock(directory)? {
         Lock::Taken(file) => Ok(Some(DirectoryLock(file))),
@@ -185,7 +186,7 @@ pub(crate) enum Lock {
 
 fn lock(directory: &Path) -> io::Result<Lock> {
     Ok(match lock_open(fs_err::File::open(directory)?.into_parts().0, directory)? {
-        // Between opening and locking, another process may have put something else in its place.
+        // Between opening and locking, another process may have replaced the directory.
         Lock::Taken(file) if !is_at(&file, directory) => Lock::Busy,
         other => other,
     })
@@ -197,13 +198,13 @@ pub(crate) fn lock_open(file: File, directory: &Path) -> io::Result<Lock> {
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Lock::Taken(file)),
         Err(Errno::WOULDBLOCK) => Ok(Lock::Busy),
-        // Some network file systems know no such locks, or none of directories, which cannot be opened for writing.
+        // Some network file systems have no such locks, or none for directories, which cannot be opened for writing.
         Err(Errno::NOTSUP | Errno::NOLCK | Errno::NOSYS | Errno::BADF) => Ok(Lock::Unknown(file)),
         Err(error) => Err(io::Error::new(error.kind(), format!("cannot lock `{}`: {error}", directory.display()))),
     }
 }
 
-/// Whether a path still names an open file.
+/// Whether a path names the same file as an open file.
 pub fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs_err::metadata(path)) {
         (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
@@ -227,7 +228,7 @@ impl From<&std::fs::Metadata> for Attributes {
 }
 
 impl Attributes {
-    /// Whether this process may change them: it runs as the owner or as root.
+    /// Whether this process may change the attributes: it runs as the owner or as root.
     pub fn is_own(&self) -> bool {
         let user = rustix::process::geteuid();
         user.is_root() || self.owner.0 == user.as_raw()
@@ -243,11 +244,11 @@ impl Attributes {
         self.time = (seconds, 0);
     }
 
-    /// Applies them to a path.
+    /// Sets the attributes of a path.
     pub fn apply_to(&self, path: &Path) -> io::Result<()> {
         let there = Self::from(&fs_err::metadata(path)?);
         if there.owner != self.owner {
-            // Only root may; for others it stays theirs.
+            // Only root may change owners. For other users, the file stays their own.
             let _ = std::os::unix::fs::chown(path, Some(self.owner.0), Some(self.owner.1));
         }
         if there.mode != self.mode {
@@ -256,7 +257,7 @@ impl Attributes {
         if there.time == self.time {
             return Ok(());
         }
-        // The type of the nanoseconds is another on other processors.
+        // The type of `tv_nsec` depends on the processor.
         #[allow(clippy::useless_conversion, reason = "on some there is nothing to convert")]
         let times = Timestamps {
             last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
@@ -266,17 +267,17 @@ impl Attributes {
     }
 }
 
-/// Signs a macOS program or library anew after its bytes have changed, and returns its new sha256; `None` if the file is neither.
+/// Renews the signature of a macOS program or library after its bytes have changed, and returns the new sha256 of the
+/// file. `None` if the file is not a macOS program or library.
 ///
 /// # Errors
-///
 /// If the file cannot be read or written.
 pub fn sign_program(file: &File, path: &Path) -> io::Result<Option<Sha256Hash>> {
     use code_signature::Signature;
     match code_signature::renew(file)? {
         Signature::NotMachO => return Ok(None),
         Signature::Renewed => {}
-        // Where the system's own tool is, it is asked. A file that it cannot sign is left as it is, as conda does.
+        // On macOS, the system's own tool signs the file. A file that it cannot sign stays as it is, as with conda.
         Signature::Missing if cfg!(target_os = "macos") => {
             std::process::Command::new("/usr/bin/codesign")
                 .args(["--sign", "-", "--force", "--preserve-metadata=entitlements"])
@@ -290,7 +291,7 @@ pub fn sign_program(file: &File, path: &Path) -> io::Result<Option<Sha256Hash>> 
     Ok(Some(rattler_digest::compute_file_digest::<Sha256>(path)?))
 }
 
-/// Whether an error says that hard links are not possible here.
+/// Whether an error says that a hard link is not possible here, so that a copy is needed.
 pub fn is_hard_link_unsupported(error: &io::Error) -> bool {
     linker::Refusal::of(error).is_some()
 }
@@ -300,16 +301,16 @@ pub fn modified(metadata: &std::fs::Metadata) -> i64 {
     metadata.mtime()
 }
 
-/// Whether a directory can be exchanged with a replica beside it that consists of hard links.
+/// Whether a directory can be exchanged with a copy beside it that consists of hard links.
 pub fn can_swap_directory(directory: &Path, metadata: &std::fs::Metadata) -> bool {
     let Some(Ok(parent)) = directory.parent().map(fs_err::metadata) else { return false };
-    // A directory that is a mount point, or that another user owns, stays where it is.
+    // A directory is not exchanged if it is a mount point, or if another user owns it.
     let own = metadata.uid() == rustix::process::geteuid().as_raw();
     let same = own && parent.dev() == metadata.dev() && !is_mount_point(directory);
     same && directory.parent().is_some_and(may_write) && !is_overlay(directory)
 }
 
-/// Frees the disk space of the first bytes of a file. They read as zeros afterwards.
+/// Frees the disk space of the first `bytes` of a file. These bytes read as zeros afterwards.
 #[cfg(target_os = "linux")]
 pub fn punch_hole(file: &File, bytes: u64) -> io::Result<()> {
     use rustix::fs::FallocateFlags;
@@ -320,13 +321,14 @@ pub fn punch_hole(file: &File, bytes: u64) -> io::Result<()> {
     Ok(rustix::fs::fallocate(file, flags, 0, bytes)?)
 }
 
-/// Nothing on this system; the file is only read on.
+/// Does nothing on this system: the file keeps its disk space.
 #[cfg(not(target_os = "linux"))]
 pub fn punch_hole(_file: &File, _bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether something is mounted on a directory. It may be a directory of the same file system, which has the same device.
+/// Whether something is mounted on a directory. This can also be a directory of the same file system (bind mount), so a
+/// comparison of device numbers is not enough.
 #[cfg(target_os = "linux")]
 pub fn is_mount_point(directory: &Path) -> bool {
     use rustix::fs::{StatxAttributes, StatxFlags};
@@ -335,7 +337,7 @@ pub fn is_mount_point(directory: &Path) -> bool {
         .is_ok_and(|statx| statx.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
-/// Always `false`: this system does not tell it.
+/// Always `false`: this system does not report mount points.
 #[cfg(not(target_os = "linux"))]
 pub fn is_mount_point(_directory: &Path) -> bool {
     false
@@ -346,8 +348,8 @@ pub fn may_write(directory: &Path) -> bool {
     rustix::fs::access(directory, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok()
 }
 
-/// On an overlay file system, as in an image being built, a hard link to a file of a lower layer copies the file into
-/// the upper one.
+/// Whether a path is on an overlay file system, as in an image being built. There, a hard link to a file of a lower
+/// layer copies the file into the upper layer.
 #[cfg(target_os = "linux")]
 #[allow(clippy::useless_conversion, reason = "the type of `f_type` is another on other processors")]
 pub fn is_overlay(path: &Path) -> bool {
@@ -355,7 +357,7 @@ pub fn is_overlay(path: &Path) -> bool {
     rustix::fs::statfs(path).is_ok_and(|statfs| i64::from(statfs.f_type) == OVERLAYFS_SUPER_MAGIC)
 }
 
-/// Always `false`: this system has none.
+/// Always `false`: this system has no overlay file system.
 #[cfg(not(target_os = "linux"))]
 pub fn is_overlay(_path: &Path) -> bool {
     false

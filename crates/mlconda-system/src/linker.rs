@@ -1,9 +1,9 @@
-//! Links or copies files: by hard link, else by reflink, else by a copy in the kernel. On macOS, reflinks (clones) come first: they
-//! cost no more there, and a change of one file is not seen in the other.
+//! Links or copies files. It tries a hard link, then a reflink, then a copy in the kernel. On macOS, reflinks (clones)
+//! come first: there they cost no more than hard links, and a change of one file does not show in the other.
 //!
-//! A method that fails for a pair of directories is remembered, so that a cache on another file system does not cost two
-//! failing system calls per file. Errors of a single file (the maximum number of links; a file of another user, protected
-//! by `fs.protected_hardlinks`) are not remembered.
+//! If a method is not possible for a pair of directories, this is remembered. So a cache on another file system does
+//! not cost two failing system calls per file. Errors of a single file are not remembered (too many links; a file of
+//! another user, protected by `fs.protected_hardlinks`).
 
 use std::{
     fs::File,
@@ -35,12 +35,12 @@ pub struct Linker {
 }
 
 impl Linker {
-    /// A linker that makes no hard links, for files that may be changed.
+    /// Creates a linker that makes no hard links, for files that may be changed later.
     pub fn copies_only() -> Self {
         Self { no_hard_links: AtomicBool::new(true), ..Self::default() }
     }
 
-    /// Links a file below one directory to a new path below another one, or copies it. `stop` ends a copy early.
+    /// Links `path` below `from` to the new path `to` below `into`, or copies it. Setting `stop` ends a copy early.
     pub fn link(&self, from: &Root, path: &Path, into: &Root, to: &Path, stop: &AtomicBool) -> io::Result<LinkMethod> {
         if cfg!(target_vendor = "apple") && self.cloned(from.read(path)?.file(), into, to)?.is_some() {
             return Ok(LinkMethod::Copy);
@@ -58,7 +58,7 @@ impl Linker {
         self.copy(from, path, into, to, stop).map(|()| LinkMethod::Copy)
     }
 
-    /// Copies a file below one directory to a new path below another one. `stop` ends the copy early.
+    /// Copies `path` below `from` to the new path `to` below `into`. Setting `stop` ends the copy early.
     pub fn copy(&self, from: &Root, path: &Path, into: &Root, to: &Path, stop: &AtomicBool) -> io::Result<()> {
         let mut source = from.read(path)?;
         let metadata = source.metadata()?;
@@ -82,7 +82,7 @@ impl Linker {
         if self.no_reflinks.load(Ordering::Relaxed) {
             return false;
         }
-        // Whatever the reason: a copy can be made, or its failure says more.
+        // The reason does not matter: a copy is tried next, and its error says more.
         let done = rustix::fs::ioctl_ficlone(to, from).is_ok();
         if !done {
             self.no_reflinks.store(true, Ordering::Relaxed);
@@ -95,7 +95,8 @@ impl Linker {
         false
     }
 
-    /// On macOS, where a reflink is a new file: makes it, with content, mode and time, if the file system supports it.
+    /// Clones a file on macOS, where a reflink is a new file with content, mode and time. `None` if the file system
+    /// cannot.
     #[cfg(target_vendor = "apple")]
     fn cloned(&self, from: &File, into: &Root, to: &Path) -> io::Result<Option<fs_err::File>> {
         if self.no_reflinks.load(Ordering::Relaxed) {
@@ -104,7 +105,7 @@ impl Linker {
         match into.clone_file(from, to) {
             Ok(()) => into.read(to).map(Some),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
-            // Whatever the reason: a link or a copy can be made, or its failure says more.
+            // The reason does not matter: a link or a copy is tried next, and its error says more.
             Err(_) => {
                 self.no_reflinks.store(true, Ordering::Relaxed);
                 Ok(None)
@@ -132,12 +133,12 @@ pub(super) fn copy_pieces(from: &mut File, to: &mut File, stop: &AtomicBool) -> 
     Ok(())
 }
 
-/// Why a hard link failed, if a copy can be made instead.
+/// Why a hard link is not possible, although a copy may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// This file has too many links, or is another user's.
+    /// This file has too many links, or belongs to another user.
     OfThisFile,
-    /// Another file system, or one without hard links.
+    /// No file can be linked: the directories are on two file systems, or on one without hard links.
     OfAll,
 }
 

@@ -1,4 +1,4 @@
-//! Child processes: awaited, and stopped with all of their children.
+//! Child processes, which can be waited for, and killed together with their own children.
 
 use std::{
     io,
@@ -25,17 +25,21 @@ impl ChildGroup {
 
     /// Waits until the process exits.
     ///
-    /// The future may be dropped: the process group is killed.
+    /// If the future is dropped, the process group is killed.
+    ///
+    /// # Errors
+    /// If the thread that waits cannot be started, or the process cannot be waited for.
     pub async fn wait(mut self) -> io::Result<ExitStatus> {
         let (sender, ended) = oneshot::channel();
         let id = Pid::from_child(&self.process);
         thread::Builder::new().name("script".to_owned()).spawn(move || {
-            // Who has ended stays until it is waited for below: as long as that is to come, its number is nobody else's.
+            // `NOWAIT` leaves the ended process as a zombie until it is waited for below. Until then, its number is not
+            // used again.
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
             while matches!(rustix::process::waitid(WaitId::Pid(id), options), Err(rustix::io::Errno::INTR)) {}
             let _ = sender.send(());
         })?;
-        // If the thread is gone, the script has ended, too.
+        // An error means that the thread is gone. Then the script has ended, too.
         let _ = ended.await;
         self.ended = true;
         self.process.wait()
@@ -50,7 +54,7 @@ impl Drop for ChildGroup {
         let group = Pid::from_child(&self.process);
         let _ = rustix::process::kill_process_group(group, Signal::KILL);
         let _ = self.process.wait();
-        // Its children are killed too, and go in a moment; one that nobody waits for may stay as a zombie for ever.
+        // The children were killed, too, and disappear soon. One that no process waits for may stay a zombie forever.
         for _ in 0..20 {
             if rustix::process::test_kill_process_group(group).is_err() {
                 break;
@@ -67,7 +71,7 @@ pub fn unnamed_file(directory: &Path) -> io::Result<std::fs::File> {
     })
 }
 
-/// The shell that scripts run in, if there is one.
+/// The shell that runs scripts, if there is one: the bash of the prefix, or one of the system.
 pub fn shell(prefix: &Path) -> Option<PathBuf> {
     let shells = [prefix.join("bin/bash"), "/bin/bash".into(), "/usr/bin/bash".into(), "/bin/sh".into()];
     shells.into_iter().find(|shell| shell.is_file())

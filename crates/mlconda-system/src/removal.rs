@@ -1,6 +1,6 @@
-//! Removes a directory tree on several threads.
+//! Removes a directory tree with several threads.
 //!
-//! Each step starts at an open directory and follows no link, so that concurrent changes cannot redirect it.
+//! Each step starts at an open directory and follows no link, so concurrent changes cannot redirect it.
 
 use std::{
     ffi::CString,
@@ -15,14 +15,14 @@ use rustix::{
     io::Errno,
 };
 
-/// The number of threads, whatever the number of processors is: on some disks (ext4 with `discard` and without a journal,
-/// network file systems) each removal waits for the disk.
+/// The number of threads. It does not depend on the number of processors, because on some disks each removal waits for
+/// the disk (ext4 with `discard` and without a journal, network file systems).
 const THREADS: usize = 16;
 
-/// The number of files of one directory in one task.
+/// The number of files of one directory that one task removes.
 const FILES: usize = 64;
 
-/// Removes a directory tree. A link at the path is an error; a missing directory is not.
+/// Removes a directory tree. It is an error if the path is a link, and none if the path does not exist.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
     let root = match open(CWD, path) {
         Err(Errno::NOENT) => return Ok(()),
@@ -34,26 +34,27 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
     let tasks = (Mutex::new(Tasks { todo, busy: 0 }), Condvar::new());
     std::thread::scope(|scope| {
         for _ in 1..threads {
-            // Where there is no further thread, the others do it.
+            // If no further thread can be started, the others do the work.
             let _ = std::thread::Builder::new().spawn_scoped(scope, || remove_files(&tasks));
         }
         remove_files(&tasks);
     });
-    // What is left is the directory itself, and what could not be removed, or what somebody has put there since.
+    // The directory itself is left, and in it files that could not be removed, or that another process has created
+    // since.
     fs_err::remove_dir_all(path)
 }
 
 /// An open directory. It is removed when the last reference is dropped, if it is empty.
 struct Directory {
     open: OwnedFd,
-    /// Its parent, and its name there; `None` for the topmost.
+    /// Its parent, and its name in the parent; `None` for the topmost directory.
     place: Option<(Arc<Directory>, CString)>,
 }
 
 impl Drop for Directory {
     fn drop(&mut self) {
         if let Some((parent, name)) = &self.place {
-            // Where it is not empty, whoever removes the topmost tells of it.
+            // If it is not empty, the removal of the topmost directory reports that.
             let _ = rustix::fs::unlinkat(&parent.open, name.as_c_str(), AtFlags::REMOVEDIR);
         }
     }
@@ -74,13 +75,13 @@ enum TaskItems {
 
 type Name = (CString, FileType);
 
-/// The queue of tasks, and the number of threads that may add tasks.
+/// The queue of tasks, and the number of threads that are busy and may add tasks.
 struct Tasks {
     todo: Vec<Task>,
     busy: usize,
 }
 
-/// Executes tasks until there are none left. Errors show when the topmost directory is removed.
+/// Executes tasks until none is left. Errors are not reported here: they show when the topmost directory is removed.
 fn remove_files((tasks, changed): &(Mutex<Tasks>, Condvar)) {
     let mut held = tasks.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
@@ -101,7 +102,7 @@ fn remove_files((tasks, changed): &(Mutex<Tasks>, Condvar)) {
 }
 
 impl Task {
-    /// Removes files, and returns new tasks.
+    /// Removes the files of the task, and returns tasks for the rest.
     fn run(self) -> Vec<Task> {
         let (directory, mut names) = match self.what {
             TaskItems::Names(names) => (self.directory, names),
@@ -151,7 +152,7 @@ mod tests {
         for path in ["", "a", "a/b/c/d/e/f/g", "lib/many"] {
             let path = tree.join(path);
             fs_err::create_dir_all(&path).unwrap();
-            // More than one thread takes at a time.
+            // More files than one task removes.
             for number in 0..=FILES + 1 {
                 fs_err::write(path.join(format!("file{number}")), "x").unwrap();
             }

@@ -1,6 +1,6 @@
-//! A part of an open file that is read as if it were a file of its own: an archive in a bundle.
+//! A part of an open file that is read like a separate file: an archive in a bundle.
 //!
-//! Reading does not move the place of the file, so several threads can read parts of one file at once.
+//! Reading does not move the position of the file, so several threads can read parts of one file at once.
 
 use std::{
     fs::File,
@@ -11,7 +11,7 @@ use std::{
 
 use super::files;
 
-/// A part of an open file. A clone is of the same file.
+/// A part of an open file. A clone reads the same file.
 #[derive(Clone, Debug)]
 pub struct Slice {
     file: Arc<File>,
@@ -30,7 +30,8 @@ impl Slice {
         self.size
     }
 
-    /// Reads some bytes from a place in the part; 0 at its end, and where the file ends before.
+    /// Reads bytes at an offset in the part, and returns their number: 0 at the end of the part, or if the file is
+    /// shorter.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -51,7 +52,7 @@ impl Slice {
     }
 }
 
-/// Reads a [`Slice`].
+/// Reads a [`Slice`] from its beginning to its end.
 #[derive(Debug)]
 pub struct SliceReader<'a> {
     slice: &'a Slice,

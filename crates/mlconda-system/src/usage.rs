@@ -1,5 +1,5 @@
-//! Whether something in a cache is in use, and when it was used last: by a shared lock, and by the time of the file or
-//! directory.
+//! Tells whether an item of a cache is in use, and when it was last used. A user of an item holds a shared lock on it
+//! (`flock`). The modification time of the file or directory is the time of its last use.
 
 use std::{fs::File, io, path::Path, time::Duration};
 
@@ -11,23 +11,24 @@ use rustix::{
 
 use super::is_at;
 
-/// Opens a file or a directory without waiting for anybody.
+/// Opens a file or a directory without blocking.
 fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK.bits() as i32;
     Ok(fs_err::OpenOptions::new().read(true).custom_flags(flags).open(path)?.into_parts().0)
 }
 
-/// How often a lock is tried that somebody has for a moment.
+/// How often a shared lock is tried while another process has an exclusive one for a moment.
 const TRIES: usize = 64;
 
-/// Holds a file or a directory with others that hold it, until the returned file is dropped. `None` if it is not there (any
-/// more), or somebody has it alone, or the file system has no locks.
+/// Takes a shared lock on a file or a directory, which lasts until the returned file is dropped. Several users can have
+/// one. `None` if the path does not exist (any more), if another process has an exclusive lock, or if the file system
+/// has no locks.
 pub fn hold(path: &Path) -> Option<File> {
     let file = open(path).ok()?;
     for _ in 0..TRIES {
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
             Ok(()) => return is_at(&file, path).then_some(file),
-            // Whoever looks whether it is held has it for a moment. A program that runs this one may have it for longer.
+            // [`find`] takes an exclusive lock for a moment. A program that it starts just then may keep it longer.
             Err(Errno::WOULDBLOCK) => std::thread::yield_now(),
             Err(_) => break,
         }
@@ -35,11 +36,11 @@ pub fn hold(path: &Path) -> Option<File> {
     None
 }
 
-/// Notes that a file or a directory is used now. If only others may note that, it is given back and still held: as long as it
-/// is, nobody removes it.
+/// Records that a file or a directory is used now. If only other users may set its time, the returned file holds a
+/// shared lock instead: until it is dropped, nobody removes the item.
 pub fn note(path: &Path) -> Option<File> {
     let time = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
-    // Who may write to it, but does not own it, can set both times only.
+    // A user who may write to the file, but does not own it, can only set both times together.
     let of_access = [UTIME_OMIT, UTIME_NOW];
     let file = hold(path)?;
     let set = |access| {
@@ -49,8 +50,8 @@ pub fn note(path: &Path) -> Option<File> {
     if of_access.into_iter().any(set) { None } else { Some(file) }
 }
 
-/// Like [`note`], unless a use was noted within this time: for many small files, of which one use is like the other. Nothing
-/// is held.
+/// Like [`note`], but does nothing if a use was recorded within `time`. This is for many small files that are used
+/// again and again. Returns no lock.
 pub fn note_within(path: &Path, time: Duration) {
     let noted =
         fs_err::metadata(path).and_then(|data| data.modified()).and_then(|at| at.elapsed().map_err(io::Error::other));
@@ -60,21 +61,22 @@ pub fn note_within(path: &Path, time: Duration) {
     note(path);
 }
 
-/// What is known of the use of a file or a directory.
+/// Whether a file or a directory is in use.
 #[derive(Debug)]
 pub enum Use {
-    /// Nobody holds it, and nobody can while this value is there.
+    /// Nobody uses it, and nobody can begin to while this value exists.
     Free(File),
     /// The file system has no locks.
     Unknown(File),
-    /// Somebody holds it, or it is not there any more.
+    /// Somebody uses it, or it does not exist any more.
     Busy,
 }
 
-/// Finds out whether somebody holds a file or a directory. Keep the answer only for a moment: others try again only so often.
+/// Finds out whether a file or a directory is in use. Drop the result soon: other processes retry their lock only a
+/// limited number of times.
 ///
 /// # Errors
-/// If it cannot be opened or locked.
+/// If the path cannot be opened or locked.
 pub fn find(path: &Path) -> io::Result<Use> {
     let file = match open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Use::Busy),

@@ -17,7 +17,7 @@ impl Root {
     }
 
     fn set_times(&self, path: &Path, time: (i64, i64)) -> io::Result<()> {
-        // The type of the nanoseconds is another on other processors.
+        // The type of `tv_nsec` depends on the processor.
         #[allow(clippy::useless_conversion, reason = "on some there is nothing to convert")]
         let times = Timestamps {
             last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
@@ -37,13 +37,14 @@ impl Root {
         let Attributes { mode, owner, time } = *attributes;
         if there.owner != owner {
             let (user, group) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
-            // Only root may; for others it stays theirs.
+            // Only root may change owners. For other users, the file stays their own.
             let _ = self.at("change the owner of", path, |open, name| {
                 rustix::fs::chownat(open, name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW)
             });
         }
         if there.mode != mode {
-            // There is no call that changes a mode and is sure to follow no link, but by the file when it is open.
+            // No call changes the mode of a path and reliably follows no link. So the file is opened and its mode is
+            // changed.
             let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
             self.at("set the mode of", path, |open, name| {
                 rustix::fs::fchmod(rustix::fs::openat(open, name, flags, Mode::empty())?, bits(mode))
@@ -57,7 +58,8 @@ impl Root {
 
     /// Sets the permissions of a directory that this process has just created, whatever the umask.
     pub fn set_directory_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
-        // A umask can take the permission to open it. Nobody else can have replaced it by a link: its parent is as new.
+        // The umask may have removed the permission to open the directory, so it is changed by name. No other user can
+        // have replaced it by a link, because its parent was created just as recently.
         self.at("set the mode of", path, |open, name| rustix::fs::chmodat(open, name, bits(mode), AtFlags::empty()))
     }
 }

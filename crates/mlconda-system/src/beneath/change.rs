@@ -24,12 +24,12 @@ impl Root {
         self.at("remove directory", path, |open, name| rustix::fs::unlinkat(open, name, AtFlags::REMOVEDIR))
     }
 
-    /// Creates a directory.
+    /// Creates a directory. The umask applies to `mode`.
     pub fn make_directory(&self, path: &Path, mode: u32) -> io::Result<()> {
         self.at("create directory", path, |open, name| rustix::fs::mkdirat(open, name, bits(mode)))
     }
 
-    /// Creates a directory and its missing parents.
+    /// Creates a directory and its missing parents. The umask applies to `mode`.
     pub fn make_directories(&self, path: &Path, mode: u32) -> io::Result<()> {
         if path.as_os_str().is_empty() || self.has_directory(path)? {
             return Ok(());
@@ -60,7 +60,7 @@ impl Root {
         self.at("create link", path, |open, name| rustix::fs::symlinkat(target, open, name))
     }
 
-    /// Renames a path to another one below another directory.
+    /// Renames `path` to `to`, which is below the directory `into`.
     pub fn rename(&self, path: &Path, into: &Self, to: &Path) -> io::Result<()> {
         self.forget_directory(path);
         into.forget_directory(to);
@@ -72,7 +72,7 @@ impl Root {
         ignore_missing(self.rename(path, into, to))
     }
 
-    /// Creates a hard link to a file or a soft link, below another directory.
+    /// Creates a hard link `to`, below the directory `into`, to the file or soft link at `path`.
     pub fn hard_link(&self, path: &Path, into: &Self, to: &Path) -> io::Result<()> {
         self.pair("hard link", path, into, to, |from, name, open, new| {
             rustix::fs::linkat(from, name, open, new, AtFlags::empty())
@@ -87,7 +87,7 @@ impl Root {
         to: &Path,
         act: impl FnOnce(&OwnedFd, &OsStr, &OwnedFd, &OsStr) -> Result<(), Errno>,
     ) -> io::Result<()> {
-        // An error of the outer one would name the wrong path.
+        // The error of the inner operation is kept apart: the outer operation would name the wrong path in it.
         let mut done = Ok(());
         let inner = |from: &OwnedFd, name: &OsStr| {
             done = into.at(what, to, |open, new| act(from, name, open, new));
@@ -100,7 +100,8 @@ impl Root {
         })
     }
 
-    /// Copies a file to a path below another directory, with permissions, owner and time. `stop` ends the copy early.
+    /// Copies a file to `to`, below the directory `into`, with permissions, owner and time. Setting `stop` ends the
+    /// copy early.
     pub fn copy(&self, path: &Path, into: &Self, to: &Path, stop: &AtomicBool) -> io::Result<()> {
         let mut file = self.read(path)?;
         let mut copy = into.create(to, 0o600)?;

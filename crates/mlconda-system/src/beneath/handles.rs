@@ -1,4 +1,4 @@
-//! The directories below a root that stay open: the next path is most often in one of them.
+//! Keeps some directories below a root open, because the next path is most often in one of them.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,7 +7,7 @@ use std::{
 
 use rustix::fd::OwnedFd;
 
-/// Open directories by their path below the root, the last used first. There are never more than a stated number.
+/// Open directories by their path below the root, the last used first. There are at most `most` of them.
 #[derive(Debug)]
 pub(super) struct Handles {
     most: usize,
@@ -31,7 +31,7 @@ impl Handles {
     }
 
     pub(super) fn put(&self, path: &Path, open: &Arc<OwnedFd>) {
-        // Written in one way only, so that it is found when its directory is renamed.
+        // The path is normalized, so that it is found when its directory is renamed.
         let path = path.components().collect();
         let mut held = self.held();
         let last = if held.len() < self.most { None } else { held.pop() };
@@ -40,10 +40,10 @@ impl Handles {
         drop(last);
     }
 
-    /// Closes a directory, and all below it.
+    /// Closes a directory and all directories below it.
     pub(super) fn forget(&self, path: &Path) {
         let bytes = path.as_os_str().as_encoded_bytes();
-        // Comparing component by component takes longer; what begins with it is worth a closer look.
+        // The comparison of bytes is cheap. The slower one, by components, only confirms it.
         self.held()
             .retain(|(known, _)| !known.as_os_str().as_encoded_bytes().starts_with(bytes) || !known.starts_with(path));
     }

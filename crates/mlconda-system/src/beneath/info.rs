@@ -29,15 +29,15 @@ pub struct PathInfo {
     pub kind: PathKind,
     /// Permissions.
     pub mode: u32,
-    /// The numbers of the user and the group that own it.
+    /// The numeric ids of the owning user and group.
     pub owner: (u32, u32),
     /// The modification time, in seconds since 1970 and nanoseconds.
     pub time: (i64, i64),
     /// The size in bytes.
     pub size: u64,
-    /// The inode number.
+    /// The inode number. It identifies a file together with `device`.
     pub number: u64,
-    /// The number of the file system.
+    /// The device number of the file system.
     pub device: u64,
 }
 
@@ -55,17 +55,19 @@ impl PathInfo {
         whole.unwrap_or(UNIX_EPOCH) + Duration::from_nanos(nanoseconds.unsigned_abs())
     }
 
-    /// Whether it is the same file or directory, under whatever name.
+    /// Whether both are the same file or directory, possibly under two names.
     pub fn is_same(&self, other: &Self) -> bool {
         (self.device, self.number) == (other.device, other.number)
     }
 
-    /// Whether size and modification time are equal: then neither file was written to since one was copied from the other.
+    /// Whether size and modification time are equal. If one file is a copy of the other, neither was written to since
+    /// then.
     pub fn has_same_size_and_time(&self, other: &Self) -> bool {
         (self.size, self.time) == (other.size, other.time)
     }
 
-    /// Why the file may have been written by another user; `None` if only this user and root can have written it.
+    /// Why another user may have written the file, as a phrase for messages. `None` if only this user and root can have
+    /// done so.
     pub fn untrusted_reason(&self) -> Option<&'static str> {
         let user = rustix::process::geteuid().as_raw();
         if self.owner.0 != 0 && self.owner.0 != user {
@@ -109,7 +111,7 @@ pub(super) fn path_info(stat: &rustix::fs::Stat) -> PathInfo {
     }
 }
 
-/// The same of an open file.
+/// The same for an open file.
 impl From<&std::fs::Metadata> for PathInfo {
     fn from(metadata: &std::fs::Metadata) -> Self {
         Self {

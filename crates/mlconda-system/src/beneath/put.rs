@@ -9,10 +9,11 @@ use super::Root;
 use crate::{files, set_mode, set_time};
 
 impl Root {
-    /// Replaces a file, readable by all, with the modification time `seconds` since 1970. Does not follow links.
+    /// Replaces a file. The new file is readable by all, and its modification time is `seconds` since 1970. Does not
+    /// follow links.
     ///
     /// # Errors
-    /// If it cannot be written.
+    /// If the file cannot be written.
     pub fn put(&self, path: &Path, content: &[u8], seconds: i64) -> io::Result<()> {
         self.remove_file(path)?;
         let mut file = self.create(path, 0o644)?;
@@ -24,7 +25,7 @@ impl Root {
     /// Reads a regular file of at most `limit` bytes. Does not follow links.
     ///
     /// # Errors
-    /// If it cannot be read, or is larger (`FileTooLarge`).
+    /// If the file cannot be read, or is larger than `limit` ([`io::ErrorKind::FileTooLarge`]).
     pub fn read_all(&self, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         files::bounded(self.read(path)?, &self.path().join(path), limit)
     }

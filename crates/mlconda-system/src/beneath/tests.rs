@@ -1,5 +1,4 @@
-//! Whatever is asked for, nothing outside of the directory changes: with a kernel that follows paths in one call, and
-//! without.
+//! No operation changes anything outside of the directory, neither with `openat2` nor component by component.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -8,7 +7,8 @@ use std::os::unix::fs::symlink;
 use super::*;
 use crate::Attributes;
 
-/// A directory with a file and a directory, a link out of it, and one inside; and what is outside.
+/// A directory with a file, a directory, a link that leads out of it and a link that stays inside; and a second
+/// directory that is outside.
 fn places() -> (tempfile::TempDir, PathBuf, PathBuf) {
     let place = tempfile::tempdir().unwrap();
     let (inside, outside) = (place.path().join("inside"), place.path().join("outside"));
@@ -77,7 +77,7 @@ fn a_link_itself_is_removed_and_moved_and_what_is_behind_it_stays() {
     }
 }
 
-/// The directory of the last path stays open, but is not taken for another one that has its path by now.
+/// The parent of the last path stays open. It must not be mistaken for a new directory at the same path.
 #[test]
 fn a_directory_that_is_moved_is_not_the_one_at_its_path() {
     let (_place, inside, _) = places();

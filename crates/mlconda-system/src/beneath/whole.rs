@@ -1,4 +1,4 @@
-//! What is done with the open directory itself: a lock, the umask, exchanges, and files without a name.
+//! Operations on the open directory itself: its lock, the umask, exchanges, and files without a name.
 
 use std::{
     fs::File,
@@ -30,24 +30,25 @@ impl WayForChildren {
     }
 }
 
-/// A file system that is held open.
+/// A file system, held open through one of its directories.
 #[derive(Debug)]
 pub struct FileSystem {
     open: OwnedFd,
-    /// A directory in it, for messages.
+    /// The path of that directory, for messages.
     path: PathBuf,
 }
 
 impl FileSystem {
-    /// Lets the kernel write all of it to the disk, and waits until the disk has it.
+    /// Writes all data of the file system to the disk, and waits until the disk has stored it.
     ///
     /// # Errors
-    /// If a write failed since this value was made or last waited; Linux before 5.8 does not tell that. A file system in a
-    /// process of its own (FUSE) may not hear of it.
+    /// If a write failed since this value was created, or since the last call. Linux before 5.8 does not report this. A
+    /// file system that runs as a process of its own (FUSE) may ignore the call.
     pub fn sync(&self) -> io::Result<()> {
         #[cfg(target_os = "linux")]
         let synced = rustix::fs::syncfs(&self.open);
-        // What is written there is still in the disk's own memory; the second call empties that.
+        // After the first call, data may still be in the disk's own cache. The second call writes that cache to the
+        // disk.
         #[cfg(not(target_os = "linux"))]
         let synced = {
             rustix::fs::sync();
@@ -58,8 +59,9 @@ impl FileSystem {
 }
 
 impl Root {
-    /// A path by which child processes reach this directory. On Linux it leads through `/proc` to an open file that they
-    /// inherit, and so to this directory also after somebody has renamed it. Elsewhere, or without `/proc`, it is the path.
+    /// A path by which child processes reach this directory. On Linux it leads through `/proc` to an open file that
+    /// they inherit. So it leads to this directory even after the directory was renamed. On other systems, or without
+    /// `/proc`, it is the path that the directory was opened by.
     pub fn way_for_children(&self) -> io::Result<WayForChildren> {
         #[cfg(target_os = "linux")]
         if let Some(way) = self.way_by_number()? {
@@ -71,7 +73,7 @@ impl Root {
     #[cfg(target_os = "linux")]
     fn way_by_number(&self) -> io::Result<Option<WayForChildren>> {
         use rustix::{fd::AsRawFd, io::FdFlags};
-        // Not one of the numbers that a child's stdin, stdout and stderr get.
+        // At least 3: a child uses the lower numbers for stdin, stdout and stderr.
         let open = rustix::io::fcntl_dupfd_cloexec(&self.directory, 3)?;
         rustix::io::fcntl_setfd(&open, FdFlags::empty())?;
         let path = PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd()));
@@ -83,8 +85,8 @@ impl Root {
         Ok(is_same.then_some(WayForChildren { path, _open: Some(open) }))
     }
 
-    /// Locks the directory until the returned value is dropped; `None` if another process has locked it. Succeeds without a
-    /// lock on a file system that has none.
+    /// Locks the directory until the returned value is dropped. `None` if another process has locked it. If the file
+    /// system has no locks, the call succeeds without one.
     pub fn lock(&self) -> io::Result<Option<DirectoryLock>> {
         match lock_open(self.open_to_read()?.into(), &self.path)? {
             Lock::Taken(file) | Lock::Unknown(file) => Ok(Some(DirectoryLock(file))),
@@ -92,21 +94,21 @@ impl Root {
         }
     }
 
-    /// The directory's file system, to wait for its disk later. Open it before anything is written: it tells the errors of
-    /// writes from then on.
+    /// The directory's file system, to wait for its disk later. Open it before anything is written: it reports errors
+    /// only of later writes.
     pub fn file_system(&self) -> io::Result<FileSystem> {
         Ok(FileSystem { open: self.open_to_read()?, path: self.path.clone() })
     }
 
-    /// The directory, opened to be read: what is open for lookups only can neither be locked nor synced.
+    /// Opens the directory for reading. A directory that is open for lookups only can neither be locked nor synced.
     fn open_to_read(&self) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open = |open: &OwnedFd, name: &std::ffi::OsStr| rustix::fs::openat(open, name, flags, Mode::empty());
         self.at("open directory", Path::new(""), open)
     }
 
-    /// The umask. Reading it from the kernel would change it for other threads, so a directory is created and its mode is
-    /// read.
+    /// The umask. To read it from the kernel would change it for other threads for a moment. So a directory is created,
+    /// and its mode is read.
     pub fn umask(&self) -> io::Result<u32> {
         let probe = Path::new(".umask");
         self.make_directory(probe, 0o777)?;
@@ -115,7 +117,7 @@ impl Root {
         Ok(!there.mode & 0o777)
     }
 
-    /// Whether the file system can exchange two directories: tried with two new ones.
+    /// Whether the file system can exchange two directories. Two new directories are exchanged to find out.
     pub fn can_exchange(&self) -> io::Result<bool> {
         let [one, other] = [".one", ".other"].map(Path::new);
         self.make_directory(one, 0o700)?;
@@ -127,7 +129,8 @@ impl Root {
         self.remove_directory(other)?;
         match exchanged {
             Ok(()) => Ok(true),
-            // The kernel or the file system does not know it, or a filter of system calls forbids it: both directories are ours.
+            // Both directories are ours, so the cause is the kernel, the file system or a system call filter: exchanges
+            // are not possible.
             Err(error)
                 if matches!(
                     error.kind(),
@@ -147,7 +150,7 @@ impl Root {
             let here = Path::new("");
             let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
             match rustix::fs::openat(&self.directory, ".", flags, bits(0o600)) {
-                // The kernel or the file system does not know it.
+                // The kernel or the file system has no unnamed files (`O_TMPFILE`).
                 Err(Errno::NOTSUP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {}
                 opened => {
                     return opened.map(File::from).map_err(|errno| self.path_error("create a file in", here, errno));

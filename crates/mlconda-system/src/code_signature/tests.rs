@@ -1,10 +1,10 @@
-//! Signatures against the bytes of a library that a linker has signed, and against ones that are put together here.
+//! Tests with a library that a linker has signed, and with signatures that are built here.
 
 use std::io::{Read, Seek, Write};
 
 use super::*;
 
-/// A library for Apple silicon as a linker has signed it; the text of the file says which.
+/// A library for Apple silicon, signed by a linker. The text of the file says which linker.
 fn library() -> Vec<u8> {
     let text = include_str!("library.txt");
     let mut bytes = vec![0; 49_696];
@@ -18,11 +18,11 @@ fn library() -> Vec<u8> {
     bytes
 }
 
-/// Where the signature of the library begins, and where the placeholder in it.
+/// The offsets of the library's signature, and of the placeholder.
 const SIGNATURE: usize = 0xc120;
 const PLACEHOLDER: usize = 0x1474;
 
-/// The same file with its signatures made anew.
+/// The same file after its signatures were renewed.
 fn renewed(bytes: &[u8]) -> (Signature, Vec<u8>) {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(bytes).unwrap();
@@ -34,7 +34,7 @@ fn renewed(bytes: &[u8]) -> (Signature, Vec<u8>) {
     (signature, after)
 }
 
-/// Whether the hashes of a program's pages are those in its signature, by numbers that are written down here and not read.
+/// Whether a program's signature has the right hashes. The offsets are given as numbers, not read by the tested code.
 fn is_valid(program: &[u8], directory: usize, hashes: usize, limit: usize, page: usize) -> bool {
     let mut pages = program[..limit].chunks(page).enumerate();
     pages.all(|(number, page)| {
@@ -59,18 +59,18 @@ fn the_signature_of_a_changed_library_is_what_its_linker_would_have_written() {
     let (signature, signed) = renewed(&changed);
     assert_eq!(signature, Signature::Renewed);
     assert!(is_valid_library(&signed));
-    // Only the hash of the one page is another.
+    // Only the hash of one page differs.
     let differs = (0..signed.len()).filter(|place| signed[*place] != changed[*place]);
     let hash = SIGNATURE + 20 + 0x6b;
     assert!(differs.clone().count() > 20 && differs.clone().all(|place| (hash..hash + 32).contains(&place)));
 
-    // With the old text in its place, it is what the linker wrote.
+    // With the old text in its place, the file has the linker's bytes again.
     let mut restored = signed;
     restored[PLACEHOLDER..][..16].copy_from_slice(&original[PLACEHOLDER..][..16]);
     assert_eq!(renewed(&restored), (Signature::Renewed, original));
 }
 
-/// A universal file of these programs, with 32-bit or 64-bit places.
+/// A universal file of these programs, with 32-bit or 64-bit offsets.
 fn universal(programs: &[&[u8]], is_long: bool) -> Vec<u8> {
     let mut file = if is_long { 0xcafe_babf_u32 } else { 0xcafe_babe }.to_be_bytes().to_vec();
     file.extend((programs.len() as u32).to_be_bytes());
@@ -100,14 +100,14 @@ fn each_program_of_a_universal_file_is_signed() {
         let file = universal(&[&changed, &unsigned(0x0100_0007), &changed], is_long);
         let expected = universal(&[&signed, &unsigned(0x0100_0007), &signed], is_long);
         assert_eq!(renewed(&file), (Signature::Renewed, expected));
-        // For Apple silicon, one that is not signed does not start.
+        // A program without a signature does not start on Apple silicon.
         let file = universal(&[&unsigned(0x0100_000c), &changed], is_long);
         let expected = universal(&[&unsigned(0x0100_000c), &signed], is_long);
         assert_eq!(renewed(&file), (Signature::Missing, expected));
     }
 }
 
-/// A Mach-O of 64 bits for a processor, with no load command.
+/// A 64-bit Mach-O file for a processor, without load commands.
 fn unsigned(processor: u32) -> Vec<u8> {
     [0xfeed_facf_u32, processor, 0, 6, 0, 0, 0, 0].map(u32::to_le_bytes).concat()
 }
@@ -122,7 +122,7 @@ fn what_is_no_mach_o_stays_as_it_is() {
     assert_eq!(renewed(&unsigned(0x0100_000c)).0, Signature::Missing);
 }
 
-/// A directory of hashes, of a kind with a size, for a program that ends at a place.
+/// A directory of hashes. `kind` is the type and the size of its hashes, and `limit` the end of the program.
 fn directory(kind: (u8, u8), flags: u32, limit: usize, special: u32) -> Vec<u8> {
     let (hash, page) = (usize::from(kind.1), 12_u8);
     let hashes = 88 + 4 + 8 + special as usize * hash;
@@ -132,7 +132,7 @@ fn directory(kind: (u8, u8), flags: u32, limit: usize, special: u32) -> Vec<u8> 
     let mut bytes =
         [CODE_DIRECTORY, length, 0x2_0400, flags, hashes, 88, special, number, limit].map(u32::to_be_bytes).concat();
     bytes.extend([kind.1, kind.0, 0, page]);
-    // Scattered pages, the team, and what else a directory of this version has; then identifier and team.
+    // The fields of this version: scattered pages, the team, and others. Then the identifier and the team.
     bytes.extend([0, 0, 92].map(u32::to_be_bytes).concat());
     bytes.resize(88, 0);
     bytes.extend(b"x.y\0TEAM1234");
@@ -158,7 +158,7 @@ fn signed_with(blobs: &[(u32, Vec<u8>)]) -> Vec<u8> {
     program
 }
 
-/// Where the signature begins of what [`signed_with`] makes.
+/// The offset of the signature in the result of [`signed_with`].
 const LIMIT: usize = 10_000;
 
 #[test]
@@ -169,7 +169,7 @@ fn a_certificate_goes_and_entitlements_stay() {
         blob
     };
     let entitlements = blob(0xfade_7171, b"<plist>com.apple.security.cs.allow-jit</plist>");
-    // As older tools sign for old and new systems: SHA-1 first, and SHA-256 beside it. The hardened runtime is on.
+    // Older tools sign for old and new systems: with SHA-1 first, and SHA-256 beside it. The hardened runtime is on.
     let program = signed_with(&[
         (SLOT_DIRECTORY, directory((1, 20), 0x1_0000, LIMIT, 5)),
         (SLOT_REQUIREMENTS, blob(0xfade_0c01, b"\0\0\0\x01anchor apple generic")),
@@ -195,7 +195,7 @@ fn a_certificate_goes_and_entitlements_stay() {
     let hashes = big(new, 16).unwrap() as usize;
     assert!(is_valid(&signed, LIMIT + place, hashes, LIMIT, 1 << 12));
     assert_eq!(new[hashes - 64..hashes - 32], *Sha256::digest(NO_REQUIREMENTS));
-    // The hash of the entitlements is what it was.
+    // The hash of the entitlements has not changed.
     assert_eq!(new[hashes - 160..hashes - 128], [0xee; 32]);
     assert_eq!(renewed(&signed), (Signature::Renewed, signed.clone()));
 }
