@@ -1,6 +1,6 @@
-//! Reads bits, most significant first.
+//! Reads bits, the most significant one first.
 
-/// Reads bytes as bits. After their end come zeros; [`BitReader::position`] tells that the end was passed.
+/// Reads bytes as bits. After the last byte it returns zeros; [`BitReader::position`] shows that the end was passed.
 pub(crate) struct BitReader<'a> {
     bytes: &'a [u8],
     /// The index of the next byte to load.
@@ -39,13 +39,14 @@ impl<'a> BitReader<'a> {
         word
     }
 
-    /// The next 1 to 32 bits, without consuming them. They must be available since the last [`BitReader::refill`].
+    /// The next `count` bits (1 to 32), which stay unread. The last [`BitReader::refill`] must have made them
+    /// available.
     #[inline(always)]
     pub(crate) fn peek(&self, count: u32) -> u32 {
         (self.next >> (64 - count)) as u32
     }
 
-    /// Consumes available bits.
+    /// Skips `count` bits, which must be available.
     #[inline(always)]
     pub(crate) fn skip(&mut self, count: u32) {
         self.next <<= count;
@@ -61,7 +62,7 @@ impl<'a> BitReader<'a> {
         value
     }
 
-    /// The number of bits that were consumed.
+    /// The number of bits that were read.
     pub(crate) fn position(&self) -> u64 {
         self.at as u64 * 8 - u64::from(self.count)
     }

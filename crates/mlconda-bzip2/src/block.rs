@@ -1,22 +1,22 @@
-//! Decodes the bits of a block to the last column of its transform: header, Huffman codes, move-to-front.
+//! Decodes a block up to the Burrows-Wheeler transform: header, Huffman codes, move-to-front.
 
 use crate::{
     bits::BitReader,
     huffman::{HuffmanCode, MAX_SYMBOLS},
 };
 
-/// The two halves of the block header magic, the digits of pi.
+/// The two halves of the magic number of a block, which are digits of pi.
 const BLOCK_MAGIC: [u32; 2] = [0x31_4159, 0x26_5359];
-/// The number of symbols in a group, which all use the same code.
+/// The number of symbols in a group. All symbols of a group use the same Huffman code.
 const GROUP_SIZE: usize = 50;
-/// The most groups of the largest block. Some compressors write a few more selectors, which are not used.
+/// The number of groups in the largest block. Some compressors write a few more selectors, which are not used.
 const MAX_SELECTORS: usize = 18_002;
 
-/// The contents of a block.
+/// A decoded block. The last column of its transform is returned apart from this.
 pub(crate) struct Block {
     /// The CRC-32 of the decompressed content.
     pub(crate) checksum: u32,
-    /// The row of the transform that is the text.
+    /// The index of the row of the transform that is the original text.
     pub(crate) origin: u32,
     /// How often each byte occurs in the last column of the transform.
     pub(crate) counts: [u32; 256],
@@ -54,7 +54,7 @@ pub(crate) fn read(bytes: &[u8], first: u32, length: u64, level: u8, last: &mut 
     })
 }
 
-/// The bytes that occur, in order, and their number.
+/// Reads the bytes that occur in the block, in ascending order, and their number.
 fn read_alphabet(bits: &mut BitReader<'_>) -> ([u8; 256], usize) {
     let (mut bytes, mut used) = ([0; 256], 0);
     let rows = bits.take(16);
@@ -68,7 +68,7 @@ fn read_alphabet(bits: &mut BitReader<'_>) -> ([u8; 256], usize) {
     (bytes, used)
 }
 
-/// The code of each group.
+/// Reads the index of the Huffman code of each group.
 fn read_selectors(bits: &mut BitReader<'_>, tables: usize) -> Option<Vec<u8>> {
     let count = bits.take(15) as usize;
     let mut front = [0, 1, 2, 3, 4, 5];
@@ -88,7 +88,7 @@ fn read_selectors(bits: &mut BitReader<'_>, tables: usize) -> Option<Vec<u8>> {
     Some(selectors)
 }
 
-/// Reads a code: the length of the first symbol's code, then the differences of the next lengths.
+/// Reads a Huffman code: the length of the first symbol's code, then the difference to the next length, and so on.
 fn read_code(bits: &mut BitReader<'_>, symbols: usize) -> Option<HuffmanCode> {
     let mut lengths = [0; MAX_SYMBOLS];
     let lengths = lengths.get_mut(..symbols)?;
@@ -108,7 +108,7 @@ fn read_code(bits: &mut BitReader<'_>, symbols: usize) -> Option<HuffmanCode> {
     HuffmanCode::new(lengths)
 }
 
-/// Decodes the symbols up to `end` into `last`. Returns the number of bytes, and how often each byte occurs.
+/// Decodes the symbols up to the symbol `end` into `last`. Returns the number of bytes, and how often each byte occurs.
 fn decode_symbols(
     bits: &mut BitReader<'_>,
     codes: &[HuffmanCode; 6],
@@ -119,7 +119,7 @@ fn decode_symbols(
 ) -> Option<(usize, [u32; 256])> {
     let mut counts = [0; 256];
     let mut count = 0;
-    // The length of a run is written in the digits 1 and 2, the lowest first.
+    // The length of a run is written as a number with the digits 1 and 2 (bijective base 2), the lowest digit first.
     let (mut run, mut weight) = (0, 1);
     for selector in selectors {
         let code = codes.get(usize::from(*selector))?;
@@ -153,7 +153,7 @@ fn decode_symbols(
     None
 }
 
-/// The move-to-front list. Most used bytes are among the first sixteen, which are kept in one number.
+/// The move-to-front list. Most symbols refer to the first sixteen bytes, so these are kept in one number.
 struct MoveToFront {
     /// The first sixteen bytes; the first one is in the lowest eight bits.
     near: u128,
@@ -171,7 +171,7 @@ impl MoveToFront {
         self.near as u8
     }
 
-    /// Moves a byte to the front.
+    /// Moves the byte at an index to the front, and returns it.
     #[inline(always)]
     fn move_to_front(&mut self, index: usize) -> Option<u8> {
         if index > 15 {

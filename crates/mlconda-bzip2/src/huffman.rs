@@ -1,4 +1,4 @@
-//! A Huffman code: a table for codes of up to ten bits, and a search for the longer ones, which are rare.
+//! A Huffman code. Codes of up to ten bits are looked up in a table; the longer ones, which are rare, are searched for.
 
 use crate::bits::BitReader;
 
@@ -6,18 +6,19 @@ use crate::bits::BitReader;
 const LOOKUP_BITS: usize = 10;
 /// The longest code, in bits.
 const MAX_CODE_LENGTH: usize = 20;
-/// The most symbols: two for runs, 255 positions, and the end.
+/// The largest number of symbols: two for runs, 255 positions, and the end.
 pub(crate) const MAX_SYMBOLS: usize = 258;
 
 #[derive(Clone)]
 pub(crate) struct HuffmanCode {
-    /// By the next bits: the symbol, and the length of its code in the low five bits; 0 for a longer code, or none.
+    /// Indexed by the next bits: the symbol, with the length of its code in the lowest five bits. 0 if the code is
+    /// longer or invalid.
     short: [u16; 1 << LOOKUP_BITS],
-    /// By length: the first 20-bit prefix beyond all codes of up to this length.
+    /// Indexed by length: the first 20-bit prefix that is above all codes of at most this length.
     limits: [u32; MAX_CODE_LENGTH + 1],
-    /// By length: the offset from a code to its index in `symbols`.
+    /// Indexed by length: the offset from a code to its index in `symbols`.
     bases: [u32; MAX_CODE_LENGTH + 1],
-    /// The symbols, sorted by the length of their code, then by number.
+    /// The symbols, sorted by the length of their code, then by their number.
     symbols: [u16; MAX_SYMBOLS],
 }
 
@@ -29,7 +30,8 @@ impl HuffmanCode {
         symbols: [0; MAX_SYMBOLS],
     };
 
-    /// Makes a code from the lengths (1 to 20) of the symbols' codes; `None` if they are too many for a code.
+    /// Makes a code from the lengths (1 to 20 bits) of the symbols' codes. `None` if no code has so many codes of these
+    /// lengths.
     pub(crate) fn new(lengths: &[u8]) -> Option<Self> {
         let mut this = Self::EMPTY;
         let mut counts = [0_u32; MAX_CODE_LENGTH + 1];
@@ -65,7 +67,7 @@ impl HuffmanCode {
         Some(this)
     }
 
-    /// Decodes the next symbol; 20 bits must be available.
+    /// Decodes the next symbol. At least 20 bits must be available.
     #[inline(always)]
     pub(crate) fn symbol(&self, bits: &mut BitReader<'_>) -> Option<u16> {
         let found = match self.short[bits.peek(LOOKUP_BITS as u32) as usize] {

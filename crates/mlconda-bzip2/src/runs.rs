@@ -1,9 +1,9 @@
-//! The last step of decoding: runs of four equal bytes are followed by a count of further ones. And the CRC-32.
+//! The last step of decoding: a run of four equal bytes is followed by the number of further ones. Also the CRC-32.
 
 /// Decodes the runs; `None` if the content exceeds the limit, or a count is missing.
 pub(crate) fn decode_runs(text: &[u8], limit: usize) -> Option<Vec<u8>> {
     let mut content = Vec::with_capacity(text.len() + text.len() / 8);
-    // The offset to copy from; the last byte, and how often it was repeated.
+    // The offset to copy from, the last byte, and how often it was repeated.
     let (mut from, mut before, mut same) = (0, 0, 0);
     let mut bytes = text.iter().enumerate();
     while let Some((index, byte)) = bytes.next() {
@@ -23,7 +23,7 @@ pub(crate) fn decode_runs(text: &[u8], limit: usize) -> Option<Vec<u8>> {
     (content.len() <= limit).then_some(content)
 }
 
-/// For each byte and each number of bytes after it, what it contributes to the CRC.
+/// `TABLES[n][byte]` is the contribution to the CRC of a byte that is followed by `n` bytes.
 static TABLES: [[u32; 256]; 8] = tables();
 
 const fn tables() -> [[u32; 256]; 8] {
@@ -43,7 +43,7 @@ const fn tables() -> [[u32; 256]; 8] {
     tables
 }
 
-/// The CRC-32 of bzip2: the polynomial of zip, most significant bit first. It processes eight bytes at once.
+/// The CRC-32 of bzip2: the polynomial of zip, with the most significant bit first. It processes eight bytes at once.
 pub(crate) fn checksum(content: &[u8]) -> u32 {
     let mut sum = u32::MAX;
     let (chunks, rest) = content.as_chunks::<8>();

@@ -1,4 +1,4 @@
-//! Compared with the reference decoder, on what is whole and what is not.
+//! Compares with the reference decoder, on valid and on damaged archives.
 
 use std::io::{Read, Write};
 
@@ -6,7 +6,7 @@ use bzip2::{Compression, read::BzDecoder, write::BzEncoder};
 
 use super::Decoder;
 
-/// Numbers that look like chance, always the same.
+/// Pseudorandom numbers, which are the same in each run.
 fn chance(mut seed: u64) -> impl FnMut(usize) -> usize {
     move |below| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -37,7 +37,8 @@ fn compress(content: &[u8], level: u32) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// How many bits the only block of an archive has: the end is 80 bits, and up to seven to fill a byte.
+/// The number of bits of the only block of an archive. The end of the stream has 80 bits, and up to seven more fill a
+/// byte.
 fn length(archive: &[u8]) -> u64 {
     let bits = archive.len() as u64 * 8;
     let is_end = |start: &u64| {
@@ -93,7 +94,7 @@ fn what_is_damaged_is_refused_or_what_the_reference_decoder_reads() {
         let archive = compress(&mixed(1 + chance(4000), round), 1);
         let bits = length(&archive);
         let mut damaged = archive.clone();
-        // Half of them in the tables, which are at the beginning.
+        // In every second round, only the tables are damaged, which are at the beginning.
         let block = archive.len() - 11;
         let end = if round % 2 == 0 { block } else { block.min(60) };
         for _ in 0..=chance(3) {

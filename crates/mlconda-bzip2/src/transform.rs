@@ -1,10 +1,10 @@
 //! The inverse Burrows-Wheeler transform.
 //!
-//! It follows a chain of loads from random addresses, each of which depends on the one before, so the processor waits
-//! for memory. The chain is made half as long: each row gets the row after the next, and two bytes. The loads for this
-//! do not depend on each other and, for each byte, have ascending addresses.
+//! It is a chain of loads from random addresses. Each address depends on the load before, so the processor waits for
+//! memory. Here the chain has half the length: a table gives, for each row, the row after the next one, and two bytes.
+//! To build this table, the loads do not depend on each other, and their addresses ascend for each byte.
 
-/// The tables of one transform, and memory for those of the next.
+/// The tables of a transform. Their memory is reused for the next one.
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
     rows: Vec<u32>,
@@ -13,7 +13,8 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    /// Replaces the last column of a transform, with `counts` of each byte, by its text, which starts at row `origin`.
+    /// Replaces the last column of a transform by its text. `counts` says how often each byte occurs in it, and
+    /// `origin` is the row where the text starts.
     pub(crate) fn invert(&mut self, last: &mut [u8], counts: &[u32; 256], origin: u32) -> Option<()> {
         let Self { rows, pairs, seconds } = self;
         next_rows(last, counts, rows)?;
@@ -22,7 +23,7 @@ impl Tables {
     }
 }
 
-/// Follows the rows from `origin` on, two bytes at a time.
+/// Follows the rows from `origin`, two bytes at a time.
 fn follow(last: &mut [u8], pairs: &[u32], seconds: &[u8], origin: u32) -> Option<()> {
     let mut row = origin as usize;
     let (chunks, rest) = last.as_chunks_mut::<2>();
@@ -37,7 +38,7 @@ fn follow(last: &mut [u8], pairs: &[u32], seconds: &[u8], origin: u32) -> Option
     Some(())
 }
 
-/// For each row, the next row, and its first byte in the lowest eight bits.
+/// For each row: the next row, with the first byte of the row in the lowest eight bits.
 fn next_rows(last: &[u8], counts: &[u32; 256], rows: &mut Vec<u32>) -> Option<()> {
     let mut starts = [0; 256];
     let mut sum = 0;
@@ -45,7 +46,7 @@ fn next_rows(last: &[u8], counts: &[u32; 256], rows: &mut Vec<u32>) -> Option<()
         *index = sum;
         sum += *count as usize;
     }
-    // Each row is written below: the counts are those of the column.
+    // Each element is written below, because `counts` are the counts of this column.
     rows.resize(last.len(), 0);
     for (row, byte) in last.iter().enumerate() {
         let index = &mut starts[usize::from(*byte)];
@@ -55,7 +56,8 @@ fn next_rows(last: &[u8], counts: &[u32; 256], rows: &mut Vec<u32>) -> Option<()
     Some(())
 }
 
-/// For each row, the row after the next with the first byte of this row; and the first byte of the next row.
+/// For each row: the row after the next one, with the first byte of this row (`pairs`), and the first byte of the next
+/// row (`seconds`).
 fn pair_rows(rows: &[u32], pairs: &mut Vec<u32>, seconds: &mut Vec<u8>) -> Option<()> {
     pairs.resize(rows.len(), 0);
     seconds.resize(rows.len(), 0);
