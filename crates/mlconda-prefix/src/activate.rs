@@ -1,11 +1,11 @@
-//! Activation: what a process in an environment sees.
+//! Activation: the variables and scripts of an environment for a process.
 //!
-//! conda's rules, as a value: reading the prefix comes first, and what it means among the variables
-//! that are already set is computed without touching anything. So `run` can become a command without a shell where
-//! no package asks for one, and `shell-hook` prints the very same activation as text.
+//! An activation is a value, by conda's rules. First the prefix is read. Then the activation is computed from the
+//! variables that are already set, without touching anything. So `run` needs no shell if no package has activation
+//! scripts, and `shell-hook` prints the same activation as text.
 //!
-//! Where conda keeps a second prefix's `bin` in the place of the first one's, the prefix's `bin` comes first here,
-//! whatever stood in `PATH`.
+//! One rule differs from conda: the prefix's `bin` always comes first in `PATH`. If another environment is active,
+//! conda puts the new `bin` where the old one was.
 
 mod command;
 mod contents;
@@ -25,23 +25,23 @@ pub use shell::Dialect;
 use crate::Prefix;
 use contents::Contents;
 
-/// Where programs are looked for when `PATH` is not set.
+/// The search path for programs if `PATH` is not set.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-/// What activation itself sets, and an environment's own variables cannot.
+/// Variables that activation itself sets. An environment cannot set them.
 const RESERVED: [&str; 5] = ["PATH", "CONDA_PREFIX", "CONDA_SHLVL", "CONDA_DEFAULT_ENV", "CONDA_PROMPT_MODIFIER"];
 
-/// An environment that cannot be activated.
+/// Why an environment cannot be activated.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ActivateError {
     /// A file of the prefix could not be read.
     #[error(transparent)]
     Read(#[from] std::io::Error),
-    /// There is nothing to activate.
+    /// There is no environment at this path.
     #[error("there is no environment in `{0}`: it has no file `conda-meta/history`")]
     NoEnvironment(PathBuf),
-    /// A file of variables is not what conda writes.
+    /// A file of variables does not have conda's format.
     #[error("`{file}` is not a JSON object of variables")]
     Json {
         /// The file.
@@ -50,7 +50,7 @@ pub enum ActivateError {
         #[source]
         source: serde_json::Error,
     },
-    /// A variable that no process can have.
+    /// The name of a variable is not possible in a process.
     #[error("`{file}` sets a variable that no process can have: {name:?}")]
     Variable {
         /// The file.
@@ -62,12 +62,12 @@ pub enum ActivateError {
 
 mlconda_types::debug_as_words!(ActivateError);
 
-/// What an activation takes place in.
+/// The surroundings of an activation.
 #[derive(Clone, Copy, Debug)]
 pub struct CallerEnvironment<'a> {
-    /// The environment variables of the process that asks.
+    /// The environment variables of the calling process.
     pub variables: &'a [(OsString, OsString)],
-    /// The root prefix, which conda calls `base`.
+    /// The root prefix, which conda names `base`.
     pub root_prefix: &'a Path,
 }
 
@@ -76,33 +76,33 @@ impl CallerEnvironment<'_> {
         self.variables.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_os_str())
     }
 
-    /// How many activations are in force (`CONDA_SHLVL`).
+    /// The number of nested activations (`CONDA_SHLVL`).
     fn level(&self) -> u32 {
         self.get("CONDA_SHLVL").and_then(OsStr::to_str).and_then(|text| text.trim().parse().ok()).unwrap_or(0)
     }
 
-    /// The prefix that `CONDA_PREFIX` names.
+    /// The active prefix (`CONDA_PREFIX`).
     fn prefix(&self) -> Option<&Path> {
         self.get("CONDA_PREFIX").filter(|value| !value.is_empty()).map(Path::new)
     }
 }
 
-/// What becomes of `PATH`.
+/// The change of `PATH`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SearchPath {
-    /// The prefix's `bin` comes before what was there, all of which stays.
+    /// The prefix's `bin` is put before the old value, which stays whole.
     Prepended {
         /// The prefix's `bin`.
         bin: OsString,
-        /// `PATH` as it was.
+        /// The old value of `PATH`.
         rest: OsString,
     },
-    /// Something had to go too: the whole new value.
+    /// An entry is also removed: the whole new value.
     Replaced(OsString),
 }
 
 impl SearchPath {
-    /// The value of `PATH`.
+    /// The new value of `PATH`.
     pub fn value(&self) -> OsString {
         match self {
             Self::Prepended { bin, rest } => join([bin.as_os_str(), rest.as_os_str()]),
@@ -111,29 +111,29 @@ impl SearchPath {
     }
 }
 
-/// The variables of a process in an environment, and the activation scripts of packages.
+/// The variables of a process in an environment, and the scripts that packages want to be sourced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Activation {
-    /// `PATH`.
+    /// The change of `PATH`.
     pub path: SearchPath,
-    /// The variables to unset, before any is set.
+    /// The variables to unset, before any variable is set.
     pub unset: Vec<OsString>,
-    /// The other variables to set, in order.
+    /// The variables to set besides `PATH`, in order.
     pub variables: Vec<(OsString, OsString)>,
-    /// The scripts of the environment active until now, to be sourced before anything is set.
+    /// The deactivation scripts of the environment that was active. They are sourced before anything is set.
     pub deactivate_scripts: Vec<PathBuf>,
-    /// The environment's own scripts, to be sourced when all is set.
+    /// The activation scripts of the environment. They are sourced after everything is set.
     pub activate_scripts: Vec<PathBuf>,
-    /// Scripts for another shell; they are not sourced.
+    /// Activation scripts for other shells only. They are not sourced.
     pub foreign_scripts: Vec<PathBuf>,
-    /// Variables of the environment that have no effect, since activation sets them itself.
+    /// Names of the environment's variables that are ignored, because activation sets them itself.
     pub ignored: Vec<String>,
 }
 
 /// Computes the activation of a prefix for a kind of shell.
 ///
 /// # Errors
-/// If there is no environment in the prefix, or its variables cannot be read.
+/// If there is no environment in the prefix, or if its variables or scripts cannot be read.
 pub fn activate(prefix: &Prefix, caller: CallerEnvironment<'_>, dialect: Dialect) -> Result<Activation, ActivateError> {
     if !prefix.is_environment() {
         return Err(ActivateError::NoEnvironment(prefix.path().to_owned()));
@@ -146,11 +146,11 @@ pub fn activate(prefix: &Prefix, caller: CallerEnvironment<'_>, dialect: Dialect
     Ok(compute(prefix.path(), contents, deactivate_scripts, caller))
 }
 
-/// Computes what leaves the active environment, for a kind of shell: the one that was active before is activated again, if
-/// there is one, and what it had set comes back. `None` if no environment is active.
+/// Computes how to leave the active environment, for a kind of shell. If another environment was active before, it is
+/// activated again, and variables get back their values of that time. `None` if no environment is active.
 ///
 /// # Errors
-/// If the variables of one of the two cannot be read.
+/// If the variables or scripts of one of the two environments cannot be read.
 pub fn deactivate(caller: CallerEnvironment<'_>, dialect: Dialect) -> Result<Option<Activation>, ActivateError> {
     let (Some(old), Some(level)) = (caller.prefix(), caller.level().checked_sub(1)) else { return Ok(None) };
     let deactivate_scripts = contents::deactivate_scripts(old, dialect)?;
@@ -169,7 +169,8 @@ pub fn deactivate(caller: CallerEnvironment<'_>, dialect: Dialect) -> Result<Opt
             ignored: Vec::new(),
         },
     };
-    // What activation keeps of the environment before is not kept of one that is left.
+    // An activation also saves the state before it. Here that state is of the environment that is left, so it is not
+    // saved.
     let kept = |name: &OsStr| {
         let name = name.as_bytes();
         name == b"CONDA_SHLVL" || name.starts_with(b"CONDA_PREFIX_") || name.starts_with(b"__CONDA_SHLVL_")
@@ -198,13 +199,13 @@ impl Activation {
         std::iter::once(("PATH".into(), self.path.value())).chain(self.variables.iter().cloned())
     }
 
-    /// Whether a shell is needed, to source scripts.
+    /// Whether there are scripts to source, so that a shell is needed.
     pub fn needs_shell(&self) -> bool {
         !self.activate_scripts.is_empty() || !self.deactivate_scripts.is_empty()
     }
 }
 
-/// The activation, from what was read; touches nothing.
+/// Computes an activation from the contents of the prefix. Touches no file.
 fn compute(
     prefix: &Path,
     contents: Contents,
@@ -231,7 +232,7 @@ fn compute(
     }
     let (own, ignored) = own_variables(contents.variables);
     for (name, value) in own {
-        // `conda deactivate` puts back what it finds under this name.
+        // `conda deactivate` restores the variable from the one with this name.
         if let Some(old) = caller.get(&name).filter(|_| !again) {
             variables.push((format!("__CONDA_SHLVL_{level}_{name}").into(), old.to_owned()));
         }
@@ -248,7 +249,8 @@ fn compute(
     }
 }
 
-/// The environment's variables, by the names that conda gives them: in capitals, unless a user took one back.
+/// The environment's variables under the names that conda gives them, which are upper case, without those that a user
+/// has unset. Also returns the names of reserved variables.
 fn own_variables(declared: BTreeMap<String, String>) -> (BTreeMap<String, String>, Vec<String>) {
     let mut own = BTreeMap::new();
     let mut ignored = Vec::new();
@@ -263,7 +265,7 @@ fn own_variables(declared: BTreeMap<String, String>) -> (BTreeMap<String, String
     (own, ignored)
 }
 
-/// `PATH` with the prefix's `bin` first, without the `bin` of the environment active until now.
+/// The change of `PATH`: the prefix's `bin` is put first, and that of the active environment is removed.
 fn search_path(prefix: &Path, caller: CallerEnvironment<'_>) -> SearchPath {
     let bin = prefix.join("bin").into_os_string();
     let current = caller.get("PATH").filter(|value| !value.is_empty()).unwrap_or(OsStr::new(DEFAULT_PATH));
@@ -276,15 +278,15 @@ fn search_path(prefix: &Path, caller: CallerEnvironment<'_>) -> SearchPath {
     SearchPath::Replaced(join(std::iter::once(bin.as_os_str()).chain(entries().filter(|entry| stays(entry)))))
 }
 
-/// `PATH` without some entries.
+/// `PATH` without the entries in `gone`.
 fn without(caller: CallerEnvironment<'_>, gone: &[&OsStr]) -> OsString {
     let current = caller.get("PATH").unwrap_or_default();
     let entries = current.as_bytes().split(|byte| *byte == b':').map(OsStr::from_bytes);
     join(entries.filter(|entry| !gone.iter().any(|old| same(entry, old))))
 }
 
-/// What conda calls the environment (`CONDA_DEFAULT_ENV`): `base`, the directory's name under any `envs`, or the
-/// whole path.
+/// The name that conda gives to an environment (`CONDA_DEFAULT_ENV`): `base` for the root prefix, the directory's name
+/// if its parent is named `envs`, and the whole path otherwise.
 pub fn default_name(prefix: &Path, root_prefix: &Path) -> OsString {
     if same(prefix.as_os_str(), root_prefix.as_os_str()) {
         return "base".into();
@@ -293,7 +295,7 @@ pub fn default_name(prefix: &Path, root_prefix: &Path) -> OsString {
     prefix.file_name().filter(|_| under_envs).unwrap_or(prefix.as_os_str()).to_owned()
 }
 
-/// Whether two paths are the same but for slashes at the end.
+/// Whether two paths are equal, apart from slashes at their ends.
 fn same(one: &OsStr, other: &OsStr) -> bool {
     fn trimmed(path: &OsStr) -> &[u8] {
         let mut bytes = path.as_bytes();
@@ -305,7 +307,7 @@ fn same(one: &OsStr, other: &OsStr) -> bool {
     trimmed(one) == trimmed(other)
 }
 
-/// Entries of a search path, as one.
+/// Joins entries to a search path.
 fn join<'a>(entries: impl IntoIterator<Item = &'a OsStr>) -> OsString {
     OsString::from_vec(entries.into_iter().map(OsStr::as_bytes).collect::<Vec<_>>().join(&b':'))
 }

@@ -1,8 +1,8 @@
-//! Reads what belongs together while other processes may change it.
+//! Reads a consistent state of a prefix while other processes may change it.
 //!
-//! A prefix is locked by who changes it, and only then. Who reads it to find out what is to change has no lock: it could not
-//! tell the user anything while another process installs. So what is read may be of two states, which no installation may
-//! start from.
+//! Only a process that changes a prefix holds its lock. A process that plans a change reads without the lock; otherwise
+//! it could not tell the user anything while another process installs. So it may read a mixture of two states. No
+//! installation may start from such a mixture.
 
 use std::{io, os::unix::fs::MetadataExt, path::PathBuf};
 
@@ -10,38 +10,40 @@ use mlconda_system::files;
 
 use super::{Prefix, PrefixError, STATE};
 
-/// How often it is read at most: another process may change something small, as it does at its end.
+/// How often reading is tried. Another process may make a small change meanwhile, as at the end of an installation.
 const TRIES: usize = 3;
 
-/// What shows that `conda-meta` was changed: which directory it is, when an entry came or went, which records are there.
-/// The time alone is too coarse, and the names alone do not show what came back.
+/// Detects changes of `conda-meta`: its device and inode, its change time, and the names of the records. The time alone
+/// is too coarse, and the names alone do not show a record that was removed and written again.
 type State = (Option<(u64, u64, i64, i64)>, Option<Vec<String>>);
 
-/// What a prefix was at one moment: its records, its history and its variables. Each change of conda packages by any tool
-/// makes another one; those by pip do not.
+/// The state of a prefix at one moment: its records, its history and its variables. Each change of conda packages, by
+/// any tool, gives another stamp. Changes by pip do not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamp {
     record_names: Vec<String>,
-    // What cannot be read is no reason to refuse a change: it may be what the change mends.
+    // An unreadable file does not forbid a change, because the change may repair it. So the error is part of the stamp.
     history: Result<Vec<u8>, io::ErrorKind>,
     variables: Result<Vec<u8>, io::ErrorKind>,
 }
 
 impl Prefix {
-    /// The stamp of now. What is read after it and before the prefix is locked is true if it is the same then.
+    /// The current stamp. If the stamp is the same after the prefix was locked, all data that was read in between is
+    /// still true.
     ///
     /// # Errors
-    /// If the prefix cannot be read.
+    /// If the records of the prefix cannot be listed.
     pub fn stamp(&self) -> Result<Stamp, PrefixError> {
         let read = |path: &str| files::read(&self.path.join(path), files::LARGEST_TEXT).map_err(|error| error.kind());
         let record_names = self.record_names()?;
         Ok(Stamp { record_names, history: read("conda-meta/history"), variables: read(STATE) })
     }
 
-    /// Reads something out of `conda-meta` as a whole: again, if another process changes it meanwhile.
+    /// Reads from `conda-meta` without interference. If another process changes `conda-meta` meanwhile, `read` is
+    /// called again.
     ///
     /// # Errors
-    /// What reading gives; [`PrefixError::Changed`] if each try was disturbed.
+    /// The error of `read`, or [`PrefixError::Changed`] if there was a change during each try.
     pub fn consistently<T>(&self, read: impl Fn() -> Result<T, PrefixError>) -> Result<T, PrefixError> {
         for _ in 0..TRIES {
             let before = self.state();
@@ -61,7 +63,7 @@ impl Prefix {
 }
 
 impl PrefixError {
-    /// A record that could not be read, or that is no longer there.
+    /// The error for a record that cannot be read, or that does not exist any more.
     pub(super) fn of_record(path: PathBuf, source: io::Error) -> Self {
         let is_gone = || fs_err::symlink_metadata(&path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         match path.ancestors().nth(2) {
@@ -96,7 +98,7 @@ mod tests {
             stamps.push(prefix.stamp().unwrap());
             assert_eq!(prefix.stamp().unwrap(), stamps[stamps.len() - 1], "nothing has changed since");
         }
-        // A directory in the place of the state: a change mends it.
+        // A directory in the place of `conda-meta/state`, which a change would repair.
         fs_err::remove_file(place("state")).unwrap();
         fs_err::create_dir(place("state")).unwrap();
         stamps.push(prefix.stamp().unwrap());
@@ -114,7 +116,7 @@ mod tests {
         let tries = Cell::new(0);
         let read = prefix.consistently(|| {
             let there = prefix.record_names()?;
-            // Another process takes it away after the first listing.
+            // Another process removes the record after the first listing.
             if tries.replace(tries.get() + 1) == 0 {
                 fs_err::remove_file(&record).unwrap();
             }

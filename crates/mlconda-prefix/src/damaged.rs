@@ -1,4 +1,4 @@
-//! Unreadable records, for an installation that replaces them.
+//! Handles unreadable records, for an installation that replaces them.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -12,10 +12,12 @@ use url::Url;
 use super::{Prefix, PrefixError, STATE, distributions, is_foreign, parse_record};
 
 impl Prefix {
-    /// The prefix without unreadable records and state, and the unreadable records with only the facts in their file names.
+    /// The prefix without its unreadable records and state, and for each of these records a minimal one with the facts
+    /// in its file name.
     ///
     /// # Errors
-    /// If `conda-meta` cannot be read, or the name of such a record is not NAME-VERSION-BUILD.
+    /// If `conda-meta` cannot be read, or if the file name of an unreadable record does not have the form
+    /// NAME-VERSION-BUILD.
     pub fn without_damaged(&self) -> Result<(Self, Vec<PrefixRecord>), PrefixError> {
         let (mut passed_over, mut records) = (BTreeSet::new(), Vec::new());
         for (kind, may_be_foreign) in [("json", true), (distributions::EXTENSION, false)] {
@@ -43,7 +45,7 @@ impl Prefix {
     }
 }
 
-/// A record of which no more than the name of its file is known.
+/// A minimal record with the facts in a file name.
 fn by_name(path: &Path) -> Option<PrefixRecord> {
     let is_distribution = path.extension().is_some_and(|kind| kind == distributions::EXTENSION);
     let stem = path.file_stem()?.to_str()?;
@@ -59,6 +61,6 @@ fn by_name(path: &Path) -> Option<PrefixRecord> {
     let url = Url::parse(&format!("https://example.invalid/{stem}.conda")).ok()?;
     let record = RepoDataRecord { package_record: record, identifier, url, channel: None };
     let record = PrefixRecord::from_repodata_record(record, Vec::new());
-    // Else another file than this one would go.
+    // The file name of the new record must be the same; else an installation would remove another file.
     (Path::new(path.file_name()?) == distributions::record_name(&record)).then_some(record)
 }

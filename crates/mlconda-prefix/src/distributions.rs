@@ -1,8 +1,8 @@
-//! Python distributions (PEP 376): installed packages that are not from a channel.
+//! Python distributions (PEP 376): installed packages that do not come from a channel.
 //!
-//! A distribution that mlconda has installed has a record `conda-meta/NAME-VERSION-pypi_0.pip`. It has the format of a conda
-//! record, but not the extension `.json`, since conda tools would take it for a conda package. Other distributions are only
-//! known by their `.dist-info`.
+//! A distribution that mlconda has installed has a record `conda-meta/NAME-VERSION-pypi_0.pip`. It has the format of a
+//! conda record, but not the extension `.json`, because conda tools would take it for a conda package. Other
+//! distributions are known only by their `.dist-info`.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -29,12 +29,12 @@ pub const BUILD: &str = "pypi_0";
 /// The channel and the subdir of distributions, as in conda.
 pub const CHANNEL: &str = "pypi";
 
-/// Whether a record is of a distribution, and not of a conda package.
+/// Whether a record describes a distribution, not a conda package.
 pub fn is_distribution(record: &PackageRecord) -> bool {
     record.subdir == CHANNEL
 }
 
-/// The file of a package's record in `conda-meta`.
+/// The name of the file of a package's record, within `conda-meta`.
 pub fn record_name(record: &PrefixRecord) -> PathBuf {
     let name = PathBuf::from(record.file_name());
     match is_distribution(&record.repodata_record.package_record) {
@@ -44,7 +44,7 @@ pub fn record_name(record: &PrefixRecord) -> PathBuf {
 }
 
 impl Prefix {
-    /// The records of python distributions that mlconda has installed, sorted by file name.
+    /// The records of the distributions that mlconda has installed, sorted by file name.
     ///
     /// # Errors
     /// If a record cannot be read.
@@ -54,18 +54,18 @@ impl Prefix {
     }
 }
 
-/// A distribution without a record: it was installed with pip.
+/// A distribution without a record: pip has installed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UntrackedDistribution {
-    /// Its name, normalized (PEP 503).
+    /// Its normalized name (PEP 503).
     pub name: String,
-    /// Its version, as in its metadata.
+    /// Its version, as written in its metadata.
     pub version: String,
 }
 
 impl Prefix {
-    /// The distributions without a record, sorted by name. Records whose metadata are missing are removed from `records`: pip has
-    /// uninstalled or replaced these packages.
+    /// The distributions without a record, sorted by name. Records without their metadata are removed from `records`,
+    /// because pip has uninstalled or replaced these packages.
     ///
     /// # Errors
     /// If the directories of distributions cannot be read.
@@ -80,7 +80,7 @@ impl Prefix {
     }
 }
 
-/// The metadata of distributions without a record. Records whose metadata are missing are removed from `records`.
+/// The metadata paths of distributions without a record. Records without their metadata are removed from `records`.
 pub fn untracked(prefix: &Path, records: &mut Vec<PrefixRecord>) -> Result<BTreeSet<PathBuf>, PrefixError> {
     let is = |path: &Path, end: &str| path.extension().is_some_and(|extension| extension == end);
     let is_metadata = |path: &PathBuf| is(path, "dist-info") && path.join("METADATA").is_file() || is(path, "egg-info");
@@ -100,7 +100,7 @@ pub fn untracked(prefix: &Path, records: &mut Vec<PrefixRecord>) -> Result<BTree
     Ok(found)
 }
 
-/// The metadata of distributions in a record, relative to the prefix.
+/// The metadata paths of the distributions in a record, relative to the prefix.
 fn anchors(record: &PrefixRecord) -> impl Iterator<Item = &Path> {
     record.files.iter().filter_map(|file| match is_metadata(file) {
         true => file.parent(),
@@ -116,8 +116,8 @@ pub fn metadata(path: &Path) -> Option<Metadata> {
     Metadata::read(&String::from_utf8_lossy(&text))
 }
 
-/// Whether the distribution of a record is still installed. pip removes `RECORD` when it uninstalls a distribution, and writes
-/// another one when it replaces it.
+/// Whether the distribution of a record is still installed. pip removes the file `RECORD` when it uninstalls a
+/// distribution, and writes another one when it replaces it.
 pub fn is_installed(prefix: &Path, record: &PrefixRecord) -> bool {
     let list = record.paths_data.paths.iter().find(|entry| is_record_file(&entry.relative_path));
     list.is_some_and(|entry| {
@@ -126,8 +126,8 @@ pub fn is_installed(prefix: &Path, record: &PrefixRecord) -> bool {
     })
 }
 
-/// Records of distributions with these names (normalized) that were installed with pip and have no record. A package that
-/// replaces them must remove them. `known` are the paths of packages.
+/// Minimal records of the distributions with these normalized names that pip has installed, which have no record. A
+/// package that replaces them must remove them. `known` are the paths that belong to packages.
 pub fn untracked_by_name(
     prefix: &Path,
     names: &HashSet<&str>,
@@ -187,25 +187,26 @@ pub fn site_packages(prefix: &Path) -> Result<Vec<PathBuf>, PrefixError> {
     }
     site_packages.retain(|site| site.is_dir());
     mlconda_types::sorting::sort(&mut site_packages);
-    // Where the file system does not tell `Lib` from `lib`, and where a link leads from one to another.
+    // If the file system does not distinguish `Lib` from `lib`, or if one is a link to the other, both are the same
+    // directory.
     let mut seen = BTreeSet::new();
     site_packages.retain(|site| seen.insert(fs_err::canonicalize(site).unwrap_or_else(|_| site.clone())));
     Ok(site_packages)
 }
 
-/// Whether a file is the `RECORD` of a distribution. That of a vendored distribution is a file like any other.
+/// Whether a file is the `RECORD` of a distribution. The `RECORD` of a vendored distribution does not count.
 pub fn is_record_file(path: &Path) -> bool {
     let directory = path.parent().unwrap_or(Path::new(""));
     let is_info = directory.extension().is_some_and(|end| end == "dist-info");
     is_info && is_in_site(directory) && path.file_name().is_some_and(|name| name == "RECORD")
 }
 
-/// Whether a path is directly in a `site-packages`.
+/// Whether the parent of a path is a `site-packages` directory.
 fn is_in_site(path: &Path) -> bool {
     path.parent().is_some_and(|site| site.ends_with("site-packages"))
 }
 
-/// Whether a path is the metadata of a distribution. Metadata of vendored distributions do not count.
+/// Whether a path is the metadata of a distribution. The metadata of vendored distributions do not count.
 pub fn is_metadata(path: &Path) -> bool {
     let is = |directory: &Path, end: &str| directory.extension().is_some_and(|extension| extension == end);
     let directory = path.parent().unwrap_or(Path::new(""));
@@ -214,20 +215,20 @@ pub fn is_metadata(path: &Path) -> bool {
         && (file == "METADATA" && is(directory, "dist-info") || file == "PKG-INFO" && is(directory, "egg-info"))
 }
 
-/// The normalized name of the distribution to which a metadata file belongs.
+/// The normalized name (PEP 503) of the distribution that a metadata file belongs to.
 pub fn name_of(path: &Path) -> Option<String> {
     let directory = path.parent()?.file_name()?.to_str()?;
     Some(normalize(directory.rsplit_once('.')?.0.split('-').next()?))
 }
 
-/// The paths in a `RECORD`, relative to the prefix; in the file they are relative to `site`. Paths outside of the prefix, in
-/// `conda-meta`, and such as no file can have are left out.
+/// The paths in the `RECORD` of a distribution, relative to the prefix. In the file they are relative to `site`. Left
+/// out are paths outside of the prefix, paths in `conda-meta`, and paths that are not possible.
 pub fn paths<'a>(prefix: &'a Path, site: &'a Path, text: &'a str) -> impl Iterator<Item = PathBuf> + 'a {
     let of = |line| inside(prefix, site, fields(line).first().map_or("", String::as_str));
     text.lines().map(of).filter(|path| is_contained(path) && !path.starts_with("conda-meta"))
 }
 
-/// A path of a `RECORD`, which is relative to `site-packages`, relative to the prefix.
+/// Converts a path of a `RECORD`, which is relative to `site-packages`, to a path relative to the prefix.
 fn inside(prefix: &Path, site: &Path, path: &str) -> PathBuf {
     let path = Path::new(path);
     let (mut inside, path) = match path.strip_prefix(prefix) {
@@ -236,7 +237,7 @@ fn inside(prefix: &Path, site: &Path, path: &str) -> PathBuf {
     };
     for component in path.components() {
         match component {
-            // One that leads out of the prefix is nobody's business here.
+            // A path that leads out of the prefix is ignored.
             Component::ParentDir if !inside.pop() => return PathBuf::new(),
             Component::ParentDir | Component::CurDir => {}
             Component::Normal(part) => inside.push(part),
@@ -246,7 +247,7 @@ fn inside(prefix: &Path, site: &Path, path: &str) -> PathBuf {
     inside
 }
 
-/// The fields of a line of a `RECORD`, a file of comma-separated values.
+/// The fields of a line of a `RECORD`, which is a CSV file.
 pub fn fields(line: &str) -> Vec<String> {
     let (mut fields, mut field, mut quoted) = (Vec::new(), String::new(), false);
     let mut characters = line.trim_end_matches('\r').chars().peekable();
@@ -265,7 +266,7 @@ pub fn fields(line: &str) -> Vec<String> {
     fields
 }
 
-/// A field as it is written.
+/// Quotes a field of a `RECORD` if needed.
 pub fn quoted(field: &str) -> String {
     match field.contains([',', '"']) {
         true => format!("\"{}\"", field.replace('"', "\"\"")),

@@ -1,8 +1,9 @@
 //! Reads records of other tools: all versions of conda since 4, mamba, micromamba and pixi.
 //!
-//! A record in the current format is read unchanged. Missing fields, other names and `null` values of older or other tools are
-//! normalized first. Paths are converted to paths in the prefix: conda's `paths_data` has the paths of noarch python
-//! packages within the package, and only `files` has their paths in the prefix.
+//! A record in the current format is read unchanged. In records of older or other tools, missing fields, other field
+//! names and `null` values are normalized first. Then paths are converted to paths in the prefix. This is needed for
+//! noarch python packages: conda's `paths_data` has their paths within the package, and only `files` has their paths in
+//! the prefix.
 
 use std::{
     collections::HashSet,
@@ -19,7 +20,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-/// Directories of noarch python packages that exist only within the package.
+/// Directories of a noarch python package that exist only within the package.
 const SITE: &str = "site-packages";
 const SCRIPTS: &str = "python-scripts";
 
@@ -33,7 +34,7 @@ pub(crate) fn read(text: &[u8]) -> io::Result<PrefixRecord> {
     Ok(record)
 }
 
-/// What a record says besides the package itself.
+/// The fields of a record that describe its installation.
 #[derive(Deserialize)]
 struct Installation {
     #[serde(rename = "fn")]
@@ -52,9 +53,10 @@ struct Installation {
     link: Option<Link>,
 }
 
-/// Reads a record in the current format, as `PrefixRecord` does, but for `installed_system_menus`: menus of a desktop
-/// matter to the tool alone that has made them. The package and its installation are read one after the other.
-/// `PrefixRecord` would read all of it into memory first, with code of its own for each of its fields.
+/// Parses a record in the current format, like `PrefixRecord` in rattler, but without `installed_system_menus`: only
+/// the tool that has made desktop menus needs these. The fields of the package and those of the installation are parsed
+/// one after the other. `PrefixRecord` would read the whole record into memory first, and would need extra machine code
+/// for each of its fields.
 fn parse(text: &[u8]) -> serde_json::Result<PrefixRecord> {
     let package_record = mlconda_types::lenient::from_slice(text)?;
     let rest: Installation = serde_json::from_slice(text)?;
@@ -74,7 +76,7 @@ fn parse(text: &[u8]) -> serde_json::Result<PrefixRecord> {
     Ok(record)
 }
 
-/// A record in the current format; `None` if the text is not a JSON object.
+/// Converts a record to the current format. `None` if the text is not a JSON object.
 pub fn normalize(text: &[u8]) -> Option<Value> {
     let mut record: Map<String, Value> = serde_json::from_slice(text).ok()?;
     remove_empty(&mut record);
@@ -98,7 +100,7 @@ pub fn normalize(text: &[u8]) -> Option<Value> {
             remove_empty(link);
             let kind = match link.remove("type") {
                 Some(Value::Number(kind)) => kind.as_u64().filter(|kind| (1..=4).contains(kind)),
-                // conda before 4.3.
+                // conda before 4.3 writes names instead of numbers.
                 Some(Value::String(kind)) => ["hard-link", "soft-link", "copy"]
                     .iter()
                     .position(|name| *name == kind)
@@ -141,7 +143,7 @@ fn normalize_path(path: &mut Map<String, Value>) {
     }
 }
 
-/// Adds missing fields that can be derived from others.
+/// Adds missing fields that follow from other fields.
 fn derive_missing(record: &mut Map<String, Value>) {
     let text = |record: &Map<String, Value>, name: &str| {
         record.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
@@ -157,7 +159,7 @@ fn derive_missing(record: &mut Map<String, Value>) {
     let subdir = text(record, "subdir").or_else(|| url.as_ref().and_then(|url| end(url, 1)));
     let subdir = subdir.unwrap_or_else(|| "noarch".to_owned());
     let file = text(record, "fn").or_else(|| url.as_ref().and_then(|url| end(url, 0)));
-    // Very old ones name the file without its ending.
+    // Very old tools write the file name without its extension.
     let file = file.filter(|file| file.ends_with(".conda") || file.ends_with(".tar.bz2"));
     let file = file.unwrap_or_else(|| format!("{name}-{version}-{build}.tar.bz2"));
     if !url.is_some_and(|url| url.contains("://")) {
@@ -188,24 +190,25 @@ fn resolve_paths(record: &mut PrefixRecord) {
         let files = paths.iter().filter(|entry| entry.path_type != PathType::Directory);
         record.files = files.map(|entry| entry.relative_path.clone()).collect();
     } else if paths.iter().any(|entry| entry.path_type == PathType::Directory) {
-        // mamba and pixi list directories among the files.
+        // mamba and pixi list directories as files, too.
         let directories = paths.iter().filter(|entry| entry.path_type == PathType::Directory);
         let directories: HashSet<&Path> = directories.map(|entry| entry.relative_path.as_path()).collect();
         record.files.retain(|path| !directories.contains(path.as_path()));
     }
 }
 
-/// Converts paths within a noarch python package to paths in the prefix, by the list of its installed files.
+/// Converts paths within a noarch python package to paths in the prefix. Uses the list of the package's installed
+/// files.
 pub struct NoarchPaths<'a> {
     files: HashSet<&'a Path>,
-    /// What stands before `site-packages`.
+    /// The parent of `site-packages` in the prefix.
     library: Option<&'a Path>,
 }
 
 impl<'a> NoarchPaths<'a> {
-    /// Of the files that a record lists.
+    /// Takes the files that a record lists.
     pub fn new(files: &'a [PathBuf]) -> Self {
-        // The first of that name: a package can have others below.
+        // The topmost `site-packages` of a path, because a package can have others below it.
         let library = |path: &'a PathBuf| path.ancestors().filter(|above| above.ends_with(SITE)).last()?.parent();
         let libraries = files.iter().filter_map(library).filter(|library| !library.as_os_str().is_empty());
         let library = libraries.min_by_key(|library| (library.components().count(), library.as_os_str()));
@@ -272,14 +275,14 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_null_is_filled_in() {
-        // conda 4.2: no `paths_data`, links by name, and features as a list.
+        // conda 4.2: no `paths_data`, link types as names, and features as a list.
         let old = json!({
             "name": "zlib", "version": "1.2.8", "build": "py27_3", "channel": "https://repo.continuum.io/pkgs/free/linux-64/",
             "schannel": "defaults", "subdir": "linux-64", "fn": "zlib-1.2.8-py27_3.tar.bz2", "md5": "", "noarch": null,
             "link": {"source": "/opt/conda/pkgs/zlib-1.2.8-py27_3", "type": "hard-link"}, "files": ["lib/libz.so", "include/z.h"],
             "depends": null, "features": ["mkl"], "license": null, "icon": null,
         });
-        // micromamba: hashes that it does not know, directories among the files.
+        // micromamba: empty hashes, and directories among the files.
         let new = json!({
             "name": "y", "version": "1", "build": "0", "build_number": 0, "subdir": "linux-64", "md5": "", "sha256": "",
             "url": "https://host/c/linux-64/y-1-0.conda", "fn": "y-1-0.conda", "channel": "c", "requested_spec": "",

@@ -1,9 +1,9 @@
-//! Reads a prefix: its records, its variables, and its activation. It never uses a network, and changes one file only
-//! ([`activate::snapshot`], which runs the activation scripts).
+//! Reads a prefix: its records, its variables and its activation. The crate never uses a network, and changes only one
+//! file ([`activate::snapshot`], which runs the activation scripts).
 //!
-//! Read in this order: [`Prefix`]; [`on_disk`], where everything is in it; [`distributions`] and [`foreign_records`], what others
-//! have installed; `damaged`, what cannot be read; `consistent`, what others change meanwhile; [`slim`], what was left out;
-//! [`activate`], what a process in it sees.
+//! Read in this order: [`Prefix`]; [`on_disk`], the layout of a prefix; [`distributions`] and [`foreign_records`],
+//! packages that other tools have installed; `damaged`, unreadable records; `consistent`, changes by other processes
+//! meanwhile; [`slim`], parts of packages that are left out; [`activate`], the environment as a process sees it.
 
 pub mod activate;
 mod consistent;
@@ -26,18 +26,18 @@ use mlconda_types::file_name_parts;
 use rattler_conda_types::PrefixRecord;
 use serde::Deserialize;
 
-/// Where the variables of an environment stand, relative to its prefix.
+/// The file with the variables of an environment, relative to the prefix.
 pub const STATE: &str = "conda-meta/state";
 
-/// A directory that holds an environment, or is to hold one. The path is absolute.
+/// The absolute path of an environment, which may not exist yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prefix {
     path: PathBuf,
-    /// Unreadable records and state, which are ignored.
+    /// The paths of unreadable records and of an unreadable state, which are ignored.
     passed_over: BTreeSet<PathBuf>,
 }
 
-/// The identity of an installed package, read without the list of its files.
+/// The identity of an installed package. It is read without the list of the package's files.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Installed {
     /// The package's name.
@@ -55,7 +55,7 @@ pub struct Installed {
     pub md5: Option<String>,
 }
 
-/// A prefix that could not be opened.
+/// Why a prefix could not be read.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum PrefixError {
@@ -85,10 +85,10 @@ pub enum PrefixError {
 mlconda_types::debug_as_words!(PrefixError);
 
 impl Prefix {
-    /// Names a prefix; nothing is read or made.
+    /// Names a prefix. Nothing is read or created.
     ///
     /// # Errors
-    /// If the path is not absolute.
+    /// If the path is not absolute ([`PrefixError::Relative`]).
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, PrefixError> {
         let path: PathBuf = path.into();
         match path.is_absolute() {
@@ -102,23 +102,23 @@ impl Prefix {
         &self.path
     }
 
-    /// Whether there is an environment: a `conda-meta/history`, as conda has it.
+    /// Whether there is an environment: the file `conda-meta/history` exists, as conda requires.
     pub fn is_environment(&self) -> bool {
         self.path.join("conda-meta").join("history").is_file()
     }
 
-    /// The files of the records of conda packages, sorted.
+    /// The paths of the records of conda packages, sorted.
     pub fn record_files(&self) -> Result<Vec<PathBuf>, PrefixError> {
         self.meta_files("json")
     }
 
-    /// The files of all records, those of distributions among them.
+    /// The paths of all records: those of conda packages, then those of distributions.
     pub fn all_record_files(&self) -> Result<Vec<PathBuf>, PrefixError> {
         Ok([self.record_files()?, self.meta_files(distributions::EXTENSION)?].concat())
     }
 
-    /// The files in `conda-meta` with this extension, sorted. Those with a dot in front are other programs': the tar of
-    /// macOS leaves `._NAME.json` beside each record.
+    /// The files in `conda-meta` with this extension, sorted. Files whose names begin with a dot are not ours: the tar
+    /// of macOS leaves a file `._NAME.json` beside each record.
     pub fn meta_files(&self, kind: &str) -> Result<Vec<PathBuf>, PrefixError> {
         let directory = self.path.join("conda-meta");
         if !directory.is_dir() {
@@ -137,7 +137,7 @@ impl Prefix {
         Ok(paths)
     }
 
-    /// The identities of the installed packages, sorted by file name; none if there is no environment yet.
+    /// The identities of the installed packages, sorted by file name. Empty if there is no environment yet.
     ///
     /// # Errors
     /// If a record cannot be read.
@@ -149,7 +149,7 @@ impl Prefix {
         self.record_files()?.into_iter().filter_map(|path| read(path).transpose()).collect()
     }
 
-    /// The records of the installed packages, sorted by file name; none if there is no environment yet.
+    /// The records of the installed packages, sorted by file name. Empty if there is no environment yet.
     ///
     /// # Errors
     /// If a record cannot be read.
@@ -166,8 +166,8 @@ impl Prefix {
         self.record_files()?.into_iter().filter_map(read).collect()
     }
 
-    /// The name of the package that a file belongs to, for each of these paths relative to the prefix; `None` where no
-    /// record that can be read lists it. Of the records, names and files are read and nothing else.
+    /// For each path, relative to the prefix: the name of the package that contains it. `None` if no readable record
+    /// lists the path. Only names and file lists are read from the records.
     pub fn owners(&self, paths: &[&Path]) -> Vec<Option<String>> {
         #[derive(Deserialize)]
         struct Files {
@@ -187,8 +187,8 @@ impl Prefix {
         owners
     }
 
-    /// The file names of all records, also of distributions and of unreadable records. They show whether another process has
-    /// changed the prefix.
+    /// The file names of all records, with those of distributions and unreadable records. They show whether another
+    /// process has changed the prefix.
     pub fn record_names(&self) -> Result<Vec<String>, PrefixError> {
         let all = Self { path: self.path.clone(), passed_over: BTreeSet::new() };
         let files = all.all_record_files()?;
@@ -199,7 +199,7 @@ impl Prefix {
     /// The variables that the environment sets when it is active (`conda-meta/state`), in order.
     ///
     /// # Errors
-    /// If the file is there and cannot be read.
+    /// If the file exists and cannot be read.
     pub fn variables(&self) -> Result<IndexMap<String, String>, PrefixError> {
         use std::io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
         #[derive(Default, Deserialize)]
@@ -223,15 +223,15 @@ impl Prefix {
     }
 }
 
-/// A package's record, whichever tool wrote it. What becomes a path of it is plain.
+/// Reads a package's record, written by any tool. Checks its name, version and build, which become parts of paths.
 pub fn read_record(path: &Path) -> std::io::Result<PrefixRecord> {
     parse_record(&files::read(path, files::LARGEST_RECORD)?)
 }
 
-/// Parses the text of a record of any tool. What becomes a path of it is plain.
+/// Parses the text of a package's record, written by any tool.
 ///
 /// # Errors
-/// If it is not a record, or its name, version or build cannot be part of a file name.
+/// If the text is not a record, or if its name, version or build is not allowed in a file name.
 pub fn parse_record(text: &[u8]) -> std::io::Result<PrefixRecord> {
     let record = foreign_records::read(text)?;
     let package = &record.repodata_record.package_record;
@@ -240,7 +240,8 @@ pub fn parse_record(text: &[u8]) -> std::io::Result<PrefixRecord> {
     Ok(record)
 }
 
-/// A package's record in brief; `None` if it is the record of nothing. What becomes a path of it is plain.
+/// Parses only the identity in a record, and checks the parts that become paths. `None` if the text is not a record of
+/// a package.
 fn read_installed(text: &[u8]) -> std::io::Result<Option<Installed>> {
     let installed: Installed = match serde_json::from_slice(text) {
         Err(_) if is_foreign(text) => return Ok(None),
@@ -250,8 +251,8 @@ fn read_installed(text: &[u8]) -> std::io::Result<Option<Installed>> {
     Ok(Some(installed))
 }
 
-/// Whether what stands in `conda-meta` is JSON, but no record of a package: each has a name, a version and a build. What is
-/// not JSON may be a record that is damaged.
+/// Whether a JSON file in `conda-meta` is not a record: a record has a name, a version and a build. A text that is not
+/// JSON may be a damaged record, so the answer is `false`.
 pub fn is_foreign(text: &[u8]) -> bool {
     serde_json::from_slice::<serde_json::Value>(text).is_ok_and(|value| {
         [&["name"][..], &["version"], &["build", "build_string"]]

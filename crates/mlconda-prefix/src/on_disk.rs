@@ -1,5 +1,5 @@
-//! The layout of a prefix on disk: names of temporary files and directories of an installation, mlconda's own fields of a
-//! record, and the resolution of links.
+//! The layout of a prefix on disk: names of temporary files and directories of an installation, mlconda's own fields in
+//! records, and the resolution of links.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,21 +12,21 @@ use serde::{Deserialize, Serialize};
 
 use super::slim::LeftOut;
 
-/// The name of the stage inside a prefix that exists.
+/// The name of the stage inside an existing prefix.
 pub const STAGE: &str = ".mlconda-new";
 
-/// The file name of the history until an installation is finished. If a prefix has records but no `history`, a process was
-/// killed there; the next installation links all packages again.
+/// The name of the history file until an installation is finished. If a prefix has records but no `history`, a process
+/// was killed there. The next installation links all packages again.
 pub const PENDING_HISTORY: &str = "history.mlconda";
 
 /// The name of the backup directory of a change in place.
 pub const BACKUP: &str = ".mlconda-old";
 
-/// The maximum number of links in a path, as in the kernel.
+/// The maximum number of links that are followed in a path, as in Linux.
 const MOST_LINKS: usize = 40;
 
-/// The field `mlconda` of a record, which other tools ignore: facts that conda's fields do not have. It is in the record, so
-/// that it is removed with the package by any tool.
+/// The field `mlconda` of a record. It has facts for which conda has no field, and other tools ignore it. As a part of
+/// the record, it is removed together with the package by any tool.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct OwnFields {
     /// Executable files.
@@ -35,10 +35,10 @@ pub struct OwnFields {
     /// Soft links and their targets.
     #[serde(default)]
     pub links: BTreeMap<PathBuf, PathBuf>,
-    /// The prefix, if files contain it.
+    /// The prefix, if a file of the package contains it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefix: Option<PathBuf>,
-    /// What was left out on purpose; nothing where the whole package was asked for.
+    /// The parts that were left out on purpose; `None` if the whole package was wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_out: Option<LeftOut>,
     /// Whether the package has a post-link script that did not run.
@@ -47,10 +47,10 @@ pub struct OwnFields {
 }
 
 impl OwnFields {
-    /// The fields of a record of this text; none if another tool wrote it.
+    /// The field `mlconda` of a record. All values are empty if another tool wrote the record.
     ///
     /// # Errors
-    /// If the text is not JSON, or the fields have other types.
+    /// If the text is not JSON, or the values have other types.
     pub fn of_record(text: &[u8]) -> io::Result<Self> {
         #[derive(Deserialize)]
         struct Record {
@@ -61,17 +61,18 @@ impl OwnFields {
     }
 }
 
-/// The paths of the stage and of the replica of a prefix. They are beside the prefix, on the same file system.
+/// The paths of a prefix's stage and of its twin. Both are beside the prefix, on the same file system.
 pub fn stage_and_replica(prefix: &Path) -> Option<(PathBuf, PathBuf)> {
     Some((sibling(prefix, ".mlconda-new")?, sibling(prefix, ".mlconda-twin")?))
 }
 
-/// The directory of packages that several environments of one call share, beside the first of them.
+/// The directory for packages that several environments share during one call. It is beside the first of these
+/// prefixes.
 pub fn shared_packages(prefix: &Path) -> Option<PathBuf> {
     sibling(prefix, ".mlconda-shared")
 }
 
-/// The path `.NAME` plus a suffix, beside a prefix.
+/// The path of `.NAME` with a suffix, beside a prefix named NAME.
 fn sibling(prefix: &Path, end: &str) -> Option<PathBuf> {
     let mut name = OsString::from(".");
     name.push(prefix.file_name()?);
@@ -79,14 +80,15 @@ fn sibling(prefix: &Path, end: &str) -> Option<PathBuf> {
     Some(prefix.parent()?.join(name))
 }
 
-/// The module of a byte code file: `a/b.py` for `a/__pycache__/b.cpython-311.pyc`.
+/// The module that a byte code file was compiled from: `a/b.py` for `a/__pycache__/b.cpython-311.pyc`.
 pub fn module_of(path: &Path) -> Option<PathBuf> {
     let directory = path.parent().filter(|parent| parent.ends_with("__pycache__"))?;
     let (stem, _) = path.file_name()?.to_str()?.strip_suffix(".pyc")?.split_once(".cpython-")?;
     Some(directory.parent()?.join(format!("{stem}.py")))
 }
 
-/// Resolves links in a path, except in its last component; `None` if it leads out of the prefix or into a loop.
+/// Resolves all links in a path, except in its last component. `link` returns the target of the link at a path. `None`
+/// if the path leads out of the prefix or into a loop.
 pub fn resolve(path: &Path, link: &dyn Fn(&Path) -> io::Result<Option<PathBuf>>) -> io::Result<Option<PathBuf>> {
     let parts =
         |path: &Path| path.components().rev().map(|part| part.as_os_str().to_owned()).collect::<Vec<OsString>>();

@@ -1,7 +1,7 @@
-//! What is left out of a package in a slim environment.
+//! Selects the files of a package that are left out of a slim environment.
 //!
-//! The rules are data (`slim.rules`). [`select`] is a function of the package's name, its dependencies and its paths alone, so that a
-//! plan can tell from a record what another wish would change.
+//! The rules are data (`slim.rules`). The result of [`select`] depends only on the [`Slim`] value and the package's
+//! name, dependencies and paths. So a plan can compute from a record what another [`Slim`] value would change.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -27,17 +27,17 @@ use super::{
 /// The rules, as text.
 const TEXT: &str = include_str!("slim.rules");
 
-/// Where translations are named in a pattern.
+/// The place of a locale in a pattern.
 const LOCALE: &str = "{locale}";
 
-/// The parts that are whole files.
+/// The parts that consist of whole files.
 const FILES: [Part; 8] =
     [Part::Bytecode, Part::Docs, Part::Headers, Part::Locales, Part::Maps, Part::Static, Part::Stubs, Part::Tests];
 
-/// The sha256 of nothing, as it begins.
+/// The first bytes of the sha256 of an empty file.
 const EMPTY: [u8; 4] = [0xe3, 0xb0, 0xc4, 0x42];
 
-/// A line of the rules.
+/// One line of the rules.
 struct Rule {
     keeps: bool,
     part: Part,
@@ -46,7 +46,7 @@ struct Rule {
 }
 
 impl Rule {
-    /// Reads a line; `None` if it is not a rule.
+    /// Parses a line; `None` if it is not a rule.
     fn read(line: &'static str) -> Option<Self> {
         let rest = line.split(" # ").next()?;
         let (keeps, rest) = rest.strip_prefix("keep ").map_or((false, rest), |rest| (true, rest));
@@ -76,17 +76,18 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| lines().filter_map(Rule::re
 pub struct PackageFile<'a> {
     /// Its path in the prefix.
     pub path: &'a Path,
-    /// The hash of its content. Of files with one content, which may be one file with several names, none is left out
-    /// if another stays.
+    /// The hash of its content. Files with equal content may be one file with several names. So all of them are left
+    /// out, or none.
     pub sha256: Option<Sha256Hash>,
 }
 
-/// What is left out of a package: paths in the prefix, and which part each is.
+/// The files that are left out of a package: their paths in the prefix, and the part that each belongs to.
 pub type Selected = HashMap<PathBuf, Part>;
 
-/// Selects what is left out of a package.
+/// Selects the files that are left out of a package.
 ///
-/// Where its dependencies are not known, each rule for packages that depend on something counts.
+/// If `depends` is `None`, the dependencies are unknown. Then all rules apply that are limited to packages with some
+/// dependency.
 pub fn select(slim: &Slim, name: &str, depends: Option<&[String]>, files: &[PackageFile<'_>]) -> Selected {
     let mut selected = Selected::new();
     if slim.keeps(name) {
@@ -117,13 +118,13 @@ pub fn select(slim: &Slim, name: &str, depends: Option<&[String]>, files: &[Pack
     selected
 }
 
-/// Which of these parts a path is.
+/// The first of these parts that a path belongs to.
 fn part_of(slim: &Slim, rules: &[&Rule], path: &str, parts: &[Part]) -> Option<Part> {
     let plain = Plain::of(path);
     parts.iter().copied().find(|part| plain.is_part(*part, rules, slim))
 }
 
-/// A path with one name for the library of any python.
+/// A path whose python library has the same name for all versions and kinds of python.
 struct Plain<'a> {
     head: &'static str,
     rest: &'a str,
@@ -142,7 +143,7 @@ impl<'a> Plain<'a> {
         if rest.starts_with("site-packages/") { Self { head: "", rest } } else { Self { head: "stdlib/", rest } }
     }
 
-    /// Whether it is this part: of the rules for it, the last that fits counts.
+    /// Whether the path belongs to a part. The last rule of the part that matches decides.
     fn is_part(&self, part: Part, rules: &[&Rule], slim: &Slim) -> bool {
         let fitting = rules.iter().rev().find(|rule| rule.part == part && self.fits(rule.pattern, slim));
         fitting.is_some_and(|rule| !rule.keeps)
@@ -151,14 +152,14 @@ impl<'a> Plain<'a> {
     fn fits(&self, pattern: &str, slim: &Slim) -> bool {
         let pattern = match self.head {
             "" => Some(pattern).filter(|pattern| !pattern.starts_with("stdlib/")),
-            // A pattern that begins with `**` is for every place.
+            // A pattern that begins with `**` also matches in the standard library.
             head => pattern.strip_prefix(head).or_else(|| Some(pattern).filter(|pattern| pattern.starts_with("**"))),
         };
         pattern.is_some_and(|pattern| fits(pattern, self.rest, slim))
     }
 }
 
-/// Whether a path fits a pattern.
+/// Whether a path matches a pattern.
 fn fits(pattern: &str, path: &str, slim: &Slim) -> bool {
     if let Some(rest) = pattern.strip_prefix("**") {
         let Some(rest) = rest.strip_prefix('/') else { return !path.is_empty() };
@@ -179,7 +180,7 @@ fn fits(pattern: &str, path: &str, slim: &Slim) -> bool {
     }
 }
 
-/// The modules of a package that a stub can describe: of `x.py`, `x/__init__.py` and an extension `x.*.so`, it is `x`.
+/// The modules of a package that a stub file can describe: `x` for `x.py`, `x/__init__.py` and an extension `x.*.so`.
 fn modules_of(files: &[PackageFile<'_>]) -> HashSet<PathBuf> {
     let mut modules = HashSet::new();
     for path in files.iter().map(|file| file.path) {
@@ -196,7 +197,7 @@ fn modules_of(files: &[PackageFile<'_>]) -> HashSet<PathBuf> {
     modules
 }
 
-/// Takes back what has the content of a file that stays. Gives whether there was any.
+/// Keeps the selected files whose content equals that of a file that stays. Returns whether there were any.
 fn keep_twins(selected: &mut Selected, files: &[PackageFile<'_>]) -> bool {
     let before = selected.len();
     if before == 0 {
@@ -213,7 +214,7 @@ fn keep_twins(selected: &mut Selected, files: &[PackageFile<'_>]) -> bool {
     selected.len() < before
 }
 
-/// Takes back the byte code of modules that were taken back, but for what is to go as byte code.
+/// Keeps the byte code of modules that were kept in [`keep_twins`], unless it is left out as byte code.
 fn keep_byte_code(selected: &mut Selected, files: &[PackageFile<'_>], part: impl Fn(&str) -> Option<Part>) {
     let stays: HashSet<&Path> =
         files.iter().map(|file| file.path).filter(|path| !selected.contains_key(*path)).collect();
@@ -227,36 +228,36 @@ fn keep_byte_code(selected: &mut Selected, files: &[PackageFile<'_>], part: impl
     });
 }
 
-/// What was left out of an installed package, as its record tells.
+/// The parts that were left out of an installed package, as stored in its record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOut {
-    /// The wish that counted, as a lock has it.
+    /// The [`Slim`] value of the installation, in the form of a lock.
     #[serde(default)]
     pub slim: String,
-    /// By the name of the part.
+    /// The parts of which files were left out, by their names.
     #[serde(default)]
     pub parts: BTreeMap<String, LeftOutPart>,
-    /// The files whose symbols and debug information were left out, and how many bytes these have.
+    /// The files that were stripped of symbols and debug information, and the number of bytes that were removed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stripped: BTreeMap<PathBuf, u64>,
 }
 
-/// What was left out of an installed package as one part.
+/// The files of one part that were left out of an installed package.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftOutPart {
-    /// How many files.
+    /// The number of files.
     #[serde(default)]
     pub files: u64,
     /// Their size in bytes.
     #[serde(default)]
     pub bytes: u64,
-    /// The paths in the prefix, sorted. Of `debug`, [`LeftOut::stripped`] has them.
+    /// The paths in the prefix, sorted. For the part `debug`, they are in [`LeftOut::stripped`] instead.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paths: Vec<PathBuf>,
 }
 
 impl LeftOut {
-    /// Adds a file.
+    /// Adds a file of `bytes` bytes.
     pub fn add(&mut self, part: Part, path: PathBuf, bytes: u64) {
         let told = self.parts.entry(part.name().to_owned()).or_default();
         told.files += 1;
@@ -264,12 +265,12 @@ impl LeftOut {
         told.paths.push(path);
     }
 
-    /// Whether the wish that counted has this part.
+    /// Whether the [`Slim`] value of the installation has this part.
     pub fn has(&self, part: Part) -> bool {
         self.slim.split(',').any(|word| word == part.name())
     }
 
-    /// The parts of which something was left out: how many files, and their size in bytes.
+    /// The names of the parts that were left out, each with the number of files and their size in bytes.
     pub fn sizes(&self) -> Vec<(String, (u64, u64))> {
         let parts = self.parts.iter().filter(|(_, told)| told.files > 0);
         let mut sizes: Vec<_> = parts.map(|(name, told)| (name.clone(), (told.files, told.bytes))).collect();
@@ -280,13 +281,14 @@ impl LeftOut {
         sizes
     }
 
-    /// All paths that were left out as files.
+    /// The paths of all files that were left out.
     pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
         self.parts.values().flat_map(|part| &part.paths)
     }
 }
 
-/// Whether an installed package would have other files with this wish than it has. `own` are our fields of its record.
+/// Whether an installed package would have other files if it were installed with `slim`. `own` is the field `mlconda`
+/// of its record.
 pub fn differs(slim: &Slim, record: &PrefixRecord, own: &OwnFields) -> bool {
     let package = &record.repodata_record.package_record;
     let name = package.name.as_normalized();
@@ -316,22 +318,22 @@ pub fn differs(slim: &Slim, record: &PrefixRecord, own: &OwnFields) -> bool {
     is_other || !is_compiled || selected.len() != before.len() || !selected.keys().all(|path| before.contains(path))
 }
 
-/// The wish as the record of a package of this name tells it; `None` where the package is whole.
+/// The text of a [`Slim`] value for the record of a package of this name. `None` if nothing is left out of the package.
 pub fn wish(slim: &Slim, name: &str) -> Option<String> {
     (!slim.keeps(name)).then(|| slim.to_string())
 }
 
-/// Whether the text of a record has fields of ours.
+/// Whether the text of a record has the field `mlconda`.
 pub fn is_ours(text: &[u8]) -> bool {
     memchr::memmem::find(text, b"\"mlconda\":").is_some()
 }
 
-/// The dependencies of a package as [`select`] wants them. Those of a distribution are not known.
+/// The dependencies of a package, for [`select`]. Those of a distribution are unknown.
 pub fn depends(package: &PackageRecord) -> Option<&[String]> {
     (!distributions::is_distribution(package)).then_some(&package.depends)
 }
 
-/// Whether a file of a package is looked at for symbols.
+/// Whether a file of a package is searched for symbols to remove.
 pub fn may_have_symbols(slim: &Slim, name: &str, path: &Path) -> bool {
     let of_part = |rule: &&Rule| rule.part == Part::Debug && rule.is_for(name, Some(&[]));
     let rules = || RULES.iter().filter(of_part).collect::<Vec<_>>();
@@ -339,8 +341,8 @@ pub fn may_have_symbols(slim: &Slim, name: &str, path: &Path) -> bool {
     slim.has(Part::Debug) && !slim.keeps(name) && path.to_str().is_some_and(is_part)
 }
 
-/// The wish that an environment was made with, as far as its records tell: none where nothing was left out. A record that cannot
-/// be read tells nothing.
+/// The [`Slim`] value that an environment was installed with, from its records. `None` if nothing was left out.
+/// Unreadable records are ignored.
 ///
 /// # Errors
 /// If `conda-meta` cannot be read.
@@ -352,8 +354,8 @@ pub fn of_prefix(prefix: &Prefix) -> Result<Option<Slim>, PrefixError> {
     Ok(prefix.all_record_files()?.into_iter().find_map(of_record))
 }
 
-/// What was left out of each package of a prefix: by its name, with `pypi:` before those that are from no channel, the parts with
-/// commas between them.
+/// The parts that were left out of each package of a prefix: the names of the parts, separated by commas, by the name
+/// of the package. Names of distributions begin with `pypi:`.
 ///
 /// # Errors
 /// If `conda-meta` cannot be read.
@@ -369,8 +371,8 @@ pub fn by_package(prefix: &Prefix) -> Result<BTreeMap<String, String>, PrefixErr
     Ok(prefix.all_record_files()?.into_iter().filter_map(of_record).collect())
 }
 
-/// What our fields of a record say of things that are not as usual. Where nothing was left out and all scripts ran, they
-/// are not looked at.
+/// The field `mlconda` of a record, if it contains something unusual. If nothing was left out and all scripts ran, the
+/// field is not parsed, and the result is empty.
 pub fn own_fields(text: &[u8]) -> io::Result<OwnFields> {
     let says = |field: &[u8]| memchr::memmem::find(text, field).is_some();
     match says(b"\"left_out\"") || says(b"\"scripts_not_run\"") {

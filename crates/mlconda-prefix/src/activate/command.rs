@@ -1,4 +1,4 @@
-//! Finding a command, as shells do, in the `PATH` of an activation: `exec` alone could not say where it looked.
+//! Finds a command in the `PATH` of an activation, as shells do. `exec` alone could not tell where it has searched.
 
 use std::{
     collections::BTreeSet,
@@ -11,15 +11,15 @@ use rustix::fs::{Access, access};
 
 use super::Activation;
 
-/// A command that cannot be had.
+/// Why a command cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// No such program.
+    /// No directory of `PATH` has such a program.
     #[error("there is no command `{}`", command.display())]
     NotFound {
         /// The command as given.
         command: OsString,
-        /// The directories in which it was looked for.
+        /// The directories that were searched.
         searched: Vec<PathBuf>,
         /// Commands with a similar name, nearest first; at most three.
         near: Vec<String>,
@@ -27,25 +27,27 @@ pub enum CommandError {
     /// The command is a path, and no file is there.
     #[error("there is no file `{}`", .0.display())]
     NoFile(PathBuf),
-    /// There is such a file, but not to be executed.
+    /// The file exists, but is not executable.
     #[error("`{}` is not an executable file", .0.display())]
     NotExecutable(PathBuf),
 }
 
 impl Activation {
-    /// Finds a command: as a path from `directory` if it has a slash, else in the activated `PATH`.
+    /// Finds a command. If it contains a slash, it is a path relative to `directory`; else it is searched in the
+    /// activated `PATH`.
     ///
     /// # Errors
-    /// If there is none, or none that may be executed.
+    /// If there is no such file, or none that is executable.
     pub fn find(&self, command: &OsStr, directory: &Path) -> Result<PathBuf, CommandError> {
         find_command(command, &self.path.value(), directory)
     }
 }
 
-/// Finds a command: as a path from `directory` if it has a slash, else in a search path as `PATH` has it.
+/// Finds a command. If it contains a slash, it is a path relative to `directory`; else it is searched in `path`, which
+/// has the form of `PATH`.
 ///
 /// # Errors
-/// If there is none, or none that may be executed.
+/// If there is no such file, or none that is executable.
 pub fn find_command(command: &OsStr, path: &OsStr, directory: &Path) -> Result<PathBuf, CommandError> {
     if command.as_bytes().contains(&b'/') {
         let file = directory.join(command);
@@ -60,7 +62,7 @@ pub fn find_command(command: &OsStr, path: &OsStr, directory: &Path) -> Result<P
     let mut searched: Vec<PathBuf> = Vec::new();
     let mut refused = None;
     for entry in path.as_bytes().split(|byte| *byte == b':') {
-        // An empty entry is the current directory, and joining gives just that.
+        // An empty entry means the current directory. Joining an empty path gives that.
         let place = directory.join(OsStr::from_bytes(entry));
         let file = place.join(command);
         if file.is_file() {
@@ -79,7 +81,7 @@ pub fn find_command(command: &OsStr, path: &OsStr, directory: &Path) -> Result<P
     })
 }
 
-/// The names of files in some directories that look like a command, nearest first.
+/// The names of files in some directories that are similar to a command, the most similar first.
 fn near(command: &OsStr, directories: &[PathBuf]) -> Vec<String> {
     let command = command.to_string_lossy();
     let mut names = BTreeSet::new();

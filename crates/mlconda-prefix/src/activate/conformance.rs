@@ -1,5 +1,5 @@
-//! What our statements do to a shell, against those of the crate `rattler_shell`: both are run, and the variables that
-//! the shell then has are compared.
+//! Compares our shell statements with those of the crate `rattler_shell`: both are run, and the resulting variables are
+//! compared.
 
 use std::{collections::BTreeMap, path::Path, process::Command};
 
@@ -15,7 +15,7 @@ use crate::Prefix;
 
 type Variables = BTreeMap<String, String>;
 
-/// A prefix with variables and scripts. The word is in all of them.
+/// A prefix with variables and scripts. All of them contain `word`.
 fn prefix(word: &str) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let put = |path: &str, text: &str| {
@@ -35,7 +35,7 @@ fn prefix(word: &str) -> TempDir {
     directory
 }
 
-/// The variables of a shell that has run some statements.
+/// The variables of a shell after it has run some statements.
 fn after(shell: &[&str], statements: &str, variables: &Variables) -> Variables {
     let script = format!("{statements}\n/usr/bin/env -0\n");
     let mut command = Command::new(shell[0]);
@@ -65,7 +65,7 @@ fn theirs<T: Shell + Clone + 'static>(shell: &[&str], kind: T, directory: &Path,
     after(shell, &activator.activation(caller).unwrap().script.contents().unwrap(), variables)
 }
 
-/// What one of the two sets and the other does not, and why. A `*` stands for any end of the name.
+/// Variables that only one of the two sets, with the reasons. A final `*` stands for any text.
 const DIFFERENCES: &[(&str, &str)] = &[
     ("CONDA_DEFAULT_ENV", "conda sets it, and prompts and tools read it"),
     ("CONDA_PROMPT_MODIFIER", "conda sets it, and prompts read it"),
@@ -86,7 +86,7 @@ fn compared(mut variables: Variables) -> Variables {
     variables
 }
 
-/// Runs a comparison in every shell that is there.
+/// Runs a comparison in each shell that is installed.
 fn in_every_shell(directory: &Path, variables: &Variables) {
     let is_here = |name: &str| Command::new(name).args(["-c", "true"]).output().is_ok();
     let both = |name: &str, arguments: &[&str]| {

@@ -1,5 +1,5 @@
-//! What shells make of our statements: each that is there evaluates them, and then its variables have changed as `run`
-//! changes them, byte for byte, whatever bytes they are.
+//! Evaluates our statements in each shell that is installed. The shell's variables must change exactly as `run` changes
+//! them, byte for byte, whatever bytes they contain.
 
 use std::{
     collections::BTreeMap,
@@ -23,11 +23,11 @@ const SHELLS: [(&str, &[&str], Dialect); 4] = [
     ("fish", &["--no-config", "-c"], Dialect::Fish),
 ];
 
-/// What each shell sets for itself.
+/// The variables that each shell sets for itself.
 const OWN: [&str; 4] = ["_", "SHLVL", "PWD", "OLDPWD"];
 
-/// Names of variables: usual ones, and those at which shells could do something of their own (lists of paths, separators).
-/// Without `CDPATH`: fish writes `.` for an empty entry of it, which means the same.
+/// Names of variables: usual ones, and names that some shells treat in a special way (lists of paths, separators).
+/// `CDPATH` is not among them: fish writes `.` for an empty entry of it, which means the same.
 const NAMES: [&str; 8] = ["OWN", "lower", "_X9", "LD_LIBRARY_PATH", "MANPATH", "IFS", "PS1", "CONDA_PROMPT_MODIFIER"];
 
 fn without_own(mut variables: Variables) -> Variables {
@@ -35,7 +35,7 @@ fn without_own(mut variables: Variables) -> Variables {
     variables
 }
 
-/// Variables, with the changes that `run` makes.
+/// The given variables after the changes that `run` makes.
 fn changed(activation: &Activation, variables: Variables) -> Variables {
     let mut wanted = variables;
     wanted.retain(|name, _| !activation.unset.contains(name));
@@ -43,7 +43,7 @@ fn changed(activation: &Activation, variables: Variables) -> Variables {
     without_own(wanted)
 }
 
-/// Those of a shell that has evaluated the statements; `None` if it is not there.
+/// The variables of a shell after it has evaluated the statements; `None` if the shell is not installed.
 fn found(shell: &str, options: &[&str], statements: &[u8], caller: &[(OsString, OsString)]) -> Option<Variables> {
     let script = OsString::from_vec([statements, b"\n/usr/bin/env -0\n"].concat());
     let mut command = Command::new(shell);
@@ -62,13 +62,13 @@ fn found(shell: &str, options: &[&str], statements: &[u8], caller: &[(OsString, 
     Some(without_own(pairs.collect()))
 }
 
-/// Bytes that a variable can have; those that shells look at come often.
+/// Bytes that a variable can contain. Bytes with a meaning in shells are frequent.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
     let special = prop::sample::select(b"'\"\\$`!*?[]{}()~#&|;<> \t\n\r:=-%^@,\x01\x7f\x80\xc3\xff".to_vec());
     prop::collection::vec(prop_oneof![3 => special, 1 => 1_u8..=255], 0..12)
 }
 
-/// Text that a JSON file can have, without NUL.
+/// Text that a JSON file can contain, without NUL.
 fn text() -> impl Strategy<Value = String> {
     bytes().prop_map(|bytes| bytes.into_iter().map(char::from).collect())
 }

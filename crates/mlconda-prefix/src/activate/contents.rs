@@ -12,28 +12,28 @@ use serde::Deserialize;
 
 use super::{ActivateError, Dialect};
 
-/// What conda writes in the place of a value that a user took back: the variable is left as it is.
+/// The value that conda writes for a variable that a user has unset. Such a variable is not changed.
 pub(super) const UNSET: &str = "***unset***";
 
 /// The variables and scripts of a prefix for its activation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Contents {
-    /// The variables of packages (`etc/conda/env_vars.d`) and, over them, the environment's (`conda-meta/state`).
+    /// The variables of packages (`etc/conda/env_vars.d`), overridden by those of the environment (`conda-meta/state`).
     pub(super) variables: BTreeMap<String, String>,
     /// The scripts of `etc/conda/activate.d` for the shell, sorted.
     pub(super) activate_scripts: Vec<PathBuf>,
-    /// The scripts for other shells that have no counterpart for this one, sorted.
+    /// The sorted scripts for POSIX shells (`.sh`) that have no counterpart for this shell.
     pub(super) foreign_scripts: Vec<PathBuf>,
 }
 
-/// `conda-meta/state`.
+/// The contents of `conda-meta/state`.
 #[derive(Deserialize)]
 struct State {
     #[serde(default)]
     env_vars: BTreeMap<String, Value>,
 }
 
-/// A variable's value; what is not text becomes what Python makes of it, as conda is written in Python.
+/// A variable's value. A value that is not text is written as Python writes it, because conda is a Python program.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Value {
@@ -68,7 +68,7 @@ impl Contents {
     }
 }
 
-/// The scripts that undo what an environment's packages did, the last one first.
+/// The deactivation scripts of an environment, in reverse order.
 pub(super) fn deactivate_scripts(prefix: &Path, dialect: Dialect) -> Result<Vec<PathBuf>, ActivateError> {
     let mut scripts = scripts(&prefix.join("etc/conda/deactivate.d"))?;
     scripts.retain(|file| dialect.reads(file));
@@ -80,7 +80,7 @@ fn json(file: &Path, source: serde_json::Error) -> ActivateError {
     ActivateError::Json { file: file.to_owned(), source }
 }
 
-/// Later files win.
+/// Adds variables. Later files override earlier ones.
 fn insert(
     variables: &mut BTreeMap<String, String>,
     declared: BTreeMap<String, Value>,
@@ -102,9 +102,9 @@ fn insert(
     Ok(())
 }
 
-/// What a directory holds, sorted; nothing if it is not there.
+/// The sorted files of a directory; none if there is no such directory.
 fn files(directory: &Path) -> Result<Vec<PathBuf>, std::io::Error> {
-    // Most prefixes have none of these directories, and asking for them by name is one system call.
+    // Most prefixes have none of these directories. To read a directory by its name is only one system call.
     let entries = match fs_err::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if is_absence(&error) => return Ok(Vec::new()),
@@ -116,10 +116,10 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>, std::io::Error> {
     Ok(files)
 }
 
-/// The same without what a shell would wait for, or read for ever: a FIFO, a device.
+/// Like `files`, but without FIFOs and devices, which a shell would wait for or read forever.
 fn scripts(directory: &Path) -> Result<Vec<PathBuf>, std::io::Error> {
     let mut scripts = files(directory)?;
-    // A link that leads nowhere is the shell's to tell of.
+    // A broken link stays in the list, so that the shell reports it.
     scripts.retain(|file| fs_err::metadata(file).map_or(true, |metadata| metadata.is_file()));
     Ok(scripts)
 }

@@ -1,7 +1,7 @@
-//! An activation as the statements of a shell.
+//! Writes an activation as statements of a shell.
 //!
-//! Everything is quoted so that any byte a path or a value can have comes out as it went in: single quotes only, in
-//! which shells look at nothing but the quote itself (and fish at the backslash).
+//! Values are quoted so that each byte of a path or a value is preserved. Only single quotes are used: between them,
+//! shells interpret no byte except the quote itself (and fish the backslash).
 
 use std::{
     ffi::{OsStr, OsString},
@@ -11,7 +11,7 @@ use std::{
 
 use super::{Activation, SearchPath};
 
-/// A family of shells that understand the same statements and scripts.
+/// A family of shells with the same statements and scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
     /// sh, dash, bash, zsh; scripts end in `.sh`.
@@ -28,12 +28,12 @@ impl Dialect {
         }
     }
 
-    /// Whether a script is one of this dialect's.
+    /// Whether a script is for shells of this family.
     pub(super) fn reads(self, script: &Path) -> bool {
         script.extension() == Some(OsStr::new(self.extension()))
     }
 
-    /// A string literal: whatever bytes the value has, the shell reads just these.
+    /// A string literal. The shell reads exactly the bytes of the value.
     pub fn quote(self, value: &OsStr) -> Vec<u8> {
         let mut quoted = vec![b'\''];
         for &byte in value.as_bytes() {
@@ -47,7 +47,7 @@ impl Dialect {
         quoted
     }
 
-    /// A statement that gives a variable of the shell a value, and does not export it.
+    /// A statement that sets a variable of the shell, without exporting it.
     pub fn assign(self, name: &str, value: &OsStr) -> Vec<u8> {
         let (before, after) = if self == Self::Fish { ("set -g ", " ") } else { ("", "=") };
         [before.as_bytes(), name.as_bytes(), after.as_bytes(), &self.quote(value), b"\n"].concat()
@@ -73,7 +73,7 @@ impl Dialect {
             }
             (Self::Posix, SearchPath::Replaced(value)) => self.quote(value),
             (Self::Fish, SearchPath::Prepended { bin, .. }) => [&self.quote(bin)[..], b" $PATH"].concat(),
-            // A list in fish: only newer ones split at colons.
+            // Fish has a list here. Only newer versions split a value at colons.
             (Self::Fish, SearchPath::Replaced(value)) => {
                 let entries = value.as_bytes().split(|byte| *byte == b':');
                 entries.map(|entry| self.quote(OsStr::from_bytes(entry))).collect::<Vec<_>>().join(&b' ')
@@ -84,12 +84,12 @@ impl Dialect {
 
     fn source(self, script: &Path) -> Vec<u8> {
         let word: &[u8] = match self {
-            // The script before may have set them.
+            // The previous script may have set these options.
             Self::Posix => b"set +o errexit +o nounset +o noclobber +o noglob\n. ",
             Self::Fish => b"source ",
         };
         let end: &[u8] = match self {
-            // What a script ends with means nothing, and traps of errors need not hear of what fails in it.
+            // The exit status of a script has no meaning. `|| :` keeps error traps from seeing it.
             Self::Posix => b" || :\n",
             Self::Fish => b"\n",
         };
@@ -97,15 +97,15 @@ impl Dialect {
     }
 }
 
-/// Scripts of packages are not written for a shell that ends at the first failure or at a variable that is not set. So
-/// the options of the shell are noted, and those that scripts could stumble over are off while they run. By `$(…)`, some shells
-/// lose `errexit` and no other of these options.
+/// Saves the options of the shell, and turns off those that would stop scripts. Scripts of packages are not written for
+/// a shell that exits at the first failing command or at a variable that is not set. In `$(…)`, some shells lose
+/// `errexit`, but none of the other options.
 const SAVE: &[u8] = br#"__mlconda_options=$(set +o)
 case $- in *e*) __mlconda_options="-o errexit $__mlconda_options" ;; esac
 case $__mlconda_options in *"-o pipefail"*) set +o pipefail ;; esac
 "#;
 
-/// Gives the options back, whatever the scripts have set.
+/// Restores the options, whatever the scripts have set.
 const RESTORE: &[u8] = br#"set +o errexit +o nounset +o noclobber +o noglob
 for __mlconda_option in nounset noclobber noglob pipefail errexit; do
   case $__mlconda_options in
@@ -117,10 +117,10 @@ unset __mlconda_options __mlconda_option
 "#;
 
 impl Activation {
-    /// The statements that activate the environment in a running shell, to be evaluated or sourced.
+    /// The statements that activate the environment in a running shell, which evaluates or sources them.
     ///
-    /// Where nothing has to leave `PATH`, the statements add to the `PATH` of the shell that evaluates them, so that
-    /// they can be written into an image. The shell keeps its options (`set -eu`), and scripts run without them.
+    /// If nothing is removed from `PATH`, the statements extend the `PATH` of the shell that evaluates them, so that
+    /// they can be written into an image. The shell keeps its options (`set -eu`), but scripts run without them.
     pub fn statements(&self, dialect: Dialect) -> Vec<u8> {
         let mut text = Vec::new();
         let spared = dialect == Dialect::Posix && self.needs_shell();
@@ -149,7 +149,7 @@ impl Activation {
         text
     }
 
-    /// A program for `sh -c` that activates the environment and prints the variables that it then has.
+    /// A program for `sh -c` that activates the environment and then prints all variables.
     pub(super) fn print_variables_program(&self) -> OsString {
         let statements = self.statements(Dialect::Posix);
         let program = [
@@ -160,11 +160,12 @@ impl Activation {
         OsString::from_vec(program.concat())
     }
 
-    /// A program for `sh -c` that activates the environment and becomes the command in its arguments. `last` are the words of
-    /// a program that is to find that command, and to tell if there is none; where it is not there, the shell does.
+    /// A program for `sh -c` that activates the environment and then becomes the command in its arguments. `last` is a
+    /// command line that is put before the command: a program that finds the command, and reports an error if there is
+    /// none. If that program does not exist, the shell runs the command itself.
     ///
-    /// Scripts are sourced in a function, as by conda's own `activate`, so that they neither see nor change the
-    /// command's arguments. Their exit status means nothing, as with conda: many end in a test that fails.
+    /// Scripts are sourced in a function, as in conda's own `activate`, so that they neither see nor change the
+    /// command's arguments. As with conda, their exit status is ignored: many scripts end with a test that fails.
     pub fn program(&self, last: &[&OsStr]) -> OsString {
         let statements = self.statements(Dialect::Posix);
         let words: Vec<Vec<u8>> = last.iter().map(|word| Dialect::Posix.quote(word)).collect();
@@ -183,7 +184,7 @@ impl Activation {
     }
 }
 
-/// Whether a shell can have a variable of this name.
+/// Whether a name is possible for a shell variable.
 fn is_identifier(name: &OsStr) -> bool {
     let bytes = name.as_bytes();
     bytes.first().is_some_and(|first| !first.is_ascii_digit())

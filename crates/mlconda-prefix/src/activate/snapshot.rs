@@ -23,16 +23,16 @@ use serde::{Deserialize, Serialize};
 use super::{Activation, CallerEnvironment, Dialect, compute, contents::Contents};
 use crate::Prefix;
 
-/// The name of the file in `conda-meta`. It is not a record, and so does not end as one.
+/// The name of the file in `conda-meta`. It is not a record, so its extension is not that of records.
 pub const FILE: &str = "activation.mlconda";
 
-/// The `PATH` of scripts for the snapshot.
+/// The `PATH` that scripts see while the snapshot is made.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The time limit for the scripts.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// An impossible home directory. A value that contains it depends on the user.
+/// A home directory that cannot exist. If a value contains it, the value depends on the user.
 const NOBODY: &str = "/dev/null/mlconda-home";
 
 /// The variables that the scripts of an environment set.
@@ -40,11 +40,12 @@ const NOBODY: &str = "/dev/null/mlconda-home";
 struct Snapshot {
     /// The inputs of the scripts.
     seen: SnapshotInputs,
-    /// The entries that are added before and after `PATH`; `None` if what the scripts do is not the same for everybody.
+    /// The text that is added before and after `PATH`. `None` if the effect of the scripts is not the same for all
+    /// users.
     path: Option<(String, String)>,
-    /// The variables that the scripts set …
+    /// The variables that the scripts set.
     set: BTreeMap<String, String>,
-    /// … and those that they unset.
+    /// The variables that the scripts unset.
     unset: Vec<String>,
 }
 
@@ -74,8 +75,8 @@ impl SnapshotInputs {
 }
 
 impl Activation {
-    /// The activation with the variables of the snapshot instead of scripts, and the names of unset variables. `None` if there is
-    /// no snapshot, or it is outdated.
+    /// The activation with the variables of the snapshot instead of the scripts, and the names of the variables to
+    /// unset. `None` if there is no snapshot, or if it is outdated.
     pub fn from_snapshot(&self, prefix: &Prefix) -> Option<(Self, Vec<OsString>)> {
         let file = prefix.path().join("conda-meta").join(FILE);
         let kept: Snapshot = serde_json::from_slice(&files::read(&file, files::LARGEST_TEXT).ok()?).ok()?;
@@ -100,9 +101,9 @@ impl Activation {
     }
 }
 
-/// Whether [`write()`] would write something better than what is there: the process was killed before it had written, or the
-/// inputs have changed since. It would not where there is no shell, or where others could have written the scripts. Runs
-/// nothing.
+/// Whether [`write()`] would improve the snapshot: either it is missing, because a process was killed before it was
+/// written, or its inputs have changed since. `false` if there is no shell, or if other users can have written the
+/// scripts. Runs nothing.
 pub fn is_outdated(prefix: &Prefix) -> bool {
     let Ok(contents) = Contents::read(prefix.path(), Dialect::Posix) else { return false };
     let there = files::read(&prefix.path().join("conda-meta").join(FILE), files::LARGEST_TEXT);
@@ -121,8 +122,8 @@ pub fn is_outdated(prefix: &Prefix) -> bool {
     }
 }
 
-/// Whether only root and this user can have written these scripts: nobody else owns them or a directory on the way to them
-/// in the prefix, or may write there.
+/// Whether only root and this user can have written these scripts: no other user owns or may write to the scripts or
+/// the directories above them in the prefix.
 fn are_trusted(prefix: &Path, scripts: &[PathBuf]) -> bool {
     let Ok(root) = Root::open(prefix) else { return false };
     let is_trusted = |path: &Path| {
@@ -131,14 +132,15 @@ fn are_trusted(prefix: &Path, scripts: &[PathBuf]) -> bool {
     scripts.iter().all(|script| script.strip_prefix(prefix).is_ok_and(|script| script.ancestors().all(is_trusted)))
 }
 
-/// Runs the activation scripts of a new environment in a shell, and stores the variables that they set. `seconds` is the
-/// modification time of the file. Gives the scripts that ran, relative to the prefix.
+/// Runs the activation scripts of a new environment in a shell, and stores the variables that they set. `seconds` is
+/// the modification time of the file, in seconds since 1970. Returns the scripts that ran, as paths relative to the
+/// prefix.
 ///
-/// The future may be dropped: the shell is stopped, and the file is as it was.
+/// If the future is dropped, the shell is stopped, and the file stays as it was.
 ///
 /// # Errors
-/// If a file cannot be read or written. Without a shell, no snapshot is stored, and if a script fails, one without variables;
-/// this is not an error.
+/// If a file cannot be read or written. It is no error if there is no shell (then no snapshot is stored) or if a script
+/// fails (then a snapshot without variables is stored).
 pub async fn write(prefix: &Prefix, seconds: i64) -> io::Result<Vec<PathBuf>> {
     let contents = Contents::read(prefix.path(), Dialect::Posix).map_err(io::Error::other)?;
     let root = Root::open(prefix.path())?;
@@ -161,7 +163,7 @@ pub async fn write(prefix: &Prefix, seconds: i64) -> io::Result<Vec<PathBuf>> {
     Ok(ran)
 }
 
-/// The text of the snapshot.
+/// Runs the scripts, and returns the text of the snapshot.
 async fn observe(shell: &Path, prefix: &Path, contents: Contents) -> io::Result<Option<Vec<u8>>> {
     let seen = SnapshotInputs::new(prefix, &contents)?;
     let caller = [("PATH", PATH), ("HOME", NOBODY)].map(|(name, value)| (name.into(), value.into()));
@@ -172,7 +174,7 @@ async fn observe(shell: &Path, prefix: &Path, contents: Contents) -> io::Result<
     command.arg("-c").arg(activation.print_variables_program()).current_dir("/").env_clear().envs(caller.clone());
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(Stdio::null()).process_group(0);
     let Ok(process) = command.spawn() else { return Ok(None) };
-    // One that waits for something is stopped when this is dropped.
+    // On timeout, the future is dropped, and the script is killed.
     let ended = tokio::time::timeout(LONGEST, process::ChildGroup::new(process).wait()).await;
     let mut text = Vec::new();
     if ended.is_ok_and(|status| status.as_ref().is_ok_and(ExitStatus::success)) {
@@ -185,10 +187,10 @@ async fn observe(shell: &Path, prefix: &Path, contents: Contents) -> io::Result<
     Ok(Some(serde_json::to_vec_pretty(&Snapshot { seen, path, set, unset })?))
 }
 
-/// The entries before and after `PATH`, the variables that are set, and those that are gone.
+/// The text before and after `PATH`, the variables that are set, and the names of those that are unset.
 type Differences = ((String, String), BTreeMap<String, String>, Vec<String>);
 
-/// What differs between the variables of a shell, one after the other with a NUL behind, and those of an activation.
+/// Compares the variables of a shell with those of an activation. `text` is the output of `env -0`.
 fn compare(text: &str, activation: &Activation) -> Option<Differences> {
     let found: BTreeMap<&str, &str> = text.split_terminator('\0').filter_map(|line| line.split_once('=')).into_tree();
     let mut path = (String::new(), String::new());
@@ -202,7 +204,7 @@ fn compare(text: &str, activation: &Activation) -> Option<Differences> {
                 path = (before.to_owned(), behind.to_owned());
             }
             "HOME" if *value == NOBODY => {}
-            // What shells set themselves.
+            // Shells set these themselves.
             "_" | "SHLVL" | "PWD" | "OLDPWD" => {}
             _ if value.contains(NOBODY) || value.contains(PATH) => return None,
             _ if was.is_some_and(|was| was == value) => {}
@@ -227,7 +229,7 @@ mod tests {
         let place = prefix.join(path);
         fs_err::create_dir_all(place.parent().unwrap()).unwrap();
         fs_err::write(&place, text).unwrap();
-        // Whatever the umask is.
+        // The modes must not depend on the umask.
         for path in place.ancestors().take_while(|path| path.starts_with(prefix)) {
             fs_err::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
         }
@@ -238,7 +240,7 @@ mod tests {
         runtime.block_on(super::write(prefix, 1_700_000_000)).unwrap();
     }
 
-    /// What an image without a shell has of the scripts: a line for each variable, `-` before those that are gone.
+    /// The effect of the snapshot: one line for each variable, and `-` before variables that are unset.
     fn kept(prefix: &Prefix) -> Option<String> {
         let caller = CallerEnvironment { variables: &[], root_prefix: Path::new("/") };
         let (activation, unset) = activate(prefix, caller, Dialect::Posix).unwrap().from_snapshot(prefix)?;
@@ -274,7 +276,7 @@ mod tests {
         b
         -GOES
         ");
-        // Other variables, another script, one more script: nothing of it is sure any more.
+        // After other variables, a changed script or a further script, the snapshot is outdated.
         write(prefix.path(), "conda-meta/state", r#"{"env_vars": {"LEVEL": "three"}}"#);
         assert_eq!(kept(&prefix), None);
         keep_now(&prefix);
@@ -283,7 +285,7 @@ mod tests {
         assert_eq!(kept(&prefix), None);
         keep_now(&prefix);
         assert!(kept(&prefix).unwrap().contains("MORE=1"));
-        // What depends on who runs it is not kept, nor is what ends the shell.
+        // A variable that depends on the user is not stored, nor are the variables of a script that ends the shell.
         for script in ["export MORE=$HOME/x\n", "export MORE=1\nexit 1\n"] {
             write(prefix.path(), "etc/conda/activate.d/b.sh", script);
             assert!(is_outdated(&prefix), "{script}");
@@ -291,7 +293,7 @@ mod tests {
             assert_eq!(kept(&prefix), None, "{script}");
             assert!(!is_outdated(&prefix), "{script} need not run again");
         }
-        // Others can have written it, who want root to run it.
+        // Root must not run scripts that other users can have written.
         write(prefix.path(), "etc/conda/activate.d/b.sh", "export MORE=2\n");
         assert!(is_outdated(&prefix));
         for path in ["etc/conda/activate.d/b.sh", "etc/conda/activate.d", "etc", ""] {

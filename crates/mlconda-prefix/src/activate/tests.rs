@@ -1,4 +1,4 @@
-//! The computation, case by case.
+//! Tests of the computation, one case each.
 
 use super::*;
 
@@ -9,7 +9,8 @@ fn contents(variables: &[(&str, &str)]) -> Contents {
     Contents { variables, ..Contents::default() }
 }
 
-/// The activation of a prefix with some variables, among others: a line for each variable that is set.
+/// The activation of a prefix with the variables `own`, if the caller has the variables `caller`: a line for each
+/// variable that is set.
 fn activated(prefix: &str, own: &[(&str, &str)], caller: &[(&str, &str)]) -> String {
     let caller: Vec<(OsString, OsString)> = caller.iter().map(|(key, value)| (key.into(), value.into())).collect();
     let caller = CallerEnvironment { variables: &caller, root_prefix: Path::new(ROOT) };

@@ -1,4 +1,4 @@
-//! The rules, line by line, and what they mean for packages as there are.
+//! Tests of the rules, line by line, and of their effect on real packages.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use rattler_digest::{Sha256, compute_bytes_digest};
 
 use super::*;
 
-/// What is left out of a package with these paths: a line for each, with its part.
+/// The files that are left out of a package with these paths: one line each, with the part.
 fn left_out(slim: &str, name: &str, depends: &[&str], paths: &[&str]) -> Vec<String> {
     let slim: Slim = slim.parse().unwrap();
     let depends: Vec<String> = depends.iter().map(|spec| (*spec).to_owned()).collect();
@@ -30,7 +30,7 @@ fn each_line_is_a_rule_and_each_exception_has_its_reason() {
     for part in Part::ALL.into_iter().filter(|part| *part != Part::Records) {
         assert!(RULES.iter().any(|rule| rule.part == part && !rule.keeps), "no rule for {}", part.name());
     }
-    // An exception comes behind what it is an exception from, else it says nothing.
+    // An exception must come after the rule that it is an exception from, else it has no effect.
     for (place, rule) in RULES.iter().enumerate().filter(|(_, rule)| rule.keeps) {
         assert!(RULES[..place].iter().any(|other| other.part == rule.part && !other.keeps), "{}", rule.pattern);
     }
@@ -107,7 +107,7 @@ fn a_stub_goes_where_its_module_is() {
     let expected = ["stubs site-packages/a/__init__.pyi", "stubs site-packages/a/b.pyi", "stubs site-packages/a/c.pyi"];
     assert_eq!(left_out("stubs", "a", &["python >=3"], &paths), expected);
     assert!(left_out("stubs", "a", &["lazy-loader >=0.4"], &paths).is_empty());
-    // Of a wheel the dependencies are not known.
+    // The dependencies of a wheel are unknown.
     let files = paths.map(|path| PackageFile { path: Path::new(path), sha256: None });
     assert!(select(&"stubs".parse().unwrap(), "a", None, &files).is_empty());
 }
