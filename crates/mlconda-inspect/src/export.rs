@@ -1,8 +1,8 @@
-//! Exports an installed environment as an environment.yml, like `conda env export`.
+//! Exports an installed environment as an `environment.yml`, like `conda env export`.
 //!
-//! What is written is read back to the same packages. So a package whose channel is not the first of the list names its
-//! channel itself: under strict priority the first channel would hide it otherwise. There is no `prefix:`, which is
-//! nobody's business but this machine's, and which no tool follows.
+//! The file must lead to the same packages again. So a package names its channel if this is not the first channel
+//! of the list: with strict priority, the first channel would hide it otherwise. There is no `prefix:`, which only has
+//! a meaning on this machine and which no tool uses.
 
 mod history;
 mod pip;
@@ -20,29 +20,30 @@ use rattler_conda_types::{PrefixRecord, Subdir};
 /// The level of detail of an export.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Detail {
-    /// `name=version=build`: the very package, on this platform only.
+    /// `name=version=build`: exactly the installed package, on this platform only.
     #[default]
     Builds,
-    /// `name=version`: what other platforms may have too.
+    /// `name=version`: a version that other platforms may have, too.
     Versions,
     /// The requested match specs, without their dependencies.
     History,
 }
 
-/// The contents of an exported environment.yml.
+/// The contents of an exported `environment.yml`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Export {
-    /// `name:`, the last part of the prefix's path if it can be one.
+    /// `name:`, the last part of the prefix's path, if that is a possible name.
     pub name: Option<String>,
-    /// `channels:`, the one that most packages came from first; `nodefaults` where all came from none.
+    /// `channels:`. The channel of the most packages comes first. The list is `nodefaults` if no package came from a
+    /// channel.
     pub channels: Vec<String>,
     /// `dependencies:`, sorted by name.
     pub dependencies: Vec<String>,
-    /// The `pip:` list: distributions that no record knows, sorted by name.
+    /// The `pip:` list: distributions without a record, sorted by name.
     pub pip: Vec<String>,
     /// `variables:`
     pub variables: IndexMap<String, String>,
-    /// `slim:` of `x-mlconda:`, where something was left out.
+    /// `slim:` in `x-mlconda:`, if something was left out.
     pub slim: Option<Slim>,
 }
 
@@ -68,7 +69,8 @@ pub fn export(prefix: &Prefix, detail: Detail) -> Result<Export, PrefixError> {
             let spec = |record: &PrefixRecord| {
                 let spec = requested.get(name(record))?.clone();
                 Some(match stem(&spec) {
-                    // It may be a path from a directory that nobody knows any more.
+                    // The spec may be a path, relative to a directory that is unknown now. So the URL of the record is
+                    // written.
                     Some(_) => redact::url(&record.repodata_record.url),
                     None if spec.contains("::") => spec,
                     None => qualified(record, spec),
@@ -78,7 +80,7 @@ pub fn export(prefix: &Prefix, detail: Detail) -> Result<Export, PrefixError> {
         }
     };
     let file_name = prefix.path().file_name().and_then(|name| name.to_str());
-    // An empty list would stand for `defaults`.
+    // An empty list would mean `defaults`.
     let is_of_none = channels.is_empty() && !records.is_empty();
     Ok(Export {
         name: file_name.filter(|name| is_name(name)).map(str::to_owned),
@@ -90,15 +92,16 @@ pub fn export(prefix: &Prefix, detail: Detail) -> Result<Export, PrefixError> {
     })
 }
 
-/// The requested match specs of a prefix, sorted by package name: from `conda-meta/history`, else from the records.
+/// The requested match specs of a prefix, sorted by package name. They are read from `conda-meta/history`, or else from
+/// the records.
 ///
 /// # Errors
-/// If the history is there and cannot be read.
+/// If the history exists and cannot be read.
 pub fn requested_specs(prefix: &Prefix, records: &[PrefixRecord]) -> Result<Vec<String>, PrefixError> {
     Ok(requested_specs_in(&history::read(prefix)?, records))
 }
 
-/// The same for a prefix that lies elsewhere: `history` is the text of its `conda-meta/history`.
+/// Like [`requested_specs`], for a prefix at another place. `history` is the text of its `conda-meta/history`.
 pub fn requested_specs_in(history: &str, records: &[PrefixRecord]) -> Vec<String> {
     let mut requested = history::requested_in(history, records);
     requested.sort_unstable_keys();
@@ -106,12 +109,12 @@ pub fn requested_specs_in(history: &str, records: &[PrefixRecord]) -> Vec<String
 }
 
 impl Export {
-    /// The text of the environment.yml. The same prefix gives the same text.
+    /// The text of the `environment.yml`. The same prefix always gives the same text.
     pub fn to_yaml(&self) -> String {
         yaml::render(self)
     }
 
-    /// Whether a channel had a secret in its URL, in the place of which asterisks stand now.
+    /// Whether the URL of a channel contained a secret, which is replaced by asterisks.
     pub fn is_masked(&self) -> bool {
         self.channels.iter().chain(&self.dependencies).any(|text| text.contains(redact::MASK))
     }
@@ -129,7 +132,7 @@ fn with_build(record: &PrefixRecord) -> String {
     format!("{}={}", with_version(record), record.repodata_record.package_record.build)
 }
 
-/// The channel of a record as people write it, without secrets; `None` of an archive that lies in none.
+/// The channel of a record, without secrets. `None` if the archive is not in a channel.
 fn channel(record: &PrefixRecord) -> Option<String> {
     let url = redact::url(&record.repodata_record.url);
     let mut parts = url.rsplitn(3, '/').skip(1);
@@ -145,7 +148,7 @@ fn channel(record: &PrefixRecord) -> Option<String> {
     )
 }
 
-/// Each channel once, the one with the most packages first.
+/// Each channel once. The channel with the most packages comes first.
 fn channels(records: &[PrefixRecord]) -> Vec<String> {
     let mut counted: IndexMap<String, usize> = IndexMap::new();
     for channel in records.iter().filter_map(channel) {
@@ -155,14 +158,14 @@ fn channels(records: &[PrefixRecord]) -> Vec<String> {
     counted.into_keys().collect()
 }
 
-/// The name of an archive, without its ending, where a spec is the URL or the path of one.
+/// The file name without extension, if a spec is the URL or the path of an archive.
 fn stem(spec: &str) -> Option<&str> {
     let place = spec.split('#').next()?.trim();
     let path = place.strip_suffix(".conda").or_else(|| place.strip_suffix(".tar.bz2"))?;
     path.rsplit(['/', '\\']).next().filter(|_| !place.contains("::"))
 }
 
-/// The package that a spec asks for.
+/// The name of the package that a spec requests.
 fn package_of(spec: &str) -> String {
     if let Some(name) = stem(spec).and_then(|stem| stem.rsplitn(3, '-').nth(2)) {
         return name.to_lowercase();
@@ -176,7 +179,7 @@ mod tests {
     use super::*;
     use mlconda_environment::{Environment, ReadOptions};
 
-    /// What is written is what is read, also where YAML would make something else of it.
+    /// Each written text is read back unchanged, also if YAML would read it as something other than a string.
     #[test]
     #[allow(clippy::too_many_lines, reason = "a snapshot is as long as what it shows")]
     fn every_text_is_read_back() {

@@ -1,8 +1,8 @@
-//! Compares a prefix with a lock ([`plan`]: what must change; [`verify`]: what is damaged), and exports it as an
-//! environment.yml ([`export`]). It reads prefixes; it never writes a file, runs a program or uses a network.
+//! Compares a prefix with a lock ([`plan`]: the necessary changes; [`verify`]: the damage), and exports it as an
+//! `environment.yml` ([`export`]). The crate reads prefixes. It never writes a file, runs a program or uses a network.
 //!
-//! Read in this order: [`plan`], [`verify`], [`export`], [`size`]. [`links`] says where files lie that are named below links of
-//! packages.
+//! Read in this order: [`plan`], [`verify`], [`export`], [`size`]. [`links`] finds the real paths of files that
+//! packages name below links.
 
 pub mod export;
 pub mod links;

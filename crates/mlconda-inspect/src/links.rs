@@ -1,5 +1,5 @@
-//! Links of packages in a prefix. Files that a package names below such a link are where that leads. Only links of packages
-//! are followed, and only inside the prefix.
+//! Links of packages in a prefix. If a package names a file below such a link, the file is in the directory that the
+//! link leads to. Only links of packages are followed, and only inside the prefix.
 
 use std::{
     cell::RefCell,
@@ -20,19 +20,20 @@ use mlconda_system::{
 use rattler_conda_types::{PackageRecord, PrefixRecord, prefix_record::PathType};
 use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest};
 
-/// The paths of a record that may be links: soft links by their path type, or all files if the record has no path types.
+/// The paths of a record that may be links: all soft links, or all files if the record has no path types.
 pub fn of_record(record: &PrefixRecord) -> impl Iterator<Item = &PathBuf> {
     let entries = &record.paths_data.paths;
     let links = entries.iter().filter(|entry| entry.path_type == PathType::SoftLink).map(|entry| &entry.relative_path);
     links.chain(record.files.iter().filter(|_| entries.is_empty()))
 }
 
-/// What holds of a link of a package that the user has replaced.
+/// How to treat a package's link that the user has replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replaced {
-    /// It is not followed: nothing comes through it.
+    /// The link is not followed: a path below it is taken as it stands.
     NotFollowed,
-    /// It is followed as its package made it: there the files still lie. What is in its place is the user's.
+    /// The link is followed to the target that its package gave it, because the files are still there. The user's
+    /// replacement is ignored.
     AsMade,
 }
 
@@ -40,14 +41,14 @@ pub enum Replaced {
 pub struct PackageLinks<'a> {
     prefix: &'a Root,
     replaced: Replaced,
-    /// Several packages may have a link at one path.
+    /// The records with a link at each path. Several packages may have a link at one path.
     names: HashMap<&'a Path, Vec<&'a PrefixRecord>>,
     records: Vec<&'a PrefixRecord>,
     known: RefCell<HashMap<PathBuf, Option<PathBuf>>>,
 }
 
 impl<'a> PackageLinks<'a> {
-    /// The links of these records.
+    /// Takes the links in these records.
     pub fn new(prefix: &'a Root, records: impl Iterator<Item = &'a PrefixRecord>, replaced: Replaced) -> Self {
         let mut names: HashMap<&Path, Vec<&PrefixRecord>> = HashMap::new();
         let records: Vec<&PrefixRecord> = records.collect();
@@ -62,7 +63,8 @@ impl<'a> PackageLinks<'a> {
         self.names.get(path).map_or(&[], Vec::as_slice)
     }
 
-    /// The target of the link at a path that a package has made; `None` if it has made none, or it is not followed.
+    /// The target of the link that a package has made at a path. `None` if no package has made one, or if the link is
+    /// not followed.
     pub fn at(&self, path: &Path) -> io::Result<Option<PathBuf>> {
         if self.records(path).is_empty() {
             return Ok(None);
@@ -89,15 +91,15 @@ impl<'a> PackageLinks<'a> {
         Ok(match made {
             _ if text.is_some() && made == text => made,
             _ if self.replaced == Replaced::NotFollowed => None,
-            // Nobody knows any more where it led. Nowhere, that is, and not here, unless files of packages lie here: another
-            // tool has left a directory that was there before the link, or has copied what was behind it.
+            // Nobody knows where the link led. It led outside (`/`), unless files of packages are in this directory. In
+            // that case another tool kept a directory that existed before the link, or copied the link's target here.
             None if there == Some(PathKind::Directory) && !self.has_files_below(path) => Some("/".into()),
             made => made,
         })
     }
 
-    /// Whether a file that a record names below this directory lies in it, with the content that the record tells. Large
-    /// files are not read.
+    /// Whether at least one recorded file below a directory really is there, with the recorded content. Large files are
+    /// not read.
     fn has_files_below(&self, directory: &Path) -> bool {
         let entries = self.records.iter().flat_map(|record| &record.paths_data.paths);
         let mut below = entries.filter(|entry| entry.relative_path.starts_with(directory));
@@ -114,7 +116,7 @@ impl<'a> PackageLinks<'a> {
         Some(compute_bytes_digest::<Sha256>(content))
     }
 
-    /// Resolves a path; `None` if it leads out of the prefix.
+    /// Resolves the links of packages in a path. `None` if the path leads out of the prefix.
     pub fn place(&self, path: &Path) -> io::Result<Option<PathBuf>> {
         resolve(path, &|path| self.at(path))
     }
@@ -124,11 +126,11 @@ fn packages<'a>(records: &[&'a PrefixRecord]) -> Vec<&'a PackageRecord> {
     records.iter().map(|record| &record.repodata_record.package_record).collect()
 }
 
-/// Where the link of packages at a path leads, as a package made it: of several, the one that is there; if the user has
-/// replaced it, that of the package that is linked last.
+/// The target that packages have given to a link. If several packages have made a link at this path, the target is that
+/// of the existing link. If the user has replaced the link, it is the target of the package that is linked last.
 ///
-/// `there` is the target of the link that is there, if one is. `told` are the targets that the records of the packages tell,
-/// in linking order; a record of another tool tells none, and the link that is there may be that tool's.
+/// `there` is the target of the existing link, if there is one. `told` are the targets in the records of the packages,
+/// in linking order. Records of other tools have no target; then the existing link may be that tool's.
 pub(crate) fn link_made(there: Option<PathBuf>, told: &mut dyn Iterator<Item = Option<PathBuf>>) -> Option<PathBuf> {
     let (mut last, mut is_told) = (None, true);
     for target in told {

@@ -1,4 +1,4 @@
-//! The plan: the difference between a lock and a prefix. `--dry-run` prints it, `install` carries it out.
+//! The plan: the difference between a lock and a prefix. `--dry-run` prints it, `install` executes it.
 
 mod shared;
 
@@ -15,66 +15,67 @@ use mlconda_system::files;
 use mlconda_types::{redact, slim::Slim};
 use rattler_conda_types::{GenericVirtualPackage, PackageName, PrefixRecord, Subdir};
 
-/// What must change so that a prefix equals a lock.
+/// The changes that make a prefix equal to a lock.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The platform of the lock.
     pub platform: Subdir,
     /// Packages to link, dependencies first.
     pub link: Vec<LockedPackage>,
-    /// Records of packages to unlink; where a package changes, its old record is here and the new package in
+    /// Records of packages to unlink. If a package changes, its old record is here, and the new package is in
     /// [`Plan::link`].
     pub unlink: Vec<PrefixRecord>,
     /// Records of kept packages. Empty if nothing changes.
     pub keep: Vec<PrefixRecord>,
-    /// How many packages are kept.
+    /// The number of kept packages.
     pub unchanged: usize,
-    /// The environment variables of the prefix. `None` if the lock is another tool's and cannot contain them; then they do not
-    /// change.
+    /// The environment variables of the prefix. `None` if the lock is another tool's and cannot contain variables; then
+    /// the variables do not change.
     pub variables: Option<IndexMap<String, String>>,
-    /// Whether `conda-meta` changes even if no package does: other variables, or no environment yet.
+    /// Whether `conda-meta` changes even if no package does: the variables differ, or there is no environment yet.
     pub meta_changes: bool,
     /// The requested match specs, for the records and the history.
     pub specs: Vec<String>,
-    /// The file names of the records when this plan was made. `install` refuses a prefix that has changed since.
+    /// The file names of the records when this plan was made. `install` refuses the plan if they have changed since.
     pub record_names: Vec<String>,
-    /// What the prefix was when the lock was made of what is in it; `None` if the lock does not depend on that. `install`
-    /// refuses a prefix that has changed since.
+    /// The state of the prefix from which the lock was made. `None` if the lock does not depend on the prefix.
+    /// `install` refuses the plan if the state has changed since.
     pub made_of: Option<Stamp>,
     /// The names of all packages of the lock, in its order.
     pub names: Vec<String>,
-    /// The origin of that order.
+    /// How that order was made.
     pub order: LinkOrder,
-    /// The plan for packages that are not from a channel.
+    /// The plan for packages that do not come from a channel.
     pub pip: PipPlan,
     /// The packages to reinstall even if they are equal.
     pub reinstall: Reinstall,
-    /// Whether `conda-meta/state` cannot be read, and is replaced.
+    /// Whether `conda-meta/state` is unreadable and must be replaced.
     pub damaged_state: bool,
-    /// What is left out of the packages that are linked.
+    /// The parts that are left out of the linked packages.
     pub slim: Slim,
-    /// The file names of records that tell another wish than [`Plan::slim`], although their packages have the files that it
-    /// leaves.
+    /// The file names of records to update: their packages have the right files for [`Plan::slim`], but the records
+    /// contain another [`Slim`] value.
     pub wished_anew: BTreeSet<PathBuf>,
-    /// The names of installed conda packages that have a post-link script that did not run: they were installed without
-    /// scripts, or for another machine. They are unchanged where the lock has them; [`Reinstall::with`] links them anew.
+    /// The names of installed conda packages whose post-link script did not run, because they were installed without
+    /// scripts, or for another machine. If the lock has these packages, they do not change. To link them again, use
+    /// [`Reinstall::with`].
     pub scripts_not_run: BTreeSet<String>,
 }
 
-/// Which packages are reinstalled even if they equal the locked ones: conda packages and packages of pip.
+/// The packages to reinstall even if they equal the locked ones. This applies to conda packages and to packages of pip.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Reinstall {
-    /// None.
+    /// No package.
     #[default]
     Nothing,
-    /// All.
+    /// All packages.
     All,
-    /// Those with these names (normalized).
+    /// The packages with these normalized names.
     Named(BTreeSet<String>),
 }
 
 impl Reinstall {
-    /// The same, and these packages besides.
+    /// A copy to which these names are added.
     #[must_use]
     pub fn with(&self, names: &BTreeSet<String>) -> Self {
         match self {
@@ -95,39 +96,41 @@ impl Reinstall {
     }
 }
 
-/// The plan for packages that are not from a channel, as pip would install them.
+/// The plan for packages that do not come from a channel, but that pip would install.
 #[derive(Clone, Debug, Default)]
 pub struct PipPlan {
     /// Wheels to link, by name.
     pub link: Vec<LockedPip>,
-    /// Packages that the environment's pip builds and installs: source archives, commits, directories.
+    /// Packages that the environment's pip builds and installs: source archives, git commits, directories.
     pub build: Vec<LockedPip>,
-    /// Records of distributions to unlink, including those that pip has installed in place of a locked one.
+    /// Records of distributions to unlink, including those that pip has installed in the place of a locked one.
     pub unlink: Vec<PrefixRecord>,
     /// Records of kept distributions. Empty if nothing changes.
     pub keep: Vec<PrefixRecord>,
-    /// The names of all of the lock, in its order.
+    /// The names of all pip packages of the lock, in its order.
     pub names: Vec<String>,
     /// The names of the requested packages.
     pub requested: BTreeSet<String>,
-    /// The wheels that the lock's python takes, and that python in words; not known where the lock is for no platform, or has no such python.
+    /// The wheel tags that the lock's python accepts, and a description of that python. `None` if the lock has no
+    /// platform or no such python.
     pub tags: Option<(Tags, String)>,
 }
 
-/// The origin of the package order in a lock.
+/// How the order of the packages in a lock was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkOrder {
-    /// mlconda, when it wrote the lock, by the dependencies in the repodata.
+    /// mlconda has sorted the packages by the dependencies in the repodata.
     Lock,
-    /// Unknown. The linking order is derived from the dependencies in the packages.
+    /// Unknown. The linking order is computed from the dependencies in the packages.
     Packages,
 }
 
 impl Plan {
-    /// Compares a lock with a prefix. A package of which more or less was left out than [`Lock::slim`] says is linked anew.
+    /// Compares a lock with a prefix. A package is linked again if other parts were left out of it than [`Lock::slim`]
+    /// says.
     ///
-    /// A lock of mlconda lists everything that must be installed. A lock of another tool does not list packages of pip, so these
-    /// are kept. Distributions that pip has installed and the lock does not have are kept, too.
+    /// A lock of mlconda lists all packages. A lock of another tool does not list packages of pip, so these are kept.
+    /// Distributions that pip has installed are also kept if the lock does not have them.
     ///
     /// # Errors
     /// If the prefix cannot be read.
@@ -135,12 +138,13 @@ impl Plan {
         Self::reinstalling(lock, prefix, &Reinstall::Nothing)
     }
 
-    /// Compares a lock with a prefix, and reinstalls the packages of `reinstall` even if they are equal.
+    /// Compares a lock with a prefix, and plans to reinstall the packages of `reinstall` even if they are equal.
     ///
-    /// If there are any, unreadable records and variables are not errors: they are replaced by those of the lock.
+    /// If there are any such packages, unreadable records and variables are not errors. The plan replaces them by those
+    /// of the lock.
     ///
     /// # Errors
-    /// If the prefix cannot be read, or others change it all the time.
+    /// If the prefix cannot be read, or if other processes change it during each try.
     pub fn reinstalling(lock: &Lock, prefix: &Prefix, reinstall: &Reinstall) -> Result<Self, PrefixError> {
         prefix.consistently(|| Self::compare(lock, prefix, reinstall))
     }
@@ -153,7 +157,7 @@ impl Plan {
         let prefix = &sound;
         let installed = prefix.installed()?;
         let by_name: HashMap<&str, &Installed> = installed.iter().map(|each| (each.name.as_str(), each)).collect();
-        // An installation into this prefix was cut off: nothing in it can be trusted.
+        // An earlier installation into this prefix was interrupted, so its content cannot be trusted.
         let broken = !installed.is_empty() && !prefix.is_environment();
         let OtherRecords { parts: other, wished_anew, scripts_not_run } = other_records(&lock.slim, prefix)?;
         let same = |package: &LockedPackage| {
@@ -208,7 +212,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Sorts packages and records into what is linked, unlinked and kept.
+    /// Sorts packages and records into linked, unlinked and kept ones.
     fn fill(
         &mut self,
         lock: &Lock,
@@ -229,7 +233,7 @@ impl Plan {
             }
         }
         if !distributions.is_stated {
-            // Nothing could come in their place.
+            // The lock does not list packages of pip, so nothing could replace them.
             stays.extend(distributions.there.iter().map(key));
         }
         shared::remove_sharing(prefix.path(), &records, &mut stays, &|key| distributions.is_stated || !key.0);
@@ -252,7 +256,7 @@ impl Plan {
         Ok(())
     }
 
-    /// All packages that are fetched and linked: conda packages, then wheels.
+    /// All packages that are downloaded and linked: conda packages, then wheels.
     pub fn archives(&self) -> Vec<LockedPackage> {
         self.link.iter().cloned().chain(self.pip.link.iter().filter_map(LockedPip::as_package)).collect()
     }
@@ -270,8 +274,8 @@ impl Plan {
     }
 }
 
-/// What a record is known by: whether it is of a distribution, and the name. A conda package and a distribution of one
-/// name need not have to do with each other.
+/// The key of a record: whether it describes a distribution, and its name. A conda package and a distribution with the
+/// same name may be unrelated.
 type Key = (bool, String);
 
 fn key(record: &PrefixRecord) -> Key {
@@ -279,19 +283,20 @@ fn key(record: &PrefixRecord) -> Key {
     (distributions::is_distribution(package), package.name.as_normalized().to_owned())
 }
 
-/// What is from no channel, in the lock and in the prefix.
+/// The packages of the lock and of the prefix that do not come from a channel.
 struct Distributions<'a> {
-    /// Whether the lock says what is to be there.
+    /// Whether the lock lists packages of pip at all.
     is_stated: bool,
-    /// What the lock has.
+    /// The packages of the lock.
     wanted: &'a [LockedPip],
     requested: BTreeSet<String>,
-    /// The records, and those that are no longer true: pip has removed the distribution, or put another in its place.
+    /// `there` are all records. `stale` are the names of those that are no longer true: pip has removed or replaced the
+    /// distribution.
     there: Vec<PrefixRecord>,
     stale: HashSet<String>,
     broken: bool,
     reinstall: &'a Reinstall,
-    /// Those of which more or less was left out than the lock says.
+    /// The packages of which other parts were left out than the lock says.
     other: &'a HashSet<Key>,
 }
 
@@ -316,13 +321,13 @@ impl<'a> Distributions<'a> {
         })
     }
 
-    /// Whether anything comes or goes.
+    /// Whether a package is added, replaced or removed.
     fn change(&self) -> bool {
         let unwanted = |record: &PrefixRecord| !self.wanted.iter().any(|wheel| wheel.name == key(record).1);
         !self.wanted.iter().all(|package| self.is_same(package)) || self.is_stated && self.there.iter().any(unwanted)
     }
 
-    /// Whether what is installed is the locked one, and says the same of itself.
+    /// Whether the installed package is the locked one, and its metadata is what the lock would give.
     fn is_same(&self, package: &LockedPip) -> bool {
         let (sha256, is_from_index) = match &package.source {
             PipSource::Archive { sha256, origin, .. } => (*sha256, *origin == ArchiveOrigin::Index),
@@ -348,8 +353,8 @@ impl<'a> Distributions<'a> {
         self.wanted.iter().filter(|package| self.is_same(package)).map(|package| package.name.clone())
     }
 
-    /// The records. What pip has done to a distribution that the lock does not have is the user's business: of that only
-    /// our record goes.
+    /// All records. If pip has removed or replaced a distribution that the lock does not have, that was the user's
+    /// decision: only our record is removed, and no file.
     fn records(&self) -> Vec<PrefixRecord> {
         let mut records = self.there.clone();
         for record in &mut records {
@@ -363,8 +368,8 @@ impl<'a> Distributions<'a> {
     }
 }
 
-/// The wheels that the lock's python takes on the machine that the lock is for. Of what the lock does not say of that machine,
-/// nothing is demanded.
+/// The wheels that the lock's python accepts on the lock's machine. If the lock does not give a version of glibc or
+/// macOS, none is required.
 fn tags(lock: &Lock) -> Option<(Tags, String)> {
     let python = lock.packages.iter().find(|package| package.name == "python")?;
     let mut machine = lock.virtual_packages.clone();
@@ -381,12 +386,12 @@ fn tags(lock: &Lock) -> Option<(Tags, String)> {
     tags.filter(|_| lock.platform != Subdir::NoArch).map(|tags| (tags, words))
 }
 
-/// Installed packages that are not as an installation without wishes leaves them.
+/// Installed packages that differ from what a new installation would make of them.
 #[derive(Default)]
 struct OtherRecords {
-    /// Those of which more or less was left out than is wished.
+    /// Packages of which other parts were left out than the lock says.
     parts: HashSet<Key>,
-    /// The file names of the records of the others that tell another wish.
+    /// The file names of other packages' records that contain another [`Slim`] value.
     wished_anew: BTreeSet<PathBuf>,
     /// See [`Plan::scripts_not_run`].
     scripts_not_run: BTreeSet<String>,
@@ -408,7 +413,7 @@ fn other_records(slim: &Slim, prefix: &Prefix) -> Result<OtherRecords, PrefixErr
             if own.scripts_not_run {
                 found.scripts_not_run.insert(key.1.clone());
             }
-            // What pip builds comes whole.
+            // Nothing is left out of a package that pip builds.
             let is_built = key.0 && !record.repodata_record.url.path().ends_with(".whl");
             if is_built {
                 return Ok(());
@@ -432,14 +437,14 @@ fn is_same(old: &Installed, package: &LockedPackage) -> bool {
     let hash = match (&package.digest, &old.sha256, &old.md5) {
         (Digest::Sha256(hash), Some(old), _) => hex::encode(hash) == *old,
         (Digest::Md5(hash), _, Some(old)) => hex::encode(hash) == *old,
-        // Older records and lists without hashes: the file name has to do.
+        // Older records and lists have no hash. Then version and build have to suffice.
         _ => true,
     };
     hash && old.version == package.version && old.build == package.build
 }
 
-/// Whether the interpreter changes in a way that moves noarch packages: another minor version, or another ABI of the same
-/// one (`cp313` and `cp313t` keep them in different places, CEP-17).
+/// Whether noarch packages move to another directory because the interpreter changes. That is the case for another
+/// minor version, or another ABI of the same version (`cp313` and `cp313t` use different directories, CEP-17).
 fn python_moves(lock: &Lock, records: &[PrefixRecord], stays: bool) -> bool {
     if stays {
         return false;

@@ -1,5 +1,5 @@
-//! Where the bytes of a prefix are: by package, and by kind of file. What is needed of it for files that lie elsewhere, in an
-//! image, is public: [`Owners`], [`debug_symbols`], [`may_have_symbols`].
+//! The disk usage of a prefix, by package and by kind of file. [`Owners`], [`debug_symbols`] and [`may_have_symbols`]
+//! are public for files at other places, such as in an image.
 
 mod kind;
 
@@ -22,7 +22,8 @@ pub use self::kind::FileKind;
 pub struct Sizes {
     /// The packages, in the order of their records.
     pub packages: Vec<SizedPackage>,
-    /// The files, sorted by path. A program with debug symbols comes twice: once for its code, once for its symbols.
+    /// The files, sorted by path. A program with debug symbols has two entries: one for its code and one for its
+    /// symbols.
     pub files: Vec<SizedFile>,
 }
 
@@ -37,30 +38,31 @@ pub struct SizedPackage {
     pub is_pip: bool,
 }
 
-/// A file, or the debug symbols in it.
+/// A file, or the debug symbols of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SizedFile {
     /// The path, relative to the root of the tree.
     pub path: PathBuf,
-    /// Its size in bytes. Of hard links to one file, the first by path has the bytes, and the others none.
+    /// The size in bytes. If several hard links lead to one file, the first path has the whole size, and the others
+    /// have 0.
     pub bytes: u64,
-    /// What it is for.
+    /// The purpose of the file.
     pub kind: FileKind,
-    /// The index of its package in [`Sizes::packages`]; `None` if no record names it.
+    /// The index of its package in [`Sizes::packages`]; `None` if no record lists the file.
     pub package: Option<usize>,
 }
 
-/// A sum of sizes.
+/// The sum of some files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Total {
-    /// In bytes.
+    /// The size in bytes.
     pub bytes: u64,
     /// The number of files.
     pub files: usize,
 }
 
 impl Total {
-    /// Adds a file. Debug symbols are no file of their own.
+    /// Adds a file. Debug symbols count as bytes, but not as a file.
     pub fn add(&mut self, file: &SizedFile) {
         self.bytes += file.bytes;
         self.files += usize::from(file.kind != FileKind::DebugSymbols);
@@ -68,10 +70,10 @@ impl Total {
 }
 
 impl Sizes {
-    /// The files of a prefix. Links count nothing. Other environments below the prefix are left out (`envs`).
+    /// The files of a prefix. Links have no size. Other environments below the prefix (`envs`) are left out.
     ///
     /// # Errors
-    /// If a directory or a record cannot be read. A file that goes away meanwhile is left out.
+    /// If a directory or a record cannot be read. A file that disappears meanwhile is left out.
     pub fn of_prefix(prefix: &Prefix) -> Result<Self, PrefixError> {
         let mut records = prefix.records()?;
         records.extend(prefix.distributions()?);
@@ -87,7 +89,7 @@ impl Sizes {
         Ok(sizes)
     }
 
-    /// Adds the packages of these records, without files.
+    /// Adds the packages of these records, but not their files.
     pub fn add_packages(&mut self, records: &[PrefixRecord]) {
         self.packages.extend(records.iter().map(|record| {
             let package = &record.repodata_record.package_record;
@@ -99,7 +101,7 @@ impl Sizes {
         }));
     }
 
-    /// Adds a file of so many bytes, `symbols` of which are debug symbols.
+    /// Adds a file of `bytes` bytes, of which `symbols` are debug symbols.
     pub fn add_file(&mut self, path: PathBuf, bytes: u64, symbols: u64, kind: FileKind, package: Option<usize>) {
         let symbols = symbols.min(bytes);
         self.files.push(SizedFile { path: path.clone(), bytes: bytes - symbols, kind, package });
@@ -108,15 +110,15 @@ impl Sizes {
         }
     }
 
-    /// All of it.
+    /// The sum of all files.
     pub fn total(&self) -> Total {
         let mut total = Total::default();
         self.files.iter().for_each(|file| total.add(file));
         total
     }
 
-    /// The size of each package, in the order of [`Sizes::packages`]. One more stands at the end: of the files that no
-    /// record names.
+    /// The size of each package, in the order of [`Sizes::packages`]. One more element at the end is the size of the
+    /// files that no record lists.
     pub fn by_package(&self) -> Vec<Total> {
         let mut totals = vec![Total::default(); self.packages.len() + 1];
         self.files.iter().for_each(|file| totals[file.package.unwrap_or(self.packages.len())].add(file));
@@ -127,28 +129,28 @@ impl Sizes {
     pub fn by_kind(&self) -> [Total; FileKind::ALL.len()] {
         let mut totals = [Total::default(); FileKind::ALL.len()];
         self.files.iter().for_each(|file| totals[file.kind as usize].add(file));
-        // Symbols are in files that count elsewhere, and yet it is told how many these are.
+        // Symbols do not count as files of their own, but here the number of files with symbols is given.
         let symbols = self.files.iter().filter(|file| file.kind == FileKind::DebugSymbols);
         totals[FileKind::DebugSymbols as usize].files = symbols.count();
         totals
     }
 }
 
-/// Whether a file may be a program or a library, by its path and its permission bits.
+/// Whether a file may be a program or a library. Decides by its path and its mode.
 pub fn may_have_symbols(path: &Path, mode: u32) -> bool {
     mode & 0o111 != 0 || kind::is_library(path)
 }
 
-/// Which package has a path of a prefix.
+/// Finds the package that a path of a prefix belongs to.
 #[derive(Debug)]
 pub struct Owners<'a> {
     paths: HashMap<&'a Path, usize>,
-    /// The records themselves, by their file names.
+    /// The paths of the records themselves.
     records: HashMap<PathBuf, usize>,
 }
 
 impl<'a> Owners<'a> {
-    /// The owners by the records of a prefix.
+    /// Takes the records of a prefix.
     pub fn new(records: &'a [PrefixRecord]) -> Self {
         let mut owners = Self { paths: HashMap::new(), records: HashMap::new() };
         for (number, record) in records.iter().enumerate() {
@@ -160,8 +162,8 @@ impl<'a> Owners<'a> {
         owners
     }
 
-    /// The owner of a path, which is relative to the prefix, as an index in the records. Byte code that python wrote belongs to
-    /// the package of its module.
+    /// The package of a path, which is relative to the prefix, as an index into the records. Byte code that python has
+    /// written belongs to the package of its module.
     pub fn find(&self, path: &Path) -> Option<usize> {
         let direct = self.paths.get(path).or_else(|| self.records.get(path));
         direct.copied().or_else(|| self.paths.get(module_of(path)?.as_path()).copied())
@@ -171,14 +173,14 @@ impl<'a> Owners<'a> {
 /// A walk through a directory tree.
 struct Walk<'a> {
     root: &'a Path,
-    /// Files with several names, by device and inode.
+    /// Files with several hard links that were seen already, by device and inode.
     seen: HashSet<(u64, u64)>,
-    /// Path, size, and how much of it are debug symbols.
+    /// Path, size in bytes, and the number of bytes that are debug symbols.
     files: Vec<(PathBuf, u64, u64)>,
 }
 
 impl Walk<'_> {
-    /// Reads a directory and those below it, in the order of their names.
+    /// Reads a directory and the directories below it, sorted by name.
     fn directory(&mut self, below: &Path) -> io::Result<()> {
         let mut entries = fs_err::read_dir(self.root.join(below))?.collect::<Result<Vec<_>, _>>()?;
         mlconda_types::sorting::sort_by(&mut entries, |one, other| one.file_name().cmp(&other.file_name()));
@@ -195,7 +197,7 @@ impl Walk<'_> {
                 let is_first = metadata.nlink() == 1 || self.seen.insert((metadata.dev(), metadata.ino()));
                 let bytes = if is_first { metadata.len() } else { 0 };
                 let may_be_elf = bytes > 0 && may_have_symbols(&path, metadata.mode());
-                // What cannot be read as a program has no symbols that count.
+                // A file that cannot be read as a program counts as one without symbols.
                 let symbols = if may_be_elf { elf::debug_symbols_of(&self.root.join(&path)).unwrap_or(0) } else { 0 };
                 self.files.push((path, bytes, symbols));
             }

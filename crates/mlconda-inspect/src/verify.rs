@@ -1,13 +1,14 @@
 //! Verifies that a prefix equals a lock, or its own records.
 //!
 //! Nothing is changed; the result is a [`Verification`]. The records list the files of each package, the lock lists the
-//! packages, and the disk must agree with both. One walk through the prefix finds all paths and their types; then each
-//! recorded file is opened once (links are not followed) and hashed. The largest files come first, so that all threads
-//! finish at the same time.
+//! packages, and the disk must agree with both. One walk through the prefix finds all paths and their types. Then each
+//! recorded file is opened once (without following links) and hashed, the largest files first, so that all threads
+//! finish at about the same time.
 //!
-//! Only what a record contains is checked. conda's fields have neither the mode of a file nor the target of a soft link (the
-//! hash of a link is that of its target when the package was built); mlconda writes both into its own field. conda and
-//! mamba keep the modes of the archive, and write no hash for some files that they create; such files are counted.
+//! Only facts in the records are checked. conda's fields contain neither the mode of a file nor the target of a soft
+//! link (the hash of a link is that of its target when the package was built). mlconda writes both into its own field.
+//! conda and mamba keep the modes of the archive, and write no hash for some files that they create; such files are
+//! counted.
 
 pub(crate) mod closure;
 mod files;
@@ -43,22 +44,22 @@ use self::{files::Claims, records::RecordedPackage};
 /// The result of verifying a prefix.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verification {
-    /// How many packages are recorded.
+    /// The number of recorded packages.
     pub packages: usize,
-    /// How many files and links they contain.
+    /// The number of recorded files and links.
     pub files: usize,
-    /// The size of the files that were read, in bytes.
+    /// The number of bytes that were read.
     pub bytes: u64,
-    /// Everything that is wrong: first about packages, then about paths, sorted. Empty if the prefix is correct.
+    /// All problems, sorted: first those of packages, then those of paths. Empty if the prefix is correct.
     pub findings: Vec<Finding>,
-    /// Untracked files, for information.
+    /// Untracked files. They are no problem.
     pub untracked: UntrackedFiles,
-    /// Packages with files that have no recorded hash, and the number of these files. Only their existence and their recorded
-    /// size are checked.
+    /// Packages with files without a recorded hash, and the number of these files. For such files, only existence and
+    /// recorded size are checked.
     pub without_hash: Vec<(String, usize)>,
-    /// What was left out on purpose, by part: how many files, and their size in bytes.
+    /// Parts that were left out on purpose: the number of files and their size in bytes, by the name of the part.
     pub left_out: BTreeMap<String, (u64, u64)>,
-    /// Packages whose record does not have the kind of hash that the lock has. Only their file names are compared.
+    /// Packages whose records lack the kind of hash that the lock has. For these, only the file names are compared.
     pub without_digest: Vec<String>,
 }
 
@@ -69,16 +70,16 @@ impl Verification {
     }
 }
 
-/// One problem. Paths are relative to the prefix, packages are named by file name without extension.
+/// One problem. Paths are relative to the prefix. Packages are given as NAME-VERSION-BUILD.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Finding {
     /// An installation was interrupted, or is in progress.
     Interrupted {
-        /// The file or directory that shows it, relative to the prefix or absolute.
+        /// The file or directory that was left by that installation, relative to the prefix or absolute.
         path: PathBuf,
     },
-    /// There is no `conda-meta/history`: conda tools do not recognize an environment.
+    /// There is no `conda-meta/history`, so conda tools do not recognize the environment.
     NoHistory,
     /// The prefix was installed at another path, which its files contain.
     Moved {
@@ -94,46 +95,46 @@ pub enum Finding {
         /// Why.
         reason: String,
     },
-    /// Two records are of packages of the same name.
+    /// Two records describe packages with the same name.
     DuplicateRecord {
         /// The one package.
         package: String,
         /// The other.
         other: String,
     },
-    /// The lock has a package that no record has.
+    /// A package of the lock has no record.
     NotInstalled {
         /// The package.
         package: String,
     },
-    /// A record has a package that the lock does not have.
+    /// A package with a record is not in the lock.
     NotLocked {
         /// The package.
         package: String,
     },
     /// A package has another version or build than the lock says.
     OtherPackage {
-        /// The lock's.
+        /// The package of the lock.
         expected: String,
-        /// The record's.
+        /// The package of the record.
         found: String,
     },
-    /// A package is from another archive than the lock says.
+    /// The archive of a package has another hash than the lock says.
     OtherArchive {
         /// The package.
         package: String,
         /// The lock's sha256 or md5, in hex.
         expected: String,
-        /// The record's.
+        /// The record's hash, in hex.
         found: String,
     },
-    /// A variable of the environment is not what the lock says.
+    /// A variable of the environment has another value than in the lock.
     Variable {
         /// Its name.
         name: String,
-        /// The lock's value, if it sets it.
+        /// The value in the lock, if it has one.
         expected: Option<String>,
-        /// The prefix's value, if it sets it.
+        /// The value in the prefix, if it has one.
         found: Option<String>,
     },
     /// A dependency of a package is not installed.
@@ -158,14 +159,14 @@ pub enum Finding {
     Missing {
         /// The path.
         path: PathBuf,
-        /// The packages that contain it.
+        /// The packages whose records list it.
         packages: Vec<String>,
     },
     /// A path has another type, such as a link instead of a file.
     WrongKind {
         /// The path.
         path: PathBuf,
-        /// The packages that contain it.
+        /// The packages whose records list it.
         packages: Vec<String>,
         /// The expected type.
         expected: FileKind,
@@ -176,18 +177,18 @@ pub enum Finding {
     Unreadable {
         /// The path.
         path: PathBuf,
-        /// The packages that contain it.
+        /// The packages whose records list it.
         packages: Vec<String>,
         /// Why.
         reason: String,
     },
-    /// A file or a directory has other permissions than its package gave it.
+    /// A file or a directory has other permissions than mlconda gave it.
     Mode {
         /// The path.
         path: PathBuf,
-        /// The packages that contain it.
+        /// The packages whose records list it.
         packages: Vec<String>,
-        /// The expected permissions.
+        /// The permissions that are allowed.
         expected: &'static [u32],
         /// The actual permissions.
         found: u32,
@@ -196,7 +197,7 @@ pub enum Finding {
     Target {
         /// The link.
         path: PathBuf,
-        /// The packages that contain it.
+        /// The packages whose records list it.
         packages: Vec<String>,
         /// The expected target.
         expected: PathBuf,
@@ -207,34 +208,35 @@ pub enum Finding {
     Size {
         /// The path.
         path: PathBuf,
-        /// The packages that contain it.
+        /// The packages whose records list it.
         packages: Vec<String>,
         /// The recorded size in bytes.
         expected: u64,
-        /// The file's.
+        /// The actual size in bytes.
         found: u64,
     },
     /// A file has another content.
     Content {
         /// The path.
         path: PathBuf,
-        /// The packages that contain it.
+        /// The packages whose records list it.
         packages: Vec<String>,
-        /// The recorded sha256 in hex; of several packages, that of the one that is linked last.
+        /// The recorded sha256 in hex. If several packages have the path, it is that of the package that is linked
+        /// last.
         expected: String,
-        /// The file's.
+        /// The actual sha256 in hex.
         found: String,
     },
     /// Two distributions of one python project are installed.
     SameProject {
         /// The metadata directory of the surplus distribution.
         path: PathBuf,
-        /// The packages that contain it; none if it was installed by pip or a similar tool.
+        /// The packages whose records list it. Empty if pip or a similar tool installed it.
         packages: Vec<String>,
-        /// The metadata of the other.
+        /// The metadata directory of the other distribution.
         other: PathBuf,
     },
-    /// Several packages contain a path, and the file is not that of the package that is linked last.
+    /// Several packages have a path, and the file is not that of the package that is linked last.
     WrongOwner {
         /// The path.
         path: PathBuf,
@@ -246,7 +248,7 @@ pub enum Finding {
 }
 
 impl Finding {
-    /// The path that it is about, if it is about one.
+    /// The path of the problem, if it has one.
     fn path(&self) -> Option<&Path> {
         match self {
             Self::Missing { path, .. }
@@ -288,7 +290,7 @@ impl From<std::fs::FileType> for FileKind {
 
 /// Compares a prefix with its records and, if given, with a lock.
 ///
-/// Each file is read once. Memory use grows with the number of paths, not with their size.
+/// Each file is read once. Memory use depends on the number of paths, not on the size of files.
 ///
 /// # Errors
 /// If the prefix or its `conda-meta` cannot be read at all. Problems inside are [`Finding`]s.
@@ -315,7 +317,7 @@ pub fn verify(
     report.findings = findings;
     let mut claims = Claims::new(&packages);
     if let Some(lock) = lock.filter(|lock| lock.input.is_some()) {
-        // mlconda ordered this lock, so it is known who wins.
+        // mlconda has sorted this lock, so it is known which package is linked last.
         let packages = lock.packages.iter().map(|package| (false, package.name.as_str()));
         let all = packages.chain(lock.pip.iter().map(|package| (true, package.name.as_str())));
         let order: HashMap<(bool, &str), usize> = all.enumerate().map(|(number, key)| (key, number)).collect();
@@ -325,7 +327,7 @@ pub fn verify(
     Ok(report)
 }
 
-/// Whether the prefix is an environment, and a finished one.
+/// Checks that the prefix is an environment, and that no installation into it was interrupted.
 fn environment(prefix: &Prefix) -> Vec<Finding> {
     let inside = [Path::new("conda-meta").join(PENDING_HISTORY), PathBuf::from(STAGE), PathBuf::from(BACKUP)];
     let siblings = stage_and_replica(prefix.path()).map(|(stage, replica)| [stage, replica]).into_iter().flatten();
@@ -337,7 +339,7 @@ fn environment(prefix: &Prefix) -> Vec<Finding> {
     findings
 }
 
-/// Whether the files of packages name another prefix than this one, under whatever name.
+/// Finds prefixes in the files of packages that are not this prefix, under any name of it.
 fn moved(prefix: &Path, packages: &[RecordedPackage]) -> Vec<Finding> {
     let written: BTreeSet<&Path> = packages.iter().filter_map(|package| package.prefix.as_deref()).into_tree();
     let same = |one: &Path| matches!((one.canonicalize(), prefix.canonicalize()), (Ok(one), Ok(other)) if one == other);
@@ -345,13 +347,13 @@ fn moved(prefix: &Path, packages: &[RecordedPackage]) -> Vec<Finding> {
     others.map(|written| Finding::Moved { expected: written.to_owned(), found: prefix.to_owned() }).collect()
 }
 
-/// Compares the packages of a lock with those that are recorded; gives those whose records cannot be compared by hash.
+/// Compares the packages of a lock with the recorded ones. Returns those whose records have no hash to compare.
 fn compare(lock: &Lock, packages: &[RecordedPackage], findings: &mut Vec<Finding>) -> Vec<String> {
     let recorded: HashMap<(bool, &str), &RecordedPackage> =
         packages.iter().map(|package| ((package.is_distribution(), package.name()), package)).collect();
     let archives: Vec<LockedPackage> = lock.pip.iter().filter_map(LockedPip::as_package).collect();
     let all = lock.packages.iter().chain(&archives);
-    // Of what has no archive, the version is known when it is built.
+    // The version of a package without an archive is known only after it was built.
     let built = lock.pip.iter().filter(|package| package.file_name().is_none());
     let built = built.map(|package| (true, package.name.as_str()));
     let locked: HashSet<(bool, &str)> =
@@ -382,7 +384,7 @@ fn compare(lock: &Lock, packages: &[RecordedPackage], findings: &mut Vec<Finding
             None => unknown.push(name),
         }
     }
-    // Another tool's lock knows nothing of what is from no channel.
+    // Another tool's lock does not list packages of pip.
     let is_stated = lock.input.is_some() || !lock.pip.is_empty();
     let judged = packages.iter().filter(|package| is_stated || !package.is_distribution());
     let not_locked = judged.filter(|package| !locked.contains(&(package.is_distribution(), package.name())));
@@ -390,7 +392,8 @@ fn compare(lock: &Lock, packages: &[RecordedPackage], findings: &mut Vec<Finding
     unknown
 }
 
-/// Compares the variables that the environment sets. Where they cannot be read, it is as with a record.
+/// Compares the variables of the environment with those of the lock. If they cannot be read, that is a finding like an
+/// unreadable record.
 fn variables(lock: Option<&Lock>, prefix: &Prefix, findings: &mut Vec<Finding>) -> Result<(), PrefixError> {
     let set = match prefix.variables() {
         Err(PrefixError::Record { source, .. }) => {
@@ -410,7 +413,8 @@ fn variables(lock: Option<&Lock>, prefix: &Prefix, findings: &mut Vec<Finding>) 
     Ok(())
 }
 
-/// Does the same with each item, on several threads; each has a state of its own. The results come in the items' order.
+/// Calls `work` for each item, on several threads. Each thread has its own state. The results are in the order of the
+/// items.
 fn each<T: Sync, R: Send, S>(
     items: &[T],
     threads: NonZero<usize>,

@@ -1,5 +1,5 @@
-//! What was asked for, out of `conda-meta/history`: a file that conda, mamba and mlconda append to, each a little
-//! differently, so it is read leniently. Where it says nothing, the records say for which spec they came.
+//! Reads the requested match specs from `conda-meta/history`. conda, mamba and mlconda append to this file in slightly
+//! different forms, so it is parsed leniently. If the history has no specs, those in the records are used.
 
 use indexmap::IndexMap;
 use mlconda_prefix::{Prefix, PrefixError};
@@ -8,12 +8,12 @@ use rattler_conda_types::PrefixRecord;
 
 use super::{name, package_of};
 
-/// The specs that were asked for, by the package that they ask for; of installed packages only.
+/// The requested specs by package name, of installed packages only.
 pub(crate) fn requested(prefix: &Prefix, records: &[PrefixRecord]) -> Result<IndexMap<String, String>, PrefixError> {
     Ok(requested_in(&read(prefix)?, records))
 }
 
-/// The same, with the text of the history.
+/// Like [`requested`], with the text of the history.
 pub(super) fn requested_in(history: &str, records: &[PrefixRecord]) -> IndexMap<String, String> {
     let mut requested = parse(history);
     requested.retain(|package, _| records.iter().any(|record| name(record) == package));
@@ -25,7 +25,7 @@ pub(super) fn requested_in(history: &str, records: &[PrefixRecord]) -> IndexMap<
     requested
 }
 
-/// The text of a history; none if there is no such file.
+/// The text of the history; empty if there is no such file.
 pub(super) fn read(prefix: &Prefix) -> Result<String, PrefixError> {
     let path = prefix.path().join("conda-meta").join("history");
     let text = match files::read(&path, files::LARGEST_TEXT) {
@@ -35,17 +35,17 @@ pub(super) fn read(prefix: &Prefix) -> Result<String, PrefixError> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// The specs that are left at the end of a history.
+/// The requested specs after the whole history.
 fn parse(text: &str) -> IndexMap<String, String> {
     let mut requested = RequestedSpecs::default();
     text.lines().for_each(|line| requested.line(line));
     requested.specs
 }
 
-/// What is asked for after the lines that were read.
+/// The requested specs after the lines that were read so far.
 #[derive(Default)]
 pub(super) struct RequestedSpecs {
-    /// The specs, by the package that they ask for.
+    /// The specs, by the name of the package.
     pub(super) specs: IndexMap<String, String>,
     is_whole: bool,
 }
@@ -58,7 +58,7 @@ impl RequestedSpecs {
             return;
         };
         if let Some(command) = comment.strip_prefix("cmd:") {
-            // mlconda installs whole locks: what its specs do not ask for is not asked for any more.
+            // mlconda installs whole locks. So the specs of its next line replace all earlier ones.
             self.is_whole = command.trim().starts_with("mlconda");
         }
         let Some((action, specs)) = comment.split_once("specs:") else { return };
@@ -76,7 +76,8 @@ impl RequestedSpecs {
     }
 }
 
-/// The strings of a list as Python writes it, or, as very old versions of conda did, with nothing but commas.
+/// The strings of a list as Python prints it. Very old versions of conda wrote the strings with only commas between
+/// them.
 fn list(text: &str) -> Vec<String> {
     let Some(inner) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) else {
         return text.split(',').map(str::trim).filter(|spec| !spec.is_empty()).map(str::to_owned).collect();

@@ -1,5 +1,6 @@
-//! What pip has installed: distributions in `site-packages` (PEP 376, PEP 610) that no conda record knows. A conda package
-//! whose own metadata is gone was replaced by pip, and is no conda package any more; conda sees it the same way.
+//! Finds packages that pip has installed: distributions in `site-packages` (PEP 376, PEP 610) without a conda record.
+//! If the metadata of a conda package is missing, pip has replaced the package, so it counts as a package of pip. conda
+//! does the same.
 
 use std::{
     collections::BTreeMap,
@@ -15,8 +16,8 @@ use serde::Deserialize;
 
 use super::Detail;
 
-/// Lines for the `pip:` list, sorted by name: of all distributions, or of those that pip was asked for. Records that pip
-/// has replaced are taken out.
+/// The lines of the `pip:` list, sorted by name: for all distributions, or only for the requested ones
+/// (`Detail::History`). The records of packages that pip has replaced are removed from `records`.
 pub(super) fn lines(
     prefix: &Prefix,
     records: &mut Vec<PrefixRecord>,
@@ -24,7 +25,7 @@ pub(super) fn lines(
 ) -> Result<Vec<String>, PrefixError> {
     let found = distributions::untracked(prefix.path(), records)?;
     let mut lines = BTreeMap::new();
-    // The file marks what was named on pip's command line (PEP 376).
+    // The file `REQUESTED` marks packages that were named on pip's command line (PEP 376).
     let counts = |path: &&PathBuf| detail != Detail::History || path.join("REQUESTED").is_file();
     for path in found.iter().filter(counts) {
         if let Some((name, line)) = requirement(path) {
@@ -34,7 +35,7 @@ pub(super) fn lines(
     Ok(lines.into_values().collect())
 }
 
-/// The name of a distribution, and what to give pip for it.
+/// The name of a distribution, and its requirement for pip.
 fn requirement(path: &Path) -> Option<(String, String)> {
     let Metadata { name, version, .. } = distributions::metadata(path)?;
     let origin = files::read(&path.join("direct_url.json"), files::LARGEST_TEXT).ok();
@@ -43,7 +44,7 @@ fn requirement(path: &Path) -> Option<(String, String)> {
     Some((name, line))
 }
 
-/// `direct_url.json` (PEP 610): where a distribution came from that was installed by its URL.
+/// `direct_url.json` (PEP 610): the origin of a distribution that was installed by its URL.
 #[derive(Deserialize)]
 struct DirectUrl {
     url: String,
@@ -61,7 +62,7 @@ struct Vcs {
 
 #[derive(Deserialize)]
 struct Archive {
-    /// `sha256=…`, the older of the two fields, which pip writes still.
+    /// `sha256=…`: the older of two fields. pip still writes it.
     hash: Option<String>,
 }
 
@@ -72,14 +73,14 @@ struct Directory {
 }
 
 impl DirectUrl {
-    /// The requirement as `pip freeze` writes it.
+    /// The requirement in the form of `pip freeze`.
     fn line(self, name: &str) -> Option<String> {
         let subdirectory = self.subdirectory.map(|path| format!("subdirectory={path}"));
         let fragment = |parts: [Option<String>; 2]| {
             let parts: Vec<String> = parts.into_iter().flatten().collect();
             if parts.is_empty() { String::new() } else { format!("#{}", parts.join("&")) }
         };
-        // pip leaves secrets out of the file; `git` in `ssh://git@host/…` is none.
+        // pip writes no secrets into this file. The `git` in `ssh://git@host/…` is not a secret.
         let url = match url::Url::parse(&self.url).ok()? {
             url if url.username() == "git" && url.password().is_none() => url.to_string(),
             url => redact::url(&url),

@@ -1,4 +1,4 @@
-//! The revisions of an environment, out of `conda-meta/history`: what each of them changed, and what was there after it.
+//! The revisions of an environment, from `conda-meta/history`: the changes of each, and the packages after it.
 
 use std::collections::BTreeSet;
 
@@ -6,26 +6,26 @@ use mlconda_prefix::{Prefix, PrefixError};
 
 use super::history;
 
-/// A section of a history: what one command did.
+/// One section of a history: the result of one command.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PastRevision {
-    /// When, as the history has it: local time of whoever wrote it, without a zone.
+    /// The time, as written in the history: the local time of the program that wrote it, without a time zone.
     pub date: String,
-    /// The packages that came (`+CHANNEL/SUBDIR::NAME-VERSION-BUILD`) and went (`-…`), sorted; without any sign, all that
-    /// were there, as very old versions of conda wrote it.
+    /// The packages that were added (`+CHANNEL/SUBDIR::NAME-VERSION-BUILD`) and removed (`-…`), sorted. Very old
+    /// versions of conda wrote all packages of the environment instead, without signs.
     pub changes: BTreeSet<String>,
-    /// The match specs that were asked for after it.
+    /// The requested match specs after this revision.
     pub requested: Vec<String>,
 }
 
 impl PastRevision {
-    /// Whether it tells what changed, not all that was there.
+    /// Whether [`PastRevision::changes`] are changes, not all packages of the environment.
     pub fn is_change(&self) -> bool {
         self.changes.iter().any(|line| line.starts_with(['+', '-']))
     }
 }
 
-/// Reads the revisions of an environment, the oldest first. An environment without a history has none.
+/// Reads the revisions of an environment, the oldest first. Without a history, there are none.
 ///
 /// # Errors
 /// If the history cannot be read.
@@ -33,7 +33,7 @@ pub fn revisions(prefix: &Prefix) -> Result<Vec<PastRevision>, PrefixError> {
     Ok(parse(&history::read(prefix)?))
 }
 
-/// The packages that were there after the last of these revisions, as `CHANNEL/SUBDIR::NAME-VERSION-BUILD`.
+/// The packages after the last of these revisions, as `CHANNEL/SUBDIR::NAME-VERSION-BUILD`.
 pub fn packages_after(revisions: &[PastRevision]) -> BTreeSet<String> {
     let mut packages = BTreeSet::new();
     for revision in revisions {

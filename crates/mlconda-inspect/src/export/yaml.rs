@@ -1,5 +1,5 @@
-//! An export as YAML: text that every reader of environment.yml files takes for the strings that were meant, those of
-//! YAML 1.1 (in which `no` is a boolean) too.
+//! Writes an export as YAML. All readers of `environment.yml` files must read each value as the same string, including
+//! readers of YAML 1.1, for which `no` is a boolean.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use mlconda_environment::yaml::scalar;
 
 use super::Export;
 
-/// The file's text.
+/// The text of the file.
 pub(super) fn render(export: &Export) -> String {
     let Export { name, channels, dependencies, pip, variables, slim } = export;
     let mut text = String::new();

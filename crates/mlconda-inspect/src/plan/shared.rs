@@ -1,4 +1,4 @@
-//! Paths that packages share. Behind a link of a package, two packages may name one file differently.
+//! Finds packages that share paths. Below links of packages, two packages may use different names for one file.
 
 use std::{
     cell::RefCell,
@@ -13,9 +13,10 @@ use rattler_conda_types::PrefixRecord;
 use super::{Key, key};
 use crate::links::{self, PackageLinks, Replaced};
 
-/// Takes out of `stays` what shares a path with a package that goes: it holds the other's file, perhaps, so it is linked
-/// anew. And so on. The same holds for what shares a path with any other package by way of a link that goes: each has a
-/// path of its own then.
+/// Removes from `stays` all packages that share a path with a removed package, because the shared file may be the
+/// removed package's. They are linked again. The same is done for packages that share a path with these, and so on.
+/// Packages that share a path only through a removed link are also linked again, because without the link each gets a
+/// file of its own. `may_go` tells which packages may be removed from `stays`.
 pub(super) fn remove_sharing(
     prefix: &Path,
     records: &[PrefixRecord],
@@ -46,14 +47,14 @@ pub(super) fn remove_sharing(
     }
 }
 
-/// Where a file lies that is named below links.
+/// The real path of a file that is named below links.
 struct Behind {
     place: PathBuf,
-    /// The links on the way there, each by its own place.
+    /// The links that were followed, each by its own real path.
     links: Vec<PathBuf>,
 }
 
-/// The places behind links for which packages have several names.
+/// The real paths for which packages have several names.
 fn places_with_several_names<'a>(
     behind: &'a HashMap<&PathBuf, Behind>,
     records: &'a [PrefixRecord],
@@ -66,13 +67,14 @@ fn places_with_several_names<'a>(
     names.windows(2).filter(|two| two[0].0 == two[1].0 && two[0].1 != two[1].1).map(|two| two[0].0).collect()
 }
 
-/// Where a file of a record lies.
+/// The real path of a file in a record.
 fn place<'a>(behind: &'a HashMap<&PathBuf, Behind>, path: &'a PathBuf) -> &'a PathBuf {
     behind.get(path).map_or(path, |found| &found.place)
 }
 
-/// The places of the files that are named below links of packages, by their names in the records. A link is followed as its
-/// package made it, whatever is there now: there the files still lie. If the record does not tell, it is followed as it is.
+/// For each recorded path below links of packages: the real path. A link is followed to the target that its package
+/// gave it, even if something else is there now, because the files are still at that target. If the record has no
+/// target, the existing link is followed.
 fn behind_links<'a>(prefix: &Path, records: &'a [PrefixRecord]) -> HashMap<&'a PathBuf, Behind> {
     let Ok(root) = Root::open(prefix) else { return HashMap::new() };
     let links = PackageLinks::new(&root, records.iter(), Replaced::AsMade);
@@ -84,7 +86,7 @@ fn behind_links<'a>(prefix: &Path, records: &'a [PrefixRecord]) -> HashMap<&'a P
     };
     let (mut found, mut last) = (HashMap::new(), (None, false));
     for path in records.iter().flat_map(|record| &record.files) {
-        // Most files are in the directory of the one before.
+        // Most files are in the same directory as the file before.
         if last.0 != path.parent() {
             last = (path.parent(), path.ancestors().skip(1).any(|above| !links.records(above).is_empty()));
         }

@@ -1,23 +1,23 @@
-//! What a file of an environment is for, by its path.
+//! The purpose of a file of an environment, which is derived from its path.
 
 use std::path::{Component, Path};
 
-/// What a file is for.
+/// The purpose of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
     /// Programs and shared libraries, without their debug symbols.
     Native,
-    /// Modules of python, as text.
+    /// Python modules as source text.
     Python,
-    /// Modules of python, compiled (`.pyc`).
+    /// Compiled python modules (`.pyc`).
     ByteCode,
-    /// Tests of packages: whatever is below a directory `tests` or `test`.
+    /// Tests of packages: all files below a directory `tests` or `test`.
     Tests,
-    /// Headers for compilers, and what `pkg-config` and `cmake` read.
+    /// Headers for compilers, and files for `pkg-config` and `cmake`.
     Headers,
     /// Static libraries (`.a`, `.la`).
     StaticLibraries,
-    /// Debug symbols in programs and libraries: what `strip --strip-unneeded` would remove of them, about.
+    /// Debug symbols in programs and libraries: about the bytes that `strip --strip-unneeded` would remove.
     DebugSymbols,
     /// Type stubs of python (`.pyi`).
     TypeStubs,
@@ -25,18 +25,18 @@ pub enum FileKind {
     SourceMaps,
     /// Manuals and other documentation.
     Documentation,
-    /// Messages in other languages.
+    /// Translations.
     Locales,
-    /// `conda-meta`: what is installed.
+    /// Records of installed packages (`conda-meta`).
     Records,
     /// The package cache of a root prefix (`pkgs`).
     PackageCache,
-    /// All others.
+    /// All other files.
     Data,
 }
 
 impl FileKind {
-    /// All kinds, in the order of their numbers.
+    /// All kinds, in the order of their discriminants.
     pub const ALL: [Self; 14] = [
         Self::Native,
         Self::Python,
@@ -54,7 +54,7 @@ impl FileKind {
         Self::Data,
     ];
 
-    /// The name, as people read it.
+    /// The name of the kind, for output.
     pub fn name(self) -> &'static str {
         match self {
             Self::Native => "programs and libraries",
@@ -74,7 +74,7 @@ impl FileKind {
         }
     }
 
-    /// The kind of a file, by its path relative to the prefix.
+    /// The kind of a file. `path` is relative to the prefix.
     pub fn of(path: &Path) -> Self {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
@@ -110,7 +110,7 @@ impl FileKind {
     }
 }
 
-/// Whether a path is named as shared libraries are: `libz.so`, `libz.so.1.3`, `x.dylib`.
+/// Whether a path has the name of a shared library: `libz.so`, `libz.so.1.3`, `x.dylib`.
 pub(super) fn is_library(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.ends_with(".so") || name.contains(".so.") || name.ends_with(".dylib")

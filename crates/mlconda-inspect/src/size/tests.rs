@@ -1,10 +1,10 @@
-//! Kinds by paths, symbols in small ELF files, and a prefix made by hand.
+//! Tests kinds by path, symbols in small ELF files, and a prefix that is made by hand.
 
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 
-/// An ELF file of 64 bits with these sections: name, and size in bytes.
+/// A 64-bit ELF file with these sections, each with a name and a size in bytes.
 fn elf(sections: &[(&str, usize)]) -> Vec<u8> {
     let mut names = vec![0];
     let (mut body, mut table) = (Vec::new(), vec![0; 64]);
@@ -59,7 +59,7 @@ fn the_kind_of_a_file_is_told_by_its_path() {
         ("conda-meta/history", "records"),
         ("pkgs/numpy-1.26/lib/x.so", "package cache"),
         ("share/zoneinfo/UTC", "data"),
-        // A program's own name is not a directory.
+        // `test` is the name of a program here, not of a directory.
         ("bin/test", "programs and libraries"),
     ];
     for (path, expected) in cases {
@@ -85,7 +85,7 @@ fn a_prefix_is_measured_by_packages_kinds_and_symbols() {
     fs_err::hard_link(&program, root.join("bin/b")).unwrap();
     write("share/notes.txt", b"mine\n");
     write("envs/other/conda-meta/x.json", b"{}");
-    // A library by its name only, and one that is cut off.
+    // One file is a library only by its name, the other one is truncated.
     write("lib/script.so", b"INPUT(liba.so)\n");
     write("lib/cut.so", &library[..70]);
     let record = serde_json::json!({
@@ -104,7 +104,7 @@ fn a_prefix_is_measured_by_packages_kinds_and_symbols() {
     let (code, symbols) = (whole - 1030, 1030);
     let expected = [(code, "programs and libraries", Some(0)), (symbols, "debug symbols", Some(0))];
     assert_eq!(bytes("lib/liba.so"), expected);
-    // Two names of one file are one file's bytes.
+    // Two hard links to one file count once.
     assert_eq!((bytes("bin/a")[0].0 > 0, bytes("bin/b")[0].0), (true, 0));
     assert_eq!(bytes("lib/cut.so"), [(70, "programs and libraries", None)]);
     assert_eq!(bytes("conda-meta/a-1.0-0.json"), [(record.len() as u64, "records", Some(0))]);

@@ -1,4 +1,4 @@
-//! Whether the recorded packages have what they need, and go together.
+//! Checks whether the dependencies and constraints of the recorded packages are met.
 
 use std::collections::HashMap;
 
@@ -6,10 +6,10 @@ use mlconda_types::dependency::{is_checkable, normalized_name, satisfies};
 
 use super::{Finding, records::RecordedPackage};
 
-/// Looks at `depends` and `constrains` of every record. Virtual packages are left aside: an environment need not be
-/// verified on the machine that it is for.
+/// Checks `depends` and `constrains` of all records. Dependencies on virtual packages are skipped, because an
+/// environment may be verified on another machine than the one that it is for.
 pub(super) fn check(packages: &[RecordedPackage], findings: &mut Vec<Finding>) {
-    // What is from no channel says nothing here, and meets no need of a conda package.
+    // Distributions have no dependencies here, and do not satisfy those of conda packages.
     let of_channels = packages.iter().filter(|package| !package.is_distribution());
     let by_name: HashMap<&str, &RecordedPackage> = of_channels.map(|package| (package.name(), package)).collect();
     let named = |spec: &str| by_name.get(normalized_name(spec).as_str()).copied();

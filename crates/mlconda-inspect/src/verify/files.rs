@@ -1,7 +1,7 @@
-//! Compares the files on disk with the records: one walk to find all paths, then each file is read once.
+//! Compares the files on disk with the records: one walk finds all paths, then each file is read once.
 //!
-//! Of a path there is in memory what the record says of it, and not what was found: a walk notes one byte for a recorded path,
-//! and of files that are as they should be nothing is kept.
+//! Memory mainly holds the records. For each recorded path, the walk stores one byte, and files that are correct leave
+//! nothing else.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,19 +22,20 @@ use super::{
     untracked,
 };
 
-/// A thread reads pieces of this size, in bytes.
+/// The number of bytes that a thread reads at once.
 const BUFFER: usize = 256 << 10;
 
-/// The threads do so many directories or files, and then what they found is looked at.
+/// The number of directories or files that the threads process before their results are evaluated.
 const PART: usize = 2048;
 
-/// The permissions of the directories that mlconda makes.
+/// The permissions of directories that mlconda creates.
 const DIRECTORY_MODES: &[u32] = &[0o755];
 
-/// What a root prefix holds besides its own environment: not this environment's business. And what a fresh volume holds.
+/// Directories that do not belong to the environment: in a root prefix, other environments and the package cache, and
+/// on a new volume, `lost+found`.
 const ELSEWHERE: [&str; 3] = ["envs", "pkgs", "lost+found"];
 
-/// A path as one package describes it.
+/// A path in the record of one package.
 #[derive(Clone, Copy)]
 struct Claim<'a> {
     package: &'a RecordedPackage,
@@ -43,13 +44,13 @@ struct Claim<'a> {
 
 /// All recorded paths.
 pub(super) struct Claims<'a> {
-    /// Sorted by path; those of one path together, and in linking order once that is known.
+    /// Sorted by path. The claims of one path are in linking order, if that is known.
     all: Vec<Claim<'a>>,
-    /// Where in `all` the claims of a path begin, and how many there are.
+    /// For each path: the index in `all` of its first claim, and the number of its claims.
     by_path: HashMap<&'a Path, (usize, usize)>,
-    /// Directories above recorded paths, each with a claim that needs it.
+    /// The directories above recorded paths. The value is the index of a claim below the directory.
     parents: HashMap<&'a Path, usize>,
-    /// Whether it is known which of several packages wins.
+    /// Whether the linking order is known, and so which package's file is expected at a shared path.
     is_ordered: bool,
 }
 
@@ -71,7 +72,7 @@ impl<'a> Claims<'a> {
         Self { all, by_path, parents, is_ordered: false }
     }
 
-    /// Brings the claims of each path into the order in which packages are linked.
+    /// Sorts the claims of each path into linking order.
     pub(super) fn sort_by_link_order(&mut self, order: &HashMap<(bool, &str), usize>) {
         let rank = |claim: &Claim<'_>| {
             order.get(&(claim.package.is_distribution(), claim.package.name())).copied().unwrap_or(usize::MAX)
@@ -84,7 +85,7 @@ impl<'a> Claims<'a> {
         self.by_path.get(path).and_then(|(first, count)| self.all.get(*first..first + count))
     }
 
-    /// The packages with something at a path or below it: where the path is no directory, all of that is missing.
+    /// The packages with claims at a path or below it. If the path is not a directory, all of these are missing.
     fn holders(&self, path: &Path) -> Vec<String> {
         let first = self.all.partition_point(|claim| claim.entry.path.as_path() < path);
         let all = self.all.iter().skip(first).take_while(|claim| claim.entry.path.starts_with(path));
@@ -97,18 +98,18 @@ impl<'a> Claims<'a> {
         names
     }
 
-    /// The claims, path by path.
+    /// The claims, grouped by path.
     fn groups(&self) -> impl Iterator<Item = &[Claim<'a>]> {
         self.all.chunk_by(|one, other| one.entry.path == other.entry.path)
     }
 }
 
-/// Whose a path is.
+/// The packages that have a path.
 fn owners(claims: &[Claim<'_>]) -> Vec<String> {
     claims.iter().map(|claim| claim.package.dist_name.clone()).collect()
 }
 
-/// What the packages say that a path is.
+/// The expected type of a path.
 fn kind(claims: &[Claim<'_>]) -> Option<FileKind> {
     claims.last().and_then(|claim| claim.entry.kind)
 }
@@ -117,7 +118,7 @@ fn is_of_kind(claims: &[Claim<'_>], found: FileKind) -> bool {
     claims.iter().any(|claim| claim.entry.kind.map_or(found != FileKind::Directory, |kind| kind == found))
 }
 
-/// Compares everything.
+/// Compares all paths, and adds the problems to the report.
 pub(super) fn check(
     prefix: &Path,
     claims: &Claims<'_>,
@@ -130,7 +131,7 @@ pub(super) fn check(
     let untracked = compare_kinds(claims, &found, &mut findings);
     let mut files = missing(prefix, claims, &found, &mut findings);
     report.files = claims.groups().filter(|group| kind(group) != Some(FileKind::Directory)).count();
-    // The largest first; of the rest, those that are near each other.
+    // The largest files come first. Files of equal size stay in the order of their paths.
     let size = |group: &&[Claim<'_>]| group.iter().filter_map(|claim| claim.entry.size).max().unwrap_or(0);
     mlconda_types::sorting::sort_by_key(&mut files, |group| std::cmp::Reverse(size(group)));
     progress.event(Event::VerifyStarted { files: files.len(), bytes: files.iter().map(size).sum() });
@@ -152,12 +153,12 @@ pub(super) fn check(
     report.untracked = untracked::sort(prefix, untracked, |path| claims.by_path.contains_key(path));
 }
 
-/// What a walk has found.
+/// The result of the walk.
 struct FoundPaths<'c, 'a> {
     claims: &'c Claims<'a>,
-    /// What is at each recorded path, by the number of its first claim.
+    /// The type of each recorded path, by the index of its first claim. `None` if the path is missing.
     recorded: Vec<Option<FileKind>>,
-    /// What is at all other paths, relative to the prefix.
+    /// The types of all other paths, which are relative to the prefix.
     others: HashMap<PathBuf, FileKind>,
 }
 
@@ -176,7 +177,7 @@ impl<'c, 'a> FoundPaths<'c, 'a> {
         }
     }
 
-    /// The claims, path by path, with what was found there.
+    /// The claims, grouped by path, each group with the type that was found.
     fn groups(&self) -> impl Iterator<Item = (&'c [Claim<'a>], Option<FileKind>)> {
         self.claims.groups().scan(0, |first, group| {
             let found = self.recorded.get(*first).copied().flatten();
@@ -186,7 +187,8 @@ impl<'c, 'a> FoundPaths<'c, 'a> {
     }
 }
 
-/// Walks through the prefix, level by level, and into no link. `conda-meta` is looked at elsewhere.
+/// Walks through the prefix, level by level, without following links. The records in `conda-meta` are checked
+/// elsewhere.
 fn walk<'c, 'a>(
     prefix: &Path,
     claims: &'c Claims<'a>,
@@ -213,7 +215,8 @@ fn walk<'c, 'a>(
     found
 }
 
-/// What is in a directory. That it cannot be read or has other permissions is a finding.
+/// Evaluates one directory, and returns its entries. It is a finding if the directory is unreadable or has wrong
+/// permissions.
 fn judge(
     directory: &Path,
     listed: io::Result<(u32, Vec<(PathBuf, FileKind)>)>,
@@ -231,7 +234,7 @@ fn judge(
             return Vec::new();
         }
     };
-    // The prefix itself may have been made by its user, for others not to look into.
+    // The permissions of the prefix itself are not checked: the user may have created it as a private directory.
     let is_judged = holder.is_some_and(|claim| claim.entry.is_ours);
     if is_judged && !directory.as_os_str().is_empty() && !DIRECTORY_MODES.contains(&mode) {
         let path = directory.to_owned();
@@ -240,12 +243,12 @@ fn judge(
     entries
 }
 
-/// Whether a directory is the environment's own.
+/// Whether a directory belongs to the environment.
 fn is_walked(path: &Path, claims: &Claims<'_>) -> bool {
     !ELSEWHERE.iter().any(|name| Path::new(name) == path) || claims.parents.contains_key(path)
 }
 
-/// A directory's permissions, and what is in it.
+/// The permissions of a directory, and its entries.
 fn list(prefix: &Path, directory: &Path) -> io::Result<(u32, Vec<(PathBuf, FileKind)>)> {
     let place = prefix.join(directory);
     let mode = fs_err::metadata(&place)?.permissions().mode() & 0o7777;
@@ -256,8 +259,8 @@ fn list(prefix: &Path, directory: &Path) -> io::Result<(u32, Vec<(PathBuf, FileK
     Ok((mode, entries.collect::<io::Result<_>>()?))
 }
 
-/// Compares what is there with what should be; gives the files, links and empty directories that no package holds, the
-/// latter with a slash behind.
+/// Compares the types of all paths. Returns the untracked files, links and empty directories. The directories end with
+/// a slash.
 fn compare_kinds(claims: &Claims<'_>, found: &FoundPaths<'_, '_>, findings: &mut Vec<Finding>) -> Vec<PathBuf> {
     for (group, found) in found.groups() {
         let Some((found, claim)) = found.zip(group.first()).filter(|(found, _)| !is_of_kind(group, *found)) else {
@@ -268,7 +271,7 @@ fn compare_kinds(claims: &Claims<'_>, found: &FoundPaths<'_, '_>, findings: &mut
         findings.push(Finding::WrongKind { path, packages, expected, found });
     }
     let mut untracked = Vec::new();
-    // Of a directory that holds a recorded path, the records tell.
+    // Directories above recorded paths are checked by means of the records.
     let filled: HashSet<&Path> = found.others.keys().filter_map(|path| path.parent()).collect();
     for (path, found) in &found.others {
         match claims.parents.get(path.as_path()) {
@@ -279,7 +282,7 @@ fn compare_kinds(claims: &Claims<'_>, found: &FoundPaths<'_, '_>, findings: &mut
                 findings.push(Finding::WrongKind { path, packages, expected, found });
             }
             None if *found == FileKind::Directory => {
-                // One that holds something is told of with that.
+                // A directory that is not empty is reported through its contents.
                 let is_empty = is_walked(path, claims) && !filled.contains(path.as_path());
                 untracked.extend(is_empty.then(|| path.join("")));
             }
@@ -290,7 +293,7 @@ fn compare_kinds(claims: &Claims<'_>, found: &FoundPaths<'_, '_>, findings: &mut
     untracked
 }
 
-/// What mlconda, conda and pixi keep in `conda-meta` besides records.
+/// Files that mlconda, conda and pixi keep in `conda-meta` besides records.
 const OWN: [&str; 9] = [
     "history",
     "state",
@@ -303,7 +306,8 @@ const OWN: [&str; 9] = [
     "pixi_env_prefix",
 ];
 
-/// What every environment has besides packages. Records that could be read are known, those that could not are findings.
+/// Whether a path is one of the files that each environment has besides packages. Readable records are known, and
+/// unreadable ones are findings already.
 fn is_of_the_environment(path: &Path) -> bool {
     let in_meta = path.parent() == Some(Path::new("conda-meta"));
     let is_own = |name: &std::ffi::OsStr| OWN.iter().any(|own| name == *own);
@@ -311,7 +315,7 @@ fn is_of_the_environment(path: &Path) -> bool {
     in_meta && (path.extension().is_some_and(is_record) || path.file_name().is_some_and(is_own))
 }
 
-/// Tells of the paths that are missing, and gives those that are files.
+/// Reports missing paths. Returns the claims of the paths that are files.
 fn missing<'c, 'a>(
     prefix: &Path,
     claims: &'c Claims<'a>,
@@ -326,7 +330,7 @@ fn missing<'c, 'a>(
             Some(FileKind::File) if is_of_kind(group, FileKind::File) => files.push(group),
             Some(FileKind::Link) if is_of_kind(group, FileKind::Link) => link(prefix, group, findings),
             Some(_) => {}
-            // Where something else stands in place of a directory, that is all there is to tell.
+            // A parent is not a directory. This was reported already, so its contents are not reported.
             None if path
                 .ancestors()
                 .skip(1)
@@ -337,13 +341,13 @@ fn missing<'c, 'a>(
     files
 }
 
-/// Compares where a soft link points to.
+/// Compares the target of a soft link.
 fn link(prefix: &Path, claims: &[Claim<'_>], findings: &mut Vec<Finding>) {
     let Some(Claim { entry, .. }) = claims.last() else { return };
     let path = entry.path.clone();
     match fs_err::read_link(prefix.join(&path)) {
         Ok(found) => {
-            // A record that does not tell agrees with all.
+            // A record without a target agrees with any target.
             let agrees = |claim: &Claim<'_>| claim.entry.target.as_ref().is_none_or(|target| *target == found);
             if let Some(expected) = entry.target.clone().filter(|_| !claims.iter().any(agrees)) {
                 findings.push(Finding::Target { path, packages: owners(claims), expected, found });
@@ -355,7 +359,8 @@ fn link(prefix: &Path, claims: &[Claim<'_>], findings: &mut Vec<Finding>) {
     }
 }
 
-/// What a path is that a package has put behind a link of another package, as `lib64` may be one to `lib`.
+/// The type of a path that one package has put below a link of another one. For example, `lib64` may be a link to
+/// `lib`.
 fn kind_behind_link(prefix: &Path, path: &Path, claims: &Claims<'_>, found: &FoundPaths<'_, '_>) -> Option<FileKind> {
     let is_link = |parent: &Path| {
         found.get(parent) == Some(FileKind::Link)
@@ -367,16 +372,16 @@ fn kind_behind_link(prefix: &Path, path: &Path, claims: &Claims<'_>, found: &Fou
     fs_err::symlink_metadata(prefix.join(path)).ok().map(|metadata| metadata.file_type().into())
 }
 
-/// What a look at a file came to.
+/// The result of checking a file.
 #[derive(Default)]
 struct FileCheck {
     bytes: u64,
-    /// Whether its content has been compared with a hash.
+    /// Whether its content was compared with a hash.
     hashed: bool,
     findings: Vec<Finding>,
 }
 
-/// Looks at a file: its permissions, its size, its content.
+/// Checks the permissions, the size and the content of a file.
 fn file(
     prefix: &Path,
     claims: &[Claim<'_>],
@@ -401,7 +406,7 @@ fn check_content(
     progress: &dyn Progress,
     seen: &mut FileCheck,
 ) -> io::Result<()> {
-    // Of a package that has a link there, the content of a file tells nothing.
+    // If a package has a link at this path, the content of the file says nothing about that package.
     let is_file = |claim: &&Claim<'_>| claim.entry.kind.is_none_or(|kind| kind == FileKind::File);
     let of_files: Vec<&Claim<'_>> = claims.iter().filter(is_file).collect();
     let Some(Claim { entry, .. }) = of_files.last() else { return Ok(()) };
@@ -446,7 +451,7 @@ fn check_content(
     Ok(())
 }
 
-/// A file's sha256. Of a file whose size is known, the end need not be looked for.
+/// The sha256 of a file of `size` bytes. As the size is known, no further read is needed to find the end.
 fn hash(file: &mut std::fs::File, size: u64, buffer: &mut [u8], progress: &dyn Progress) -> io::Result<Sha256Hash> {
     let (mut hasher, mut left) = (Sha256::new(), size);
     while left > 0 {

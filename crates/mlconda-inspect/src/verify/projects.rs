@@ -1,4 +1,5 @@
-//! Finds projects with two installed distributions. Python sees both, and one of them as the installed version.
+//! Finds python projects with two installed distributions. Python sees both, and reports one of them as the installed
+//! version.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,7 +11,8 @@ use mlconda_types::sorting::IntoTree;
 
 use super::{Finding, records::RecordedPackage};
 
-/// Looks at the metadata of all distributions. What one and the same package brings is as it was built.
+/// Compares the metadata of all distributions. Two distributions in one and the same package are accepted, because the
+/// package was built that way.
 pub(super) fn check(
     prefix: &Path,
     packages: &[RecordedPackage],
@@ -34,7 +36,7 @@ pub(super) fn check(
         }
         for mut places in projects.into_values().filter(|places| places.len() > 1) {
             let holder = |place: &PathBuf| holders.get(place.as_path()).copied();
-            // Those of packages first: the others are too many.
+            // The metadata of packages come first. Further ones are surplus.
             mlconda_types::sorting::sort_by_key(&mut places, |place| (holder(place).is_none(), place.clone()));
             let Some((first, others)) = places.split_first() else { continue };
             for place in others.iter().filter(|place| holder(place).is_none() || holder(place) != holder(first)) {
@@ -46,7 +48,7 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Whether a path is the metadata of a distribution in its old form.
+/// Whether a path is metadata in the old format (`.egg-info`).
 fn egg(path: &Path) -> bool {
     path.extension().is_some_and(|end| end == "egg-info")
 }

@@ -1,8 +1,7 @@
-//! Reads the records of a prefix, as far as a proof needs them.
+//! Reads the parts of records that are needed for verification.
 //!
-//! A record is read as text twice over, once for the package and once for its paths: that spares both a detour
-//! through a generic value, which the record's flat form would otherwise ask for. Of the paths only what is
-//! compared is kept.
+//! The text of a record is parsed twice, once for the package and once for its paths. So neither needs an intermediate
+//! JSON value, which one parse of this flat format would need. Only the fields of paths that are compared are kept.
 
 use std::{
     cell::RefCell,
@@ -26,57 +25,58 @@ use serde::Deserialize;
 use super::{FileKind, Finding, each};
 use crate::links::link_made;
 
-/// A package that is recorded.
+/// A package with a record.
 pub(super) struct RecordedPackage {
     /// NAME-VERSION-BUILD.
     pub(super) dist_name: String,
-    /// What repodata says of it.
+    /// The fields of its repodata.
     pub(super) record: PackageRecord,
-    /// What it holds.
+    /// Its paths.
     pub(super) entries: Vec<RecordedPath>,
-    /// The prefix that was written into its files, if one was and the record tells.
+    /// The prefix that was written into its files, if the record says so.
     pub(super) prefix: Option<PathBuf>,
-    /// What was left out on purpose: part, files and bytes.
+    /// The parts that were left out on purpose: name, number of files, size in bytes.
     pub(super) left_out: Vec<(String, (u64, u64))>,
 }
 
 impl RecordedPackage {
-    /// The name.
+    /// The name of the package.
     pub(super) fn name(&self) -> &str {
         self.record.name.as_normalized()
     }
 
-    /// Whether it is from no channel.
+    /// Whether it is a distribution, which does not come from a channel.
     pub(crate) fn is_distribution(&self) -> bool {
         distributions::is_distribution(&self.record)
     }
 }
 
-/// A path that a package holds.
+/// A recorded path of a package.
 pub(super) struct RecordedPath {
     /// The path, relative to the prefix.
     pub path: PathBuf,
-    /// What it is; a record from before `paths_data` does not tell.
+    /// The type of the path. Records without `paths_data` do not contain it.
     pub(super) kind: Option<FileKind>,
-    /// The sha256 that the file has in the prefix.
+    /// The sha256 of the file in the prefix.
     pub(super) sha256: Option<Sha256Hash>,
-    /// The size in bytes that it has there; where the prefix was put in, nothing says how long the file has become.
+    /// The size of the file in the prefix, in bytes. If the prefix was written into the file, the new size is not
+    /// recorded.
     pub(super) size: Option<u64>,
-    /// Whether mlconda made it, and so the directories above it.
+    /// Whether mlconda created it, and so also the directories above it.
     pub(super) is_ours: bool,
-    /// The permissions that a file may have; any, if there are none.
+    /// The permissions that the file may have. If empty, all are allowed.
     pub(super) modes: &'static [u32],
-    /// Where it points to, if it is a soft link and the record tells.
+    /// The target of a soft link, if the record contains it.
     pub(super) target: Option<PathBuf>,
 }
 
-/// The permissions of the files that mlconda writes, whatever the umask: of those that may be run, and of the others.
+/// The permissions of executable files and of other files that mlconda writes. They do not depend on the umask.
 const EXECUTABLE: &[u32] = &[0o755];
 const PLAIN: &[u32] = &[0o644];
-/// Of a file that mlconda wrote before its records told which it is.
+/// The permissions of files from versions of mlconda whose records did not say which files are executable.
 const EITHER: &[u32] = &[0o644, 0o755];
 
-/// The part of a record that tells what was linked.
+/// The fields of a record about the installed files.
 #[derive(Deserialize)]
 struct Linked {
     files: Option<Vec<PathBuf>>,
@@ -85,7 +85,7 @@ struct Linked {
     mlconda: Option<OwnFields>,
 }
 
-/// As in rattler's type of that name, but what other tools leave empty or invent is no reason to give up.
+/// Like the type of this name in rattler, but it also accepts missing values and unknown types of other tools.
 #[derive(Default, Deserialize)]
 struct PathsData {
     #[serde(default)]
@@ -103,14 +103,14 @@ struct PathData {
     prefix_placeholder: Option<String>,
 }
 
-/// Where a package was linked from. mlconda has no directory to name; with all others, the modes of files are
-/// the archive's or the umask's.
+/// The directory that a package was linked from. It is empty in records of mlconda. Other tools set file modes from the
+/// archive or the umask.
 #[derive(Deserialize)]
 struct Link {
     source: Option<PathBuf>,
 }
 
-/// Reads all records, sorted by file name. One that cannot be read is a finding.
+/// Reads all records, sorted by file name. An unreadable record is a finding.
 pub(super) fn read(
     prefix: &Prefix,
     threads: NonZero<usize>,
@@ -138,10 +138,10 @@ pub(super) fn read(
     Ok(packages)
 }
 
-/// A package with a link, and where that leads, if its record tells.
+/// A package with a link, and the target of the link if the record contains it.
 type Made<'a> = (&'a PackageRecord, Option<&'a PathBuf>);
 
-/// Files that a package names below a link of a package are where that leads.
+/// Replaces paths below links of packages by the real paths.
 pub(crate) fn resolve_links(prefix: &Path, packages: &mut [RecordedPackage]) -> io::Result<()> {
     let entries = || packages.iter().flat_map(|package| &package.entries);
     let mut links: HashMap<&Path, Vec<Made<'_>>> = HashMap::new();
@@ -157,7 +157,7 @@ pub(crate) fn resolve_links(prefix: &Path, packages: &mut [RecordedPackage]) -> 
     if !links.keys().any(|path| above.contains(path)) {
         return Ok(());
     }
-    // Few links have something below them.
+    // Targets are computed on demand, because few links have paths below them.
     let known: RefCell<HashMap<PathBuf, Option<PathBuf>>> = RefCell::default();
     let link = |path: &Path| {
         let Some(several) = links.get(path) else { return Ok(None) };
@@ -184,7 +184,7 @@ pub(crate) fn resolve_links(prefix: &Path, packages: &mut [RecordedPackage]) -> 
     Ok(())
 }
 
-/// Reads a record; `None` if the file is something else.
+/// Reads a record; `None` if the file is not a record.
 fn read_one(path: &Path) -> io::Result<Option<RecordedPackage>> {
     let text = files::read(path, files::LARGEST_RECORD)?;
     let record: PackageRecord = match mlconda_types::lenient::from_slice(&text) {
@@ -205,14 +205,14 @@ fn read_one(path: &Path) -> io::Result<Option<RecordedPackage>> {
         entries.iter_mut().for_each(|entry| placed.place(&mut entry.path));
     }
     if !ours || entries.is_empty() {
-        // A record may have no `paths_data`, or leave there out what the tool itself has made.
+        // A record may have no `paths_data`, or leave out files in it that the tool itself has created.
         let known: HashSet<&Path> = entries.iter().map(|entry| entry.path.as_path()).collect();
         let rest: Vec<PathBuf> = files.iter().filter(|path| !known.contains(path.as_path())).cloned().collect();
         let bare =
             |path| RecordedPath { path, kind: None, sha256: None, size: None, is_ours: ours, modes: &[], target: None };
         entries.extend(rest.into_iter().map(bare));
     }
-    // They lie where the paths of the record lay, which had more room than they need.
+    // The list reuses the memory of the parsed paths, which is larger than needed.
     entries.shrink_to_fit();
     let prefix = own.as_ref().and_then(|own| own.prefix.clone());
     let left_out = own.and_then(|own| own.left_out).map(|left| left.sizes()).unwrap_or_default();
@@ -231,7 +231,8 @@ fn of_path(data: PathData, ours: bool, own: Option<&OwnFields>) -> RecordedPath 
     let is_file = kind == Some(FileKind::File);
     let hash = |text: &Option<String>| text.as_deref().and_then(parse_digest_from_hex::<Sha256>).filter(|_| is_file);
     let (packed, placed) = (hash(&data.sha256), hash(&data.sha256_in_prefix));
-    // mamba records no placeholder, and the size in the package. That the prefix was put in, the two hashes tell.
+    // mamba records no placeholder, and the size within the package. Two different hashes show that the prefix was
+    // written into the file.
     let is_changed = !ours && packed.is_some() && placed.is_some() && packed != placed;
     let is_contained =
         is_file && !is_changed && data.prefix_placeholder.is_none_or(|placeholder| placeholder.is_empty());
@@ -246,7 +247,7 @@ fn of_path(data: PathData, ours: bool, own: Option<&OwnFields>) -> RecordedPath 
     RecordedPath {
         path: data.path,
         kind,
-        // A file that was not changed is the package's own.
+        // If the file was not changed, its hash is that of the packaged file.
         sha256: placed.or_else(|| packed.filter(|_| is_contained)),
         size: data.size_in_bytes.filter(|_| is_contained),
         is_ours: ours,

@@ -1,4 +1,4 @@
-//! Finds the packages to reinstall, to repair a prefix.
+//! Finds the packages that must be reinstalled to repair a prefix.
 
 use std::collections::BTreeSet;
 
@@ -6,10 +6,11 @@ use super::{Finding, Verification};
 use crate::plan::Reinstall;
 
 impl Verification {
-    /// The packages to reinstall ([`Plan::reinstalling`]), which repairs all findings about them. All packages if the prefix was
-    /// moved or has no history.
+    /// The packages to reinstall ([`Plan::reinstalling`]). This repairs all findings about them. If the prefix was
+    /// moved or has no history, these are all packages.
     ///
-    /// Never [`Reinstall::Nothing`]: a plan finds missing packages and unreadable records itself.
+    /// The result is never [`Reinstall::Nothing`], because a plan detects missing packages and unreadable records
+    /// itself.
     ///
     /// [`Plan::reinstalling`]: crate::plan::Plan::reinstalling
     pub fn packages_to_reinstall(&self) -> Reinstall {
@@ -34,7 +35,7 @@ impl Verification {
     }
 }
 
-/// The name in NAME-VERSION-BUILD.
+/// The name of a package that is given as NAME-VERSION-BUILD.
 fn name(package: &str) -> String {
     package.rsplitn(3, '-').nth(2).unwrap_or(package).to_owned()
 }

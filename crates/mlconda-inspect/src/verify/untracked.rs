@@ -1,4 +1,4 @@
-//! Classifies untracked files: byte code, distributions that pip installed, and others.
+//! Classifies untracked files: byte code, distributions of pip, and other files.
 
 use std::{
     collections::HashSet,
@@ -8,16 +8,16 @@ use std::{
 use mlconda_prefix::{distributions, on_disk::module_of};
 use mlconda_system::files;
 
-/// Untracked files, links and empty directories, by kind.
+/// Untracked files, links and empty directories, classified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UntrackedFiles {
-    /// How many are byte code of recorded modules, which python writes when it first imports them.
+    /// The number of byte code files of recorded modules. Python writes these when it first imports a module.
     pub bytecode: usize,
-    /// How many belong to distributions that pip or a similar tool has installed, by their `RECORD`.
+    /// The number of files of distributions that pip or a similar tool has installed, according to their `RECORD`.
     pub pip: usize,
-    /// How many such distributions there are.
+    /// The number of such distributions.
     pub distributions: usize,
-    /// The others, sorted, relative to the prefix; directories end with a slash.
+    /// All other paths, sorted and relative to the prefix. Directories end with a slash.
     pub others: Vec<PathBuf>,
 }
 
@@ -26,7 +26,7 @@ pub(super) fn sort(prefix: &Path, mut untracked: Vec<PathBuf>, is_recorded: impl
     let mut sorted = UntrackedFiles::default();
     let mut listed: HashSet<PathBuf> = HashSet::new();
     for record in untracked.iter().filter(|path| distributions::is_record_file(path)) {
-        // A list that cannot be read lists nothing; its files are then among the others.
+        // If a `RECORD` is unreadable, its files count as other files.
         let Ok(text) = files::read_to_string(&prefix.join(record), files::LARGEST_RECORD) else { continue };
         let site = record.parent().and_then(Path::parent).unwrap_or(Path::new(""));
         sorted.distributions += 1;
