@@ -1,4 +1,4 @@
-//! Reads a bundle: its locks, where its archives are, and whether all of it is as it was written.
+//! Reads a bundle: its locks, the places of its archives, and whether all bytes are as they were written.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -28,42 +28,42 @@ use crate::{
     threads,
 };
 
-/// How much is read at once, in bytes.
+/// The number of bytes that are read at once.
 const BUFFER: usize = 256 << 10;
 
-/// A lock of a bundle, with the name by which it is chosen.
+/// A lock of a bundle, and the name of its environment.
 #[derive(Clone, Debug)]
 pub struct Environment {
-    /// The name.
+    /// The name of the environment.
     pub name: String,
     /// The lock.
     pub lock: Lock,
 }
 
-/// A bundle that is read where it lies.
+/// An open bundle. Its archives are read from this file, without unpacking.
 #[derive(Debug)]
 pub struct Bundle {
     path: PathBuf,
     file: Arc<File>,
-    /// The program before it, if it is an executable.
+    /// The program in front of the tar, if the bundle is an executable.
     executable: Option<Executable>,
-    /// Where the tar begins in the file.
+    /// The offset in the file where the tar begins.
     base: u64,
     index: Index,
     layout: Layout,
 }
 
 impl Bundle {
-    /// Opens a bundle; `None` if the file is something else, or no file. Archives are not read yet.
+    /// Opens a bundle, without reading its archives. `None` if the path is not a regular file, or not a bundle.
     ///
     /// # Errors
-    /// If it is cut short, or its list of members makes no sense.
+    /// If the bundle is cut short, or if its list of members is not valid.
     pub fn open(path: &Path) -> Result<Option<Self>, BundleError> {
         Self::read(path).map_err(|error| error.of_reading(path))
     }
 
     fn read(path: &Path) -> Result<Option<Self>, BundleError> {
-        // A pipe is left alone: it can be opened only once.
+        // A pipe is not opened, because it can be opened only once.
         if !fs_err::metadata(path).is_ok_and(|metadata| metadata.is_file()) {
             return Ok(None);
         }
@@ -77,7 +77,7 @@ impl Bundle {
         let text = match format::read_index(tar.reader()) {
             Ok(Some(text)) => text,
             Ok(None) => match &executable {
-                // Only the beginning is there.
+                // The file ends too early: only its beginning exists.
                 Some(executable) if size < executable.end() => return Err(cut(Some(executable.end()))),
                 Some(_) => return Err(BundleError::damaged(path, "there is no bundle behind the program")),
                 None => return Ok(None),
@@ -94,7 +94,8 @@ impl Bundle {
             IndexError::Format(found) => BundleError::Format { file: path.to_owned(), found },
             IndexError::Invalid(reason) => BundleError::damaged(path, format!("its list of members: {reason}")),
         })?;
-        // What is read must be what is written: places are computed from it.
+        // The list must have exactly the form that `render` writes, because the places of the members are computed from
+        // it.
         if index.render().as_bytes() != text {
             return Err(BundleError::damaged(path, "its list of members is not as mlconda writes it"));
         }
@@ -112,17 +113,17 @@ impl Bundle {
         Ok(Some(Self { path: path.to_owned(), file, executable, base, index, layout }))
     }
 
-    /// The file.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The program before the tar, if the bundle is an executable.
+    /// The program in front of the tar, if the bundle is an executable.
     pub fn executable(&self) -> Option<&Executable> {
         self.executable.as_ref()
     }
 
-    /// How many archives it has.
+    /// The number of its archives.
     pub fn packages(&self) -> usize {
         self.index.members.iter().filter(|member| is_archive(&member.path)).count()
     }
@@ -132,10 +133,10 @@ impl Bundle {
         self.layout.end
     }
 
-    /// Its locks, one part for each environment and platform.
+    /// The locks of the bundle, one part for each environment and platform.
     ///
     /// # Errors
-    /// If a lock is not as it was written, or names an archive that is not in the bundle.
+    /// If a lock was changed, or names an archive that is not in the bundle.
     pub fn locks(&self) -> Result<LockFile, BundleError> {
         self.read_locks().map_err(|error| error.of_reading(&self.path))
     }
@@ -171,14 +172,14 @@ impl Bundle {
             let environment = entry.environment.clone();
             parts.push(Part { environment, ..Part::new(lock) });
         }
-        // Of one environment, nobody has to say the name.
+        // If there is only one environment, its name need not be given, so it is the default name.
         if parts.windows(2).all(|pair| pair[0].environment == pair[1].environment) {
             parts.iter_mut().for_each(|part| DEFAULT_ENVIRONMENT.clone_into(&mut part.environment));
         }
         Ok(LockFile { file: self.path.clone(), kind: LockKind::Explicit, parts })
     }
 
-    /// What its repodata say of its packages, by the paths of their archives.
+    /// The records in the repodata of the bundle, by the paths of their archives.
     fn records(&self) -> Result<HashMap<String, Record>, BundleError> {
         let (mut records, mut left) = (HashMap::new(), files::LARGEST_LOCK);
         for (number, member) in self.index.members.iter().enumerate() {
@@ -197,7 +198,7 @@ impl Bundle {
         Ok(records)
     }
 
-    /// Its archives, for [`Options::archives`](mlconda_install::Options::archives).
+    /// The archives of the bundle, for [`Options::archives`](mlconda_install::Options::archives).
     pub fn archives(&self) -> PackedArchives {
         PackedArchives::new(self.path.clone(), Arc::clone(&self.file), self.archive_places())
     }
@@ -208,7 +209,7 @@ impl Bundle {
         archives.map(|(member, place)| (member.sha256, (self.base + place, member.size))).collect()
     }
 
-    /// A small member, checked.
+    /// Reads a small member, and checks its hash.
     fn text(&self, number: usize) -> Result<String, BundleError> {
         let member = &self.index.members[number];
         if member.size > files::LARGEST_LOCK {
@@ -229,18 +230,18 @@ impl Bundle {
         BundleError::damaged(&self.path, format!("`{}` is not what was put into it", member.path))
     }
 
-    /// Compares all of it with its list of members, and the list with what the program says, if there is one. Gives the
-    /// number of bytes.
+    /// Compares all bytes with the list of members. If there is a program, the list is compared with the hash behind
+    /// the program. Returns the number of bytes.
     ///
     /// # Errors
-    /// If anything is not as it was written, or it was told to stop.
+    /// If a byte was changed, or if `stop` was requested.
     pub fn verify(&self, threads: NonZero<usize>, stop: &Stop, progress: &dyn Progress) -> Result<u64, BundleError> {
         let (size, end) = (self.file.metadata()?.len(), self.base + self.layout.end);
         if size > end {
             return Err(BundleError::damaged(&self.path, format!("it has {} bytes behind its end", size - end)));
         }
         progress.event(Event::VerifyStarted { files: self.index.members.len(), bytes: end });
-        // One more than there are members: the program and the end.
+        // One more piece than members: the program, and the end of the tar.
         let pieces = self.index.members.len() + 1;
         let done = threads::each(pieces, threads, stop, &|number| self.verify_one(number, stop, progress));
         done.map(|_| end).map_err(|error| error.of_reading(&self.path))
@@ -273,7 +274,7 @@ impl Bundle {
         self.verify_around(&member.path, member.size, self.layout.places[number])
     }
 
-    /// Compares the header before a member and the zeros behind it.
+    /// Compares the header in front of a member, and the zeros after it.
     fn verify_around(&self, path: &str, size: u64, place: u64) -> Result<(), BundleError> {
         let expected = header(path, size)?;
         let mut found = vec![0; expected.len()];
@@ -294,10 +295,10 @@ impl Bundle {
         }
     }
 
-    /// Writes the tar without the program before it.
+    /// Writes the tar, without the program in front of it.
     ///
     /// # Errors
-    /// If it cannot be read or written, or it was told to stop.
+    /// If the bundle cannot be read, the output cannot be written, or `stop` was requested.
     pub fn extract(&self, output: &mut dyn Write, stop: &Stop) -> io::Result<()> {
         let slice = Slice::new(Arc::clone(&self.file), self.base, self.layout.end);
         let (mut reader, mut buffer) = (slice.reader(), vec![0; BUFFER]);
@@ -311,7 +312,7 @@ impl Bundle {
     }
 }
 
-/// The parts of repodata that are read.
+/// The fields of repodata that are needed here.
 #[derive(serde::Deserialize)]
 struct Repodata {
     #[serde(default)]
@@ -320,14 +321,14 @@ struct Repodata {
     conda: HashMap<String, Box<RawValue>>,
 }
 
-/// The record of a package, which is read when a lock has the package.
+/// The record of a package. It is parsed when a lock contains the package.
 enum Record {
     Text(Box<RawValue>),
     Read(Option<Arc<PackageRecord>>),
 }
 
 impl Record {
-    /// One that cannot be read is as one that is not there.
+    /// Parses the record. `None` if it is not valid, as if it did not exist.
     fn read(&mut self) -> Option<Arc<PackageRecord>> {
         if let Self::Text(text) = self {
             *self = Self::Read(lenient::from_slice(text.get().as_bytes()).ok().map(Arc::new));
@@ -344,7 +345,7 @@ fn is_in_channel(path: &str) -> bool {
     path.strip_prefix(CHANNEL).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// Whether a member is an archive of a package.
+/// Whether a member is a package's archive.
 fn is_archive(path: &str) -> bool {
     is_in_channel(path) && !path.ends_with("/repodata.json")
         || path.strip_prefix(items::PYPI).is_some_and(|rest| rest.starts_with('/'))

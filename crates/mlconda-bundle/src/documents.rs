@@ -1,8 +1,10 @@
-//! What is in a bundle besides archives: the locks, and what makes it a channel for other tools.
+//! Writes the documents of a bundle, which are its members besides archives: the locks, and the files that make it a
+//! channel for other tools.
 //!
-//! The repodata say what the packages say of themselves, so that they depend on the archives alone. Channels mend records
-//! after a package was built. Where a dependency is not met by the lock, the channel must have mended it, and its name alone
-//! stands: what the lock names can always be installed from the channel.
+//! The records in the repodata come from the packages themselves, so that they depend on the archives alone. But
+//! channels also correct records after a package was built. If the lock does not satisfy a dependency, the channel must
+//! have corrected it. Then only the name of the dependency is written, so that the lock can always be installed from
+//! this channel.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,25 +28,25 @@ use crate::{
     items::{self, CHANNEL, Item, PYPI},
 };
 
-/// A document: its path and its text.
+/// A document: its path in the bundle, and its text.
 pub(crate) type Document = (String, String);
 
-/// What is known of archives: size and sha256, by path.
+/// The size and the sha256 of archives, by their paths in the bundle.
 pub(crate) type Known<'a> = BTreeMap<&'a str, (u64, Sha256Hash)>;
 
-/// The paths of the locks, in their order.
+/// The paths of the locks, in the order of the environments.
 pub(crate) fn lock_paths(environments: &[Environment]) -> Vec<String> {
     environments.iter().map(|each| format!("locks/{}.{}.lock", each.name, each.lock.platform)).collect()
 }
 
-/// The documents before the archives. Their sizes do not depend on the hashes.
+/// The documents in front of the archives. Their sizes do not depend on the hashes.
 pub(crate) fn before(environments: &[Environment], known: &Known<'_>) -> Result<Vec<Document>, BundleError> {
     let mut documents = Vec::new();
     if let [only] = environments
         && only.lock.platform != Subdir::NoArch
         && only.lock.pip.iter().all(LockedPip::is_wheel)
     {
-        // pixi-unpack installs all that is there, so there must be nothing else.
+        // pixi-unpack installs all packages that it finds, so the bundle must contain one environment only.
         let text = json!({"version": "1", "platform": only.lock.platform.as_str()});
         documents.push(("pixi-pack.json".to_owned(), format!("{text}\n")));
     }
@@ -61,7 +63,8 @@ pub(crate) fn before(environments: &[Environment], known: &Known<'_>) -> Result<
     Ok(documents)
 }
 
-/// A lock as it is in the bundle: each archive with size and sha256, and no secrets, since nothing is downloaded.
+/// The lock as it is written into the bundle: each archive has a size and a sha256. URLs have no secrets, because
+/// nothing is downloaded.
 fn locked(lock: &Lock, known: &Known<'_>) -> Result<Lock, BundleError> {
     let (mut lock, archives) = (lock.clone(), items::archives(lock)?);
     lock.expansions.clear();
@@ -86,7 +89,7 @@ fn without_secrets(url: &Url) -> Url {
     redact::url(url).parse().unwrap_or_else(|_| url.clone())
 }
 
-/// An environment.yml by which conda, mamba and mlconda install the lock from the unpacked bundle.
+/// An `environment.yml` for conda, mamba and mlconda, to install the lock from the unpacked bundle.
 fn environment(name: &str, lock: &Lock) -> String {
     let mut text = format!("name: {}\nchannels:\n  - ./{CHANNEL}\n  - nodefaults\ndependencies:", scalar(name));
     if lock.packages.is_empty() && lock.pip.is_empty() {
@@ -115,7 +118,7 @@ fn environment(name: &str, lock: &Lock) -> String {
     text
 }
 
-/// The paths of the repodata, in their order.
+/// The subdirs and the paths of their repodata, sorted.
 pub(crate) fn repodata_paths(environments: &[Environment], items: &[Item]) -> Vec<(Subdir, String)> {
     let of_locks = environments.iter().map(|each| each.lock.platform);
     let subdirs = of_locks.chain(items.iter().filter_map(|item| item.subdir)).chain([Subdir::NoArch]);
@@ -124,7 +127,7 @@ pub(crate) fn repodata_paths(environments: &[Environment], items: &[Item]) -> Ve
     subdirs.into_iter().filter_map(path).collect()
 }
 
-/// The repodata of a subdir.
+/// The text of a subdir's repodata.
 pub(crate) fn repodata(subdir: Subdir, environments: &[Environment], items: &[Item], filled: &[Filled]) -> String {
     let all = Records::new(environments.len(), items, filled);
     let (mut bz2, mut conda) = (Map::new(), Map::new());
@@ -141,7 +144,7 @@ pub(crate) fn repodata(subdir: Subdir, environments: &[Environment], items: &[It
     format!("{all}\n")
 }
 
-/// The records of each lock, by name.
+/// For each lock: the records of its packages, by name.
 struct Records<'a>(Vec<BTreeMap<&'a str, &'a PackageRecord>>);
 
 impl<'a> Records<'a> {
@@ -156,7 +159,7 @@ impl<'a> Records<'a> {
         Self(records)
     }
 
-    /// Takes out of a record what its locks contradict.
+    /// Corrects the dependencies and constraints of a record that contradict the locks with this package.
     fn reconcile(&self, record: &mut PackageRecord, locks: &[usize]) {
         let others = |spec: &str| {
             let name = normalized_name(spec);

@@ -1,4 +1,4 @@
-//! Why there is no bundle, or nothing is installed from it.
+//! The errors of making or reading a bundle.
 
 use std::{io, path::PathBuf};
 
@@ -15,7 +15,7 @@ pub enum BundleError {
     /// An archive could not be fetched, or is not what the lock says.
     #[error(transparent)]
     Install(#[from] InstallError),
-    /// A lock in the bundle cannot be read.
+    /// A lock in the bundle is not valid.
     #[error(transparent)]
     Lock(#[from] LockError),
     /// The end of the bundle is missing.
@@ -23,12 +23,12 @@ pub enum BundleError {
     CutShort {
         /// The bundle.
         file: PathBuf,
-        /// Its size.
+        /// Its size in bytes.
         found: u64,
-        /// The size that its list of members gives, if that is there.
+        /// The size in bytes according to its list of members. `None` if the list is missing, too.
         expected: Option<u64>,
     },
-    /// The bundle is not as it was written.
+    /// The bundle was changed after it was written.
     #[error("`{}` is damaged or was changed: {reason}", .file.display())]
     Damaged {
         /// The bundle.
@@ -41,7 +41,7 @@ pub enum BundleError {
     Format {
         /// The bundle.
         file: PathBuf,
-        /// Its format.
+        /// The version of its format.
         found: u32,
     },
     /// A lock of the bundle names an archive that is not in it.
@@ -54,21 +54,21 @@ pub enum BundleError {
         /// The package's file name.
         package: String,
     },
-    /// A package has no archive that could be put into a bundle.
+    /// A package has no archive that a bundle can contain.
     #[error("`{package}` cannot be in a bundle: it comes from {from}")]
     NotAnArchive {
         /// The package.
         package: String,
-        /// Where it comes from, in words.
+        /// The source of the package, in words.
         from: &'static str,
     },
-    /// Two archives would have one path.
+    /// Two different archives have the same path in the bundle.
     #[error("the locks name two archives `{path}` that are not the same")]
     SameName {
         /// The path in the bundle.
         path: String,
     },
-    /// Two locks are for one environment and platform.
+    /// Two locks have the same environment and platform.
     #[error("two locks are for the environment `{environment}` on {platform}")]
     SameEnvironment {
         /// The name of the environment.
@@ -76,19 +76,19 @@ pub enum BundleError {
         /// The platform.
         platform: String,
     },
-    /// The size of an archive is not known, so there is no place for it.
+    /// The size of an archive is unknown, so no space can be reserved for it.
     #[error("neither the lock nor its server tells the size of `{package}`")]
     NoSize {
         /// The package's file name.
         package: String,
     },
-    /// Another process writes the bundle.
+    /// Another process is writing the bundle.
     #[error("another mlconda is writing `{}`", .path.display())]
     Busy {
         /// The unfinished file.
         path: PathBuf,
     },
-    /// Somebody else may have written the unfinished file.
+    /// Another user may have written the unfinished file.
     #[error("cannot go on with `{}`: it {reason}", .path.display())]
     Untrusted {
         /// The unfinished file.
@@ -96,7 +96,7 @@ pub enum BundleError {
         /// What is wrong with it: a verb phrase.
         reason: &'static str,
     },
-    /// A file is no program that a bundle can stand behind.
+    /// The file is not a program that a bundle can be appended to.
     #[error("a bundle cannot stand behind `{}`: {reason}", .program.display())]
     Program {
         /// The file.
@@ -109,7 +109,7 @@ pub enum BundleError {
 mlconda_types::debug_as_words!(BundleError);
 
 impl BundleError {
-    /// Names the file in an error of the kernel, which does not have it.
+    /// Adds the path of the file to errors of system calls, which do not contain it.
     pub(crate) fn of_reading(self, file: &std::path::Path) -> Self {
         match self {
             Self::File(error) if error.raw_os_error().is_some() && error.get_ref().is_none() => {
@@ -119,7 +119,7 @@ impl BundleError {
         }
     }
 
-    /// An archive that cannot be read, found in its place.
+    /// The error for a bundle that was changed.
     pub(crate) fn damaged(file: &std::path::Path, reason: impl Into<String>) -> Self {
         Self::Damaged { file: file.to_owned(), reason: reason.into() }
     }

@@ -1,7 +1,7 @@
-//! A bundle behind the program that installs it: one executable for a machine that has nothing.
+//! A bundle that is appended to the program that installs it: one executable for a machine without any tools.
 //!
-//! The program is an ELF file, whose headers tell where it ends. Behind it stands a block that says what follows, then the
-//! tar. So a file whose end is missing is known as such, and the program of an executable can be taken for another one.
+//! The program is an ELF file, and its headers tell where it ends. After it comes a block of metadata, then the tar.
+//! The block shows if the end of the file is missing, and allows another program in front of the same tar.
 
 use std::{
     fs::File,
@@ -15,18 +15,18 @@ use rattler_digest::{Sha256, Sha256Hash, compute_bytes_digest, digest::Digest as
 
 use crate::{BundleError, format::BLOCK};
 
-/// How the block begins.
+/// The first bytes of the block.
 const MARK: &str = "mlconda-executable 1\n";
 
-/// What the block behind a program says.
+/// The contents of the block after a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Executable {
     /// The size of the program in bytes.
     program: u64,
     program_sha256: Sha256Hash,
-    /// The size of the tar in bytes.
+    /// The size of the tar, in bytes.
     bundle: u64,
-    /// The sha256 of its list of members, which has those of all others.
+    /// The sha256 of the tar's list of members, which contains the hashes of all other members.
     index_sha256: Sha256Hash,
 }
 
@@ -35,7 +35,8 @@ impl Executable {
         Self { program, program_sha256, bundle, index_sha256: compute_bytes_digest::<Sha256>(index) }
     }
 
-    /// Looks for the block behind the program that a file begins with.
+    /// Finds the block in a file that begins with a program. `None` if the file does not begin with one, or has no
+    /// block.
     pub(crate) fn find(file: &Arc<File>, path: &Path) -> Result<Option<Self>, BundleError> {
         let Some(program) = program_size(file)? else { return Ok(None) };
         let mut block = Vec::new();
@@ -61,7 +62,7 @@ impl Executable {
         Some(Self { program, program_sha256, bundle, index_sha256 }).filter(|found| found.bundle < 1 << 62)
     }
 
-    /// The block.
+    /// The bytes of the block.
     pub(crate) fn render(&self) -> Vec<u8> {
         let Self { program, program_sha256, bundle, index_sha256 } = self;
         let (of_program, of_index) = (hex::encode(program_sha256), hex::encode(index_sha256));
@@ -70,7 +71,7 @@ impl Executable {
         block
     }
 
-    /// Where the tar begins behind a program of this size, in bytes.
+    /// The offset of the tar, for a program of this size, in bytes.
     pub(crate) fn base_of(program: u64) -> u64 {
         program.next_multiple_of(BLOCK) + BLOCK
     }
@@ -80,22 +81,22 @@ impl Executable {
         self.program
     }
 
-    /// Where the tar begins in the file, in bytes: `tail -c +N`, with one more, gives the tar.
+    /// The offset of the tar in the file, in bytes. `tail -c +N`, where N is one more, writes the tar.
     pub fn base(&self) -> u64 {
         Self::base_of(self.program)
     }
 
-    /// The size of the file.
+    /// The size of the whole file, in bytes.
     pub(crate) fn end(&self) -> u64 {
         self.base() + self.bundle
     }
 
-    /// Whether the tar has the list of members that was written.
+    /// Whether the tar's list of members has the hash that is in the block.
     pub(crate) fn has_index(&self, text: &[u8]) -> bool {
         compute_bytes_digest::<Sha256>(text) == self.index_sha256
     }
 
-    /// Compares the program with its hash, and the block with what it must be.
+    /// Compares the program with its hash, and the bytes of the block with what they must be.
     pub(crate) fn verify(&self, file: &Arc<File>, path: &Path) -> Result<(), BundleError> {
         let program = Program { path: path.to_owned(), file: Arc::clone(file), size: self.program };
         if program.copy(&mut |_, _| Ok(()))? != self.program_sha256 {
@@ -111,12 +112,12 @@ impl Executable {
     }
 }
 
-/// A program that a bundle can stand behind.
+/// A program that a bundle can be appended to.
 #[derive(Clone, Debug)]
 pub struct Program {
     path: PathBuf,
     file: Arc<File>,
-    /// In bytes, without a bundle that stands behind it already.
+    /// The size in bytes, without a bundle that was appended already.
     size: u64,
 }
 
@@ -124,7 +125,7 @@ impl Program {
     /// Opens a program.
     ///
     /// # Errors
-    /// If it is no ELF file of 64 bits, or has something behind it that is no bundle.
+    /// If the file is not a 64-bit ELF program, or if something other than a bundle is appended to it.
     pub fn open(path: &Path) -> Result<Self, BundleError> {
         let refuse = |reason| BundleError::Program { program: path.to_owned(), reason };
         let file = Arc::new(files::open(path)?.into_parts().0);
@@ -135,12 +136,12 @@ impl Program {
         Ok(Self { path: path.to_owned(), file, size })
     }
 
-    /// The file.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The dynamic loader that it needs; `None` if it is static.
+    /// The path of the dynamic loader that the program needs; `None` if the program is static.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -152,7 +153,7 @@ impl Program {
         self.size
     }
 
-    /// Reads the program piece by piece, each with its offset. Gives its sha256.
+    /// Calls `piece` with the pieces of the program and their offsets. Returns the sha256 of the program.
     pub(crate) fn copy(&self, piece: &mut dyn FnMut(&[u8], u64) -> io::Result<()>) -> io::Result<Sha256Hash> {
         let slice = Slice::new(Arc::clone(&self.file), 0, self.size);
         let (mut buffer, mut place, mut hasher) = (vec![0; 256 << 10], 0, Sha256::default());
@@ -169,7 +170,7 @@ impl Program {
     }
 }
 
-/// The size of the program that a file begins with; `None` if it is none.
+/// The size of the program at the beginning of a file; `None` if there is no program.
 fn program_size(file: &Arc<File>) -> io::Result<Option<u64>> {
     elf::end(&mut |place, size| {
         let mut bytes = Vec::new();

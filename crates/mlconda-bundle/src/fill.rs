@@ -1,5 +1,5 @@
-//! Brings archives to their places in the file: those that an earlier run has left there are hashed and kept, files of this
-//! machine are copied by several threads, and the others are downloaded, some at once. Each is hashed while it comes.
+//! Fills a bundle with archives. Archives from an earlier run are hashed and kept. Files on this machine are copied by
+//! several threads. The others are downloaded, several at once. Each archive is hashed while it is written.
 
 use std::{
     fs::File,
@@ -30,30 +30,30 @@ use crate::{
     threads,
 };
 
-/// How much is copied at once, in bytes.
+/// The number of bytes that are copied at once.
 const BUFFER: usize = 256 << 10;
 
-/// An archive that is in its place.
+/// An archive that is in its place in the bundle.
 #[derive(Debug)]
 pub(crate) struct Filled {
     pub(crate) sha256: Sha256Hash,
-    /// What a conda package says of itself.
+    /// The record of a conda package, from the metadata in its archive.
     pub(crate) record: Option<PackageRecord>,
-    /// Whether an earlier run had brought it.
+    /// Whether an earlier run has written the archive.
     pub(crate) is_kept: bool,
 }
 
-/// Fills the places of archives.
+/// Writes archives to their places in the bundle.
 pub(crate) struct Filler<'a> {
     pub(crate) file: &'a Arc<File>,
     pub(crate) items: &'a [Item],
-    /// Where each of them begins in the file, in bytes.
+    /// For each item, the offset of its archive in the file, in bytes.
     pub(crate) places: Vec<u64>,
-    /// Other bundles that have archives.
+    /// Other bundles to copy archives from.
     pub(crate) packed: &'a [Arc<PackedArchives>],
-    /// Whether an earlier run may have left archives.
+    /// Whether an earlier run may have written archives.
     pub(crate) may_keep: bool,
-    /// How many archives are in their places.
+    /// The number of archives that are in their places.
     pub(crate) arrived: &'a AtomicUsize,
     pub(crate) stop: &'a Stop,
     pub(crate) progress: &'a dyn Progress,
@@ -82,7 +82,7 @@ impl Filler<'_> {
         Ok(found.into_iter().flatten().collect())
     }
 
-    /// Keeps or copies an archive that is on this machine.
+    /// Keeps an archive of an earlier run, or copies it from a file on this machine. `None` if it must be downloaded.
     fn copy_or_keep(&self, number: usize) -> Result<Option<Filled>, BundleError> {
         let item = &self.items[number];
         if self.may_keep && item.package.digest != Digest::Unknown {
@@ -104,7 +104,8 @@ impl Filler<'_> {
         self.filled(number, hashes, false).map(Some)
     }
 
-    /// Hashes an archive, and writes it to its place if one is given. The inner error is that it is not the locked one.
+    /// Hashes an archive, and writes it to the place of the item `to`, if given. The inner error means that the archive
+    /// is not the locked one.
     fn read(
         &self,
         package: &LockedPackage,
@@ -137,7 +138,7 @@ impl Filler<'_> {
         self.filled(number, hashes, false)
     }
 
-    /// Reads what a package says of itself.
+    /// Reads the metadata of a package that is in its place.
     fn filled(&self, number: usize, hashes: Hashes, is_kept: bool) -> Result<Filled, BundleError> {
         let Item { package, subdir, .. } = &self.items[number];
         self.arrived.fetch_add(1, Ordering::Relaxed);
@@ -162,7 +163,7 @@ impl Filler<'_> {
     }
 }
 
-/// The place of an archive in the file.
+/// The place of an archive in the file, to be written from its beginning to its end.
 struct Place<'a> {
     file: &'a File,
     begin: u64,

@@ -1,8 +1,8 @@
-//! The format: a tar whose first member lists all others.
+//! The format of a bundle: a tar whose first member is a list of all others.
 //!
-//! Where a member lies follows from the list: headers depend on path and size only. So a list cannot lead to places that
-//! overlap, and headers can be compared with what they must be. Numbers in the list have a fixed width, so its size is
-//! known before sizes and hashes are.
+//! The place of each member follows from the list, because a header depends only on the path and the size. So a list
+//! cannot describe members that overlap, and each header can be compared with its expected bytes. Numbers in the list
+//! have a fixed width. So the size of the list is known before the sizes and hashes in it are.
 
 use std::{
     collections::HashSet,
@@ -15,29 +15,30 @@ use rattler_digest::{Sha256, Sha256Hash, parse_digest_from_hex};
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The path of the list.
+/// The path of the list of members.
 pub(crate) const INDEX: &str = "mlconda-bundle.json";
 
 /// The version of the format.
 pub(crate) const FORMAT: u32 = 1;
 
-/// The size of a block, in bytes: headers and contents are padded to it.
+/// The size of a tar block, in bytes. Headers and contents are padded to full blocks.
 pub(crate) const BLOCK: u64 = 512;
 
-/// The zeros at the end of a tar, in bytes.
+/// The number of zero bytes at the end of a tar.
 pub(crate) const END: u64 = 2 * BLOCK;
 
-/// The time of all members, in seconds since 1970: 1980-01-01, the earliest that all archivers know.
+/// The modification time of all members, in seconds since 1970. It is 1980-01-01, the earliest time that all archivers
+/// support.
 const TIME: u64 = 315_532_800;
 
-/// The list is not larger than this, in bytes: 100,000 archives have some 20 MB.
+/// The largest size of the list, in bytes. A list of 100,000 archives has about 20 MB.
 const LARGEST: u64 = 32 << 20;
 
 /// A member of a bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
     pub(crate) path: String,
-    /// In bytes.
+    /// The size in bytes.
     pub(crate) size: u64,
     pub(crate) sha256: Sha256Hash,
 }
@@ -45,10 +46,10 @@ pub(crate) struct Member {
 /// A lock of a bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LockEntry {
-    /// The name of the environment, by which a lock is chosen.
+    /// The name of the environment. Users choose a lock by it.
     pub(crate) environment: String,
     pub(crate) platform: Subdir,
-    /// The path of its member.
+    /// The path of the member with the lock.
     pub(crate) path: String,
 }
 
@@ -56,17 +57,17 @@ pub(crate) struct LockEntry {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Index {
     pub(crate) locks: Vec<LockEntry>,
-    /// All members but the list itself, in the order of the tar.
+    /// All members except the list itself, in the order of the tar.
     pub(crate) members: Vec<Member>,
 }
 
-/// What every format has.
+/// The field that lists of all versions have.
 #[derive(Deserialize)]
 struct Head {
     format: u32,
 }
 
-/// The lists of this format as they are written. What else is there takes no memory.
+/// The fields of this version. Unknown fields are skipped, and take no memory.
 #[derive(Deserialize)]
 struct Lists {
     locks: Vec<LockText>,
@@ -87,17 +88,17 @@ struct MemberText {
     sha256: String,
 }
 
-/// Why a list cannot be read.
+/// Why a list of members cannot be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum IndexError {
-    /// It has a newer format.
+    /// The list has a newer version.
     Format(u32),
-    /// It makes no sense, in words.
+    /// The list is not valid. The text says why.
     Invalid(String),
 }
 
 impl Index {
-    /// The list as text.
+    /// Writes the list as text.
     pub(crate) fn render(&self) -> String {
         let quoted = |text: &str| Value::from(text).to_string();
         // Writing to a string cannot fail.
@@ -122,7 +123,7 @@ impl Index {
         text
     }
 
-    /// Reads a list.
+    /// Parses a list.
     pub(crate) fn parse(text: &[u8]) -> Result<Self, IndexError> {
         let invalid = |message: String| IndexError::Invalid(message);
         let broken = |error: serde_json::Error| IndexError::Invalid(error.to_string());
@@ -151,17 +152,17 @@ impl Index {
         }
     }
 
-    /// A path that two members or two locks have.
+    /// A path that belongs to two members or two locks, if there is one.
     fn twice(&self) -> Option<&str> {
         let (mut members, mut locks) = (HashSet::new(), HashSet::new());
         let member = self.members.iter().map(|member| member.path.as_str()).find(|path| !members.insert(*path));
         member.or_else(|| self.locks.iter().map(|lock| lock.path.as_str()).find(|path| !locks.insert(*path)))
     }
 
-    /// Where the members are.
+    /// Computes the places of all members.
     ///
     /// # Errors
-    /// If the sizes are larger than any file.
+    /// If the sum of the sizes exceeds the largest possible file.
     pub(crate) fn layout(&self) -> io::Result<Layout> {
         let too_large = || invalid("its members are larger than any file");
         let head = header(INDEX, self.render().len() as u64)?;
@@ -178,18 +179,18 @@ impl Index {
     }
 }
 
-/// Where members lie, as offsets from the beginning of the tar.
+/// The places of all members, as offsets in bytes from the beginning of the tar.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
-    /// The list.
+    /// The offset of the list's content.
     pub(crate) index: u64,
-    /// The contents of the members, in their order.
+    /// The offsets of the members' contents, in the order of the members.
     pub(crate) places: Vec<u64>,
-    /// The size of the tar.
+    /// The size of the tar, in bytes.
     pub(crate) end: u64,
 }
 
-/// The header of a member: one block, more if the path is long.
+/// The header of a member: one block, or more if the path is long.
 pub(crate) fn header(path: &str, size: u64) -> io::Result<Vec<u8>> {
     let mut header = tar::Header::new_ustar();
     header.set_mode(0o644);
@@ -204,7 +205,7 @@ pub(crate) fn header(path: &str, size: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads the list at the beginning of a tar; `None` if the tar is no bundle. Gives its text, too.
+/// Reads the text of the list at the beginning of a tar. `None` if the tar is not a bundle.
 pub(crate) fn read_index(mut tar: impl Read) -> io::Result<Option<Vec<u8>>> {
     let mut block = [0; BLOCK as usize];
     if let Err(error) = tar.read_exact(&mut block) {

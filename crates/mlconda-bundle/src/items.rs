@@ -1,4 +1,5 @@
-//! What belongs in a bundle: the archives of all locks, each once, with the place that it has as a member of a channel.
+//! Determines the archives of a bundle: those of all locks, each once, with their paths. As a channel, the bundle has
+//! the same paths.
 
 use std::{collections::BTreeMap, num::NonZero, sync::Arc};
 
@@ -16,10 +17,10 @@ use rattler_digest::Sha256Hash;
 
 use crate::{BundleError, Environment};
 
-/// The directory of conda packages.
+/// The directory of conda packages in the bundle.
 pub(crate) const CHANNEL: &str = "channel";
 
-/// The directory of wheels and archives of sources.
+/// The directory of wheels and source archives in the bundle.
 pub(crate) const PYPI: &str = "pypi";
 
 /// An archive of a bundle.
@@ -27,21 +28,21 @@ pub(crate) const PYPI: &str = "pypi";
 pub(crate) struct Item {
     /// Its path in the bundle.
     pub(crate) path: String,
-    /// Its package, with the size.
+    /// Its package, which includes the size.
     pub(crate) package: LockedPackage,
-    /// The subdir of a conda package; `None` for one of pip.
+    /// The subdir of a conda package; `None` for a package of pip.
     pub(crate) subdir: Option<Subdir>,
-    /// The numbers of the locks that have it.
+    /// The indices of the locks that contain it.
     pub(crate) locks: Vec<usize>,
 }
 
 impl Item {
-    /// Its size in bytes.
+    /// The size of the archive, in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.package.size.unwrap_or(0)
     }
 
-    /// Whether it is a package that a path of the bundle stands for, as far as the hashes tell.
+    /// Whether a package with the same path in the bundle is this package, as far as the hashes tell.
     fn is_same(&self, package: &LockedPackage) -> bool {
         match (&self.package.digest, &package.digest) {
             (Digest::Sha256(one), Digest::Sha256(other)) => one == other,
@@ -51,7 +52,7 @@ impl Item {
     }
 }
 
-/// The sha256 of a package, if the lock has it.
+/// The sha256 of a package, if the lock contains it.
 pub(crate) fn sha256(package: &LockedPackage) -> Option<Sha256Hash> {
     match package.digest {
         Digest::Sha256(hash) => Some(hash),
@@ -59,7 +60,7 @@ pub(crate) fn sha256(package: &LockedPackage) -> Option<Sha256Hash> {
     }
 }
 
-/// All packages of a lock that have an archive, with their paths in a bundle.
+/// All packages of a lock with their paths in a bundle. Fails if a package has no archive.
 pub(crate) fn archives(lock: &Lock) -> Result<Vec<(String, LockedPackage, Option<Subdir>)>, BundleError> {
     let mut found = Vec::with_capacity(lock.packages.len() + lock.pip.len());
     for package in &lock.packages {
@@ -80,7 +81,7 @@ pub(crate) fn archives(lock: &Lock) -> Result<Vec<(String, LockedPackage, Option
     Ok(found)
 }
 
-/// The archives of all locks, in the order of their paths.
+/// The archives of all locks, sorted by path.
 pub(crate) fn collect(environments: &[Environment]) -> Result<Vec<Item>, BundleError> {
     let mut items: BTreeMap<String, Item> = BTreeMap::new();
     for (number, Environment { lock, .. }) in environments.iter().enumerate() {
@@ -100,14 +101,15 @@ pub(crate) fn collect(environments: &[Environment]) -> Result<Vec<Item>, BundleE
     Ok(items.into_values().collect())
 }
 
-/// The error for an archive that would have to be downloaded.
+/// The error for an archive that would have to be downloaded although network access is disabled.
 pub(crate) fn not_asked(package: &LockedPackage) -> BundleError {
     let (package, url) = (package.file_name.clone(), redact::url(&package.url));
     let source = "network access is disabled, and it is no local file".into();
     InstallError::Download { package, url, source }.into()
 }
 
-/// Finds the sizes that the locks do not have, and those of files of this machine. Some servers are asked at once.
+/// Finds the sizes of the archives: of local files from the file, of others from the lock or from the server. Several
+/// servers are asked at once.
 pub(crate) async fn find_sizes(
     items: &mut [Item],
     packed: &[Arc<PackedArchives>],
@@ -130,7 +132,7 @@ async fn find_size(
     client: &Client,
     access: Access,
 ) -> Result<Option<u64>, BundleError> {
-    // The lock of a bundle has all sizes, and its files may be of another machine.
+    // The lock of a bundle has all sizes, and its `file:` URLs may be those of another machine.
     if let Some(slice) = packed.iter().find_map(|packed| packed.find(package)) {
         return Ok(Some(slice.size()));
     }

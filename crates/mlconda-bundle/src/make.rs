@@ -1,8 +1,9 @@
 //! Writes a bundle.
 //!
-//! The size of everything is known before anything is written, so all has its place from the beginning. The file has the
-//! room for it at once, archives come in any order, and what an earlier run has left is known by its hash. The list of
-//! members comes last; until then nobody takes the file for a bundle. It gets its name when it is whole.
+//! The size of each member is known before anything is written, so each member has a fixed place. The space for the
+//! whole file is reserved first, and archives can be written in any order. Archives from an earlier run are recognized
+//! by their hashes. The list of members is written last. Until then, no reader takes the file for a bundle. When the
+//! file is complete, it is renamed to its name.
 
 use std::{
     fs::Permissions,
@@ -27,23 +28,23 @@ use crate::{
     partial::Partial,
 };
 
-/// What is behind the name of a file that is not finished.
+/// The suffix of an unfinished file.
 const PARTIAL: &str = ".partial";
 
-/// What a bundle is made of, and how.
+/// The contents of a bundle, and how to make it.
 #[derive(Clone, Debug)]
 pub struct Recipe {
-    /// The locks. Their names become names of files.
+    /// The locks. The names of the environments become file names.
     pub environments: Vec<Environment>,
-    /// Bundles from which archives are taken.
+    /// Other bundles to copy archives from.
     pub archives: Vec<Arc<PackedArchives>>,
-    /// The program before the bundle; `None` for a bundle alone.
+    /// The program in front of the tar; `None` for a bundle without a program.
     pub program: Option<Program>,
-    /// The file. Until it is finished, its name ends with `.partial`.
+    /// The path of the bundle. Until the bundle is finished, the name has the suffix `.partial`.
     pub output: PathBuf,
-    /// How many downloads run at once.
+    /// The number of downloads at once.
     pub downloads: NonZero<usize>,
-    /// How many threads copy and hash.
+    /// The number of threads that copy and hash.
     pub threads: NonZero<usize>,
     /// Whether archives may be downloaded.
     pub access: Access,
@@ -52,7 +53,7 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// The unfinished file.
+    /// The path of the unfinished file.
     pub fn partial(&self) -> PathBuf {
         let mut name = self.output.clone().into_os_string();
         name.push(PARTIAL);
@@ -60,52 +61,54 @@ impl Recipe {
     }
 }
 
-/// What was made.
+/// The result of making a bundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Made {
-    /// How many archives are in it.
+    /// The number of archives.
     pub packages: usize,
-    /// How many of them an earlier run had brought.
+    /// The number of archives that were kept from an earlier run.
     pub kept: usize,
     /// The size of the file in bytes.
     pub size: u64,
 }
 
-/// What a bundle of some locks would have in it.
+/// The contents that a bundle of some locks would have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contents {
-    /// The paths of all archives with their sizes in bytes, where they are known.
+    /// The paths of all archives, with their sizes in bytes if known.
     pub archives: Vec<(String, Option<u64>)>,
 }
 
-/// What would be in a bundle. Nothing is fetched.
+/// Determines the contents of a bundle. Nothing is downloaded.
 ///
 /// # Errors
-/// If a package has no archive, or two have one name.
+/// If a package has no archive, if two archives have the same path, or if two locks have the same environment and
+/// platform.
 pub fn contents(environments: &[Environment]) -> Result<Contents, BundleError> {
     check_names(environments)?;
     let items = items::collect(environments)?;
     Ok(Contents { archives: items.into_iter().map(|item| (item.path, item.package.size)).collect() })
 }
 
-/// Makes a bundle. If this fails or is stopped, the unfinished file stays, and the next call goes on with it.
+/// Makes a bundle. If this fails or is stopped, the unfinished file is kept, and the next call continues it.
 ///
-/// The future may be dropped: the file of that name is as it was, and the unfinished one beside it is gone on with
-/// next time.
+/// If the future is dropped, the file at [`Recipe::output`] stays as it was, and the next call continues the unfinished
+/// file.
 ///
 /// # Errors
-/// If an archive cannot be fetched or is not what its lock says, the file cannot be written, or the work was stopped.
+/// If an archive cannot be fetched or is not the one of its lock, if the file cannot be written, or if the work was
+/// stopped.
 pub async fn make(recipe: &Recipe, client: &Client, progress: &dyn Progress) -> Result<Made, BundleError> {
     let made = make_all(recipe, client, progress).await;
     made.map_err(|error| match error {
-        // What is torn down by a stop can fail in other ways.
+        // After a stop, other errors may be consequences of it.
         _ if recipe.stop.is_requested() => InstallError::Stopped.into(),
         BundleError::File(error) | BundleError::Install(InstallError::File(error)) => named(error, recipe).into(),
         error => error,
     })
 }
 
-/// Errors of the kernel do not say at which file; those of other files than ours do.
+/// Adds the path of the unfinished file to errors of system calls on it. Errors of other files contain a path already.
 fn named(error: io::Error, recipe: &Recipe) -> io::Error {
     match error.raw_os_error().is_some() && error.get_ref().is_none() {
         true => io::Error::new(error.kind(), format!("cannot write `{}`: {error}", recipe.partial().display())),
@@ -144,7 +147,7 @@ async fn make_all(recipe: &Recipe, client: &Client, progress: &dyn Progress) -> 
     Ok(Made { packages: items.len(), kept, size })
 }
 
-/// Refuses locks that could not be told apart.
+/// Refuses two locks with the same environment and platform.
 fn check_names(environments: &[Environment]) -> Result<(), BundleError> {
     let paths = documents::lock_paths(environments);
     match (1..paths.len()).find(|number| paths[..*number].contains(&paths[*number])) {
@@ -156,10 +159,10 @@ fn check_names(environments: &[Environment]) -> Result<(), BundleError> {
     }
 }
 
-/// The list of members, before hashes are known.
+/// The list of members before the hashes are known.
 struct Draft {
     index: Index,
-    /// How many documents stand before the archives.
+    /// The number of documents in front of the archives.
     documents: usize,
 }
 
@@ -181,7 +184,7 @@ impl Draft {
         Ok(Self { index: Index { locks, members }, documents: documents.len() })
     }
 
-    /// Writes all that is not an archive. Gives the size of the file.
+    /// Writes all members except archives. Returns the size of the file, in bytes.
     fn finish(
         mut self,
         recipe: &Recipe,

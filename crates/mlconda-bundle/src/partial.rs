@@ -1,7 +1,8 @@
-//! The unfinished file of a bundle: one process has it, and only what this user has left there is gone on with.
+//! The unfinished file of a bundle. Only one process writes it, and it is continued only if this user alone can have
+//! written it.
 //!
-//! Somebody else could change it while it is hashed, and in a directory such as `/tmp` anybody can have made it. What has
-//! nothing in it is removed when it is dropped.
+//! Another user could change the file while it is hashed, and in a directory such as `/tmp`, any user can have created
+//! it. An empty unfinished file is removed when the value is dropped.
 
 use std::{
     fs::{File, Metadata},
@@ -22,21 +23,21 @@ use rustix::{
 
 use crate::BundleError;
 
-/// How often the file is opened, in case that another process finishes or removes it before it is locked.
+/// How often opening is tried, because another process may finish or remove the file before it is locked.
 const TRIES: usize = 16;
 
-/// The unfinished file, held by this process.
+/// The unfinished file, locked by this process.
 pub(crate) struct Partial {
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<File>,
-    /// Whether an earlier run has left something in it.
+    /// Whether the file has content from an earlier run.
     pub(crate) had_content: bool,
-    /// How many archives are in their places.
+    /// The number of archives that are in their places.
     pub(crate) arrived: AtomicUsize,
 }
 
 impl Partial {
-    /// Opens or creates the file.
+    /// Opens or creates the file, and locks it.
     pub(crate) fn open(path: PathBuf) -> Result<Self, BundleError> {
         for _ in 0..TRIES {
             let Some((file, is_new)) = open(&path)? else { continue };
@@ -45,11 +46,11 @@ impl Partial {
                 let message = format!("cannot write `{}`: it is not a regular file", path.display());
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, message).into());
             }
-            // Another error is that of a file system without locks.
+            // Any other error means that the file system has no locks.
             if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
                 return Err(BundleError::Busy { path });
             }
-            // Another process may have finished or removed it in between.
+            // Another process may have finished or removed the file before it was locked.
             if !mlconda_system::is_at(&file, &path) {
                 continue;
             }
@@ -63,8 +64,8 @@ impl Partial {
         Err(BundleError::Busy { path })
     }
 
-    /// Gives the file the room that it will need, so that a full disk is known before anything is fetched. Not all file
-    /// systems can.
+    /// Reserves disk space for the whole file, so that a full disk is noticed before anything is downloaded. Not all
+    /// file systems support this.
     pub(crate) fn allocate(&self, room: u64) -> io::Result<()> {
         match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, room.max(1)) {
             Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => {
@@ -81,14 +82,14 @@ impl Partial {
 impl Drop for Partial {
     fn drop(&mut self) {
         let is_empty = !self.had_content && self.arrived.load(Ordering::Relaxed) == 0;
-        // Under its name there may be the file of another process by now.
+        // At this path there may be the file of another process now.
         if is_empty && mlconda_system::is_at(&self.file, &self.path) {
             let _ = fs_err::remove_file(&self.path);
         }
     }
 }
 
-/// Opens the file, and tells whether it is new; `None` if it was removed in between.
+/// Opens or creates the file. The flag tells whether the file is new. `None` if it was removed meanwhile.
 fn open(path: &Path) -> io::Result<Option<(File, bool)>> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC).bits().cast_signed();
     let mut options = fs_err::OpenOptions::new();
@@ -102,7 +103,7 @@ fn open(path: &Path) -> io::Result<Option<(File, bool)>> {
     }
 }
 
-/// Why a file that was there before is left alone, in words.
+/// Why an existing file must not be continued, as a verb phrase.
 fn distrust(metadata: &Metadata) -> Option<&'static str> {
     match metadata {
         file if file.uid() != rustix::process::geteuid().as_raw() => Some("belongs to another user"),
@@ -155,7 +156,7 @@ mod tests {
         let path = directory.path().join("env.bundle.partial");
         let held = Partial::open(path.clone()).unwrap();
         assert!(matches!(Partial::open(path.clone()), Err(BundleError::Busy { .. })));
-        // It is finished, and gets its name.
+        // The file is finished, and renamed to its name.
         fs_err::rename(&path, directory.path().join("env.bundle")).unwrap();
         let next = Partial::open(path.clone()).unwrap();
         drop(held);

@@ -13,8 +13,8 @@ use mlconda_install::{InstallError, Stop};
 
 use crate::BundleError;
 
-/// Does the pieces of work with the numbers below `count`, and gives what they give, in order. Nothing new is begun after one
-/// of them failed, or a stop was requested.
+/// Calls `work` with the numbers below `count` on several threads, and returns the results in order. After a call
+/// failed or a stop was requested, no further call is begun.
 pub(crate) fn each<T: Send>(
     count: usize,
     threads: NonZero<usize>,
