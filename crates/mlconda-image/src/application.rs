@@ -1,8 +1,8 @@
-//! The application: files of the user that are copied into a layer on top (`--copy`).
+//! The application: files of the user that are copied into a layer at the top of the image (`--copy`).
 //!
-//! What is copied gets one owner, one time, and a mode that depends on nothing but whether it is executable, so that the
-//! layer is the same on each machine. `.dockerignore` counts: that of the current directory for what is in it, else that of
-//! the directory that is copied.
+//! All copied files get one owner and one time, and a mode that depends only on whether the file is executable. So the
+//! layer is the same on each machine. `.dockerignore` is obeyed: for files in the current directory, the one of the
+//! current directory; else the one of the directory that is copied.
 
 use std::{
     io,
@@ -19,37 +19,37 @@ use crate::{
     tar::{Attributes, Owner, TarWriter},
 };
 
-/// Something to be copied.
+/// A file or directory to copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Copied {
-    /// The file or directory, as an absolute path. Of a directory, the content is copied.
+    /// The file or directory, as an absolute path. If it is a directory, its contents are copied.
     pub source: PathBuf,
-    /// Where it goes in the image, as an absolute path. A file goes below it if it ends with a slash.
+    /// The absolute path in the image. If it ends with a slash, a file is copied into that directory.
     pub destination: PathBuf,
 }
 
-/// What is copied, and how.
+/// The files to copy, and how.
 #[derive(Clone, Debug, Default)]
 pub struct Application {
-    /// In this order; of two files at one place, the later one counts.
+    /// The files to copy, in this order. If two have the same path in the image, the later one wins.
     pub copied: Vec<Copied>,
     /// The owner, as numbers: user and group.
     pub owner: (u32, u32),
-    /// The directory whose `.dockerignore` counts for what is in it.
+    /// The directory whose `.dockerignore` is used for the files in it.
     pub context: PathBuf,
-    /// Files that are never copied: what this very image is written to.
+    /// Files that are never copied: the files that this image is written to.
     pub except: Vec<PathBuf>,
 }
 
-/// Directories that are links into `/usr` in Debian, Ubuntu, Fedora and others. A directory of a layer takes the place of a link,
-/// and what is behind it, such as the dynamic loader, is gone.
+/// Paths that are links into `/usr` in Debian, Ubuntu, Fedora and others. If a layer has a directory at such a path,
+/// the directory replaces the link. Then all that was behind the link is missing, such as the dynamic loader.
 const LINKS: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
-/// A file or directory of the layer: its path, and where it comes from.
+/// A file or directory of the layer: its path in the image, and its source.
 pub(crate) type Entry = (PathBuf, PathBuf);
 
 impl Application {
-    /// All files and directories of the layer, sorted by their paths.
+    /// All files and directories of the layer, sorted by path.
     pub(crate) fn entries(&self) -> Result<Vec<Entry>, ImageError> {
         let mut entries = Vec::new();
         for copied in &self.copied {
@@ -66,11 +66,11 @@ impl Application {
             let is_below = copied.destination.as_os_str().as_encoded_bytes().ends_with(b"/");
             let name = copied.source.file_name().unwrap_or_default();
             let path = if is_below { destination.join(name) } else { destination.to_owned() };
-            // A link that is named is followed; those in a directory stay links.
+            // A link that is named by the user is followed. Links in a directory stay links.
             entries.push((path, fs_err::canonicalize(&copied.source).map_err(fail)?));
         }
 
-        // The sort keeps the order of equals, and the last of them counts.
+        // The sort is stable, and the last of several equal paths wins.
         entries.sort_by(|one, other| one.0.cmp(&other.0));
         entries.reverse();
         entries.dedup_by(|earlier, later| earlier.0 == later.0);
@@ -78,7 +78,7 @@ impl Application {
         Ok(entries)
     }
 
-    /// Refuses places that are behind links of most bases.
+    /// Refuses paths that are behind links of most base images.
     pub(crate) fn check_places(entries: &[Entry]) -> Result<(), ImageError> {
         let is_behind_link = |entry: &&Entry| LINKS.iter().any(|link| entry.0.starts_with(link));
         let Some((path, source)) = entries.iter().find(is_behind_link) else { return Ok(()) };
@@ -115,7 +115,7 @@ fn ignore_text(directory: &Path) -> io::Result<String> {
 
 /// A walk through a directory.
 struct Walk<'a> {
-    /// What the patterns are relative to.
+    /// The directory that the patterns are relative to.
     base: &'a Path,
     ignore: Ignore,
     except: &'a [PathBuf],
@@ -127,7 +127,7 @@ impl Walk<'_> {
         let fail =
             |path: &Path, error: &io::Error| ImageError::Copy { path: path.to_owned(), reason: error.to_string() };
         if !destination.as_os_str().is_empty() {
-            // With a dot behind it, a link to a directory is the directory.
+            // With a final dot, a link to a directory becomes the directory.
             self.entries.push((destination.to_owned(), source.join(".")));
         }
         for entry in fs_err::read_dir(source).map_err(|error| fail(source, &error))? {
@@ -141,7 +141,7 @@ impl Walk<'_> {
             if metadata.is_dir() {
                 let before = self.entries.len();
                 self.directory(&path, &place)?;
-                // An ignored directory is there for what was taken back in it.
+                // An ignored directory is kept only if an exception keeps something in it.
                 if is_ignored && self.entries.len() == before + 1 {
                     self.entries.pop();
                 }

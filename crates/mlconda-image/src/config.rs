@@ -1,5 +1,5 @@
-//! What a container of the image runs, and with what: the base's config, the environment's activation, and what the user
-//! wants.
+//! The runtime configuration of a container: the config of the base image, the activation of the environment, and the
+//! user's options.
 
 use std::{ffi::OsString, path::Path};
 
@@ -9,18 +9,18 @@ use mlconda_prefix::{
     activate::{ActivateError, Activation, CallerEnvironment, Dialect, activate, default_name},
 };
 
-/// Where programs are looked for if the base does not say.
+/// The search path for programs if the base image has none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Where the program is that runs activation scripts.
+/// The path of the program that runs activation scripts, in the image.
 pub(crate) const PROGRAM: &str = "/usr/local/bin/mlconda";
 
-/// What the user wants of containers. What is not said is as in the base.
+/// The user's options for containers. Options that are not given come from the base image.
 #[derive(Clone, Debug, Default)]
 pub struct Runtime {
-    /// Variables. They count more than those of the environment.
+    /// Variables. They override those of the environment.
     pub variables: Vec<(String, String)>,
-    /// The directory in which a container starts.
+    /// The working directory of a container.
     pub working_directory: Option<String>,
     /// The user: `name`, `uid` or `uid:gid`.
     pub user: Option<String>,
@@ -28,13 +28,14 @@ pub struct Runtime {
     pub entrypoint: Option<Vec<String>>,
     /// The words of the command.
     pub command: Option<Vec<String>>,
-    /// Labels.
+    /// Labels, as name and value.
     pub labels: Vec<(String, String)>,
-    /// Ports on which the program listens (`8888/tcp`).
+    /// Ports that the program listens on (`8888/tcp`).
     pub ports: Vec<String>,
 }
 
-/// Computes the activation of an environment that is in the directory `root` and will be at another path.
+/// Computes the activation of an environment that is now in the directory `root` and will be at another path in the
+/// image.
 pub(crate) fn activation(root: &Path, base: &Config, root_prefix: &Path) -> Result<Activation, ActivateError> {
     let variables: Vec<(OsString, OsString)> = base
         .variables()
@@ -46,7 +47,7 @@ pub(crate) fn activation(root: &Path, base: &Config, root_prefix: &Path) -> Resu
     activate(&prefix, CallerEnvironment { variables: &variables, root_prefix }, Dialect::Posix)
 }
 
-/// Writes everything into the base's config. `runs_scripts` tells whether `mlconda run` is to be the entry point.
+/// Writes all options into the base's config. `runs_scripts` tells whether the entry point is `mlconda run`.
 pub(crate) fn configure(
     config: &mut Config,
     prefix: &Path,
@@ -64,7 +65,7 @@ pub(crate) fn configure(
     config.set_variable("CONDA_DEFAULT_ENV", &default_name(prefix, root_prefix).to_string_lossy());
     for (name, value) in &activation.variables {
         let (name, value) = (name.to_string_lossy(), value.to_string_lossy());
-        // These tell of an activation by a shell.
+        // These variables describe an activation in a shell.
         if !name.starts_with("CONDA_") && !name.starts_with("__CONDA_") {
             config.set_variable(&name, &value);
         }
@@ -74,7 +75,7 @@ pub(crate) fn configure(
     }
     if runs_scripts {
         let run = [PROGRAM, "run", "-p", &prefix.display().to_string()].map(str::to_owned);
-        // The base's command is for its own entry point, which stays.
+        // The base's command belongs to the base's entry point, which stays, so the command stays, too.
         let command = config.command();
         let own = runtime.entrypoint.clone().unwrap_or_else(|| config.entrypoint());
         config.set_entrypoint(&run.into_iter().chain(own).collect::<Vec<_>>());

@@ -1,8 +1,9 @@
-//! What is in an image: the files that a container sees, the layer of each, the environments among them and their packages.
+//! Reads the contents of an image: the files that a container sees, with their layers, and the environments among them
+//! with their packages.
 //!
-//! The layers are read one after the other as streams, from wherever they are, and nothing is unpacked to a disk. Of files
-//! only the records of packages are kept. Digests, sizes and the diff ids of the config are checked, and what an image of
-//! others may ask for is limited ([`Limits`]).
+//! The layers are read one after the other as streams, from any place, and nothing is unpacked to disk. The contents of
+//! files are not kept, except records of packages. Digests, sizes and the diff ids of the config are checked, and
+//! [`Limits`] restrict the resources for untrusted images.
 
 mod archive;
 mod environments;
@@ -28,16 +29,16 @@ use crate::{
     workspace,
 };
 
-/// What is in an image.
+/// The contents of an image.
 #[derive(Clone, Debug)]
 pub struct Contents {
     /// The layers, the lowest first.
     pub layers: Vec<ContentLayer>,
-    /// The environments, by their paths.
+    /// The environments, sorted by path.
     pub environments: Vec<ImageEnvironment>,
     /// The files that a container sees, with paths relative to the root, and the packages of all environments.
     pub sizes: Sizes,
-    /// For each of the files of `sizes` the index of its layer.
+    /// For each file of `sizes`, the index of its layer.
     pub layer_of: Vec<usize>,
 }
 
@@ -46,66 +47,67 @@ pub struct Contents {
 pub struct ContentLayer {
     /// The digest of the blob.
     pub digest: Digest,
-    /// The size of the blob in bytes: what is pulled.
+    /// The size of the blob in bytes, as it is pulled.
     pub size: u64,
-    /// The size of the tar in bytes.
+    /// The size of the uncompressed tar in bytes.
     pub unpacked: u64,
-    /// What it holds.
+    /// The origin of its files.
     pub origin: Origin,
-    /// Its key among the layers of `mlconda image`, or the command that made it, as far as the image tells it.
+    /// Its key in a [`Grouping`](crate::Grouping), or the command that made it, if the image contains one of them.
     pub name: String,
-    /// Its packages, by its annotation, else by the records in it: name, version and build.
+    /// Its packages as name, version and build: from its annotation, or else from the records in it.
     pub packages: Vec<String>,
 }
 
-/// What a layer holds.
+/// The origin of a layer's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// The base image of an image that mlconda made.
     Base,
     /// Packages.
     Packages,
-    /// What belongs to an environment and to none of its packages.
+    /// Files of an environment that belong to none of its packages.
     Environment,
     /// The program `mlconda`.
     Program,
     /// Files of the user (`--copy`).
     Application,
-    /// Others have made it.
+    /// A layer that was not made by mlconda.
     Other,
 }
 
 /// An environment in an image.
 #[derive(Clone, Debug)]
 pub struct ImageEnvironment {
-    /// Its prefix.
+    /// The path of its prefix.
     pub prefix: PathBuf,
-    /// The records of its packages; those of python distributions that mlconda has installed come last.
+    /// The records of its packages. Records of python distributions that mlconda has installed come last.
     pub records: Vec<PrefixRecord>,
     /// The text of its `conda-meta/history`.
     pub history: String,
-    /// The index of its first package in [`Sizes::packages`]; the others follow.
+    /// The index of its first package in [`Sizes::packages`]. Its other packages follow.
     pub first: usize,
 }
 
-/// What an image may ask for at most.
+/// The resources that reading an image may use.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// The number of layers.
+    /// The largest number of layers.
     pub layers: usize,
-    /// The number of entries in all layers.
+    /// The largest number of entries in all layers.
     pub entries: usize,
-    /// The length of a path, in bytes.
+    /// The largest length of a path, in bytes.
     pub path: usize,
-    /// The length of all paths together, in bytes.
+    /// The largest length of all paths together, in bytes.
     pub paths: usize,
-    /// The size of all records, in bytes.
+    /// The largest size of all records, in bytes.
     pub records: u64,
-    /// The size of all layers without compression, in bytes.
+    /// The largest size of all uncompressed layers, in bytes.
     pub unpacked: u64,
-    /// How many times as large as its blob a layer is, besides 64 MiB. gzip makes nothing smaller than a 1,032th.
+    /// The largest ratio of a layer's uncompressed size, after its first 64 MiB, to the size of its blob. gzip
+    /// compresses nothing to less than a 1,032th.
     pub ratio: u64,
-    /// The number of environments.
+    /// The largest number of environments.
     pub environments: usize,
 }
 
@@ -116,7 +118,8 @@ impl Default for Limits {
             entries: 2_000_000,
             path: 4096,
             paths: 256 << 20,
-            // Those of an environment of 500 packages have some 20 MB; in memory they are several times as large.
+            // The records of an environment of 500 packages have about 20 MB. In memory they are several times as
+            // large.
             records: 128 << 20,
             unpacked: 256 << 30,
             ratio: 1100,
@@ -126,12 +129,12 @@ impl Default for Limits {
 }
 
 impl Contents {
-    /// Reads an image. Layers that mlconda has made are taken from its cache, where they are there.
+    /// Reads an image. Layers that are in mlconda's cache are read from there.
     ///
     /// The future may be dropped: nothing is written.
     ///
     /// # Errors
-    /// If a layer cannot be read, is not what the image says of it, is no tar, or goes beyond the limits.
+    /// If a layer cannot be read, is not a tar, differs from its digest, size or diff id, or exceeds the limits.
     pub async fn read(
         image: &BaseImage,
         cache: Option<&Path>,
@@ -144,14 +147,15 @@ impl Contents {
         }
         let is_remote = image.layers.iter().any(|layer| matches!(layer.content, Content::Remote(_)));
         let cache = cache.filter(|_| is_remote);
-        // Nobody removes layers meanwhile.
+        // While this lock is held, nobody removes layers from the cache.
         let _hold = cache.and_then(usage::hold);
         let mut finished = cache.map(workspace::finished_layers).unwrap_or_default();
         let bytes = image.layers.iter().map(|layer| layer.descriptor.size).sum();
         progress.event(Event::ImageStarted { layers: image.layers.len(), bytes });
         loop {
             match Self::read_with(image, &finished, limits, progress).await {
-                // A layer in the cache is broken, or another process has replaced it.
+                // A layer in the cache is damaged, or was replaced by another process. Now all layers are read from the
+                // image.
                 Err((Source::Cache, _)) => finished.clear(),
                 Err((Source::Image, error)) => return Err(error),
                 Ok(contents) => return Ok(contents),
@@ -180,13 +184,13 @@ impl Contents {
     }
 }
 
-/// Where the layer was read that is wrong.
+/// The place of the layer that could not be read.
 enum Source {
     Cache,
     Image,
 }
 
-/// The blob in the cache, if it is there. Whether it is whole turns out as it is read.
+/// The blob in the cache, if it is there with the right size. Its digest is checked while it is read.
 fn nearest(blob: &Blob, finished: &HashMap<Digest, PathBuf>) -> Option<Blob> {
     let path = finished.get(&blob.descriptor.digest)?;
     let is_whole = fs_err::metadata(path).is_ok_and(|file| file.len() == blob.descriptor.size);
@@ -194,7 +198,7 @@ fn nearest(blob: &Blob, finished: &HashMap<Digest, PathBuf>) -> Option<Blob> {
     is_whole.then(|| Blob { descriptor: blob.descriptor.clone(), content: Content::File(path.clone()) })
 }
 
-/// Counts what goes through it.
+/// Reports the number of bytes that are written through it.
 struct Counting<'a> {
     output: &'a mut dyn Write,
     progress: &'a dyn Progress,
@@ -212,7 +216,7 @@ impl Write for Counting<'_> {
     }
 }
 
-/// Reads a layer into the tree, and gives the size of its tar.
+/// Reads a layer into the tree, and returns the size of its tar in bytes.
 async fn read_layer(
     blob: &Blob,
     number: usize,
@@ -235,7 +239,7 @@ async fn read_layer(
     if let Some(reason) = reader.failure() {
         return Err(invalid(&what, reason));
     }
-    // What a decoder says of its input is not an error of this machine.
+    // Decoders use these kinds for invalid input. Other kinds are errors of this machine.
     let is_data = |error: &io::Error| {
         matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::Other)
     };
@@ -253,9 +257,9 @@ async fn read_layer(
     Ok(unpacked)
 }
 
-/// What an image says of its layers.
+/// Describes the layers of an image by its annotations and its history.
 fn layers_of(image: &BaseImage) -> Vec<ContentLayer> {
-    // A base may lack a history; those of the layers above it are at the end.
+    // A base image may lack its history. So the entries of the history belong to the topmost layers.
     let (history, count) = (image.config.commands(), image.layers.len());
     let words_of = |number: usize| match (history.len() + number).checked_sub(count) {
         Some(place) if history.len() <= count => history[place].as_str(),
@@ -264,7 +268,7 @@ fn layers_of(image: &BaseImage) -> Vec<ContentLayer> {
     let layer = |(number, blob): (usize, &Blob)| {
         let annotations = &blob.descriptor.annotations;
         let words = words_of(number);
-        // Archives have no annotations; the history tells the same.
+        // Images in archives have no annotations, but the history contains the same facts.
         let (name, packages) = match (annotations.get(LAYER), words.strip_prefix("mlconda image: ")) {
             (Some(key), _) => {
                 (Some(key.as_str()), annotations.get(PACKAGES).map_or("", String::as_str).replace('\n', ", "))

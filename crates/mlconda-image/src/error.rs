@@ -1,4 +1,4 @@
-//! Why there is no image.
+//! The errors of making or reading an image.
 
 use std::path::PathBuf;
 
@@ -6,14 +6,14 @@ use mlconda_install::InstallError;
 use mlconda_oci::OciError;
 use rattler_conda_types::Subdir;
 
-/// Why there is no image.
+/// Why an image could not be made or read.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageError {
     /// Packages could not be fetched or put together.
     #[error(transparent)]
     Install(#[from] InstallError),
-    /// The base or the result is no image.
+    /// The base image or the result is not a valid image, or a registry failed.
     #[error(transparent)]
     Oci(#[from] OciError),
     /// A file could not be read or written.
@@ -22,13 +22,13 @@ pub enum ImageError {
     /// There are no containers for the platform of the lock.
     #[error("there are no containers for {0}")]
     Platform(Subdir),
-    /// Packages have post-link scripts, and an image has no machine to run them on.
+    /// Packages have post-link scripts, which cannot run when an image is made.
     #[error("{}", post_link(.0))]
     Scripts(Vec<Script>),
-    /// Packages of pip have no wheel.
+    /// Packages of pip have no wheel, and nothing is built when an image is made.
     #[error("{} no wheel and cannot be built while an image is put together", have(.0))]
     Unbuilt(Vec<String>),
-    /// Packages have activation scripts, and no program is given that would run them.
+    /// Packages have activation scripts, and there is no program for the image that runs them.
     #[error(
         "packages have activation scripts (`{script}`), which `mlconda run` runs, and this program is not one for {platform}"
     )]
@@ -38,7 +38,7 @@ pub enum ImageError {
         /// The platform of the image.
         platform: Subdir,
     },
-    /// The program to be put into the image is not one for its platform.
+    /// The program for the image is not one for the image's platform.
     #[error("`{program}` is no program for {platform}")]
     WrongProgram {
         /// The program.
@@ -46,31 +46,31 @@ pub enum ImageError {
         /// The platform of the image.
         platform: Subdir,
     },
-    /// An image of nothing but the environment has no dynamic loader for its programs.
+    /// The image contains only the environment, and lacks the dynamic loader that a program needs.
     #[error("`{file}` needs the dynamic loader `{interpreter}`, which is not in an image without a base")]
     NoInterpreter {
         /// The program.
         file: PathBuf,
-        /// The loader that it names.
+        /// The path of the dynamic loader.
         interpreter: String,
     },
-    /// Engines take no more layers.
+    /// The image would have more layers than engines accept.
     #[error("the image would have {count} layers, {base} of them the base's; engines take at most 127")]
     TooManyLayers {
-        /// All layers.
+        /// The number of all layers.
         count: usize,
-        /// Those of the base.
+        /// The number of the base's layers.
         base: usize,
     },
     /// The time of the image is out of range.
     #[error("an image cannot have the time {0}, in seconds since 1970: 0 to {latest} is possible", latest = crate::LATEST)]
     Time(i64),
-    /// Something that is to be copied cannot be.
+    /// A file cannot be copied into the image.
     #[error("cannot copy `{path}`: {reason}")]
     Copy {
-        /// What is to be copied.
+        /// The source of the copy.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
 }
@@ -80,17 +80,17 @@ mlconda_types::debug_as_words!(ImageError);
 /// A post-link script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Script {
-    /// The package, by NAME-VERSION-BUILD.
+    /// The package, as NAME-VERSION-BUILD.
     pub package: String,
     /// Its text.
     pub text: String,
 }
 
-/// How many lines of a script are shown, and how many characters of each.
+/// The number of lines of a script that are shown, and the number of characters of each line.
 const SHOWN_LINES: usize = 3;
 const SHOWN_CHARACTERS: usize = 120;
 
-/// The message, with what each script would do: its first lines, without comments.
+/// The message, with the first lines of each script, without comments.
 fn post_link(scripts: &[Script]) -> String {
     let names: Vec<String> = scripts.iter().map(|script| format!("`{}`", script.package)).collect();
     let have = if names.len() == 1 { "has a post-link script, which" } else { "have post-link scripts, which" };

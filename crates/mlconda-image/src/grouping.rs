@@ -1,37 +1,38 @@
-//! Which packages share a layer.
+//! Decides which packages share a layer.
 //!
-//! The lock alone decides, and a package that is added, removed or changed moves hardly any other one:
+//! The grouping depends on the lock alone. If a package is added, removed or changed, hardly any other package moves:
 //!
-//! - Large packages have a layer of their own: the largest, as many as half of the budget. Sizes are compared by their
-//!   power of two, and equal ones by a hash of the name, so that an update that grows a little changes no order.
-//! - The others are put into the other half of the layers by rendezvous hashing of their names: where a package goes
-//!   depends on its name and on the number of layers, and on no other package.
+//! - Up to half of the layers contain one large package each: the largest ones. Sizes are compared by their power of
+//!   two, and equal ones by a hash of the name. So an update that makes a package a little larger does not change the
+//!   order.
+//! - The other packages are put into the other half of the layers by rendezvous hashing of their names. The layer of a
+//!   package depends on its name and on the number of layers, not on other packages.
 //!
-//! So one change moves at most the package at the border between the two halves. A grouping of an earlier image
-//! ([`Grouping::like`]) is kept as it was, and decides nothing about packages that it does not have.
+//! So one change moves at most one other package: the one at the border between the two halves. The grouping of an
+//! earlier image ([`Grouping::like`]) is kept as it was, and does not decide about packages that it does not contain.
 
 use mlconda_types::sorting::IntoTree;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A package with a smaller archive never has a layer of its own, in bytes.
+/// The smallest archive of a package that may have a layer of its own, in bytes.
 const LARGE: u64 = 1 << 20;
 
 /// A package to be put into a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sized {
-    /// Its name; of a package of pip, `pip/NAME`.
+    /// Its name; `pip/NAME` for a package of pip.
     pub name: String,
-    /// The size of its archive in bytes; 0 where it is not known.
+    /// The size of its archive in bytes; 0 if it is unknown.
     pub size: u64,
 }
 
-/// A layer's key: packages with the same key share a layer. Keys are ordered as layers are: what changes least is lowest,
-/// since engines pull what is above a changed layer again.
+/// The key of a layer. Packages with the same key share a layer. Layers are sorted by key, and those that change least
+/// come first (lowest), because engines pull all layers above a changed one again.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
     /// One package, by its name.
     Package(String),
-    /// A group of small ones, by its number.
+    /// A group of small packages, by its number.
     Group(usize),
 }
 
@@ -45,14 +46,14 @@ impl std::fmt::Display for Key {
 }
 
 impl Key {
-    /// Reads what [`Display`](std::fmt::Display) writes. No package's name has a colon.
+    /// Parses the text that [`Display`](std::fmt::Display) writes. Names of packages have no colon.
     pub fn parse(text: &str) -> Self {
         let number = text.strip_prefix("group:").and_then(|number| number.parse().ok());
         number.map_or_else(|| Self::Package(text.to_owned()), Self::Group)
     }
 }
 
-/// The keys of packages, by name.
+/// The keys of packages, by the name of the package.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grouping(BTreeMap<String, Key>);
 
@@ -68,7 +69,7 @@ impl Grouping {
         Self::like(packages, layers, &Self::default())
     }
 
-    /// Groups packages; those that an earlier grouping has stay where they were.
+    /// Groups packages. Packages in an earlier grouping keep their layer.
     pub fn like(packages: &[Sized], layers: usize, earlier: &Self) -> Self {
         let kept: BTreeMap<&str, &Key> =
             packages.iter().filter_map(|each| Some((each.name.as_str(), earlier.0.get(&each.name)?))).into_tree();
@@ -108,13 +109,13 @@ impl Grouping {
     }
 }
 
-/// The group of a name: the one with the largest weight. Where the number of groups grows by one, only names go that go to
-/// the new one.
+/// The group of a name: the one with the largest weight. If the number of groups grows by one, a name either keeps its
+/// group or moves to the new one.
 fn group(name: &str, groups: usize) -> usize {
     (0..groups).max_by_key(|group| weight(name, *group)).unwrap_or(0)
 }
 
-/// A number that looks like chance, of a name and a group: FNV-1a, and the end of splitmix64.
+/// A pseudorandom number that depends on a name and a group: FNV-1a, then the last step of splitmix64.
 fn weight(name: &str, group: usize) -> u64 {
     let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     let group = (group as u64).to_le_bytes();
@@ -128,7 +129,7 @@ fn weight(name: &str, group: usize) -> u64 {
 mod tests {
     use super::*;
 
-    /// Numbers that look like chance, the same in each run.
+    /// Pseudorandom numbers, which are the same in each run.
     struct Chance(u64);
 
     impl Chance {
@@ -137,7 +138,7 @@ mod tests {
             (self.0 >> 33) % limit
         }
 
-        /// A size as those of packages are: most are small, a few have hundreds of megabytes.
+        /// A size as packages have it: most are small, a few have hundreds of megabytes.
         fn size(&mut self) -> u64 {
             let power = 11 + self.below(6) + self.below(6) + self.below(8);
             (1 << power) + self.below(1 << power)
@@ -148,7 +149,7 @@ mod tests {
         (0..count).map(|number| Sized { name: format!("package-{number}"), size: chance.size() }).collect()
     }
 
-    /// One change: a package comes, goes or gets another size. Returns its name.
+    /// Makes one change: adds or removes a package, or changes its size. Returns its name.
     fn change(packages: &mut Vec<Sized>, number: u64, chance: &mut Chance) -> String {
         let at = chance.below(packages.len() as u64) as usize;
         match chance.below(4) {
@@ -158,7 +159,7 @@ mod tests {
                 new.name
             }
             1 => packages.remove(at).name,
-            // An update: some percent more or less.
+            // An update: the size changes by some percent.
             _ => {
                 let size = packages[at].size;
                 packages[at].size = size - size / 10 + chance.below(size / 5 + 1);
@@ -167,7 +168,7 @@ mod tests {
         }
     }
 
-    /// How many packages besides the changed one have another key.
+    /// The number of packages with a new key, apart from the changed package.
     fn moved(before: &Grouping, after: &Grouping, changed: &str) -> usize {
         before.0.iter().filter(|(name, key)| *name != changed && after.key(name).is_some_and(|now| now != *key)).count()
     }
@@ -188,7 +189,7 @@ mod tests {
                 (all, changes) = (all + moved, changes + 1);
                 before = after;
             }
-            // One change in four moves the package at the border.
+            // At most every fourth change moves the package at the border.
             assert!(all * 4 <= changes, "{all} moved in {changes} changes of {count} packages in {layers} layers");
         }
     }
@@ -200,7 +201,7 @@ mod tests {
         let before = Grouping::new(&packages, 39);
         packages.reverse();
         assert_eq!(Grouping::new(&packages, 39), before);
-        // Neither are all in one layer.
+        // The packages must not all be in one layer.
         let largest = before.layers().values().map(Vec::len).max();
         assert!(before.layers().len() >= 35 && largest < Some(20), "{largest:?}");
     }
@@ -218,7 +219,7 @@ mod tests {
             assert!(now.layers().len() <= 39);
             last = now;
         }
-        // With another budget, too.
+        // The same for another number of layers.
         assert_eq!(moved(&last, &Grouping::like(&packages, 10, &last), ""), 0);
     }
 

@@ -1,8 +1,8 @@
-//! Gzip on several threads. The result depends on the input and on the level only.
+//! gzip (RFC 1952) on several threads. The result depends only on the input and the level.
 //!
-//! The input is cut into blocks of one size. Each is compressed on its own, with the end of the block before as its
-//! dictionary, up to a border of bytes; written one after the other, they are one gzip stream (RFC 1952) that any reader
-//! takes. Memory does not grow with the input: only a few blocks for each thread are under way.
+//! The input is cut into blocks of equal size. Each block is compressed separately, with the end of the previous block
+//! as its dictionary, and its output ends at a byte boundary. The concatenated outputs are one gzip stream for any
+//! reader. Memory use does not depend on the size of the input, because each thread has only a few blocks at a time.
 
 use std::{
     io::{self, Write},
@@ -15,20 +15,20 @@ use std::{
 
 use flate2::{Compress, Compression, Crc, FlushCompress};
 
-/// What makes the bytes, besides the level: the encoder and its version, and the size of blocks. Change it with them: layers
-/// in caches have it in their keys.
+/// The facts that determine the bytes, besides the level: the encoder, its version and the block size. Change this text
+/// together with them: it is a part of the keys of cached layers.
 pub(crate) const FORMAT: &str = "zlib-rs 0.6.8, blocks of 1 MiB";
 
-/// The size of a block in bytes. A part of the format of layers: another size gives other digests.
+/// The size of a block in bytes. It is a part of the format of layers: with another size, digests change.
 const BLOCK: usize = 1 << 20;
 
-/// How much of the block before may be referred to, in bytes: the window of deflate.
+/// How many bytes at the end of the previous block may be referred to: the window of deflate.
 const WINDOW: usize = 32 << 10;
 
-/// The most threads that are of use; each has about three megabytes under way.
+/// The largest useful number of threads. Each uses about three megabytes.
 const MOST_THREADS: usize = 16;
 
-/// A block on its way to a thread.
+/// A block for a thread.
 struct Block {
     data: Arc<Vec<u8>>,
     before: Option<Arc<Vec<u8>>>,
@@ -36,10 +36,10 @@ struct Block {
     answer: SyncSender<io::Result<Vec<u8>>>,
 }
 
-/// Compresses what `produce` writes, on `threads` threads, into `output`.
+/// Compresses the bytes that `produce` writes, on `threads` threads, into `output`.
 ///
 /// # Errors
-/// Those of `produce` and of `output`.
+/// If `produce` or `output` fails.
 pub(crate) fn compress(
     level: u32,
     threads: usize,
@@ -58,10 +58,10 @@ pub(crate) fn compress(
         let mut input = Input { filling: Vec::with_capacity(BLOCK), before: None, crc: Crc::new(), jobs, answers };
         let produced = produce(&mut input).and_then(|()| input.submit(true));
         let (crc, amount) = (input.crc.sum(), input.crc.amount());
-        // Nothing more comes: the threads end.
+        // Without further input, the threads end.
         drop(input);
         let written = writing.join().unwrap_or_else(|_| Err(io::Error::other("a thread panicked")));
-        // Where writing has failed, that is why nothing could be produced.
+        // If writing has failed, producing has failed as a consequence. So the error of writing comes first.
         let output = written?;
         produced?;
         output.write_all(&crc.to_le_bytes())?;
@@ -69,7 +69,7 @@ pub(crate) fn compress(
     })
 }
 
-/// Cuts what is written to it into blocks.
+/// Cuts the written bytes into blocks.
 struct Input {
     filling: Vec<u8>,
     before: Option<Arc<Vec<u8>>>,
@@ -85,7 +85,7 @@ impl Input {
         let (answer, answer_end) = sync_channel(1);
         let before = self.before.replace(Arc::clone(&data));
         let gone = || io::Error::other("a thread has ended");
-        // In this order: the writer waits for each block in turn.
+        // The order matters, because the writer waits for the blocks one after the other.
         self.answers.send(answer_end).map_err(|_| gone())?;
         self.jobs.send(Block { data, before, is_last, answer }).map_err(|_| gone())
     }
@@ -106,25 +106,25 @@ impl Write for Input {
     }
 }
 
-/// Compresses one block after the other, until there are no more.
+/// Compresses blocks until there are no more.
 fn work(level: u32, jobs: &Mutex<Receiver<Block>>) {
     loop {
         let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(block) = next else { return };
-        // Nobody waits for it if writing has failed.
+        // If writing has failed, nobody waits for the result.
         let _ = block.answer.send(deflate(level, &block));
     }
 }
 
 fn deflate(level: u32, block: &Block) -> io::Result<Vec<u8>> {
-    // A new one for each block: one that is reset keeps a table of the block before (zlib-rs 0.6), and which block that
-    // was depends on the threads.
+    // A new compressor for each block. A compressor that is reset keeps a table of the previous block (zlib-rs 0.6),
+    // and which block that was depends on the threads.
     let mut compress = Compress::new(Compression::new(level), false);
     if let Some(before) = &block.before {
         let window = &before[before.len().saturating_sub(WINDOW)..];
         compress.set_dictionary(window).map_err(io::Error::other)?;
     }
-    // Room also for what cannot be made smaller.
+    // There must be room for blocks that cannot be compressed.
     let mut deflated = Vec::with_capacity(block.data.len() + block.data.len() / 512 + 256);
     let flush = if block.is_last { FlushCompress::Finish } else { FlushCompress::Sync };
     let start = compress.total_in();
@@ -132,7 +132,7 @@ fn deflate(level: u32, block: &Block) -> io::Result<Vec<u8>> {
         let done = usize::try_from(compress.total_in() - start).unwrap_or(usize::MAX);
         compress.compress_vec(&block.data[done..], &mut deflated, flush).map_err(io::Error::other)?;
         let is_taken = compress.total_in() - start == block.data.len() as u64;
-        // Room that is left means that nothing is held back.
+        // If room is left, the compressor holds no output back.
         if is_taken && deflated.len() < deflated.capacity() {
             return Ok(deflated);
         }
@@ -145,7 +145,7 @@ fn write<'a>(
     output: &'a mut (dyn Write + Send),
     answers: &Receiver<Receiver<io::Result<Vec<u8>>>>,
 ) -> io::Result<&'a mut (dyn Write + Send)> {
-    // No name, no time; 255: of an unknown system.
+    // The header has no file name and no time. 255 means an unknown system.
     output.write_all(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255])?;
     while let Ok(answer) = answers.recv() {
         let deflated = answer.recv().unwrap_or_else(|_| Err(io::Error::other("a thread has ended")));
@@ -160,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    /// Bytes that are neither all alike nor all different.
+    /// Bytes that are partly equal and partly different.
     fn bytes(size: usize) -> Vec<u8> {
         let mut state = 1_u64;
         let mut next = move || {
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_block_does_not_depend_on_the_one_before_on_its_thread() {
-        // Words in an order of their own: many matches at all distances, as in programs.
+        // Words in a pseudorandom order give many matches at all distances, as in programs.
         let mut state = 7_u64;
         let mut input = Vec::new();
         while input.len() < 12 * BLOCK {

@@ -1,5 +1,6 @@
-//! `.dockerignore`: which files of a directory are not copied into an image. The rules are Docker's: patterns of Go's
-//! `filepath.Match` with `**`, the last one that matches counts, and `!` takes a path back.
+//! Parses `.dockerignore` files, which name files of a directory that are not copied into an image. The rules are
+//! Docker's: patterns of Go's `filepath.Match`, and also `**`. The last pattern that matches decides, and a pattern
+//! with `!` is an exception.
 
 use std::path::Path;
 
@@ -10,7 +11,7 @@ pub(crate) struct Ignore(Vec<Pattern>);
 #[derive(Clone, Debug)]
 struct Pattern {
     text: Vec<char>,
-    /// Whether it takes paths back.
+    /// Whether the pattern is an exception (`!`).
     is_exception: bool,
 }
 
@@ -21,7 +22,7 @@ impl Ignore {
         Self(lines.filter_map(Pattern::parse).collect())
     }
 
-    /// Whether a path, relative to the directory, is left out: it, or a directory above it.
+    /// Whether a path or a directory above it is left out. The path is relative to the directory of the file.
     pub(crate) fn is_ignored(&self, path: &Path) -> bool {
         let paths: Vec<Vec<char>> = path
             .ancestors()
@@ -37,7 +38,7 @@ impl Ignore {
         is_ignored
     }
 
-    /// Whether something below an ignored directory may be taken back.
+    /// Whether an exception may match something below an ignored directory.
     pub(crate) fn has_exceptions(&self) -> bool {
         self.0.iter().any(|pattern| pattern.is_exception)
     }
@@ -49,7 +50,7 @@ impl Pattern {
             Some(line) => (true, line.trim()),
             None => (false, line),
         };
-        // As `filepath.Clean` does.
+        // Normalizes the path like Go's `filepath.Clean`.
         let mut parts: Vec<&str> = Vec::new();
         for part in line.split('/') {
             match part {
@@ -68,7 +69,7 @@ fn matches(pattern: &[char], path: &[char]) -> bool {
     match pattern {
         [] => path.is_empty(),
         ['*', '*', rest @ ..] => {
-            // `**/` is any number of directories, also none.
+            // `**/` matches any number of directories, also none.
             let below = rest.strip_prefix(&['/'][..]).unwrap_or(rest);
             let is_directory = below.len() < rest.len();
             (0..=path.len()).any(|at| {
@@ -89,14 +90,15 @@ fn matches(pattern: &[char], path: &[char]) -> bool {
     }
 }
 
-/// A class of characters (`a-z]`, `^a]`), and what is behind it; `None` if it has no end.
+/// Parses a class of characters after its `[` (`a-z]`, `^a]`). Returns a function that tests a character, and the rest
+/// of the pattern. `None` if the class has no end.
 #[allow(clippy::type_complexity, reason = "it is used once")]
 fn class(pattern: &[char]) -> Option<(impl Fn(char) -> bool + '_, &[char])> {
     let (is_negated, pattern) = match pattern {
         ['^', rest @ ..] => (true, rest),
         pattern => (false, pattern),
     };
-    // A bracket at the beginning is one of the characters.
+    // A bracket at the beginning is a character of the class.
     let end = (1..pattern.len()).find(|at| pattern[*at] == ']' && pattern[at - 1] != '\\')?;
     let inside = &pattern[..end];
     let is_in = move |one: char| {
@@ -127,7 +129,7 @@ fn class(pattern: &[char]) -> Option<(impl Fn(char) -> bool + '_, &[char])> {
 mod tests {
     use super::*;
 
-    /// Those of the paths that are ignored.
+    /// The paths that are ignored.
     fn ignored<'a>(text: &str, paths: &[&'a str]) -> Vec<&'a str> {
         let ignore = Ignore::parse(text);
         paths.iter().copied().filter(|path| ignore.is_ignored(Path::new(path))).collect()

@@ -1,4 +1,4 @@
-//! Puts an image together: packages are staged, grouped and written as layers, and the config and the manifest name them.
+//! Makes an image: packages are staged, grouped and written as layers. The config and the manifest describe the layers.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -26,20 +26,20 @@ use crate::{
     workspace::Stored,
 };
 
-/// The most layers that engines take.
+/// The largest number of layers that engines accept.
 const MOST_LAYERS: usize = 127;
 
-/// The annotation of a layer's descriptor with its key in the grouping.
+/// The annotation of a layer's descriptor that contains its key in the grouping.
 pub(crate) const LAYER: &str = "mlconda.layer";
-/// The annotation of an image with the parts that its packages come without.
+/// The annotation of an image that contains the parts that were left out of its packages.
 const SLIM: &str = "mlconda.slim";
-/// The annotation of a layer's descriptor with its packages, a line each: name, version, build.
+/// The annotation of a layer's descriptor that contains its packages, one per line: name, version, build.
 pub(crate) const PACKAGES: &str = "mlconda.packages";
 
-/// The image below.
+/// The image that the new layers are put on.
 #[derive(Clone, Debug)]
 pub struct Base {
-    /// Its name for the annotations: where it comes from.
+    /// Its name for the annotations: its reference.
     pub name: Option<String>,
     /// The digest of its manifest.
     pub digest: Option<Digest>,
@@ -50,46 +50,46 @@ pub struct Base {
 }
 
 impl Base {
-    /// Nothing: an image of the environment alone.
+    /// No base: the image contains only the environment.
     pub fn scratch(platform: &Platform) -> Self {
         Self { name: None, digest: None, config: Config::new(platform), layers: Vec::new() }
     }
 }
 
-/// What the image is to be.
+/// The options of an image.
 #[derive(Clone, Debug)]
 pub struct Recipe {
     /// The path of the environment in the image.
     pub prefix: PathBuf,
-    /// The root prefix in the image; the environment in it is called `base`.
+    /// The root prefix in the image. An environment at this path is named `base`.
     pub root_prefix: PathBuf,
-    /// How many layers there are at most, without those of the base. Three of them are for what belongs to no package: the
-    /// environment's own files, the program and the application.
+    /// The largest number of layers, without those of the base. Three of them are for the environment's own files, the
+    /// program and the application.
     pub layers: usize,
-    /// The grouping of an earlier image, which is kept.
+    /// The grouping of an earlier image, which is kept. Empty if there is none.
     pub earlier: Grouping,
-    /// How layers are compressed.
+    /// The compression of layers.
     pub compression: Compression,
-    /// Whether an image is made though packages have scripts that cannot run.
+    /// Whether to make the image although packages have scripts that cannot run.
     pub scripts: Scripts,
-    /// What containers run.
+    /// The runtime configuration of containers.
     pub runtime: Runtime,
-    /// Files of the user.
+    /// Files of the user to copy.
     pub application: Application,
-    /// A `mlconda` for the platform of the image. It is put into the image if packages have activation scripts.
+    /// A `mlconda` for the platform of the image. It is added to the image if packages have activation scripts.
     pub program: Option<PathBuf>,
-    /// The size of the program in bytes, if there is a bundle behind it, which stays out of the image.
+    /// The size of the program in bytes without a bundle that is appended to it, if there is one.
     pub program_size: Option<u64>,
-    /// The time of the image, in seconds since 1970; `None`: that of the environment's newest package.
+    /// The time of the image, in seconds since 1970. `None` means the time of the environment's newest package.
     pub created: Option<i64>,
 }
 
-/// A layer of an image, for people.
+/// The description of a layer, for output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerReport {
-    /// What it is: a package, a group, or one of the last three.
+    /// The name of the layer: a package, a group, or one of the last three layers.
     pub name: String,
-    /// Its packages: name, version and build.
+    /// Its packages, as name, version and build.
     pub packages: Vec<String>,
     /// The digest of the blob.
     pub digest: Digest,
@@ -101,7 +101,7 @@ pub struct LayerReport {
     pub is_cached: bool,
 }
 
-/// An image, and what the user should know of it. Its layers are in files of the workspace.
+/// An image, with facts for the user. Its layers are files in the workspace.
 #[derive(Debug)]
 pub struct Made {
     /// The image.
@@ -118,20 +118,20 @@ pub struct Made {
     pub unbuilt: Vec<String>,
     /// Activation scripts that were left out, relative to the prefix.
     pub activation: Vec<PathBuf>,
-    /// Keeps the files.
+    /// The directory with the files of the layers, which are removed when this is dropped.
     pub workspace: Arc<Workspace>,
 }
 
-/// A layer as it is planned.
+/// A layer that is planned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedLayer {
-    /// Its key.
+    /// The key of the layer.
     pub key: Key,
-    /// Its packages: name, version and build.
+    /// Its packages, as name, version and build.
     pub packages: Vec<String>,
-    /// The size of their archives in bytes, as far as it is known.
+    /// The sum of the known sizes of its archives, in bytes.
     pub size: u64,
-    /// How many archives have a size that the lock does not tell. Large ones of them may get a layer of their own.
+    /// The number of archives without a size in the lock. The large ones among them may get a layer of their own.
     pub unknown: usize,
 }
 
@@ -161,18 +161,18 @@ fn group<'a>(packages: impl Iterator<Item = &'a LockedPackage>, layers: usize, e
     Grouping::like(&sized, layers.saturating_sub(3).max(1), earlier)
 }
 
-/// The name of a package in a grouping. A package of pip may have the name of another one of conda.
+/// The name of a package in a grouping. A package of pip may have the same name as a conda package.
 fn group_name(package: &LockedPackage) -> String {
     if package.is_distribution() { format!("pip/{}", package.name) } else { package.name.clone() }
 }
 
-/// A package in one line: the name in the grouping, the version and the build.
+/// A package in one line: its name in the grouping, its version and its build.
 fn line(package: &LockedPackage) -> String {
     let build = if package.is_distribution() { "" } else { &package.build };
     format!("{} {} {build}", group_name(package), package.version).trim_end().to_owned()
 }
 
-/// The grouping that an image has, by the annotations of its layers, and the lines of each layer's packages.
+/// The grouping of an image, from the annotations of its layers, and for each layer the lines of its packages.
 pub fn grouping_of(layers: &[Descriptor]) -> (Grouping, HashMap<Key, Vec<String>>) {
     let (mut pairs, mut lines) = (Vec::new(), HashMap::new());
     for layer in layers {
@@ -189,10 +189,10 @@ pub fn grouping_of(layers: &[Descriptor]) -> (Grouping, HashMap<Key, Vec<String>
 
 /// Makes the image of a lock.
 ///
-/// The future may be dropped: what was put together is removed, and finished layers stay in the cache.
+/// If the future is dropped, temporary files are removed, and finished layers stay in the cache.
 ///
 /// # Errors
-/// If packages cannot be fetched or put together, if one of them needs to run something, or the disk is full.
+/// If packages cannot be fetched or staged, if one of them must run a script, or if the disk is full.
 pub async fn make(
     lock: &Lock,
     base: &Base,
@@ -204,13 +204,13 @@ pub async fn make(
 ) -> Result<Made, ImageError> {
     let making = Making { workspace, options, recipe, progress };
     making.run(lock, base, client).await.map_err(|error| match error {
-        // Whatever was cut off, it was because of that.
+        // After a stop, any other error may be a consequence of it.
         _ if options.stop.is_requested() => InstallError::Stopped.into(),
         error => error,
     })
 }
 
-/// What every step needs.
+/// The values that each step needs.
 struct Making<'a> {
     workspace: &'a Arc<Workspace>,
     options: &'a Options,
@@ -218,7 +218,7 @@ struct Making<'a> {
     progress: &'a dyn Progress,
 }
 
-/// A layer on its way.
+/// A layer that is finished, before the image is made.
 struct Drafted {
     name: String,
     packages: Vec<String>,
@@ -235,7 +235,7 @@ impl Drafted {
 impl Making<'_> {
     async fn run(&self, lock: &Lock, base: &Base, client: &Client) -> Result<Made, ImageError> {
         let Self { options, recipe, progress, .. } = *self;
-        // What is wrong with these is known at once.
+        // Checks first what needs no download.
         recipe.created.into_iter().chain(options.time).try_for_each(|time| timestamp(time).map(drop))?;
         let entries = recipe.application.entries()?;
         if !base.layers.is_empty() {
@@ -285,7 +285,7 @@ impl Making<'_> {
         }
     }
 
-    /// What would have to run: an error, or what is left out.
+    /// Scripts and packages that would have to run or be built: an error, or a list of what is left out.
     fn check_scripts(
         &self,
         staging: &Staging,
@@ -303,7 +303,7 @@ impl Making<'_> {
         }
     }
 
-    /// The layers of the packages: those in the cache, and the others, written now.
+    /// The layers of the packages. Layers in the cache are reused, and the others are written.
     async fn package_layers(
         &self,
         staging: &mut Staging,
@@ -368,13 +368,13 @@ impl Making<'_> {
         let writing = Writing { progress: self.progress, ..self.writing() };
         let stored = writing.packages(&format!("layer-{number}"), files, root, &self.recipe.prefix)?;
         self.progress.event(Event::LayerWritten { bytes: files.iter().map(|each| each.bytes).sum() });
-        // Byte code that is missing here is not missing elsewhere.
+        // Byte code that could not be compiled here might be compiled elsewhere, so such a layer is not cached.
         let is_complete = compiled.unable.is_none() && compiled.broken.is_empty();
         let is_whole = is_complete || !files.iter().any(|package| package.has_modules);
         if is_whole { self.workspace.keep(key, stored) } else { self.workspace.set_aside(stored) }
     }
 
-    /// What belongs to no package, and all directories with their times.
+    /// The layer with files that belong to no package, and with all directories and their times.
     fn environment_layer(
         &self,
         staging: &Staging,
@@ -385,7 +385,7 @@ impl Making<'_> {
         let directories =
             environment.directories.iter().chain(layers.iter().flat_map(|layer| &layer.stored.directories));
         let mut paths: Vec<&PathBuf> = directories.chain(&environment.files).collect();
-        // What is in a directory follows it, because some readers set its time when they leave it.
+        // Some readers set the time of a directory when they leave it, so its contents must follow it.
         mlconda_types::sorting::sort(&mut paths);
         paths.dedup();
         let inside = relative(&self.recipe.prefix);
@@ -402,7 +402,7 @@ impl Making<'_> {
         Ok(Drafted::new("environment", self.workspace.set_aside(stored)?))
     }
 
-    /// Whether `mlconda run` is the entry point: if packages have activation scripts.
+    /// Whether the entry point is `mlconda run`. It is if packages have activation scripts.
     fn runs_scripts(&self, lock: &Lock, activation: &Activation, root: &Path) -> Result<bool, ImageError> {
         let Some(script) = activation.activate_scripts.first() else { return Ok(false) };
         match (&self.recipe.program, self.recipe.scripts) {
@@ -472,10 +472,10 @@ impl Making<'_> {
     }
 }
 
-/// The latest time that images can have: the end of the year 9999, for a timezone behind it. In seconds since 1970.
+/// The latest time of an image, in seconds since 1970: 9999-12-30T22:00:00Z, which no time zone has in the year 10000.
 pub const LATEST: i64 = 253_402_207_200;
 
-/// A time as configs have it (RFC 3339).
+/// The text of a time in configs (RFC 3339).
 fn timestamp(time: i64) -> Result<String, ImageError> {
     let time = Some(time).filter(|time| (0..=LATEST).contains(time)).ok_or(ImageError::Time(time))?;
     jiff::Timestamp::from_second(time).map(|time| time.to_string()).map_err(|_| ImageError::Time(time))

@@ -1,8 +1,8 @@
-//! A layer: a tar of some files, compressed, with both digests.
+//! Writes a layer: a compressed tar of some files, with the digests of both.
 //!
-//! Every layer has the directories above its files, so that layers do not depend on each other. Their time there is the
-//! beginning of 1970: it must not change with the rest of the environment. The environment's own layer, which lies on top,
-//! has all directories once more, with their right times.
+//! Each layer contains the directories above its files, so that layers do not depend on each other. There the
+//! directories have the time 1970-01-01, which does not change with the rest of the environment. The environment's own
+//! layer, which is above the others, contains all directories again, with their right times.
 
 use std::{
     io::{self, Write},
@@ -23,21 +23,22 @@ use crate::{
     workspace::{Stored, Workspace},
 };
 
-/// The level of gzip. By measurement, see docs/DESIGN.md. A part of the format of layers: another one gives other digests.
+/// The level of gzip, which was chosen by measurement (docs/DESIGN.md). It is a part of the format of layers: with
+/// another level, digests change.
 const LEVEL: u32 = 3;
 
-/// How layers are compressed.
+/// The compression of layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compression {
-    /// By gzip, which all engines read.
+    /// gzip, which all engines can read.
     #[default]
     Gzip,
-    /// Not at all.
+    /// No compression.
     None,
 }
 
 impl Compression {
-    /// Its name, which is also the name of the option.
+    /// The name of the compression, which is also the value of the option.
     pub fn name(self) -> &'static str {
         match self {
             Self::Gzip => "gzip",
@@ -45,7 +46,7 @@ impl Compression {
         }
     }
 
-    /// What decides the bytes of a layer, besides what is in it.
+    /// The facts that determine the bytes of a layer, besides its contents.
     fn format(self) -> String {
         match self {
             Self::Gzip => format!("{}, gzip level {LEVEL} of {}", tar::FORMAT, gzip::FORMAT),
@@ -61,7 +62,7 @@ impl Compression {
     }
 }
 
-/// How layers are written.
+/// How to write layers.
 #[derive(Clone, Copy)]
 pub(crate) struct Writing<'a> {
     pub(crate) workspace: &'a Workspace,
@@ -71,7 +72,7 @@ pub(crate) struct Writing<'a> {
     pub(crate) progress: &'a dyn Progress,
 }
 
-/// Counts and hashes what goes through it.
+/// Counts and hashes the bytes that are written through it.
 struct Hashing<'a> {
     hash: Sha256,
     size: u64,
@@ -102,7 +103,7 @@ impl Write for Hashing<'_> {
 }
 
 impl Writing<'_> {
-    /// Writes a layer into a file of the workspace. `name` is the file's.
+    /// Writes a layer into the file `name` of the workspace.
     pub(crate) fn write(
         &self,
         name: &str,
@@ -131,7 +132,7 @@ impl Writing<'_> {
         Ok(Stored { path, digest, size, diff_id, unpacked, directories: Vec::new() })
     }
 
-    /// Writes the layer of some packages, whose files are below `root` and come below `prefix`.
+    /// Writes the layer of some packages. Their files are below `root` here, and below `prefix` in the image.
     pub(crate) fn packages(
         &self,
         name: &str,
@@ -164,14 +165,14 @@ impl Writing<'_> {
         Ok(Stored { directories, ..stored })
     }
 
-    /// A layer as a blob of an image.
+    /// A written layer as a blob of an image.
     pub(crate) fn blob(&self, stored: &Stored) -> Blob {
         let descriptor = Descriptor::new(self.compression.media_type(), stored.digest, stored.size);
         Blob { descriptor, content: Content::File(stored.path.clone()) }
     }
 }
 
-/// Hashes a tar on its way.
+/// Hashes a tar before it is compressed.
 struct Tee<'a> {
     hash: &'a mut Sha256,
     size: &'a mut u64,
@@ -191,8 +192,8 @@ impl Write for Tee<'_> {
     }
 }
 
-/// What a layer of packages is made of, as a hash: the same key stands for the same bytes. `modules` tells how byte code is
-/// compiled, where it is.
+/// A hash of all inputs of a layer of packages: equal keys mean equal bytes. `modules` describes how byte code is
+/// compiled. It is used if a package has modules.
 pub(crate) fn key(packages: &[&PackageFiles], prefix: &Path, compression: Compression, modules: &str) -> String {
     let mut hash = Sha256::new();
     hash.update(format!("{}\n{}\n", compression.format(), prefix.display()));
@@ -211,13 +212,13 @@ pub(crate) fn key(packages: &[&PackageFiles], prefix: &Path, compression: Compre
     hex::encode(hash.finalize())
 }
 
-/// A path in an image as one in a tar: relative to `/`.
+/// Converts an absolute path of an image to a path in a tar, which is relative to `/`.
 pub(crate) fn relative(path: &Path) -> &Path {
     path.strip_prefix("/").unwrap_or(path)
 }
 
-/// The attributes of a directory above files. A base has these directories perhaps, and then it gets the attributes that all
-/// bases give them; homes of users are the base's.
+/// The attributes of a directory above the files of a layer. The base image may have the same directory, so the
+/// attributes are those that all base images use. `None` for home directories: those of the base must not change.
 pub(crate) fn above(directory: &Path, time: i64) -> Option<Attributes> {
     let is_home = directory.parent() == Some(Path::new("home"));
     let mode = match directory.to_str() {
@@ -234,7 +235,7 @@ pub(crate) fn above(directory: &Path, time: i64) -> Option<Attributes> {
 mod tests {
     use super::*;
 
-    /// A layer that is always the same, with all that a tar can hold and more than one block of gzip.
+    /// A layer that is always the same. It contains all types of entries, and more than one block of gzip.
     fn write(compression: Compression, threads: usize) -> Stored {
         let directory = tempfile::tempdir().unwrap();
         let workspace = Workspace::new(None, directory.path()).unwrap();
@@ -266,8 +267,8 @@ mod tests {
         stored.unwrap()
     }
 
-    /// Where this fails, layers have got other bytes: other digests for users, and those in caches are wrong. If that is meant,
-    /// change `FORMAT` of `tar` or `gzip` and the digests here.
+    /// If this test fails, the bytes of layers have changed: users get other digests, and cached layers are wrong. If
+    /// this is intended, change `FORMAT` of `tar` or `gzip`, and the digests here.
     #[test]
     fn a_layer_has_the_bytes_that_its_format_says() {
         assert_eq!(

@@ -1,11 +1,13 @@
-//! Makes an OCI image of a lock, and tells what is in one, without a daemon, without root, for any platform on any host.
+//! Makes an OCI image of a lock, and reads the contents of images: without a daemon, without root, for any platform on
+//! any host.
 //!
-//! [`make`] puts the packages together in a directory that is thrown away ([`mlconda_install::staged`]), and writes them as
-//! layers: large packages alone, small ones in groups ([`Grouping`]), so that one changed package changes one layer. The
-//! layers depend on the lock, the prefix and the options, and on nothing of this machine: same lock, same digest. Finished
-//! layers stay in mlconda's cache ([`Workspace`]); what they are made of is their name there.
+//! [`make`] stages the packages in a temporary directory ([`mlconda_install::staged`]), and writes them as layers:
+//! large packages alone, small ones in groups ([`Grouping`]), so that one changed package changes one layer. The layers
+//! depend on the lock, the prefix and the options, and not on this machine: the same lock gives the same digest.
+//! Finished layers stay in mlconda's cache ([`Workspace`]) under a hash of their inputs.
 //!
-//! The result is a value of [`mlconda_oci`], which knows where images go. [`Contents`] reads an image, of whoever made it.
+//! The result is a value of [`mlconda_oci`], which writes images to their places. [`Contents`] reads an image that was
+//! made by any tool.
 
 mod application;
 mod config;

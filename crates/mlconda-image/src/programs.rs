@@ -1,4 +1,4 @@
-//! What programs of an image need: their dynamic loader, and the right platform.
+//! Checks programs of an image: their dynamic loader, and their platform.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use rattler_conda_types::Subdir;
 
 use crate::ImageError;
 
-/// Whether the programs of an environment find their dynamic loader in it.
+/// Checks that the programs of an environment find their dynamic loader in it.
 pub(crate) fn check_interpreters(
     staging: &Staging,
     packages: &[PackageFiles],
@@ -31,10 +31,10 @@ pub(crate) fn check_interpreters(
     Ok(())
 }
 
-/// Whether a file is a program for the platform of an image.
+/// Checks that a file is a program for the platform of an image.
 ///
 /// # Errors
-/// If it is not, or cannot be read.
+/// If the file is not such a program, or cannot be read.
 pub fn check_program(program: &Path, platform: Subdir) -> Result<(), ImageError> {
     let wanted = Platform::of(platform).and_then(|platform| machine(&platform.architecture));
     match elf::program(program)? {
@@ -43,7 +43,7 @@ pub fn check_program(program: &Path, platform: Subdir) -> Result<(), ImageError>
     }
 }
 
-/// The number of a platform's processor (`e_machine`), by the name that images have for it.
+/// The ELF number of a processor (`e_machine`), by its name in images.
 fn machine(architecture: &str) -> Option<u16> {
     Some(match architecture {
         "386" => 3,

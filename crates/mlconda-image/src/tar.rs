@@ -1,8 +1,9 @@
-//! Writes tar archives that depend on nothing but what is put into them: no owner, clock or order of this machine.
+//! Writes tar archives that depend only on their contents, not on the owner, the clock or the file order of this
+//! machine.
 //!
-//! The format is ustar, with pax headers where a name, a size or a time does not fit (POSIX.1-2001). Everything belongs to
-//! 0:0 unless the caller says otherwise. Each file is an entry of its own: where a package has two names for one file
-//! (a hard link), the layer has two equal files, since it depends on the machine whether a link was possible.
+//! The format is ustar, with pax headers if a name, a size or a time does not fit (POSIX.1-2001). The owner is 0:0
+//! unless the caller sets another one. Each file is a separate entry. If a package has a hard link, the layer has two
+//! equal files, because it depends on the machine whether a hard link was possible.
 
 use std::{
     collections::BTreeSet,
@@ -14,19 +15,19 @@ use std::{
 use mlconda_install::Stop;
 use mlconda_types::progress::{Event, Progress};
 
-/// The version of what this writes. Change it with the bytes: layers in caches have it in their keys.
+/// The version of the bytes that are written. Change it together with them: it is a part of the keys of cached layers.
 pub(crate) const FORMAT: &str = "tar 1";
 
-/// The size of a block, in bytes: headers and contents are padded to it.
+/// The block size, in bytes. Headers and contents are padded to full blocks.
 const BLOCK: usize = 512;
 
-/// How much is read of a file at once, in bytes.
+/// The number of bytes of a file that are read at once.
 const BUFFER: usize = 256 << 10;
 
 /// The owner of an entry, as numbers: user and group.
 pub(crate) type Owner = (u32, u32);
 
-/// What an entry is.
+/// The type of an entry.
 enum Kind<'a> {
     File(u64),
     Link(&'a Path),
@@ -44,7 +45,7 @@ pub(crate) struct Attributes {
 }
 
 impl Attributes {
-    /// A directory that anybody may read.
+    /// A directory that all users may read.
     pub(crate) fn directory(time: i64) -> Self {
         Self { mode: 0o755, time, owner: (0, 0) }
     }
@@ -65,7 +66,7 @@ impl<'a> TarWriter<'a> {
         Self { output, directories: BTreeSet::new(), buffer: Vec::new(), stop, progress }
     }
 
-    /// Adds a directory, unless it is there. Paths are relative to `/`.
+    /// Adds a directory, unless it was added already. The path is relative to `/`.
     pub(crate) fn directory(&mut self, path: &Path, attributes: Attributes) -> io::Result<()> {
         if !path.as_os_str().is_empty() && self.directories.insert(path.to_owned()) {
             self.header(path, &Kind::Directory, attributes)?;
@@ -73,7 +74,8 @@ impl<'a> TarWriter<'a> {
         Ok(())
     }
 
-    /// Adds the directories above a path, the topmost first, as `attributes` says of each; `None` leaves one out.
+    /// Adds the directories above a path, the topmost first. `attributes` returns the attributes of each; `None` skips
+    /// a directory.
     pub(crate) fn parents(&mut self, path: &Path, attributes: &dyn Fn(&Path) -> Option<Attributes>) -> io::Result<()> {
         let parent = path.parent().unwrap_or(Path::new(""));
         if self.directories.contains(parent) {
@@ -88,7 +90,7 @@ impl<'a> TarWriter<'a> {
         Ok(())
     }
 
-    /// Adds a file of this machine. `attributes` turns its own into those of the entry.
+    /// Adds a file of this machine. `attributes` converts the file's attributes to those of the entry.
     pub(crate) fn file(
         &mut self,
         path: &Path,
@@ -98,7 +100,7 @@ impl<'a> TarWriter<'a> {
         self.beginning(path, source, u64::MAX, attributes)
     }
 
-    /// Adds a file of this machine without what is behind its first `most` bytes.
+    /// Adds the first `most` bytes of a file of this machine.
     pub(crate) fn beginning(
         &mut self,
         path: &Path,
@@ -188,7 +190,7 @@ impl<'a> TarWriter<'a> {
         self.output.write_all(&block.sealed(flag))
     }
 
-    /// A pax header, which holds for the next entry.
+    /// Writes a pax header, which applies to the next entry.
     fn extended(&mut self, records: &[u8]) -> io::Result<()> {
         let mut block = Header([0; BLOCK]);
         block.put(0, b"././@PaxHeader");
@@ -203,7 +205,7 @@ impl<'a> TarWriter<'a> {
     }
 }
 
-/// The block before an entry.
+/// The header block of an entry.
 struct Header([u8; BLOCK]);
 
 impl Header {
@@ -211,7 +213,7 @@ impl Header {
         self.0[place..place + bytes.len()].copy_from_slice(bytes);
     }
 
-    /// Writes an octal number with its end; where it does not fit, 0, and `false` is returned.
+    /// Writes an octal number and its terminator. If the number does not fit, it writes 0 and returns `false`.
     fn number(&mut self, place: usize, room: usize, value: u64) -> bool {
         let digits = room - 1;
         let fits = value < 1 << (3 * digits);
@@ -220,7 +222,7 @@ impl Header {
         fits
     }
 
-    /// The block with its kind and its checksum.
+    /// The finished block, with its type and its checksum.
     fn sealed(mut self, flag: u8) -> [u8; BLOCK] {
         self.0[156] = flag;
         self.put(257, b"ustar\x0000");
@@ -231,19 +233,20 @@ impl Header {
     }
 }
 
-/// A name as the two fields that ustar has for it; `None` if it does not fit.
+/// Splits a name into ustar's two fields. `None` if the name does not fit.
 fn split(name: &[u8]) -> Option<(&[u8], &[u8])> {
     if name.len() <= 100 {
         return Some((&[], name));
     }
-    // The earliest slash that leaves a rest short enough. A directory's own slash at the end is no border.
+    // The first slash after which the rest is short enough. The final slash of a directory does not separate the
+    // fields.
     let at = (name.len() - 101..name.len() - 1).find(|at| name[*at] == b'/')?;
     (at <= 155).then(|| (&name[..at], &name[at + 1..]))
 }
 
-/// Adds a pax record: its length in digits, which count too, the key and the value.
+/// Adds a pax record: its length, the key and the value. The length includes its own digits.
 fn record(records: &mut Vec<u8>, key: &str, value: &[u8]) {
-    // A blank, `=` and the end of the line.
+    // The blank, `=` and the line break.
     let rest = key.len() + value.len() + 3;
     let mut length = rest + 1;
     while length != rest + length.to_string().len() {
@@ -258,7 +261,7 @@ fn record(records: &mut Vec<u8>, key: &str, value: &[u8]) {
 mod tests {
     use super::*;
 
-    /// What another reader finds: path, kind, mode, time, owner, link, content.
+    /// An entry as another reader finds it: path, type, mode, time, owner, link, content.
     type Found = (String, char, u32, u64, (u64, u64), String, String);
 
     fn read(archive: &[u8]) -> Vec<Found> {

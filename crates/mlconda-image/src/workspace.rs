@@ -1,7 +1,8 @@
-//! Where images are put together: a temporary directory, which is gone at the end, and the layers in the cache.
+//! The directory in which an image is made: a temporary directory, and the finished layers in the cache.
 //!
-//! Where mlconda's cache directory exists, finished layers stay in it, each under the hash of what it is made of, and
-//! packages are put together beside them, so that files can be hard links. Else all is in a directory for temporary files.
+//! If mlconda has a cache directory, finished layers are kept in it, under a hash of their inputs. The temporary
+//! directory is beside them, so that files can be hard links. Without a cache, everything is in a directory for
+//! temporary files.
 
 use std::{
     collections::HashMap,
@@ -19,31 +20,32 @@ use serde_json::{Value, json};
 /// The directory of finished layers in the cache. Its name contains the version of their format.
 const LAYERS: &str = "layers-1";
 
-/// A layer as it is kept: a compressed tar, and what is known of it.
+/// A layer in a file: a compressed tar, and facts about it.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
     pub(crate) path: PathBuf,
     pub(crate) digest: Digest,
     /// The size of the file in bytes.
     pub(crate) size: u64,
-    /// The digest of the tar without compression.
+    /// The digest of the uncompressed tar.
     pub(crate) diff_id: Digest,
-    /// The size of the tar without compression, in bytes.
+    /// The size of the uncompressed tar, in bytes.
     pub(crate) unpacked: u64,
     /// The directories in it, relative to the prefix.
     pub(crate) directories: Vec<PathBuf>,
 }
 
-/// The directories. Dropping this removes the temporary one.
+/// The directories for making an image. Dropping this value removes the temporary one.
 #[derive(Debug)]
 pub struct Workspace {
-    /// It is locked, which tells others that somebody works there.
+    /// The temporary directory. Its lock shows other processes that it is in use.
     directory: TemporaryDirectory,
-    /// Where finished layers are kept.
+    /// The directory of finished layers, if there is a cache.
     layers: Option<PathBuf>,
-    /// Tells others that the cache is in use.
+    /// A lock that shows other processes that the cache is in use.
     _hold: Option<File>,
-    /// What is known of layers of other users, whose use cannot be noted: it is held until the image is where it goes.
+    /// Locks on layers that belong to other users. This user cannot record the use of these, so the locks are held
+    /// until the image is written.
     held: Mutex<Vec<File>>,
 }
 
@@ -51,10 +53,10 @@ impl Workspace {
     /// Makes a temporary directory: in the cache if there is one, else in `temporary`.
     ///
     /// # Errors
-    /// If none can be made.
+    /// If the directory cannot be created.
     pub fn new(cache: Option<&Path>, temporary: &Path) -> io::Result<Self> {
         let layers = cache.map(|cache| cache.join(LAYERS));
-        // A cache that cannot be written to is not used.
+        // If the cache is not writable, it is not used.
         let made = layers.as_deref().and_then(|layers| in_cache(layers).ok());
         let layers = layers.filter(|_| made.is_some());
         let hold = cache.filter(|_| made.is_some()).and_then(usage::hold);
@@ -74,12 +76,12 @@ impl Workspace {
         Ok(path)
     }
 
-    /// A path for a file that is to be made.
+    /// The path for a new file with this name.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path().join(name)
     }
 
-    /// A finished layer, by its key.
+    /// Finds a finished layer by its key.
     pub(crate) fn find(&self, key: &str) -> Option<Stored> {
         let layers = self.layers.as_ref()?;
         let about = layers.join(format!("{key}.json"));
@@ -100,20 +102,21 @@ impl Workspace {
                 .filter_map(|path| Some(path.as_str()?.into()))
                 .collect(),
         };
-        // What a crash has cut off has another size.
+        // A layer that was cut off by a crash has another size.
         let is_whole = fs_err::symlink_metadata(&stored.path).is_ok_and(|file| file.len() == stored.size);
         is_whole.then_some(stored)
     }
 
-    /// Gives the file of a layer a name that no other one has: images of several platforms are put together one by one.
+    /// Renames the file of a layer to its digest, so that images for several platforms, which are made one after the
+    /// other, do not overwrite it.
     pub(crate) fn set_aside(&self, stored: Stored) -> io::Result<Stored> {
         let path = self.path().join(stored.digest.hex());
         fs_err::rename(&stored.path, &path)?;
         Ok(Stored { path, ..stored })
     }
 
-    /// Keeps a finished layer under a key, where there is a cache, and returns its new place. A cache that cannot be written
-    /// to is not an error.
+    /// Moves a finished layer into the cache, if there is one, and returns its new path. It is not an error if the
+    /// cache is not writable.
     pub(crate) fn keep(&self, key: &str, stored: Stored) -> io::Result<Stored> {
         let Some(layers) = &self.layers else { return self.set_aside(stored) };
         let path = layers.join(key);
@@ -123,14 +126,15 @@ impl Workspace {
             "directories": directories.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
         });
         let (text, named) = (self.path().join("about"), layers.join(format!("{key}.json")));
-        // What is known of a layer comes first: without it, nobody would ever look at a large file.
+        // The description is written first. A layer without it would never be found or removed.
         let kept = fs_err::write(&text, about.to_string())
             .and_then(|()| system::set_directory_mode(&stored.path, 0o644))
             .and_then(|()| fs_err::rename(&text, &named))
             .and_then(|()| fs_err::rename(&stored.path, &path));
         match kept {
             Err(_) => {
-                // An entry of another process may be there; without its layer it counts for nothing.
+                // This may remove the description of another process's layer. Then that layer is not found, which does
+                // no harm.
                 let _ = system::remove_if_exists(&text);
                 let _ = system::remove_if_exists(&named);
                 self.set_aside(stored)
@@ -140,7 +144,7 @@ impl Workspace {
     }
 }
 
-/// The finished layers in a cache, by their digests. Whether they are whole is not known.
+/// The finished layers in a cache, by their digests. They may be damaged.
 pub(crate) fn finished_layers(cache: &Path) -> HashMap<Digest, PathBuf> {
     let mut finished = HashMap::new();
     for entry in fs_err::read_dir(cache.join(LAYERS)).into_iter().flatten().flatten() {
@@ -158,16 +162,16 @@ pub(crate) fn finished_layers(cache: &Path) -> HashMap<Digest, PathBuf> {
 
 impl Drop for Workspace {
     fn drop(&mut self) {
-        // By several threads. What cannot be removed, the next run removes, if it is in the cache.
+        // Removes the directory with several threads. If something remains in the cache, the next run removes it.
         let _ = system::remove_tree(self.path());
     }
 }
 
-/// Makes a temporary directory among the layers of a cache.
+/// Makes a temporary directory beside the layers of a cache.
 fn in_cache(layers: &Path) -> io::Result<TemporaryDirectory> {
     match fs_err::create_dir(layers) {
         Ok(()) => system::set_directory_mode(layers, 0o755)?,
-        // Also by another process, a moment ago.
+        // Another process may have created it just now.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error),
     }
@@ -203,7 +207,7 @@ mod tests {
                         let workspace = Workspace::new(Some(cache), Path::new("/nowhere")).unwrap();
                         let kept = workspace.keep(&format!("key-{number}"), stored(&workspace, "layer")).unwrap();
                         assert_eq!(kept.path, cache.join(LAYERS).join(format!("key-{number}")));
-                        // All of one key.
+                        // All with one key.
                         workspace.keep("key", stored(&workspace, "same")).unwrap();
                         assert!(workspace.find("key").is_some());
                         end.wait();

@@ -1,5 +1,6 @@
-//! A layer's tar as it arrives, piece by piece (POSIX.1-2001, with the extensions of GNU): entries go into the tree, contents
-//! are measured. Nothing is kept but the records of packages, and the end of a program, where its sections are told.
+//! Parses the tar of a layer piece by piece (POSIX.1-2001, with GNU extensions). Entries are put into the tree, and the
+//! sizes of contents are measured. Contents are not kept, except the records of packages, and the end of each program,
+//! where the table of its sections is.
 
 use std::{
     ffi::OsStr,
@@ -15,30 +16,30 @@ use rattler_digest::{Sha256, digest::Digest as _};
 
 use super::tree::{Entry, Tree};
 
-/// Headers and contents are padded to blocks of so many bytes.
+/// The block size of a tar, in bytes. Headers and contents are padded to full blocks.
 const BLOCK: usize = 512;
 
-/// The limit for a header that extends another one, in bytes.
+/// The largest size of a header that extends the next one, in bytes.
 const LARGEST_EXTENSION: u64 = 1 << 20;
 
-/// How much of the end of a program is kept, in bytes. The tables of its sections are there.
+/// How much of the end of a program is kept, in bytes. The table of its sections is there.
 const TAIL: usize = 64 << 10;
 
-/// What comes next.
+/// The part of the tar that comes next.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Header,
-    /// A header that extends the next one, of this type, and how long it is with its padding.
+    /// A header that extends the next one: its type, and its size with padding in bytes.
     Extension(u8, u64),
-    /// More of the map of a file with holes.
+    /// Another block of the map of a sparse file.
     Map,
     Content,
     Padding,
-    /// What follows the end has no meaning.
+    /// The end of the tar. Bytes after it have no meaning.
     Over,
 }
 
-/// What extends a header.
+/// Values that replace those of the next header.
 #[derive(Default)]
 struct Extended {
     path: Option<Vec<u8>>,
@@ -46,26 +47,26 @@ struct Extended {
     size: Option<u64>,
 }
 
-/// A file whose content comes.
+/// The file whose content is being read.
 struct Current {
     file: usize,
-    /// The content so far, if it is kept.
+    /// The content so far, if the content is kept.
     kept: Option<Vec<u8>>,
-    /// The beginning and the end of what may be a program.
+    /// The first and the last bytes of a possible program.
     program: Option<(Vec<u8>, Vec<u8>)>,
 }
 
-/// Reads a tar that is written to it.
+/// Parses a tar that is written to it.
 pub(super) struct LayerReader<'a, 'b> {
     tree: &'a mut Tree<'b>,
     layer: usize,
     state: State,
-    /// How many bytes come before the state ends.
+    /// The number of bytes until the state ends.
     left: u64,
     buffer: Vec<u8>,
     extended: Extended,
     current: Option<Current>,
-    /// The size of the content, and of what follows it up to the next header, in bytes.
+    /// The size of the content, and the size of the padding after it, in bytes.
     size: u64,
     padding: u64,
     hash: Sha256,
@@ -88,7 +89,7 @@ impl Write for LayerReader<'_, '_> {
 }
 
 impl<'a, 'b> LayerReader<'a, 'b> {
-    /// `size` is that of the blob, in bytes.
+    /// `size` is the size of the blob, in bytes.
     pub(super) fn new(tree: &'a mut Tree<'b>, layer: usize, size: u64) -> Self {
         let before: u64 = tree.unpacked;
         let by_ratio = size.saturating_mul(tree.limits.ratio).saturating_add(64 << 20);
@@ -110,12 +111,12 @@ impl<'a, 'b> LayerReader<'a, 'b> {
         }
     }
 
-    /// What is wrong with the tar, if something is.
+    /// Why the tar is not valid, if it is not.
     pub(super) fn failure(&mut self) -> Option<String> {
         self.failure.take()
     }
 
-    /// The digest and the size of the tar, at its end.
+    /// The digest and the size of the tar in bytes, after its end.
     pub(super) fn finish(self) -> Result<(Digest, u64), String> {
         let is_whole = self.state == State::Over || self.state == State::Header && self.buffer.is_empty();
         if !is_whole {
@@ -141,7 +142,7 @@ impl<'a, 'b> LayerReader<'a, 'b> {
                 State::Padding | State::Over => {}
                 State::Header | State::Extension(..) | State::Map => self.buffer.extend_from_slice(piece),
             }
-            // What is empty ends as it begins.
+            // A state of 0 bytes ends at once.
             while self.left == 0 && self.state != State::Over {
                 self.next()?;
             }
@@ -153,7 +154,7 @@ impl<'a, 'b> LayerReader<'a, 'b> {
         (self.state, self.left) = (state, left);
     }
 
-    /// A state has ended.
+    /// Handles the end of a state, and begins the next one.
     fn next(&mut self) -> Result<(), String> {
         let buffer = std::mem::take(&mut self.buffer);
         match self.state {
@@ -193,7 +194,7 @@ impl<'a, 'b> LayerReader<'a, 'b> {
         let Extended { path, link, size: real } = std::mem::take(&mut self.extended);
         let path = path.unwrap_or_else(|| name(block));
         let link = link.unwrap_or_else(|| field(&block[157..257]).to_vec());
-        // A directory of old tars is a file with a slash at its end.
+        // In old tars, a directory is a file whose name ends with a slash.
         let entry = match kind {
             b'1' => Entry::HardLink(&link),
             b'2' => Entry::Link(&link),
@@ -202,7 +203,7 @@ impl<'a, 'b> LayerReader<'a, 'b> {
             _ if path.ends_with(b"/") => Entry::Directory,
             _ => Entry::File,
         };
-        // Some writers give these a size, and no content.
+        // Some writers give a size to other types of entries, too, although there is no content.
         let size = if matches!(entry, Entry::File) { real.unwrap_or(size) } else { 0 };
         if size > self.most {
             return Err(format!("a file in it has {size} bytes, and the layer may have {}", self.most));
@@ -218,7 +219,7 @@ impl<'a, 'b> LayerReader<'a, 'b> {
         Ok(())
     }
 
-    /// What extends the next header.
+    /// Applies a header that extends the next one.
     fn extend(&mut self, kind: u8, text: &[u8]) -> Result<(), String> {
         let invalid = || "it is no tar: a header that extends another one is invalid".to_owned();
         match kind {
@@ -245,13 +246,13 @@ impl<'a, 'b> LayerReader<'a, 'b> {
                     }
                 }
             }
-            // What is said of all entries is a time, or a comment.
+            // Global headers contain only times or comments.
             _ => {}
         }
         Ok(())
     }
 
-    /// The content of a file begins.
+    /// Begins with the content of a file.
     fn begin(&mut self, file: Option<usize>, path: &[u8], size: u64, mode: u64) -> Result<(), String> {
         self.current = None;
         let Some(file) = file else { return Ok(()) };
@@ -310,7 +311,7 @@ impl<'a, 'b> LayerReader<'a, 'b> {
             let end = place.saturating_add(usize::try_from(length).unwrap_or(usize::MAX)).min(tail.len());
             Ok(tail[place..end].to_vec())
         };
-        // What cannot be read as a program has no symbols that count.
+        // A file that cannot be read as a program counts as one without symbols.
         file.symbols = debug_symbols(&mut read).unwrap_or(0).min(size);
     }
 }
@@ -322,19 +323,19 @@ fn is_record(path: &Path) -> bool {
     is_meta && (is_it || path.ends_with("history"))
 }
 
-/// The text of a field: up to its first NUL.
+/// The text in a field, which ends at the first NUL.
 fn field(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// The name in a header. In the format of POSIX, a long one has two parts.
+/// The name in a header. In the POSIX format, a long name has two parts.
 fn name(block: &[u8]) -> Vec<u8> {
     let (name, prefix) = (field(&block[..100]), field(&block[345..500]));
     let is_posix = &block[257..263] == b"ustar\0";
     if is_posix && !prefix.is_empty() { [prefix, b"/", name].concat() } else { name.to_vec() }
 }
 
-/// A number in a header: octal digits, or, of GNU, bytes after one that is 0x80.
+/// A number in a header: octal digits, or GNU's binary format, which begins with 0x80.
 fn number(field: &[u8]) -> Option<u64> {
     if field[0] & 0x80 != 0 {
         let (high, low) = field[1..].split_at(field.len().saturating_sub(9));
@@ -345,7 +346,7 @@ fn number(field: &[u8]) -> Option<u64> {
     if text.is_empty() { Some(0) } else { u64::from_str_radix(text, 8).ok() }
 }
 
-/// The sum of a header's bytes, with spaces in the place of the sum itself.
+/// The checksum of a header: the sum of its bytes, with spaces in the place of the checksum field.
 fn checksum(block: &[u8]) -> u64 {
     let is_sum = |place: usize| (148..156).contains(&place);
     block.iter().enumerate().map(|(place, byte)| if is_sum(place) { 32 } else { u64::from(*byte) }).sum()

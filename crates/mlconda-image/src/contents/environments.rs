@@ -1,4 +1,4 @@
-//! The environments in an image: directories with a `conda-meta/history`, and which of their packages each file belongs to.
+//! Finds the environments in an image, which are directories with a `conda-meta/history`, and the package of each file.
 
 use std::{collections::HashMap, ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf};
 
@@ -12,11 +12,12 @@ use super::{
 };
 use crate::ImageError;
 
-/// The directory of records in a prefix, and the history in it, as paths of the tree.
+/// The directory of the records, and the path of the history, both relative to a prefix. In paths of the tree, NUL is
+/// the separator.
 const META: &[u8] = b"conda-meta";
 const HISTORY: &[u8] = b"conda-meta\0history";
 
-/// All that is in an image whose layers are in the tree.
+/// The contents of an image, after all layers were read into the tree.
 pub(super) fn contents(tree: &Tree<'_>, layers: Vec<ContentLayer>) -> Result<Contents, ImageError> {
     let prefixes = prefixes(tree)?;
     let mut sizes = Sizes::default();
@@ -41,7 +42,7 @@ pub(super) fn contents(tree: &Tree<'_>, layers: Vec<ContentLayer>) -> Result<Con
         let file = &tree.files[*number];
         let is_first = !std::mem::replace(&mut seen[*number], true);
         let (bytes, symbols) = if is_first { (file.bytes, file.symbols) } else { (0, 0) };
-        // The innermost environment: an environment of a root prefix is in that too.
+        // The innermost environment, because an environment in `envs` is also below its root prefix.
         let inside = (0..prefixes.len()).rev().find(|number| is_below(path, &prefixes[*number]));
         let relative = match inside.map(|number| prefixes[number].len()) {
             Some(length) if length > 0 => &path[length + 1..],
@@ -59,12 +60,12 @@ pub(super) fn contents(tree: &Tree<'_>, layers: Vec<ContentLayer>) -> Result<Con
     Ok(Contents { layers, environments, sizes, layer_of })
 }
 
-/// The prefixes, sorted: an inner one follows the one that it is in.
+/// The prefixes, sorted. An inner prefix comes after the one that contains it.
 fn prefixes(tree: &Tree<'_>) -> Result<Vec<Vec<u8>>, ImageError> {
     let mut prefixes = Vec::new();
     for (path, (_, node)) in &tree.nodes {
         let prefix = path.strip_suffix(HISTORY).filter(|_| matches!(node, Node::File(_)));
-        // What ends in `x-conda-meta` is another directory.
+        // A directory `x-conda-meta` is something else.
         let prefix = prefix.filter(|prefix| prefix.is_empty() || prefix.ends_with(b"\0"));
         prefixes.extend(prefix.map(|prefix| prefix.strip_suffix(b"\0").unwrap_or(prefix).to_vec()));
     }
@@ -76,7 +77,7 @@ fn prefixes(tree: &Tree<'_>) -> Result<Vec<Vec<u8>>, ImageError> {
     Ok(prefixes)
 }
 
-/// The records of a prefix in the order of their files' names; those of distributions come last.
+/// The records of a prefix, sorted by file name. Those of distributions come last.
 fn records(tree: &Tree<'_>, prefix: &[u8]) -> Result<Vec<PrefixRecord>, ImageError> {
     let begin = beneath(&beneath(prefix, META), b"");
     let below = || tree.nodes.range(begin.clone()..).take_while(|(path, _)| path.starts_with(&begin));
@@ -100,7 +101,7 @@ fn records(tree: &Tree<'_>, prefix: &[u8]) -> Result<Vec<PrefixRecord>, ImageErr
 }
 
 impl Contents {
-    /// Names the packages of layers of others: those whose records are in them.
+    /// Names the packages of layers that mlconda has not made: those whose records are in the layer.
     pub(super) fn name_layers_by_records(&mut self, tree: &Tree<'_>) {
         let mut found: HashMap<usize, Vec<String>> = HashMap::new();
         for environment in &self.environments {
@@ -135,7 +136,7 @@ fn is_below(path: &[u8], prefix: &[u8]) -> bool {
     prefix.is_empty() || path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(b"\0"))
 }
 
-/// A path of the tree as one that is relative to the root.
+/// Converts a path of the tree to a path that is relative to the root.
 fn as_path(path: &[u8]) -> PathBuf {
     let bytes = path.iter().map(|byte| if *byte == 0 { b'/' } else { *byte }).collect();
     PathBuf::from(OsString::from_vec(bytes))

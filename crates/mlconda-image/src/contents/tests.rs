@@ -1,4 +1,4 @@
-//! Images of small layers, made by hand: what a container sees of them, and what is refused.
+//! Tests with images of small layers, which are made by hand: what a container sees, and what is refused.
 
 use std::{collections::BTreeMap, io::Read as _};
 
@@ -16,7 +16,7 @@ const FILE: EntryType = EntryType::Regular;
 const LINK: EntryType = EntryType::Symlink;
 const HARD: EntryType = EntryType::Link;
 
-/// A tar as its entries are written, also such as no tar should have.
+/// A tar with these entries. Tars that are not valid can be made, too.
 fn tar(items: &[Item<'_>]) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     for (kind, path, text) in items {
@@ -29,7 +29,7 @@ fn tar(items: &[Item<'_>]) -> Vec<u8> {
             header.as_gnu_mut().unwrap().linkname[..text.len()].copy_from_slice(text.as_bytes());
         }
         if is_link && text.len() > 100 {
-            // `append_link` would shorten it.
+            // `append_link` would shorten the target.
             let mut long = Header::new_gnu();
             long.set_entry_type(EntryType::GNULongLink);
             long.as_gnu_mut().unwrap().name[..13].copy_from_slice(b"././@LongLink");
@@ -38,7 +38,7 @@ fn tar(items: &[Item<'_>]) -> Vec<u8> {
             builder.append(&long, format!("{text}\0").as_bytes()).unwrap();
         }
         if path.len() > 100 {
-            // Writes the long name before.
+            // `append_data` also writes the header for a long name.
             builder.append_data(&mut header, path, text.as_bytes()).unwrap();
             continue;
         }
@@ -55,7 +55,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     compressed
 }
 
-/// An image of these tars; each third is compressed by gzip, each third by zstd.
+/// An image of these tars. One third of the layers is compressed by gzip, another third by zstd.
 fn image(tars: &[Vec<u8>]) -> BaseImage {
     let platform = Platform::of(rattler_conda_types::Subdir::Linux64).unwrap();
     let mut config = Config::new(&platform);
@@ -89,7 +89,7 @@ fn files(tars: &[Vec<u8>]) -> Vec<String> {
     contents.sizes.files.iter().zip(&contents.layer_of).map(file).collect()
 }
 
-/// Why layers are refused, without the digest of the layer.
+/// The reason why layers are refused, without the digest of the layer.
 fn refused(tars: &[Vec<u8>], limits: &Limits) -> String {
     let error = read_within(&image(tars), limits).unwrap_err();
     error.split_once("is invalid: ").unwrap_or_else(|| panic!("{error}")).1.to_owned()
@@ -108,7 +108,7 @@ fn later_layers_win_and_whiteouts_remove_what_is_below() {
     ]);
     let above = tar(&[
         (FILE, "etc/passwd", "root, user"),
-        // Of this layer's own files, whiteouts remove none, in whatever order they come.
+        // A whiteout does not remove files of its own layer, in any order of the entries.
         (FILE, "var/cache/c", "1"),
         (FILE, "var/cache/.wh..wh..opq", ""),
         (FILE, "opt/x/.wh.bin", ""),
@@ -138,10 +138,10 @@ fn links_are_followed_within_the_image() {
         (HARD, "c", "lib/a"),
     ]);
     let above = tar(&[(FILE, "lib/d", "4444"), (FILE, "usr/up/e", "5"), (FILE, "usr/lib/a", "another")]);
-    // The bytes of the first file are still there under its other names, and count once.
+    // The bytes of the first file still exist under its other names, and count once.
     let found = files(&[below.clone(), above]);
     assert_eq!(found, ["c:3:0", "usr/lib/a:7:1", "usr/lib/b:0:0", "usr/lib/d:4:1", "usr/lib/e:1:1"]);
-    // A directory in the place of a link is another directory.
+    // A directory that replaces a link is a new directory.
     let found = files(&[below, tar(&[(FILE, ".wh.lib", ""), (FILE, "lib/d", "4444")])]);
     assert_eq!(found, ["c:3:0", "lib/d:4:1", "usr/lib/a:0:0", "usr/lib/b:0:0"]);
 }
@@ -160,7 +160,7 @@ fn environments_are_found_wherever_they_are() {
         (FILE, "opt/conda/conda-meta/history", "# update specs: ['one']\n"),
         (FILE, "opt/conda/conda-meta/one-1.0-0.json", &one),
         (FILE, "opt/conda/bin/one", "1234"),
-        // Records of no environment.
+        // Records that are in no environment.
         (FILE, "srv/conda-meta/two-1.0-0.json", &two),
     ]);
     let inner = tar(&[
@@ -251,7 +251,7 @@ fn what_wants_too_much_is_refused() {
     assert_eq!(error, "it has more than 0 environments, which is the limit");
     let error = refused(&layers, &Limits { unpacked: 6000, ..limits() });
     assert_eq!(error, "it unpacks to more than 1904 bytes, which is the limit for it");
-    // Links with long targets, each of which would be gone through for each file below it.
+    // Links with long targets. Each target would have to be followed for each file below the link.
     let error = refused(&[tar(&[(LINK, "a", &"./".repeat(2100))])], &limits());
     assert_eq!(error, "a link in it leads to a path of 4200 bytes, and 4096 is the limit");
     let far = format!("{}d", "./".repeat(2000));
@@ -260,7 +260,7 @@ fn what_wants_too_much_is_refused() {
     let error = refused(&[tar(&many)], &Limits { entries: 50, ..limits() });
     assert!(error.starts_with("its links and whiteouts want more work"), "{error}");
     assert!(read(&[tar(&many)]).is_ok());
-    // A record that is too large by itself.
+    // A single record that is too large.
     let mut header = Header::new_gnu();
     header.set_path("e/conda-meta/x.json").unwrap();
     header.set_size(200 << 20);
@@ -270,11 +270,11 @@ fn what_wants_too_much_is_refused() {
     let expected =
         "`e/conda-meta/x.json` in it has 209715200 bytes, and 134217728 is the limit for the record of a package";
     assert_eq!(error, expected);
-    // Zeros, of which hardly anything is left when they are compressed.
+    // Zeros, which are compressed to almost nothing.
     let zeros = String::from_utf8(vec![0; 100 << 20]).unwrap();
     let error = refused(&[tar(&[(FILE, "small", "")]), tar(&[(FILE, "zeros", &zeros)])], &limits());
     assert!(error.starts_with("a file in it has 104857600 bytes, and the layer may have "), "{error}");
-    // A few whiteouts that want much.
+    // A few whiteouts that cause much work.
     let mut many: Vec<(EntryType, String)> = (0..100).map(|number| (FILE, format!("d/{number}"))).collect();
     many.extend((0..300).map(|_| (FILE, "d/.wh..wh..opq".to_owned())));
     let many: Vec<Item<'_>> = many.iter().map(|(kind, path)| (*kind, path.as_str(), "")).collect();

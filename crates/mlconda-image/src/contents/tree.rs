@@ -1,67 +1,69 @@
-//! The files of an image, as layer comes upon layer: what is later wins, whiteouts remove what is below, links are followed
-//! within the image.
+//! The files of an image, after its layers were applied in order. Later files replace earlier ones, whiteouts remove
+//! files of lower layers, and links are followed within the image. These are the rules of the OCI image spec, section
+//! "Image Layer Filesystem Changeset".
 
 use std::collections::BTreeMap;
 
 use super::Limits;
 
-/// How many links lead from one path to another at most. More are a circle.
+/// The largest number of links in a path. More links are taken for a circle.
 const MOST_LINKS: usize = 40;
 
-/// What hides a path of lower layers: `.wh.NAME`.
+/// The prefix of a file name that removes a path of lower layers: `.wh.NAME`.
 const WHITEOUT: &[u8] = b".wh.";
 
-/// What hides all that lower layers have in a directory.
+/// The name of a file that removes all contents of its directory in lower layers.
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// An entry of a layer.
 pub(super) enum Entry<'a> {
     Directory,
     File,
-    /// A symbolic link to this.
+    /// A symbolic link with this target.
     Link(&'a [u8]),
-    /// Another name of this file.
+    /// A hard link to this path.
     HardLink(&'a [u8]),
-    /// A device, a FIFO.
+    /// A device or a FIFO.
     Other,
 }
 
-/// What is at a path.
+/// The entry at a path.
 #[derive(Clone, Debug)]
 pub(super) enum Node {
     Directory,
-    /// A file, by its number.
+    /// A file, by its index.
     File(usize),
     Link(Vec<u8>),
     Other,
 }
 
-/// A file, which may have several paths.
+/// A file, which may have several paths (hard links).
 #[derive(Clone, Debug, Default)]
 pub(super) struct File {
     pub(super) bytes: u64,
-    /// How many bytes of it are debug symbols.
+    /// How many of its bytes are debug symbols.
     pub(super) symbols: u64,
     pub(super) layer: usize,
-    /// Its content, of records.
+    /// Its content, if it is a record.
     pub(super) content: Option<Vec<u8>>,
 }
 
-/// All that is there. A path is its parts with NUL between them: in this order, what is in a directory follows it.
+/// All entries of the image. In a path, NUL separates the parts. So in sorted order, the contents of a directory
+/// directly follow it.
 #[derive(Debug)]
 pub(super) struct Tree<'a> {
     pub(super) limits: &'a Limits,
     pub(super) nodes: BTreeMap<Vec<u8>, (usize, Node)>,
     pub(super) files: Vec<File>,
-    /// The size of the layers so far without compression, in bytes.
+    /// The size of all uncompressed layers so far, in bytes.
     pub(super) unpacked: u64,
-    /// The size of the records so far, in bytes.
+    /// The size of all records so far, in bytes.
     pub(super) records: u64,
     entries: usize,
     paths: usize,
-    /// How much was done for links and whiteouts: paths that were looked up, long ones several times, and removed ones.
+    /// The work for links and whiteouts so far: looked up paths, which count more if they are long, and removed paths.
     steps: usize,
-    /// The parent that was found last, and where it is. It holds while no link comes or goes.
+    /// The parent that was resolved last, as given and as resolved. It is valid until a link is added or removed.
     parent: Option<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -80,7 +82,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Puts an entry of a layer. Gives the number of the file, if it is a new one. The path is as in the tar.
+    /// Adds an entry of a layer. The path is as in the tar. Returns the index of the file if a new file was added.
     pub(super) fn put(&mut self, layer: usize, path: &[u8], entry: &Entry<'_>) -> Result<Option<usize>, String> {
         self.entries += 1;
         if self.entries > self.limits.entries {
@@ -113,7 +115,7 @@ impl<'a> Tree<'a> {
         Ok(file)
     }
 
-    /// The parts of a path that stays in the image, without `.` and empty ones.
+    /// The parts of a path, without `.` and empty parts. The path must not lead out of the image.
     fn parts<'b>(&self, path: &'b [u8]) -> Result<Vec<&'b [u8]>, String> {
         if path.len() > self.limits.path {
             let (length, limit) = (path.len(), self.limits.path);
@@ -136,7 +138,7 @@ impl<'a> Tree<'a> {
         Ok(parts)
     }
 
-    /// Where a directory is, once links are followed. What is not there is made by engines.
+    /// The path of a directory after following links. A missing directory counts as one, because engines create it.
     fn parent(&mut self, above: &[&[u8]], path: &[u8]) -> Result<Vec<u8>, String> {
         let typed = above.join(&0);
         if let Some((last, place)) = &self.parent
@@ -182,7 +184,7 @@ impl<'a> Tree<'a> {
         Ok(place)
     }
 
-    /// What a hard link leads to.
+    /// The entry that a hard link leads to.
     fn linked(&mut self, target: &[u8], path: &[u8]) -> Result<Node, String> {
         let parts = self.parts(target)?;
         let found = match parts.split_last() {
@@ -201,7 +203,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Counts the bytes of a path.
+    /// Counts the bytes of a path, and checks the limit.
     fn count(&mut self, path: usize) -> Result<(), String> {
         self.paths += path;
         match self.paths > self.limits.paths {
@@ -210,7 +212,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Counts what is done for links and whiteouts, of which a few can stand for much work.
+    /// Counts the work for links and whiteouts, and checks the limit: a few of them can cause much work.
     fn step(&mut self, steps: usize) -> Result<(), String> {
         self.steps += steps;
         match self.steps > self.limits.entries.saturating_mul(50) {
@@ -219,8 +221,8 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Makes the directories above a path, or makes them the layer's. So a directory is never of a lower layer than what is in
-    /// it.
+    /// Makes the layer the owner of all directories above a path, and adds missing ones. So the layer of a directory is
+    /// never below that of its contents.
     fn make_parents(&mut self, layer: usize, place: &[u8]) -> Result<(), String> {
         let mut end = place.len();
         while let Some(slash) = place[..end].iter().rposition(|byte| *byte == 0) {
@@ -248,7 +250,7 @@ impl<'a> Tree<'a> {
         if was_directory && !is_directory {
             self.remove_below(&place, |_| true)?;
         }
-        // The parent that is remembered may be another one now.
+        // The remembered parent may not be valid any more.
         if was_link || was_directory && !is_directory || matches!(node, Node::Link(_)) {
             self.parent = None;
         }
@@ -256,7 +258,7 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// Removes what lower layers have at a path, or in a directory.
+    /// Removes the entries that lower layers have at a path, or in a directory.
     fn white_out(&mut self, layer: usize, parent: &[u8], name: &[u8]) -> Result<(), String> {
         self.parent = None;
         let is_lower = |other: usize| other < layer;
@@ -264,7 +266,7 @@ impl<'a> Tree<'a> {
             return self.remove_below(parent, is_lower);
         }
         let name = &name[WHITEOUT.len()..];
-        // Other names with `.wh.` twice are notes of a file system.
+        // Names that begin with `.wh..wh.` are internal to a file system.
         if name.is_empty() || name.starts_with(WHITEOUT) {
             return Ok(());
         }
@@ -276,7 +278,7 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// Removes what is in a directory, of the layers that are told.
+    /// Removes the contents of a directory from the layers for which `is_meant` is true.
     fn remove_below(&mut self, directory: &[u8], is_meant: impl Fn(usize) -> bool) -> Result<(), String> {
         let begin = if directory.is_empty() { Vec::new() } else { join(directory, b"") };
         let (mut gone, mut steps) = (Vec::new(), 0);
@@ -295,7 +297,7 @@ fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
     if parent.is_empty() { name.to_vec() } else { [parent, b"\0", name].concat() }
 }
 
-/// A path as people write it, relative to the root.
+/// A path for messages, relative to the root.
 pub(super) fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(path).replace('\0', "/")
 }
