@@ -472,7 +472,7 @@ impl Making<'_> {
     }
 }
 
-/// The latest time of an image, in seconds since 1970: 9999-12-30T22:00:00Z, which no time zone has in the year 10000.
+/// The latest time of an image, in seconds since 1970: 9999-12-30T22:00:00Z, so that all time zones have a year 9999.
 pub const LATEST: i64 = 253_402_207_200;
 
 /// The text of a time in configs (RFC 3339).
