@@ -1,7 +1,8 @@
-//! Images as one tar, which `docker load`, `podman load` and skopeo take: an OCI layout, and beside it the
-//! `manifest.json` of `docker save`, which older engines read. The same images give the same bytes.
+//! Writes images as one tar for `docker load`, `podman load` and skopeo: an OCI layout, and the `manifest.json` of
+//! `docker save`, which older engines read. The same images give the same bytes.
 //!
-//! A tar of several platforms has a `manifest.json` for the first one only: engines that read it know no platforms.
+//! A tar for several platforms has a `manifest.json` for the first one only, because engines that read it know no
+//! platforms.
 
 use std::{io::Write, path::Path};
 
@@ -10,12 +11,12 @@ use serde_json::{Map, Value};
 
 use crate::{Blob, Image, Images, OciError, Reference, json, layout, output::Output};
 
-/// The annotation by which containerd names images.
+/// The annotation that contains the name of an image for containerd.
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
-/// Writes the tar, under a name with a tag.
+/// Writes the tar of images, which get a name with a tag.
 ///
-/// The future may be dropped: what `output` has got then is no whole archive.
+/// If the future is dropped, `output` contains an incomplete archive.
 ///
 /// # Errors
 /// If a blob cannot be read, or the tar cannot be written.
@@ -47,25 +48,25 @@ pub async fn write(
         blob.copy_with(output, progress).await?;
         pad(output, blob.descriptor.size)?;
     }
-    // The end of a tar.
+    // The two empty blocks at the end of a tar.
     output.write_all(&[0; 1024])?;
     output.flush()?;
     Ok(())
 }
 
-/// Writes the tar into a file, which gets its name when it is whole.
+/// Writes the tar to a temporary file, which is renamed to `path` when it is complete.
 ///
-/// The future may be dropped: the file of that name is as it was.
+/// If the future is dropped, the file at `path` stays as it was.
 ///
 /// # Errors
-/// As [`write()`].
+/// As for [`write()`].
 pub async fn write_file(
     images: &Images,
     name: &Reference,
     path: &Path,
     progress: &dyn Progress,
 ) -> Result<(), OciError> {
-    // A pipe or a device stays what it is.
+    // A pipe or a device is written to directly, not replaced.
     if fs_err::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         return write(images, name, &mut fs_err::OpenOptions::new().write(true).open(path)?, progress).await;
     }
@@ -74,7 +75,7 @@ pub async fn write_file(
     layout::persist(file, path)
 }
 
-/// What `manifest.json` says of an image.
+/// The entry of an image in `manifest.json`.
 fn docker_entry(image: &Image, name: &str) -> Value {
     let layers: Vec<String> = image.layers.iter().map(path).collect();
     Value::Object(json::object([
@@ -94,7 +95,7 @@ fn small(output: &mut dyn Write, path: &str, text: &str) -> Result<(), OciError>
     pad(output, text.len() as u64)
 }
 
-/// The header of a file with a size, or of a directory.
+/// Writes the header of a file of this size. `None` makes it the header of a directory.
 fn head(output: &mut dyn Write, path: &str, size: Option<u64>) -> Result<(), OciError> {
     let mut header = tar::Header::new_ustar();
     header.set_path(path)?;
@@ -109,7 +110,7 @@ fn head(output: &mut dyn Write, path: &str, size: Option<u64>) -> Result<(), Oci
     Ok(())
 }
 
-/// Fills the last block of a file.
+/// Writes zeros up to the end of the last block of a file.
 fn pad(output: &mut dyn Write, size: u64) -> Result<(), OciError> {
     let rest = usize::try_from(size.next_multiple_of(512) - size).unwrap_or(0);
     output.write_all(&[0; 512][..rest])?;

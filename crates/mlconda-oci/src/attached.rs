@@ -1,4 +1,5 @@
-//! What is attached to an image: artifacts whose `subject` is its manifest, or the index that it is of.
+//! Reads artifacts that are attached to an image: their `subject` is the image's manifest, or the index that contains
+//! it.
 
 use mlconda_types::progress::Progress;
 
@@ -9,35 +10,35 @@ use crate::{
     registry::Referrers,
 };
 
-/// What is attached to an image.
+/// The artifacts that are attached to an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attached {
-    /// The content of what was wanted, if it is there and can be read.
+    /// The content of the wanted artifact; `None` if there is none that can be read.
     pub bytes: Option<Vec<u8>>,
-    /// The types of all that is attached, as far as they are known.
+    /// The types of the other attached artifacts, if known.
     pub types: Vec<String>,
-    /// What cannot be read, and why.
+    /// Messages about artifacts that could not be read.
     pub unread: Vec<String>,
 }
 
-/// What is wanted of that.
+/// The artifact to look for.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
-    /// The artifact's type. Artifacts of another type are not read.
+    /// The type of the artifact. Artifacts of other types are not read.
     pub artifact_type: &'a str,
-    /// The platform, of an image for several.
+    /// The platform, for images of several platforms.
     pub platform: &'a Platform,
-    /// The most bytes that it may have.
+    /// The largest size of the content, in bytes.
     pub limit: u64,
 }
 
-/// Looks for what is attached to an image, and reads the first artifact of a type that can be read. Only registries and
-/// layouts have such things.
+/// Looks for artifacts that are attached to an image, and reads the first one of the wanted type that can be read.
+/// Images in archives have no artifacts, and neither has `scratch`.
 ///
 /// The future may be dropped: nothing is written.
 ///
 /// # Errors
-/// If the image is not there, or the place refuses.
+/// If the image does not exist, or if the registry or the layout cannot be read.
 pub async fn attached(
     image: &Base,
     wanted: &Wanted<'_>,
@@ -60,7 +61,7 @@ async fn look(place: &Place, selector: Option<&str>, wanted: &Wanted<'_>) -> Res
     for subject in subjects {
         let Referrers { entries, unread } = match place {
             Place::Registry(repository) => repository.referrers(&subject).await?,
-            // Those without a type are images.
+            // Entries without a type are images.
             Place::Layout(_) => Referrers {
                 entries: place.entries()?.into_iter().filter(|entry| entry.artifact_type.is_some()).collect(),
                 unread: Vec::new(),
@@ -76,9 +77,9 @@ async fn look(place: &Place, selector: Option<&str>, wanted: &Wanted<'_>) -> Res
             match read(place, entry, &subject, wanted, &mut found).await {
                 Ok(Some(bytes)) => return Ok(Attached { bytes: Some(bytes), ..found }),
                 Ok(None) => {}
-                // This says nothing of the artifact.
+                // The registry failed, so the artifact may be fine.
                 Err(error @ (OciError::Network { .. } | OciError::Denied { .. })) => return Err(error),
-                // What of a layout is of another type, may be of another image.
+                // In a layout, an artifact of another type may belong to another image.
                 Err(_) if other.is_some() => {}
                 Err(error) => found.pass_over(error.to_string()),
             }
@@ -88,7 +89,8 @@ async fn look(place: &Place, selector: Option<&str>, wanted: &Wanted<'_>) -> Res
 }
 
 impl Attached {
-    /// Notes what cannot be read. In a layout, an artifact is looked at for the image and for the index that it is of.
+    /// Adds a message about an unreadable artifact, once. In a layout, the same artifact is read for the image and
+    /// again for its index.
     fn pass_over(&mut self, unread: String) {
         if !self.unread.contains(&unread) {
             self.unread.push(unread);
@@ -96,7 +98,7 @@ impl Attached {
     }
 }
 
-/// The content of an artifact, if it is of the type and refers to the manifest.
+/// The content of an artifact, if it has the wanted type and its `subject` is this manifest.
 async fn read(
     place: &Place,
     entry: &Descriptor,

@@ -1,8 +1,9 @@
-//! Base images: an image that is there, as layers to put others on.
+//! Base images: existing images under new layers.
 //!
-//! Of an image in a registry only manifest and config are read. Its layers are blobs that lie there ([`Content::Remote`]),
-//! to be left, mounted or copied. An image of others is not trusted: documents have a limit of size, every digest and
-//! size is checked, and what is not an image for the platform is refused with the reason.
+//! Only the manifest and the config of an image in a registry are read. Its layers are blobs in the registry
+//! ([`Content::Remote`]), which can be left there, mounted or copied. Images are not trusted: documents have a size
+//! limit, and each digest and size is checked. An image that is not valid or not for the platform is refused with a
+//! reason.
 //!
 //! [`Content::Remote`]: crate::Content::Remote
 
@@ -24,7 +25,7 @@ use crate::{
     media_type,
 };
 
-/// Where a base image is.
+/// The place of a base image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Base {
     /// In a registry.
@@ -33,26 +34,26 @@ pub enum Base {
     Layout {
         /// The directory of the layout.
         directory: PathBuf,
-        /// The tag; without one, the layout holds one image only.
+        /// The tag. `None` if the layout contains only one image.
         tag: Option<String>,
     },
-    /// In a file of `docker save`.
+    /// In a file that was written by `docker save`.
     DockerArchive {
         /// The file.
         file: PathBuf,
-        /// The name of the image; without one, the file holds one image only.
+        /// The name of the image. `None` if the file contains only one image.
         tag: Option<String>,
     },
-    /// An image without layers.
+    /// The empty image, without layers.
     Scratch,
 }
 
-/// An image to put layers on.
+/// An image for new layers.
 #[derive(Clone, Debug)]
 pub struct BaseImage {
-    /// Its name: registry, repository and tag. Images in files have none that means something elsewhere.
+    /// Its name: registry, repository and tag. `None` for images in files, whose names mean nothing at another place.
     pub name: Option<String>,
-    /// The digest of its manifest, where it has one.
+    /// The digest of its manifest, if it has one.
     pub digest: Option<Digest>,
     /// Its config.
     pub config: Config,
@@ -65,11 +66,11 @@ pub struct BaseImage {
 }
 
 impl Base {
-    /// Reads what skopeo and buildah write: `scratch`, `oci:DIR[:TAG]`, `docker-archive:FILE[:TAG]`, `docker://REF`, or
-    /// a reference alone. Paths are relative to `directory`.
+    /// Parses the notation of skopeo and buildah: `scratch`, `oci:DIR[:TAG]`, `docker-archive:FILE[:TAG]`,
+    /// `docker://REF`, or only a reference. Paths are relative to `directory`.
     ///
     /// # Errors
-    /// If it is no reference.
+    /// If the text is not a valid reference.
     pub fn parse(text: &str, directory: &Path) -> Result<Self, OciError> {
         let split = |text: &str| match text.rsplit_once(':') {
             Some((path, tag)) if !tag.contains('/') => (directory.join(path), Some(tag.to_owned())),
@@ -83,7 +84,7 @@ impl Base {
             return Ok(Self::Layout { directory, tag });
         }
         if let Some(place) = text.strip_prefix("docker-archive:") {
-            // The name of an image has a colon itself.
+            // The name of an image may contain a colon, too.
             let (file, tag) = match place.split_once(':') {
                 Some((file, tag)) => (directory.join(file), Some(tag.to_owned())),
                 None => (directory.join(place), None),
@@ -93,12 +94,12 @@ impl Base {
         Ok(Self::Registry(text.strip_prefix("docker://").unwrap_or(text).parse()?))
     }
 
-    /// Reads the image for a platform.
+    /// Reads the manifest and the config of the image for a platform.
     ///
     /// The future may be dropped: nothing is written.
     ///
     /// # Errors
-    /// If it cannot be read, is none, or is not for the platform.
+    /// If the image cannot be read, is not valid, or is not for the platform.
     pub async fn load(
         &self,
         registries: &Registries,
@@ -112,7 +113,7 @@ impl Base {
                 let resolved = place.resolve(Some(&selector), platform);
                 let resolved = registries.report_waits(progress, resolved).await?;
                 let name = Reference { digest: None, ..reference.clone() };
-                // A digest alone names no tag.
+                // A reference with only a digest has no tag.
                 let name = if reference.tag.is_none() && reference.digest.is_some() {
                     name.name()
                 } else {
@@ -139,7 +140,7 @@ impl Base {
     }
 }
 
-/// An image of its manifest.
+/// Reads the image of a manifest.
 async fn image(place: &Place, resolved: Resolved, wanted: &Platform) -> Result<BaseImage, OciError> {
     let Resolved { manifest, bytes, what, .. } = resolved;
     let document = json::parse_object(&bytes, &what)?;
@@ -163,7 +164,7 @@ async fn image(place: &Place, resolved: Resolved, wanted: &Platform) -> Result<B
     })
 }
 
-/// Checks what a config says against the manifest and what is wanted.
+/// Compares a config with the manifest and with the wanted platform.
 fn check(config: &Config, layers: usize, wanted: &Platform, what: &str) -> Result<(), OciError> {
     let (platform, count) = (config.platform()?, config.diff_ids()?.len());
     if !platform.fits(wanted) {
@@ -179,7 +180,7 @@ fn check(config: &Config, layers: usize, wanted: &Platform, what: &str) -> Resul
     Ok(())
 }
 
-/// The layers of a manifest, with the media types of the image spec.
+/// The layers of a manifest. Media types of Docker are replaced by those of the image spec.
 fn layers(document: &Map<String, Value>, what: &str) -> Result<Vec<Descriptor>, OciError> {
     let Some(Value::Array(layers)) = document.get("layers") else {
         return Err(OciError::invalid(what, "it has no list of layers"));

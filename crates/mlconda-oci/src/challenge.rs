@@ -1,4 +1,4 @@
-//! What a registry asks for in `WWW-Authenticate` (RFC 9110, section 11.6.1).
+//! Parses the challenges of a registry in `WWW-Authenticate` (RFC 9110, section 11.6.1).
 
 /// A challenge: a scheme in lower case, and its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -8,12 +8,12 @@ pub(crate) struct Challenge {
 }
 
 impl Challenge {
-    /// A parameter.
+    /// The value of a parameter.
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// The challenges of a header, which may hold several.
+    /// Parses the challenges of a header, which may contain several.
     pub(crate) fn parse(header: &str) -> Vec<Self> {
         let mut challenges: Vec<Self> = Vec::new();
         let mut rest = header.trim_start_matches([' ', ',', '\t']);
@@ -36,7 +36,7 @@ impl Challenge {
     }
 }
 
-/// The value of a parameter, and what follows it.
+/// The value of a parameter, and the text after it.
 fn value_of(text: &str) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let (value, rest) = text.split_at(text.find([',', ' ', '\t']).unwrap_or(text.len()));

@@ -1,9 +1,10 @@
-//! Channels in registries (`oci://HOST/CHANNEL`), as conda-oci-mirror lays them out, and as rattler reads them.
+//! Channels in registries (`oci://HOST/CHANNEL`), with the names of conda-oci-mirror, which rattler reads, too.
 //!
 //! The repodata of a subdir is the artifact `CHANNEL/SUBDIR/repodata.json:latest`, and a package is
-//! `CHANNEL/SUBDIR/NAME:VERSION-BUILD`; a layer of a media type of its own is the file. What cannot stand in a tag is
-//! written otherwise (`+` as `__p__`, `!` as `__e__`, `=` as `__eq__`), and a name that begins with `_` is that of a
-//! repository after `zzz`. The proposals for a standard have other names for repositories; no registry has them yet.
+//! `CHANNEL/SUBDIR/NAME:VERSION-BUILD`. The file is the layer with a certain media type. Characters that are not
+//! allowed in a tag are replaced (`+` by `__p__`, `!` by `__e__`, `=` by `__eq__`), and a name that begins with `_`
+//! gets the prefix `zzz`. There are proposals for a standard with other names of repositories, but no registry uses
+//! them yet.
 
 use std::sync::OnceLock;
 
@@ -22,7 +23,7 @@ use url::Url;
 
 use crate::{Descriptor, OciError, Reference, Registries, RegistryOptions, json, read::BlobReader};
 
-/// Asks registries for the files of channels. Nothing is set up before the first one is asked for.
+/// Reads files of channels from registries. Nothing is set up before the first request.
 #[derive(Debug)]
 pub struct ChannelRegistries {
     network: NetworkOptions,
@@ -30,17 +31,17 @@ pub struct ChannelRegistries {
     registries: OnceLock<Registries>,
 }
 
-/// Where a file of a channel is in a registry.
+/// The place of a channel's file in a registry.
 struct Place {
     reference: Reference,
-    /// The media types of the layers that are the file, the best first, and how they are encoded.
+    /// The media types of a layer that contains the file, with its encoding. The preferred one is first.
     kinds: Kinds,
 }
 
-/// Media types of layers, each with how it is encoded.
+/// Media types of layers, and the encoding of each.
 type Kinds = &'static [(&'static str, Option<&'static str>)];
 
-/// The files that hold repodata, and the media types of their layers.
+/// The names of repodata files, and the media types of their layers.
 const REPODATA: [(&str, Kinds); 3] = [
     (
         "repodata.json",
@@ -53,14 +54,14 @@ const REPODATA: [(&str, Kinds); 3] = [
     ("repodata.json.bz2", &[("application/vnd.conda.repodata.v1+json+bz2", None)]),
 ];
 
-/// The endings of packages, and the media types of their layers.
+/// The extensions of packages, and the media types of their layers.
 const PACKAGES: [(&str, Kinds); 2] = [
     (".conda", &[("application/vnd.conda.package.v2", None)]),
     (".tar.bz2", &[("application/vnd.conda.package.v1", None)]),
 ];
 
 impl ChannelRegistries {
-    /// Sends nothing. Mirrors and logins of channels in `network` do not count.
+    /// Sends nothing. The mirrors and logins of channels in `network` are not used.
     pub fn new(network: NetworkOptions, options: RegistryOptions) -> Self {
         Self { network, options, registries: OnceLock::new() }
     }
@@ -103,7 +104,7 @@ impl ChannelRegistries {
         answer.headers = vec![(ETAG, etag), (CONTENT_LENGTH, descriptor.size.to_string())];
         answer.headers.extend(encoding.map(|encoding| (CONTENT_ENCODING, encoding.to_owned())));
         if !is_known && request.method() == Method::GET {
-            // A subdir whose manifest is there is not one that the channel lacks, whatever is said of the blob.
+            // The manifest exists, so the channel has this subdir. An error of the blob must not say the opposite.
             answer.body = body(repository.blob(descriptor).into_reader()?).await.map_err(|error| match error {
                 OciError::Refused { what, status: StatusCode::GONE | StatusCode::NOT_IMPLEMENTED, said, .. } => {
                     OciError::Missing { what, said }
@@ -131,7 +132,7 @@ impl ChannelRegistry for ChannelRegistries {
     }
 }
 
-/// A blob as it comes. It is opened at once, so that a refusal is the answer, and not one that breaks off.
+/// Streams a blob. The first piece is read at once, so that a refusal becomes the answer, and not an interrupted body.
 async fn body(mut reader: BlobReader<'static>) -> Result<Body, OciError> {
     let first = reader.next().await?;
     let rest = stream::unfold(reader, async |mut reader| {
@@ -141,7 +142,8 @@ async fn body(mut reader: BlobReader<'static>) -> Result<Body, OciError> {
     Ok(Body::wrap_stream(stream::iter(first.map(Ok)).chain(rest)))
 }
 
-/// Where the file of a URL is; `None` if channels in registries have no such file. The error is the reason.
+/// The place of the file of a URL. `None` if channels in registries have no such file. The error is the reason why the
+/// URL is not possible.
 fn place(url: &Url) -> Result<Option<Place>, String> {
     let path = String::from_utf8_lossy(&percent_decoded(url.path())).into_owned();
     let path = path.trim_matches('/');
@@ -163,7 +165,7 @@ fn place(url: &Url) -> Result<Option<Place>, String> {
     let prefix = if name.starts_with('_') { "zzz" } else { "" };
     let host = url.host_str().filter(|host| !host.is_empty());
     let host = host.ok_or_else(|| format!("`{}` names no registry", redact(url)))?.to_ascii_lowercase();
-    // The rules of docker for names without a registry are not those of URLs.
+    // A fixed registry is put in front, because docker's rules for names without a registry do not apply to URLs.
     let text = format!("localhost/{directory}/{prefix}{name}:{tag}");
     let reference: Reference = text.parse().map_err(|error| match error {
         OciError::Reference { reason, .. } => format!("`{}` cannot be in a registry: {reason}", redact(url)),
@@ -173,7 +175,7 @@ fn place(url: &Url) -> Result<Option<Place>, String> {
     Ok(Some(Place { reference: Reference { registry, ..reference }, kinds }))
 }
 
-/// The login of a URL, which the HTTP client has made a header.
+/// The login of a URL, which the HTTP client has converted to a header.
 fn login(request: &Request) -> Option<(String, String)> {
     let encoded = header(request, AUTHORIZATION)?.strip_prefix("Basic ")?;
     let pair = String::from_utf8(BASE64_STANDARD.decode(encoded).ok()?).ok()?;

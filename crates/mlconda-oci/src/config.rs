@@ -1,5 +1,5 @@
-//! The config of an image: what a container of it runs, and with what. All fields that a base has are kept, also those
-//! that are not known here.
+//! The config of an image (image spec, `config.md`): the command of a container, and its surroundings. Unknown fields
+//! of a base's config are kept.
 
 use serde_json::{Map, Value};
 
@@ -9,19 +9,19 @@ use crate::{Digest, OciError, Platform, json};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config(Map<String, Value>);
 
-/// What the history says of a layer.
+/// An entry of the history, which describes a layer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LayerHistory {
-    /// What has made it.
+    /// The command that made the layer.
     pub created_by: String,
-    /// When (RFC 3339).
+    /// The time of the layer (RFC 3339).
     pub created: Option<String>,
-    /// Words about it.
+    /// A comment.
     pub comment: Option<String>,
 }
 
 impl LayerHistory {
-    /// A layer that was made by this.
+    /// The history entry of a layer that was made by this command.
     pub fn new(created_by: &str) -> Self {
         Self { created_by: created_by.to_owned(), ..Self::default() }
     }
@@ -38,7 +38,7 @@ impl Config {
         config
     }
 
-    /// Reads a config. `what` names it in messages.
+    /// Parses a config. `what` is its name in messages.
     ///
     /// # Errors
     /// If it is not a JSON object with a platform and diff ids.
@@ -53,23 +53,23 @@ impl Config {
         Ok(config)
     }
 
-    /// It as JSON.
+    /// The config as JSON.
     pub fn to_bytes(&self) -> Vec<u8> {
         Value::Object(self.0.clone()).to_string().into_bytes()
     }
 
-    /// The platform.
+    /// The platform of the image.
     ///
     /// # Errors
-    /// If it names none.
+    /// If the config names no platform.
     pub fn platform(&self) -> Result<Platform, OciError> {
         Platform::from_json(&self.0).ok_or_else(|| OciError::invalid("the config", "it names no platform"))
     }
 
-    /// The digests of the layers' tars without compression, the lowest first.
+    /// The digests of the uncompressed layers (diff ids), the lowest layer first.
     ///
     /// # Errors
-    /// If there are none, or one is not a digest.
+    /// If the list is missing, or an item is not a digest.
     pub fn diff_ids(&self) -> Result<Vec<Digest>, OciError> {
         let rootfs = self.0.get("rootfs").and_then(Value::as_object);
         let Some(Value::Array(ids)) = rootfs.and_then(|rootfs| rootfs.get("diff_ids")) else {
@@ -82,7 +82,7 @@ impl Config {
         ids.iter().map(|id| id.as_str().unwrap_or_default().parse()).collect()
     }
 
-    /// Adds a layer on top: its diff id, and what the history says of it.
+    /// Adds a layer on top: its diff id, and its history entry.
     pub fn add_layer(&mut self, diff_id: &Digest, history: &LayerHistory) {
         self.array("rootfs", Some("diff_ids")).push(diff_id.to_string().into());
         let some = |text: &Option<String>| text.clone().map(Value::String);
@@ -94,7 +94,7 @@ impl Config {
         self.array("history", None).push(Value::Object(entry));
     }
 
-    /// The commands that made the layers, in order, as far as the history tells them. It may tell of more or fewer layers.
+    /// The commands that made the layers, in order, from the history. There may be more or fewer of them than layers.
     pub fn commands(&self) -> Vec<String> {
         let Some(Value::Array(history)) = self.0.get("history") else { return Vec::new() };
         let has_layer = |entry: &&Value| !entry["empty_layer"].as_bool().unwrap_or(false);
@@ -105,24 +105,24 @@ impl Config {
             .collect()
     }
 
-    /// When the image was made (RFC 3339).
+    /// Sets the time of the image (RFC 3339).
     pub fn set_created(&mut self, time: &str) {
         self.0.insert("created".to_owned(), time.into());
     }
 
-    /// The variables (`NAME=value`), in order.
+    /// The environment variables (`NAME=value`), in order.
     pub fn variables(&self) -> Vec<String> {
         self.0.get("config").and_then(Value::as_object).map_or_else(Vec::new, |config| json::list(config, "Env"))
     }
 
-    /// The value of a variable.
+    /// The value of an environment variable.
     pub fn variable(&self, name: &str) -> Option<String> {
         let value =
             |line: &String| line.split_once('=').filter(|(key, _)| *key == name).map(|(_, value)| value.to_owned());
         self.variables().iter().find_map(value)
     }
 
-    /// Sets a variable; one that is there keeps its place.
+    /// Sets an environment variable. An existing one keeps its position.
     pub fn set_variable(&mut self, name: &str, value: &str) {
         let mut variables = self.variables();
         let line = format!("{name}={value}");
@@ -133,18 +133,18 @@ impl Config {
         self.set("Env", json::from_list(&variables));
     }
 
-    /// The words of the entry point.
+    /// The entry point, as words.
     pub fn entrypoint(&self) -> Vec<String> {
         self.0.get("config").and_then(Value::as_object).map_or_else(Vec::new, |config| json::list(config, "Entrypoint"))
     }
 
-    /// Sets the entry point. As in a Dockerfile, the base's command is dropped: it was for its own entry point.
+    /// Sets the entry point. As in a Dockerfile, this removes the base's command, which was for the base's entry point.
     pub fn set_entrypoint(&mut self, words: &[String]) {
         self.set("Entrypoint", json::from_list(words));
         self.run().remove("Cmd");
     }
 
-    /// The words of the command.
+    /// The command, as words.
     pub fn command(&self) -> Vec<String> {
         self.0.get("config").and_then(Value::as_object).map_or_else(Vec::new, |config| json::list(config, "Cmd"))
     }
@@ -154,7 +154,7 @@ impl Config {
         self.set("Cmd", json::from_list(words));
     }
 
-    /// Sets the directory in which a container starts.
+    /// Sets the working directory of a container.
     pub fn set_working_directory(&mut self, path: &str) {
         self.set("WorkingDir", path.into());
     }
@@ -169,7 +169,7 @@ impl Config {
         self.inner("Labels").insert(name.to_owned(), value.into());
     }
 
-    /// Names a port (`8888/tcp`) on which the program in it listens.
+    /// Declares a port (`8888/tcp`) that the program in the container listens on.
     pub fn expose(&mut self, port: &str) {
         self.inner("ExposedPorts").insert(port.to_owned(), Value::Object(Map::new()));
     }
@@ -178,7 +178,7 @@ impl Config {
         self.run().insert(key.to_owned(), value);
     }
 
-    /// The object `config`: what a container gets.
+    /// The field `config`, which contains the options of containers.
     fn run(&mut self) -> &mut Map<String, Value> {
         object(&mut self.0, "config")
     }
@@ -203,7 +203,7 @@ impl Config {
     }
 }
 
-/// The object under a key; it is made where there is none, or `null`.
+/// The object under a key. If it is missing or `null`, it is created.
 fn object<'a>(map: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<String, Value> {
     let value = map.entry(key).or_insert(Value::Null);
     if !value.is_object() {

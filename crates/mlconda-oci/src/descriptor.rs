@@ -1,4 +1,4 @@
-//! Descriptors: how one document of an image names another blob, and the media types that it may have.
+//! Descriptors (image spec, `descriptor.md`), which refer to blobs, and the media types of blobs.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{Digest, OciError, json};
 
-/// Media types of the image spec, and those of Docker that mean the same.
+/// Media types of the image spec, and the equivalent ones of Docker.
 pub mod media_type {
     /// An image manifest.
     pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -15,13 +15,13 @@ pub mod media_type {
     pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
     /// The config of an image.
     pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
-    /// A layer that is a plain tar.
+    /// An uncompressed layer.
     pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
     /// A layer compressed by gzip.
     pub const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
     /// A layer compressed by zstd.
     pub const LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
-    /// The empty object, which stands where an artifact has no config.
+    /// The empty object, which is the config of an artifact without a config.
     pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
     /// Docker's manifest.
     pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -31,39 +31,39 @@ pub mod media_type {
     pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
     /// Docker's layer, compressed by gzip.
     pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
-    /// Docker's layer, a plain tar.
+    /// Docker's uncompressed layer.
     pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
     /// Docker's layer, compressed by zstd.
     pub const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
 }
 
-/// Keys of annotations of the image spec.
+/// Keys of annotations from the image spec.
 pub mod annotation {
     /// The name of the base image.
     pub const BASE_NAME: &str = "org.opencontainers.image.base.name";
     /// The digest of the base image's manifest.
     pub const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
-    /// When the image was made (RFC 3339).
+    /// The time of the image (RFC 3339).
     pub const CREATED: &str = "org.opencontainers.image.created";
-    /// A title for people.
+    /// A title for users.
     pub const TITLE: &str = "org.opencontainers.image.title";
     /// The tag of an image in a layout.
     pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 }
 
-/// What an image runs on, in the words of the image spec (those of Go).
+/// The platform of an image, with the names of the image spec (those of Go).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Platform {
-    /// The system, such as `linux`.
+    /// The operating system, such as `linux`.
     pub os: String,
-    /// The processor, such as `amd64`.
+    /// The architecture, such as `amd64`.
     pub architecture: String,
-    /// The variant of the processor, such as `v7`.
+    /// The variant of the architecture, such as `v7`.
     pub variant: Option<String>,
 }
 
 impl Platform {
-    /// The platform of a conda subdir; `None` where there are no containers for it.
+    /// The platform of a conda subdir. `None` if there are no containers for it.
     pub fn of(subdir: Subdir) -> Option<Self> {
         let (architecture, variant) = match subdir {
             Subdir::Linux32 => ("386", None),
@@ -82,7 +82,7 @@ impl Platform {
         Some(Self { os: "linux".to_owned(), architecture: architecture.to_owned(), variant })
     }
 
-    /// Whether an image for `self` is one for `wanted`: `arm64` and `arm64/v8` are the same.
+    /// Whether an image for `self` also is an image for `wanted`: `arm64` and `arm64/v8` are equal.
     pub fn fits(&self, wanted: &Self) -> bool {
         let variant = |platform: &Self| match (platform.architecture.as_str(), platform.variant.as_deref()) {
             ("arm64", Some("v8")) | ("amd64", Some("v1")) => None,
@@ -100,7 +100,7 @@ impl Platform {
         ])
     }
 
-    /// The platform that a config or a descriptor's `platform` names.
+    /// Reads a platform from a config, or from the field `platform` of a descriptor.
     pub(crate) fn from_json(object: &Map<String, Value>) -> Option<Self> {
         let variant = json::text(object, "variant").filter(|variant| !variant.is_empty());
         Some(Self { os: json::text(object, "os")?, architecture: json::text(object, "architecture")?, variant })
@@ -114,31 +114,31 @@ impl fmt::Display for Platform {
     }
 }
 
-/// A blob as others name it.
+/// A reference to a blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
-    /// What the blob is.
+    /// The media type of the blob.
     pub media_type: String,
-    /// Its digest.
+    /// The digest of the blob.
     pub digest: Digest,
-    /// Its size in bytes.
+    /// The size of the blob in bytes.
     pub size: u64,
-    /// What else is said of it.
+    /// The annotations.
     pub annotations: BTreeMap<String, String>,
-    /// What an artifact is, where this names a manifest of one.
+    /// The artifact type, if the blob is the manifest of an artifact.
     pub artifact_type: Option<String>,
-    /// The platform, where this names a manifest in an index.
+    /// The platform, if the blob is a manifest in an index.
     pub platform: Option<Platform>,
 }
 
 impl Descriptor {
-    /// Describes bytes.
+    /// A descriptor without annotations.
     pub fn new(media_type: &str, digest: Digest, size: u64) -> Self {
         let (artifact_type, platform) = (None, None);
         Self { media_type: media_type.to_owned(), digest, size, annotations: BTreeMap::new(), artifact_type, platform }
     }
 
-    /// It as JSON.
+    /// The descriptor as JSON.
     pub fn to_json(&self) -> Value {
         Value::Object(json::object([
             ("mediaType", Some(self.media_type.clone().into())),
@@ -150,10 +150,10 @@ impl Descriptor {
         ]))
     }
 
-    /// Reads it from JSON. `what` names the document in messages.
+    /// Parses a descriptor. `what` is the name of the document in messages.
     ///
     /// # Errors
-    /// If a field is missing or wrong, or the blob lies at other URLs (`urls`), which are not asked.
+    /// If a field is missing or not valid, or if the blob is at other URLs (`urls`), which are never requested.
     pub fn from_json(value: &Value, what: &str) -> Result<Self, OciError> {
         let invalid = |reason: &str| OciError::invalid(what, reason);
         let object = value.as_object().ok_or_else(|| invalid("a descriptor is not an object"))?;
@@ -173,12 +173,12 @@ impl Descriptor {
         })
     }
 
-    /// Whether it names an index, of the image spec or of Docker.
+    /// Whether the blob is an index, of the image spec or of Docker.
     pub fn is_index(&self) -> bool {
         [media_type::INDEX, media_type::DOCKER_INDEX].contains(&self.media_type.as_str())
     }
 
-    /// Whether it names an image manifest, of the image spec or of Docker.
+    /// Whether the blob is an image manifest, of the image spec or of Docker.
     pub fn is_manifest(&self) -> bool {
         [media_type::MANIFEST, media_type::DOCKER_MANIFEST].contains(&self.media_type.as_str())
     }

@@ -1,4 +1,4 @@
-//! Digests: the names of blobs.
+//! Digests, which identify blobs (image spec, `descriptor.md`).
 
 use std::{fmt, str::FromStr};
 
@@ -6,12 +6,12 @@ use rattler_digest::{Sha256, Sha256Hash};
 
 use crate::OciError;
 
-/// The sha256 of a blob. The spec allows other algorithms, which no engine uses; they are refused.
+/// The sha256 of a blob. The spec also allows other algorithms, but no engine uses them, and they are refused here.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(Sha256Hash);
 
 impl Digest {
-    /// The digest of bytes.
+    /// Computes the digest of bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(rattler_digest::compute_bytes_digest::<Sha256>(bytes))
     }
@@ -44,7 +44,7 @@ impl FromStr for Digest {
     type Err = OciError;
 
     fn from_str(text: &str) -> Result<Self, OciError> {
-        // The spec has lower case only. A digest is a file name elsewhere, so what is accepted is exact.
+        // The spec allows lower case only. A digest becomes a file name, so only the exact form is accepted.
         let digits =
             text.strip_prefix("sha256:").filter(|digits| !digits.bytes().any(|each| each.is_ascii_uppercase()));
         let mut hash = Sha256Hash::default();

@@ -1,89 +1,89 @@
-//! What went wrong with an image or the place where it lies. Messages name registries and repositories, and never a
-//! login or a token.
+//! Errors of images, and of the registries, layouts and archives that contain them. Messages contain names of
+//! registries and repositories, but never a login or a token.
 
 use mlconda_channel::network::NetworkError;
 use reqwest::StatusCode;
 
 use crate::Platform;
 
-/// What went wrong.
+/// Why an image could not be read or written.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum OciError {
-    /// A digest is not written `sha256:` and 64 hexadecimal digits.
+    /// A digest does not have the form `sha256:` and 64 hexadecimal digits.
     #[error("`{0}` is not a digest that is known here: one is `sha256:` and 64 hexadecimal digits")]
     Digest(String),
-    /// A text is no reference to an image.
+    /// A text is not a reference to an image.
     #[error("`{text}` names no image: {reason}")]
     Reference {
         /// The text.
         text: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// A document (manifest, index, config, layout) or a blob is not what the image spec or its descriptor says.
+    /// A document (manifest, index, config, layout) or a blob violates the image spec, or differs from its descriptor.
     #[error("{what} is invalid: {reason}")]
     Invalid {
-        /// What it is, with its place.
+        /// The document or blob, and its place.
         what: String,
-        /// Where it departs from what it should be.
+        /// The reason.
         reason: String,
     },
-    /// A registry, or what it names, gave no answer, or not all of it.
+    /// A registry, or a server that it redirects to, did not answer, or the answer was incomplete.
     #[error("cannot get an answer for {what}")]
     Network {
-        /// What was asked for.
+        /// The requested object, in words.
         what: String,
-        /// Why it did not come.
+        /// The error of the transfer.
         #[source]
         source: NetworkError,
     },
-    /// A registry wants a login, or refuses the one that it got.
+    /// A registry requires a login, or refuses the given one.
     #[error("`{registry}` denies {what}: {reason}")]
     Denied {
         /// The registry.
         registry: String,
-        /// What was asked for.
+        /// The requested object, in words.
         what: String,
-        /// Whether there was a login, and what the registry says.
+        /// Whether a login was sent, and the message of the registry.
         reason: String,
     },
-    /// A registry or a layout does not have it.
+    /// The object does not exist in the registry or the layout.
     #[error("there is no {}{}", what.strip_prefix("the ").unwrap_or(what), in_words(.said))]
     Missing {
-        /// What was asked for.
+        /// The requested object, in words.
         what: String,
-        /// What the registry says.
+        /// The message of the registry.
         said: String,
     },
     /// A registry refuses a request.
     #[error("the registry answers {status} for {what}{}", in_words(.said))]
     Refused {
-        /// What was asked for.
+        /// The requested object, in words.
         what: String,
-        /// The status.
+        /// The HTTP status.
         status: StatusCode,
-        /// How long it asks to wait (`Retry-After`), as it was sent.
+        /// The value of `Retry-After`, if the registry sent it.
         wait: Option<String>,
-        /// What the registry says.
+        /// The message of the registry.
         said: String,
     },
-    /// An image is not there for a platform.
+    /// There is no image for the platform.
     #[error("{what} is not for {wanted}: {}", platforms(.there))]
     Platform {
         /// The image.
         what: String,
-        /// The platform that is wanted.
+        /// The wanted platform.
         wanted: Box<Platform>,
-        /// Those that it is for.
+        /// The platforms that have an image.
         there: Vec<Platform>,
     },
-    /// A file with logins is invalid.
+    /// A file with logins is not valid.
     #[error("the logins in `{path}` cannot be read: {reason}")]
     Logins {
         /// The file.
         path: String,
-        /// What is wrong with it. Nothing of its content.
+        /// The reason, without content of the file.
         reason: String,
     },
     /// A file could not be read or written.
@@ -112,7 +112,7 @@ impl OciError {
         Self::Invalid { what: what.into(), reason: reason.into() }
     }
 
-    /// Makes a network's error one of what was asked for.
+    /// Adds the requested object to a network error.
     pub(crate) fn network(what: &str) -> impl FnOnce(NetworkError) -> Self {
         move |source| Self::Network { what: what.to_owned(), source }
     }

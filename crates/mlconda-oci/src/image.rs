@@ -1,4 +1,4 @@
-//! Images, indexes and artifacts: descriptors, and where the bytes are.
+//! Images, indexes and artifacts: their descriptors, and the places of their bytes.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -6,31 +6,31 @@ use serde_json::{Map, Value};
 
 use crate::{Config, Descriptor, Digest, OciError, Platform, json, media_type, registry::Repository};
 
-/// Where the bytes of a blob are.
+/// The place of a blob's bytes.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Content {
     /// In memory.
     Bytes(Arc<[u8]>),
-    /// In a file, all of it.
+    /// A whole file.
     File(PathBuf),
-    /// In a file, a part of it: in a tar.
+    /// A part of a file, such as a tar.
     Part {
         /// The file.
         path: PathBuf,
-        /// Where it begins, in bytes. Its length is the descriptor's size.
+        /// The offset of the first byte. The number of bytes is the descriptor's size.
         offset: u64,
     },
     /// In a repository of a registry.
     Remote(Repository),
 }
 
-/// A blob: its descriptor, and where its bytes are.
+/// A blob: its descriptor, and the place of its bytes.
 #[derive(Clone, Debug)]
 pub struct Blob {
-    /// How others name it.
+    /// The descriptor.
     pub descriptor: Descriptor,
-    /// Where the bytes are.
+    /// The place of the bytes.
     pub content: Content,
 }
 
@@ -42,7 +42,7 @@ impl Blob {
         Self { descriptor, content: Content::Bytes(bytes) }
     }
 
-    /// A document in memory.
+    /// A JSON document in memory.
     pub(crate) fn document(media_type: &str, object: Map<String, Value>) -> Self {
         Self::new(media_type, Value::Object(object).to_string().into_bytes())
     }
@@ -62,10 +62,10 @@ pub struct Image {
 }
 
 impl Image {
-    /// Puts an image together. `annotations` are the manifest's.
+    /// Makes an image, with a manifest for the config and the layers. `annotations` are those of the manifest.
     ///
     /// # Errors
-    /// If the config names another number of layers, or no platform.
+    /// If the config has another number of diff ids than there are layers, or no platform.
     pub fn new(config: &Config, layers: Vec<Blob>, annotations: &[(&str, &str)]) -> Result<Self, OciError> {
         let count = config.diff_ids()?.len();
         if count != layers.len() {
@@ -89,17 +89,18 @@ impl Image {
     }
 }
 
-/// A manifest that refers to another one, its `subject`: a bill of materials, say.
+/// An artifact: a manifest that refers to another manifest, its `subject`. An example is a bill of materials.
 #[derive(Clone, Debug)]
 pub struct Artifact {
     /// The manifest.
     pub manifest: Blob,
-    /// What it holds, the empty config included.
+    /// The blobs of the artifact, with the empty config.
     pub blobs: Vec<Blob>,
 }
 
 impl Artifact {
-    /// Attaches a blob to the manifest `subject`. `artifact_type` is what it is: for one file, its media type.
+    /// Makes an artifact that attaches a blob to the manifest `subject`. If the artifact is one file, `artifact_type`
+    /// is the media type of the file.
     pub fn new(subject: &Descriptor, artifact_type: &str, blob: Blob, annotations: &[(&str, &str)]) -> Self {
         let empty = Blob::new(media_type::EMPTY, *b"{}");
         let annotations = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
@@ -116,13 +117,13 @@ impl Artifact {
                 ("annotations", json::from_texts(&annotations)),
             ]),
         );
-        // What an index of referrers says of it.
+        // An index of referrers repeats these in its descriptor.
         manifest.descriptor.artifact_type = Some(artifact_type.to_owned());
         manifest.descriptor.annotations = annotations;
         Self { manifest, blobs: vec![empty, blob] }
     }
 
-    /// What it refers to.
+    /// The digest of the manifest that the artifact refers to.
     pub(crate) fn subject(&self) -> Result<Digest, OciError> {
         let invalid = || OciError::invalid("the manifest of an artifact", "it has no `subject`");
         let Content::Bytes(bytes) = &self.manifest.content else { return Err(invalid()) };
@@ -132,14 +133,14 @@ impl Artifact {
     }
 }
 
-/// What one reference names: an image, or an index of several; and what refers to them.
+/// The images that one reference names: one image, or an index of several. Also contains artifacts that refer to them.
 #[derive(Clone, Debug)]
 pub struct Images {
     /// The images, in the order of the index.
     pub images: Vec<Image>,
-    /// The index, where there are several.
+    /// The index, if there are several images.
     pub index: Option<Blob>,
-    /// What refers to the images.
+    /// The artifacts that refer to the images.
     pub artifacts: Vec<Artifact>,
 }
 
@@ -149,7 +150,7 @@ impl Images {
         Self { images: vec![image], index: None, artifacts: Vec::new() }
     }
 
-    /// Images for several platforms, with an index. `annotations` are the index's.
+    /// Images for several platforms, with an index. `annotations` are those of the index.
     pub fn several(images: Vec<Image>, annotations: &[(&str, &str)]) -> Self {
         let annotations = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let entry = |image: &Image| {
@@ -168,10 +169,10 @@ impl Images {
         Self { images, index: Some(index), artifacts: Vec::new() }
     }
 
-    /// What the reference names: the index, else the manifest of the only image.
+    /// The descriptor of the index, or else of the manifest of the only image.
     ///
     /// # Panics
-    /// Never for values of [`Images::one`] and [`Images::several`].
+    /// If there is neither an index nor an image. Values of [`Images::one`] and [`Images::several`] have one.
     pub fn root(&self) -> &Descriptor {
         let first = || &self.images[0].manifest;
         &self.index.as_ref().unwrap_or_else(first).descriptor

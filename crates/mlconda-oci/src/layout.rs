@@ -1,8 +1,9 @@
-//! Images as an OCI layout: a directory with `oci-layout`, `index.json`, and blobs by their digests.
+//! Writes images into an OCI layout (image spec, `image-layout.md`): a directory with `oci-layout`, `index.json`, and
+//! blobs by their digests.
 //!
-//! A new layout is put together beside its place and renamed at the end. To one that is there, blobs are added, all of them
-//! renamed into their places when all are whole, and `index.json` is replaced last: whoever reads meanwhile sees the old
-//! images or the new ones. What fails or is stopped leaves nothing behind.
+//! A new layout is made beside its path and renamed at the end. In an existing layout, new blobs are moved to their
+//! places when all are complete, and `index.json` is replaced last. So a reader sees either the old images or the new
+//! ones. If writing fails or is stopped, nothing is left behind.
 
 use std::{
     ffi::OsStr,
@@ -26,21 +27,21 @@ use crate::{
     output::{Output, cannot_write},
 };
 
-/// How names of unfinished things begin: in a layout, and beside what is written.
+/// The first characters of temporary names: in a layout, and beside the path that is written.
 const PREFIX: &str = ".mlconda-layout-";
 const BESIDE: &str = ".mlconda-image-";
 
-/// What `oci-layout` says.
+/// The content of `oci-layout`.
 pub(crate) const VERSION: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
-/// Writes images into a layout, under a tag. The directory is made, or is a layout, whose image of the same tag is
-/// replaced.
+/// Writes images into a layout, under a tag. The directory is created, or it is a layout already. An image with the
+/// same tag is replaced.
 ///
-/// The future may be dropped: the image of the tag is what it was.
+/// If the future is dropped, the image with the tag stays as it was.
 ///
 /// # Errors
-/// If the directory is something else or cannot be written to, another process writes into it, or a blob cannot be
-/// read. Then all is as it was.
+/// If the directory is something other than a layout, or not writable, if another process writes into it, or if a blob
+/// cannot be read. Then the layout stays as it was.
 pub async fn write(
     images: &Images,
     directory: &Path,
@@ -55,14 +56,14 @@ pub async fn write(
     }
 }
 
-/// Tells that images are written to somewhere.
+/// Reports that writing images begins.
 pub(crate) fn tell_start(images: &Images, progress: &dyn Progress) {
     let blobs = blobs(images);
     let bytes = blobs.iter().map(|blob| blob.descriptor.size).sum();
     progress.event(Event::ImageWriteStarted { blobs: blobs.len(), bytes });
 }
 
-/// Makes a layout.
+/// Makes a new layout.
 async fn create(images: &Images, directory: &Path, tag: Option<&str>, progress: &dyn Progress) -> Result<(), OciError> {
     let parent = directory.parent().unwrap_or(directory);
     let mut made = Undo::default();
@@ -78,13 +79,13 @@ async fn create(images: &Images, directory: &Path, tag: Option<&str>, progress: 
     put(&stage.path().join("index.json"), index.as_bytes())?;
     put(&stage.path().join("oci-layout"), VERSION.as_bytes())?;
     fs_err::rename(stage.path(), directory)?;
-    // It has another name now.
+    // The stage was renamed, so it must not be removed.
     let _ = stage.keep();
     made.keep();
     Ok(())
 }
 
-/// Adds images to a layout that is there. An empty directory, which may be a mount, is a layout of nothing.
+/// Adds images to an existing layout. An empty directory, which may be a mount, counts as an empty layout.
 async fn add(images: &Images, directory: &Path, tag: Option<&str>, progress: &dyn Progress) -> Result<(), OciError> {
     let what = format!("`{}`", directory.display());
     let invalid = |reason: &str| OciError::invalid(&what, reason);
@@ -99,7 +100,7 @@ async fn add(images: &Images, directory: &Path, tag: Option<&str>, progress: &dy
     }
     remove_leftovers(directory);
     let document = match path.try_exists()? {
-        // Nobody has finished it.
+        // An earlier process was killed before it wrote the index.
         false => Map::new(),
         true => json::parse_object(&system::files::read(&path, LARGEST_DOCUMENT)?, &format!("`{}`", path.display()))?,
     };
@@ -107,9 +108,9 @@ async fn add(images: &Images, directory: &Path, tag: Option<&str>, progress: &dy
     let stage = stage.map_err(|error| cannot_write(directory, &error))?;
     let place = directory.join("blobs/sha256");
     let staged = stage_blobs(images, (stage.path(), &place), directory, progress).await?;
-    // From here on nothing waits: no signal comes in between.
+    // The rest has no await, so a signal cannot interrupt it.
     let mut made = Undo::default();
-    // First of all, so that the next run knows what it is if this one is killed.
+    // This file is written first, so that the next run recognizes the layout if this process is killed.
     if !version.is_file() {
         made.0.push(version.clone());
         put(&version, VERSION.as_bytes())?;
@@ -126,7 +127,7 @@ async fn add(images: &Images, directory: &Path, tag: Option<&str>, progress: &dy
     Ok(())
 }
 
-/// Removes what killed processes have left in a layout that this one has locked.
+/// Removes leftovers of killed processes from a layout that this process has locked.
 fn remove_leftovers(directory: &Path) {
     for entry in fs_err::read_dir(directory).into_iter().flatten().flatten() {
         if is_leftover(&entry.file_name()) {
@@ -140,15 +141,15 @@ fn is_leftover(name: &OsStr) -> bool {
     [PREFIX, BESIDE].iter().any(|begin| name.as_encoded_bytes().starts_with(begin.as_bytes()))
 }
 
-/// Makes a temporary thing in a directory, and holds it, which tells others that somebody writes it. What killed processes
-/// have left there goes; where the file system has no locks, it stays.
+/// Makes a temporary file or directory, and locks it, so that other processes know that it is in use. Leftovers of
+/// killed processes in the directory are removed first, except on a file system without locks.
 fn beside<T>(
     directory: &Path,
     make: impl Fn() -> std::io::Result<T>,
     path: impl Fn(&T) -> &Path,
 ) -> std::io::Result<(T, Option<File>)> {
     for entry in fs_err::read_dir(directory).into_iter().flatten().flatten() {
-        // A link is not followed.
+        // Links are not removed.
         let is_own = entry.file_type().is_ok_and(|kind| kind.is_file() || kind.is_dir());
         if is_own
             && entry.file_name().as_encoded_bytes().starts_with(BESIDE.as_bytes())
@@ -160,25 +161,25 @@ fn beside<T>(
     loop {
         let made = make()?;
         let hold = usage::hold(path(&made));
-        // Another process may have taken it for a leftover before it was held.
+        // Another process may have removed it as a leftover before it was locked.
         if path(&made).try_exists()? {
             return Ok((made, hold));
         }
     }
 }
 
-/// What was made, the last one last. Dropping this removes it.
+/// Files and directories that were created, in this order. Dropping this value removes them.
 #[derive(Default)]
 struct Undo(Vec<PathBuf>);
 
 impl Undo {
-    /// Makes a directory, and those above it that are not there.
+    /// Creates a directory, and missing ones above it.
     fn directories(&mut self, path: &Path) -> std::io::Result<()> {
         let missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
         for directory in missing.into_iter().rev().filter(|path| !path.as_os_str().is_empty()) {
             match fs_err::create_dir(directory) {
                 Ok(()) => self.0.push(directory.to_owned()),
-                // Somebody else was faster.
+                // Another process has created it just now.
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
@@ -194,7 +195,7 @@ impl Undo {
 impl Drop for Undo {
     fn drop(&mut self) {
         for path in self.0.iter().rev() {
-            // A directory in which others have put something stays.
+            // A directory that contains files of others stays.
             let _ = fs_err::remove_file(path).or_else(|_| fs_err::remove_dir(path));
         }
     }
@@ -208,7 +209,7 @@ pub(crate) fn blobs(images: &Images) -> Vec<&Blob> {
     of_images.chain(&images.index).chain(artifacts).filter(|blob| seen.insert(blob.descriptor.digest)).collect()
 }
 
-/// Writes the blobs that are not in `place` yet into `stage`. Returns their names.
+/// Writes the blobs that are not in `place` yet into `stage`. Returns their file names.
 async fn stage_blobs(
     images: &Images,
     (stage, place): (&Path, &Path),
@@ -218,7 +219,7 @@ async fn stage_blobs(
     let mut staged = Vec::new();
     for blob in blobs(images) {
         let (name, size) = (blob.descriptor.digest.hex(), blob.descriptor.size);
-        // One that is there was renamed when it was whole.
+        // An existing blob is complete, because it was renamed to its name only then.
         if fs_err::metadata(place.join(&name)).is_ok_and(|metadata| metadata.len() == size) {
             progress.event(Event::ImageWritten { bytes: size });
             continue;
@@ -230,7 +231,7 @@ async fn stage_blobs(
     Ok(staged)
 }
 
-/// A file beside a path, to be renamed to it. It is held until the second value is dropped.
+/// A temporary file beside a path, which will be renamed to it. It stays locked until the second value is dropped.
 pub(crate) fn temporary(path: &Path) -> std::io::Result<(tempfile::NamedTempFile, Option<File>)> {
     let (all, parent) = (Permissions::from_mode(0o666), path.parent().unwrap_or(path));
     let make = || tempfile::Builder::new().prefix(BESIDE).permissions(all.clone()).tempfile_in(parent);
@@ -244,13 +245,13 @@ fn put(path: &Path, bytes: &[u8]) -> Result<(), OciError> {
     persist(file, path)
 }
 
-/// Gives a temporary file its name.
+/// Renames a temporary file to its final name.
 pub(crate) fn persist(file: tempfile::NamedTempFile, path: &Path) -> Result<(), OciError> {
     file.persist(path).map_err(|error| cannot_write(path, &error.error))?;
     Ok(())
 }
 
-/// `index.json` with the images in it. What else an older one has is kept.
+/// The text of `index.json` with these images. Other entries and fields of the old index are kept.
 pub(crate) fn index(mut document: Map<String, Value>, images: &Images, tag: Option<&str>) -> String {
     let mut root = images.root().clone();
     let mut entries = match document.remove("manifests") {

@@ -1,7 +1,7 @@
-//! Logins of registries, as docker and podman keep them. They are only read, and never shown.
+//! Reads the logins of registries that docker and podman have stored. They are never written or shown.
 //!
-//! Which files there are comes in as a value, and so do the variables for credential helpers
-//! (`docker-credential-NAME`), which are run when a registry asks for a login, and not before.
+//! The caller passes the paths of the files, and the variables for credential helpers (`docker-credential-NAME`). A
+//! helper is run only when a registry asks for a login.
 
 use std::{
     collections::HashMap,
@@ -21,25 +21,25 @@ use tokio::sync::{Mutex, oneshot};
 
 use crate::{OciError, Reference, json};
 
-/// How long a credential helper may take.
+/// The time limit for a credential helper.
 const HELPER_TIME: Duration = Duration::from_secs(60);
 
-/// The most bytes that a credential helper may answer.
+/// The largest output of a credential helper, in bytes.
 const LARGEST_ANSWER: u64 = 1 << 20;
 
-/// Where logins are.
+/// The sources of logins.
 #[derive(Clone, Default)]
 pub struct LoginOptions {
-    /// Files in the format of docker's `config.json` and of containers' `auth.json`. The first one with a login for a
-    /// registry counts. Files that are not there are skipped.
+    /// Files in the format of docker's `config.json` and of podman's `auth.json`. The first file with a login for a
+    /// registry is used. Missing files are skipped.
     pub files: Vec<PathBuf>,
-    /// The variables of credential helpers. `PATH` says where they are.
+    /// The environment variables for credential helpers. They are searched in its `PATH`.
     pub variables: Vec<(OsString, OsString)>,
 }
 
 impl fmt::Debug for LoginOptions {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Variables may be secrets.
+        // The values of variables may be secrets.
         formatter.debug_struct("LoginOptions").field("files", &self.files).finish_non_exhaustive()
     }
 }
@@ -47,34 +47,35 @@ impl fmt::Debug for LoginOptions {
 /// A login.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Login {
-    /// User and password.
+    /// A user and a password.
     Password(String, String),
-    /// A token that a token service exchanges for others (OAuth 2: a refresh token).
+    /// A token that a token service exchanges for other tokens (OAuth 2 refresh token).
     Identity(String),
-    /// A token that the registry itself takes.
+    /// A token that is sent to the registry itself.
     Registry(String),
 }
 
 impl fmt::Debug for Login {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // It is a secret.
+        // All values are secrets.
         formatter.write_str("Login")
     }
 }
 
-/// What was found for a registry.
+/// The result of looking for a login.
 #[derive(Clone, Default)]
 pub(crate) struct Found {
     pub(crate) login: Option<Login>,
-    /// Why a credential helper gave none.
+    /// Why a credential helper returned no login.
     pub(crate) trouble: Option<String>,
 }
 
-/// What credential helpers answered, by helper and server: each is asked once, however many repositories there are.
+/// The answers of credential helpers, by helper and server. So each helper is asked only once per server, even for many
+/// repositories.
 pub(crate) type Helpers = Mutex<HashMap<String, Result<Option<Login>, String>>>;
 
 impl LoginOptions {
-    /// The login for a repository.
+    /// Finds the login for a repository.
     pub(crate) async fn find(&self, reference: &Reference, helpers: &Helpers) -> Result<Found, OciError> {
         let mut found = Found::default();
         for path in &self.files {
@@ -83,7 +84,7 @@ impl LoginOptions {
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
                 Err(error) => return Err(error.into()),
             };
-            // An empty file is one without logins, as `touch` makes it.
+            // An empty file, as `touch` creates it, contains no logins.
             if text.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
@@ -122,12 +123,12 @@ impl LoginOptions {
         }
         if found.login.is_none() {
             let stored = file.get("auths").and_then(Value::as_object);
-            // Where a helper keeps the logins, docker leaves empty entries.
+            // If a helper stores the logins, docker leaves empty entries in the file.
             found.login = stored.and_then(|map| keys.iter().find_map(|key| stored_login(entry(map, key)?)));
         }
     }
 
-    /// Runs `docker-credential-NAME get`; `None` if it has no login for the server.
+    /// Runs `docker-credential-NAME get`. `None` if the helper has no login for the server.
     async fn ask_helper(&self, name: &str, server: &str) -> Result<Option<Login>, String> {
         let program = self.program(&format!("docker-credential-{name}")).ok_or("is not there")?;
         let mut command = Command::new(program);
@@ -140,7 +141,7 @@ impl LoginOptions {
         let (sender, receiver) = oneshot::channel();
         let server = server.to_owned();
         let talk = move || {
-            // One that does not read may have gone.
+            // A helper that reads no input may have ended already.
             let _ = question.write_all(server.as_bytes());
             drop(question);
             let mut bytes = Vec::new();
@@ -154,14 +155,14 @@ impl LoginOptions {
             Ok((Ok(status), Ok(Ok(answer)))) if status.success() => {
                 helper_login(&answer).map(Some).ok_or_else(|| "answers no login".to_owned())
             }
-            // The words that all helpers have for it.
+            // All helpers use the same message if they have no login.
             Ok((Ok(_), Ok(Ok(answer)))) if is_not_found(&answer) => Ok(None),
             Ok((Ok(status), _)) => Err(format!("has failed ({status})")),
             Ok((Err(error), _)) => Err(format!("cannot be run ({error})")),
         }
     }
 
-    /// A program in `PATH`.
+    /// Finds a program in `PATH`.
     fn program(&self, name: &str) -> Option<PathBuf> {
         // A name with a slash would be a path.
         let name = Some(name).filter(|name| !name.contains('/'))?;
@@ -173,7 +174,7 @@ impl LoginOptions {
     }
 }
 
-/// The keys under which a login may stand, the most specific first: podman knows logins of parts of a registry.
+/// The possible keys of a login, the most specific first. podman has logins for parts of a registry.
 fn keys(reference: &Reference) -> Vec<String> {
     let mut keys = vec![reference.name()];
     while let Some(slash) = keys[keys.len() - 1].rfind('/') {
@@ -186,12 +187,12 @@ fn keys(reference: &Reference) -> Vec<String> {
     keys
 }
 
-/// How docker names a registry to a helper.
+/// The name of a registry for helpers, as docker gives it.
 fn server_of(reference: &Reference) -> &str {
     if reference.registry == "docker.io" { "https://index.docker.io/v1/" } else { &reference.registry }
 }
 
-/// The entry of a key. Old files have URLs as keys (`https://index.docker.io/v1/`), of which the host counts.
+/// The entry for a key. Old files have URLs as keys (`https://index.docker.io/v1/`), and only the host is compared.
 fn entry<'a>(map: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
     let host_of = |name: &str| {
         let rest = name.strip_prefix("https://").or_else(|| name.strip_prefix("http://"))?;
@@ -200,7 +201,7 @@ fn entry<'a>(map: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
     map.get(key).or_else(|| map.iter().find(|(name, _)| host_of(name).as_deref() == Some(key)).map(|(_, value)| value))
 }
 
-/// An entry of `auths`.
+/// Parses an entry of `auths`.
 fn stored_login(value: &Value) -> Option<Login> {
     let text = |key: &str| value.get(key)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     if let Some(token) = text("identitytoken") {
@@ -217,7 +218,7 @@ fn stored_login(value: &Value) -> Option<Login> {
     Some(Login::Password(text("username")?, text("password")?))
 }
 
-/// The answer of a helper. The user `<token>` says that the secret is an identity token.
+/// Parses the output of a helper. The user name `<token>` means that the secret is an identity token.
 fn helper_login(answer: &[u8]) -> Option<Login> {
     let Value::Object(answer) = serde_json::from_slice(answer).ok()? else { return None };
     let secret = json::text(&answer, "Secret")?;
@@ -231,9 +232,9 @@ fn is_not_found(answer: &[u8]) -> bool {
     String::from_utf8_lossy(answer).contains("credentials not found")
 }
 
-/// The files in which docker and podman keep logins, in the order in which they count. `auth_file` is
-/// `$REGISTRY_AUTH_FILE`, which stands for all others; the directories are `$XDG_RUNTIME_DIR`, `~/.config` and
-/// `$DOCKER_CONFIG` or `~/.docker`.
+/// The files in which docker and podman store logins, in order of precedence. `auth_file` is `$REGISTRY_AUTH_FILE`; if
+/// given, it is the only file. The directories are `$XDG_RUNTIME_DIR`, `~/.config`, and `$DOCKER_CONFIG` or
+/// `~/.docker`.
 pub fn login_files(
     auth_file: Option<&Path>,
     runtime_directory: Option<&Path>,
@@ -262,7 +263,7 @@ mod tests {
             let path = |index: usize| directory.path().join(format!("{index}.json"));
             files.iter().enumerate().for_each(|(index, text)| fs_err::write(path(index), text).unwrap());
             let bin = directory.path().as_os_str().to_owned();
-            // One that is not there is no error.
+            // The last file is missing, which is not an error.
             let files = (0..=files.len()).map(path).collect();
             Self(directory, LoginOptions { files, variables: vec![("PATH".into(), bin)] })
         }

@@ -1,4 +1,4 @@
-//! A file that is written under another name than it gets: errors tell the name that it gets.
+//! Writes a temporary file. Errors contain the final name of the file.
 
 use std::{
     io::{self, Write},
@@ -20,9 +20,9 @@ impl Write for Output<'_> {
     }
 }
 
-/// Names the place of an error.
+/// Adds the final path to an error.
 pub(crate) fn cannot_write(place: &Path, error: &io::Error) -> io::Error {
-    // Of a temporary file, the name that it has now is of no use.
+    // The path of the temporary file in the message is of no use, so it is removed.
     let words = error.to_string();
     let words = words.split(" at path ").next().unwrap_or_default();
     io::Error::new(error.kind(), format!("cannot write `{}`: {words}", place.display()))

@@ -1,7 +1,7 @@
-//! The bytes of a blob, from wherever they are, with size and digest checked as they come.
+//! Reads the bytes of a blob from any place, and checks its size and digest meanwhile.
 //!
-//! The last piece is handed out only after both are right, so that who writes the pieces elsewhere never has a whole
-//! blob that is another one. A download that breaks off goes on where it was.
+//! The last piece is returned only after both checks. So a caller that writes the pieces elsewhere never writes a
+//! complete blob with the wrong content. An interrupted download is resumed.
 
 use std::{
     borrow::Cow,
@@ -15,10 +15,10 @@ use rattler_digest::{Sha256, digest::Digest as _};
 
 use crate::{Blob, Content, Digest, OciError};
 
-/// The bytes of a piece of a file.
+/// The size of the pieces that are read from a file, in bytes.
 const PIECE: usize = 256 << 10;
 
-/// How often a download goes on after it has broken off.
+/// How often an interrupted download is resumed.
 const MOST_FAILURES: u32 = 4;
 
 /// Reads a blob in pieces.
@@ -36,22 +36,22 @@ enum Source {
 }
 
 impl Blob {
-    /// Opens it.
+    /// Opens the blob for reading.
     pub(crate) fn open(&self) -> Result<BlobReader<'_>, OciError> {
         BlobReader::new(Cow::Borrowed(self))
     }
 
-    /// Opens it, and keeps it.
+    /// Opens the blob for reading, and moves it into the reader.
     pub(crate) fn into_reader(self) -> Result<BlobReader<'static>, OciError> {
         BlobReader::new(Cow::Owned(self))
     }
 
-    /// Its bytes, if there are at most `limit`.
+    /// The bytes of the blob, if there are at most `limit`.
     ///
     /// The future may be dropped: nothing is written.
     ///
     /// # Errors
-    /// If it cannot be read, is larger, or is not what its descriptor says.
+    /// If the blob cannot be read, is larger than `limit`, or differs from its descriptor.
     pub async fn bytes(&self, limit: u64) -> Result<Vec<u8>, OciError> {
         let size = self.descriptor.size;
         if size > limit {
@@ -63,30 +63,30 @@ impl Blob {
         Ok(bytes)
     }
 
-    /// Writes its bytes.
+    /// Writes the bytes of the blob to `output`.
     ///
-    /// The future may be dropped: what `output` has got then is not the whole blob.
+    /// If the future is dropped, `output` contains only a part of the blob.
     ///
     /// # Errors
-    /// If it cannot be read or written, or is not what its descriptor says. Then some of the bytes may have been
-    /// written, and never all.
+    /// If the blob cannot be read or written, or differs from its descriptor. Then `output` contains at most a part of
+    /// it.
     pub async fn copy(&self, output: &mut dyn Write) -> Result<(), OciError> {
         self.copy_with(output, &()).await
     }
 
-    /// The same, with events of an image that is written.
+    /// Like [`Blob::copy`], with [`Event::ImageWritten`] events.
     pub(crate) async fn copy_with(&self, output: &mut dyn Write, progress: &dyn Progress) -> Result<(), OciError> {
         let mut reader = self.open()?;
         while let Some(piece) = reader.next().await? {
             output.write_all(&piece)?;
             progress.event(Event::ImageWritten { bytes: piece.len() as u64 });
-            // Who is waited for may end this in between.
+            // This allows the caller to stop between two pieces.
             tokio::task::yield_now().await;
         }
         Ok(())
     }
 
-    /// It in messages.
+    /// The name of the blob in messages.
     pub(crate) fn what(&self) -> String {
         let digest = self.descriptor.digest;
         match &self.content {
@@ -153,7 +153,7 @@ impl<'a> BlobReader<'a> {
         Err(OciError::invalid(self.blob.what(), format!("its bytes have the digest `{digest}`")))
     }
 
-    /// A piece as it comes. What is in a part of a file ends with the part.
+    /// The next piece, unchecked. A part of a file ends at the end of the part.
     async fn piece(&mut self) -> Result<Option<Vec<u8>>, OciError> {
         match &mut self.source {
             Source::Memory => Ok(match &self.blob.content {
@@ -163,7 +163,7 @@ impl<'a> BlobReader<'a> {
             Source::File(file) => {
                 let left = self.blob.descriptor.size - self.position.min(self.blob.descriptor.size);
                 let is_part = matches!(self.blob.content, Content::Part { .. });
-                // One byte more tells that a file is longer.
+                // One byte more is read, to detect a file that is too long.
                 let most = if is_part { left } else { left + 1 };
                 let mut piece = Vec::new();
                 file.take(most.min(PIECE as u64)).read_to_end(&mut piece)?;

@@ -1,13 +1,14 @@
-//! References: the names of images, as docker and podman write them.
+//! References: the names of images, in the notation of docker and podman.
 //!
-//! `debian` is `docker.io/library/debian:latest`; `localhost:5000/x@sha256:…` is one that no push can move. What is
-//! accepted is the grammar of the distribution project, for the parts become paths of URLs.
+//! `debian` means `docker.io/library/debian:latest`. A reference with a digest, such as `localhost:5000/x@sha256:…`,
+//! always names the same image. Exactly the grammar of the distribution project is accepted, because the parts become
+//! parts of URL paths.
 
 use std::{fmt, str::FromStr};
 
 use crate::{Digest, OciError};
 
-/// The registry that short names are of.
+/// The registry of names without a registry.
 const DOCKER_HUB: &str = "docker.io";
 
 /// The name of an image in a registry.
@@ -20,23 +21,23 @@ const DOCKER_HUB: &str = "docker.io";
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Reference {
-    /// The registry: a host, and its port if it is named.
+    /// The registry: a host, with its port if given.
     pub registry: String,
     /// The repository.
     pub repository: String,
     /// The tag.
     pub tag: Option<String>,
-    /// The digest. It counts where there is a tag too.
+    /// The digest. If there is a tag, too, the digest is used.
     pub digest: Option<Digest>,
 }
 
 impl Reference {
-    /// Registry and repository, without tag and digest.
+    /// The registry and the repository, without tag and digest.
     pub fn name(&self) -> String {
         format!("{}/{}", self.registry, self.repository)
     }
 
-    /// What is asked for in the repository: the digest, else the tag, else `latest`.
+    /// The name to request in the repository: the digest, or else the tag, or else `latest`.
     pub fn selector(&self) -> String {
         self.digest.map_or_else(|| self.tag_or_latest().to_owned(), |digest| digest.to_string())
     }
@@ -46,7 +47,7 @@ impl Reference {
         self.tag.as_deref().unwrap_or("latest")
     }
 
-    /// The host that answers for the registry, with its port.
+    /// The host, with its port, that serves the registry.
     pub(crate) fn host(&self) -> &str {
         if self.registry == DOCKER_HUB { "registry-1.docker.io" } else { &self.registry }
     }
@@ -60,7 +61,7 @@ impl Reference {
     }
 }
 
-/// A host without its port.
+/// A host name without its port.
 pub(crate) fn host_name(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|each| each.is_ascii_digit()) => name,
@@ -112,7 +113,7 @@ impl FromStr for Reference {
     }
 }
 
-/// Whether the first part of a name is a registry: as docker tells it.
+/// Whether the first part of a name is a registry, by docker's rules.
 fn is_registry(part: &str) -> bool {
     part == "localhost" || part.contains(['.', ':']) || part.bytes().any(|each| each.is_ascii_uppercase())
 }

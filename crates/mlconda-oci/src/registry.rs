@@ -1,8 +1,8 @@
-//! Registries (distribution spec 1.1): manifests, blobs and referrers of a repository.
+//! Registries (distribution spec 1.1): the manifests, blobs and referrers of a repository.
 //!
-//! [`Registries`] is what all registries of one call have in common: the client, the logins, the tokens that registries
-//! gave. A [`Repository`] is cheap to clone. Requests go through the one HTTP client with its limits, retries and
-//! proxies; a login goes to the registry that asks for it and to the token service that it names, and nowhere else.
+//! [`Registries`] contains the shared values of one call: the client, the logins, and the tokens from registries. A
+//! [`Repository`] is cheap to clone. Requests use the one HTTP client with its limits, retries and proxies. A login is
+//! sent only to the registry that asks for it, and to the token service that this registry names.
 
 mod access;
 mod push;
@@ -35,23 +35,23 @@ use crate::{
     reference::host_name,
 };
 
-/// What a token is for: registry and scopes, and the login of a URL that it was given for.
+/// The key of a token: the registry with the scopes, and the login of the URL if there is one.
 type TokenKey = (String, Option<Login>);
 
-/// What the registries of one call have in common.
+/// The values that all registries of one call share.
 #[derive(Clone, Debug)]
 pub struct Registries(Arc<Shared>);
 
-/// How to talk to registries.
+/// The options for registries.
 #[derive(Clone, Debug)]
 pub struct RegistryOptions {
-    /// Where logins are.
+    /// The sources of logins.
     pub logins: LoginOptions,
-    /// Registries (`HOST` or `HOST:PORT`) that are asked over `http://`, besides those of this machine.
+    /// Registries (`HOST` or `HOST:PORT`) that are requested over `http://`. Registries on this machine always are.
     pub plain_http: Vec<String>,
-    /// The most blobs that are sent at the same time.
+    /// The largest number of blobs that are sent at once.
     pub uploads: usize,
-    /// The wait before an upload goes on that has failed. Each later wait is twice as long.
+    /// The wait before a failed upload is resumed. Each further wait is twice as long.
     pub retry_delay: Duration,
 }
 
@@ -65,11 +65,11 @@ impl Default for RegistryOptions {
 struct Shared {
     client: Client,
     options: RegistryOptions,
-    /// What is sent as `Authorization`.
+    /// The tokens, as values of `Authorization`.
     tokens: Mutex<HashMap<TokenKey, Arc<Mutex<Option<String>>>>>,
-    /// The logins that were looked for, by repository.
+    /// The results of looking for logins, by repository.
     logins: Mutex<HashMap<String, Found>>,
-    /// What credential helpers answered.
+    /// The answers of credential helpers.
     helpers: Helpers,
 }
 
@@ -81,7 +81,7 @@ impl fmt::Debug for Shared {
 }
 
 impl Registries {
-    /// `client` is one of [`Client::for_registries`]. Sends nothing.
+    /// `client` must come from [`Client::for_registries`]. Sends nothing.
     pub fn new(client: Client, options: RegistryOptions) -> Self {
         Self(Arc::new(Shared {
             client,
@@ -92,9 +92,9 @@ impl Registries {
         }))
     }
 
-    /// Does something, and reports long waits for registries meanwhile.
+    /// Runs `work`, and reports long waits for registries meanwhile.
     ///
-    /// The future may be dropped, if `work` may be.
+    /// The future may be dropped if `work` may be dropped.
     pub async fn report_waits<T>(&self, progress: &dyn Progress, work: impl Future<Output = T>) -> T {
         self.0.client.report_waits(progress, work).await
     }
@@ -102,7 +102,7 @@ impl Registries {
     /// The repository of a reference. Sends nothing.
     ///
     /// # Errors
-    /// If its registry is no host.
+    /// If the registry of the reference is not a valid host.
     pub fn repository(&self, reference: &Reference) -> Result<Repository, OciError> {
         let plain = &self.0.options.plain_http;
         let named = |host: &String| *host == reference.registry || host == host_name(&reference.registry);
@@ -122,11 +122,11 @@ impl Registries {
 pub struct Repository {
     shared: Arc<Shared>,
     name: Arc<Reference>,
-    /// `https://HOST/v2/NAME/`
+    /// The URL of the repository: `https://HOST/v2/NAME/`.
     url: Url,
-    /// What is asked of a token besides pulling: pushing, and pulling from other repositories.
+    /// The scopes of a token: pushing, and pulling from other repositories. If empty, only pulling from this one.
     scopes: Arc<Vec<String>>,
-    /// The login of a URL, which counts before stored ones.
+    /// The login of a URL, which is preferred to stored logins.
     login: Option<Login>,
 }
 
@@ -143,7 +143,7 @@ struct Ask<'a> {
     headers: &'a [(HeaderName, &'a str)],
     body: Option<&'a [u8]>,
     answer: BodyKind,
-    /// What is asked for, in messages.
+    /// The requested object, for messages.
     what: &'a str,
 }
 
@@ -153,12 +153,12 @@ impl<'a> Ask<'a> {
     }
 }
 
-/// What is accepted where a manifest is asked for.
+/// The media types that are accepted for a manifest.
 const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 
 impl Repository {
-    /// Registry and repository.
+    /// The registry and the repository.
     pub fn name(&self) -> String {
         self.name.name()
     }
@@ -172,17 +172,18 @@ impl Repository {
         self.url.join(path).map_err(|error| OciError::invalid(format!("the URL `{path}`"), error.to_string()))
     }
 
-    /// A manifest or an index by its tag or digest: its descriptor, and its bytes.
+    /// Reads a manifest or an index by its tag or digest. Returns its descriptor and its bytes.
     ///
     /// The future may be dropped.
     ///
     /// # Errors
-    /// If there is none, the registry does not give it, it is larger than 4 MiB, or it is not what its digest says.
+    /// If there is no such manifest, if the registry refuses, if the manifest is larger than 4 MiB, or if it differs
+    /// from its digest.
     pub async fn manifest(&self, selector: &str) -> Result<(Descriptor, Vec<u8>), OciError> {
         self.manifest_of("the image", selector).await
     }
 
-    /// The same, with what it is the manifest of, in messages.
+    /// Like [`Repository::manifest`]. `kind` is the kind of object in messages.
     pub(crate) async fn manifest_of(&self, kind: &str, selector: &str) -> Result<(Descriptor, Vec<u8>), OciError> {
         let separator = if selector.contains(':') { '@' } else { ':' };
         let what = format!("{kind} `{self}{separator}{selector}`");
@@ -204,7 +205,7 @@ impl Repository {
         Ok((Descriptor::new(&media_type, digest, bytes.len() as u64), bytes))
     }
 
-    /// Opens a blob at a position in bytes.
+    /// Requests a blob from a position on, which is in bytes.
     pub(crate) async fn open_blob(&self, descriptor: &Descriptor, position: u64) -> Result<Transfer, OciError> {
         let digest = descriptor.digest;
         let what = format!("the blob `{digest}` of `{self}`");
@@ -226,7 +227,7 @@ impl Repository {
         Blob { descriptor, content: Content::Remote(self.clone()) }
     }
 
-    /// Whether the repository has a blob that is to be pushed.
+    /// Whether the repository already has a blob that is to be pushed.
     pub(crate) async fn has_blob(&self, descriptor: &Descriptor) -> Result<bool, OciError> {
         let what = format!("a push to `{self}`");
         let url = self.join(&format!("blobs/{}", descriptor.digest))?;
@@ -235,17 +236,18 @@ impl Repository {
             return Ok(false);
         }
         let transfer = self.successful(transfer, &what).await?;
-        // One of another size is another blob, whatever it is called.
+        // A blob of another size cannot be the same, although it has this digest.
         let size = header(&transfer, CONTENT_LENGTH).and_then(|size| size.parse::<u64>().ok());
         Ok(size.is_none_or(|size| size == descriptor.size))
     }
 
-    /// Sends a request with the registry's token, and asks for one where it is wanted. Any status is returned.
+    /// Sends a request with a token, and first asks for a token if the registry requires one. Returns the answer with
+    /// any status.
     async fn ask(&self, ask: Ask<'_>) -> Result<Transfer, OciError> {
         let mut sent = self.authorization(ask.url).await;
         for _ in 0..2 {
             let transfer = self.send_once(&ask, sent.as_deref()).await?;
-            // Who is asked by way of a redirect does not say where logins go.
+            // A server that was reached through a redirect must not decide where logins are sent.
             let is_own = self.is_own(ask.url) && self.is_own(transfer.url());
             if transfer.status() != StatusCode::UNAUTHORIZED || !is_own {
                 return Ok(transfer);
@@ -270,7 +272,7 @@ impl Repository {
         url.origin() == self.url.origin()
     }
 
-    /// An answer with a success status, or the error that it stands for.
+    /// The answer if its status is a success, or else the error for the status.
     async fn successful(&self, transfer: Transfer, what: &str) -> Result<Transfer, OciError> {
         let status = transfer.status();
         if status.is_success() {
@@ -289,16 +291,16 @@ impl Repository {
     }
 }
 
-/// The digest of what an answer is about.
+/// The header with the digest of the requested object.
 const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
 fn header(transfer: &Transfer, name: HeaderName) -> Option<&str> {
     transfer.header(name)
 }
 
-/// What a registry says in an answer with an error status: codes and messages.
+/// The codes and messages in the body of an error answer.
 async fn said(transfer: Transfer) -> String {
-    // What is too long, or breaks off, says nothing.
+    // If the body is too long or interrupted, the message is empty.
     let bytes = transfer.bytes().await.unwrap_or_default();
     let Ok(Value::Object(answer)) = serde_json::from_slice(&bytes) else { return String::new() };
     let words = |error: &Value| {
@@ -315,7 +317,7 @@ async fn said(transfer: Transfer) -> String {
     mlconda_types::redact::text(&all)
 }
 
-/// The media type of a manifest: what it says itself, else what the registry says.
+/// The media type of a manifest: from its own field, or else from the registry's answer.
 fn manifest_type(bytes: &[u8], told: Option<String>, what: &str) -> Result<String, OciError> {
     let document = json::parse_object(bytes, what)?;
     if document.get("schemaVersion").and_then(Value::as_u64) == Some(1) {

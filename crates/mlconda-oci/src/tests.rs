@@ -1,4 +1,4 @@
-//! Stories of images and the places where they lie, against a registry on loopback.
+//! Tests of images in registries, layouts and archives, with a registry on loopback.
 
 mod channel;
 mod files;
@@ -18,10 +18,10 @@ use crate::{
     Reference, Registries, RegistryOptions, media_type,
 };
 
-/// The type of a bill of materials.
+/// The media type of a bill of materials.
 const BILL: &str = "application/vnd.cyclonedx+json";
 
-/// A registry, and who talks to it.
+/// A registry, and the client side.
 struct World {
     server: Registry,
     registries: Registries,
@@ -33,7 +33,7 @@ impl World {
         Self::with_logins(options, &|_| Value::Null)
     }
 
-    /// A world with a file of logins, made of the registry's host.
+    /// A world with a file of logins. `logins` makes its content from the host of the registry.
     fn with_logins(options: ServerOptions, logins: &dyn Fn(&str) -> Value) -> Self {
         Self::with(options, logins, Limits::default())
     }
@@ -82,7 +82,7 @@ impl World {
         block_on(crate::attached(image, &wanted, &self.registries, &()))
     }
 
-    /// An error with its causes, the registry's port left out.
+    /// The message of an error and of its causes, without the port of the registry.
     fn words<T>(&self, outcome: Result<T, OciError>) -> String {
         let Err(error) = outcome else { return "it worked".to_owned() };
         let mut words = error.to_string();
@@ -103,7 +103,7 @@ fn platform(subdir: &str) -> Platform {
     Platform::of(subdir.parse().unwrap()).unwrap()
 }
 
-/// Bytes of a layer that no other seed gives.
+/// The bytes of a layer, which differ for each seed.
 fn layer(seed: u8, size: usize) -> Vec<u8> {
     (0..size).map(|index| seed.wrapping_add((index / 7) as u8).wrapping_mul(index as u8 | 1)).collect()
 }

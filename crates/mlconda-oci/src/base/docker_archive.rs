@@ -1,7 +1,8 @@
-//! Images in files of `docker save`: a tar with `manifest.json`, which names configs and layers by their paths in it.
+//! Reads images from files of `docker save`: a tar with a `manifest.json`, which contains the paths of configs and
+//! layers in the tar.
 //!
-//! Layers stay where they are: a blob is a part of the file. Older engines write plain tars, whose digests are the diff
-//! ids of the config. Newer ones write the blobs of an OCI layout, whose paths are their digests.
+//! Layers are not copied: a blob is a part of the file. Older engines write uncompressed layers, whose digests are the
+//! diff ids in the config. Newer engines write the blobs of an OCI layout, whose paths contain their digests.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -20,14 +21,14 @@ use crate::{
     media_type,
 };
 
-/// The most entries that are looked at.
+/// The largest number of tar entries that are read.
 const MOST_ENTRIES: usize = 100_000;
 
-/// What is at a path of the tar.
+/// An entry of the tar.
 enum Entry {
-    /// A file: where it begins, and its size, in bytes.
+    /// A file: its offset and its size, in bytes.
     File(u64, u64),
-    /// A link to another path: layers that are there twice.
+    /// A link to the path of another entry. Docker writes one for a layer that occurs twice.
     Link(String),
 }
 
@@ -38,7 +39,7 @@ struct Archive {
     what: String,
 }
 
-/// Reads the image with a name, or the only one.
+/// Reads the image with a name. Without a name, the file must contain only one image.
 pub(super) fn read(path: &Path, tag: Option<&str>, wanted: &Platform) -> Result<BaseImage, OciError> {
     let mut archive = Archive::open(path)?;
     let what = archive.what.clone();
@@ -107,7 +108,7 @@ impl Archive {
         Ok(Self { path: path.to_owned(), file: files::open(path)?, entries, what })
     }
 
-    /// Where a file is. A link leads to a file, and not to another link.
+    /// The offset and the size of a file. A link must lead to a file, not to another link.
     fn find(&self, path: &str) -> Result<(u64, u64), OciError> {
         let entry = match self.entries.get(&plain(path)) {
             Some(Entry::Link(target)) => self.entries.get(target),
@@ -130,7 +131,8 @@ impl Archive {
         Ok(bytes)
     }
 
-    /// A layer. Its digest is the diff id for a plain tar, else the name of the file, else what is read.
+    /// A layer. The digest of an uncompressed layer is the diff id. For other layers, it is taken from the file name,
+    /// or else computed.
     fn layer(&mut self, path: &str, diff_id: &Digest) -> Result<Blob, OciError> {
         let (offset, size) = self.find(path)?;
         self.file.seek(SeekFrom::Start(offset))?;
@@ -165,7 +167,7 @@ impl Archive {
     }
 }
 
-/// A path without `.`, `..` and empty parts.
+/// A path without empty parts, `.` and `..`.
 fn plain(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {

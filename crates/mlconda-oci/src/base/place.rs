@@ -1,4 +1,4 @@
-//! Where manifests and blobs lie, in a registry or in a layout, and the one of an index that a platform wants.
+//! Reads manifests and blobs from a registry or a layout, and chooses the manifest for a platform from an index.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use crate::{
     Blob, Content, Descriptor, OciError, Platform, Repository, json::LARGEST_DOCUMENT, registry::index_entries,
 };
 
-/// Where the parts of an image lie.
+/// The place of an image's manifests and blobs.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
     Registry(Repository),
@@ -18,17 +18,17 @@ pub(crate) enum Place {
 /// The manifest of an image for one platform.
 #[derive(Debug)]
 pub(crate) struct Resolved {
-    /// What was named: the index, or the manifest itself.
+    /// The document that the reference names: the index, or the manifest itself.
     pub(crate) root: Descriptor,
-    /// The manifest.
+    /// The manifest of the image, and its bytes.
     pub(crate) manifest: Descriptor,
     pub(crate) bytes: Vec<u8>,
-    /// It in messages.
+    /// The name of the manifest in messages.
     pub(crate) what: String,
 }
 
 impl Place {
-    /// A blob.
+    /// A blob at this place.
     pub(crate) fn blob(&self, descriptor: Descriptor) -> Blob {
         match self {
             Self::Registry(repository) => repository.blob(descriptor),
@@ -39,7 +39,7 @@ impl Place {
         }
     }
 
-    /// A manifest or an index that another document names.
+    /// Reads a manifest or an index that is named by a descriptor.
     pub(crate) async fn manifest(&self, descriptor: &Descriptor, what: &str) -> Result<Vec<u8>, OciError> {
         let Self::Registry(repository) = self else {
             return self.blob(descriptor.clone()).bytes(LARGEST_DOCUMENT).await;
@@ -55,7 +55,7 @@ impl Place {
         Ok(bytes)
     }
 
-    /// The manifest for a platform of what is named by a tag or a digest.
+    /// Reads the manifest for a platform. `selector` is a tag or a digest.
     pub(crate) async fn resolve(&self, selector: Option<&str>, wanted: &Platform) -> Result<Resolved, OciError> {
         let (root, bytes, what) = match self {
             Self::Registry(repository) => {
@@ -87,7 +87,7 @@ impl Place {
         Ok(Resolved { root, manifest, bytes, what })
     }
 
-    /// The entries of the `index.json` of a layout; none in a registry.
+    /// The entries of a layout's `index.json`. Empty for a registry.
     pub(crate) fn entries(&self) -> Result<Vec<Descriptor>, OciError> {
         let Self::Layout(directory) = self else { return Ok(Vec::new()) };
         let path = directory.join("index.json");
@@ -102,7 +102,7 @@ impl Place {
     }
 }
 
-/// The image in a layout with a tag, or the only one.
+/// The image with a tag in a layout. Without a tag, the layout must contain only one image.
 fn chosen(entries: &[Descriptor], tag: Option<&str>, what: &str) -> Result<Descriptor, OciError> {
     let tag_of = |entry: &Descriptor| entry.annotations.get(crate::annotation::REF_NAME).cloned();
     let images: Vec<&Descriptor> = entries
@@ -124,14 +124,14 @@ fn chosen(entries: &[Descriptor], tag: Option<&str>, what: &str) -> Result<Descr
     Err(OciError::Missing { what: what.to_owned(), said })
 }
 
-/// The entry of an index for a platform.
+/// The entry for a platform in an index.
 fn for_platform(entries: &[Descriptor], wanted: &Platform, what: &str) -> Result<Descriptor, OciError> {
     let fits = |entry: &&Descriptor| entry.platform.as_ref().is_some_and(|platform| platform.fits(wanted));
     let only = || entries.first().filter(|entry| entries.len() == 1 && entry.platform.is_none());
     if let Some(entry) = entries.iter().find(fits).or_else(only) {
         return Ok(entry.clone());
     }
-    // Attestations of builds stand there too, as those of an unknown system.
+    // Attestations of builds are entries, too, for the system `unknown`.
     let platforms = entries.iter().filter_map(|entry| entry.platform.clone());
     let there = platforms.filter(|platform| platform.os != "unknown").collect();
     Err(OciError::Platform { what: what.to_owned(), wanted: Box::new(wanted.clone()), there })

@@ -1,8 +1,9 @@
-//! What a registry wants before it answers: a token of the service that it names (Bearer), or the login itself (Basic).
+//! Authenticates at a registry: with a token of the service that the registry names (Bearer), or with the login itself
+//! (Basic).
 //!
-//! A token is asked for once for a repository, and again when the registry does not take it any more. An identity token
-//! is exchanged by OAuth 2; other logins are sent to the token service, which may be another host, but over `https://`
-//! where the registry is asked over that.
+//! One token is requested for each repository, and a new one if the registry does not accept it any more. An identity
+//! token is exchanged by OAuth 2. Other logins are sent to the token service, which may be on another host. The service
+//! must use `https://` if the registry does.
 
 use std::sync::Arc;
 
@@ -26,18 +27,18 @@ use crate::{
     logins::{Found, Login},
 };
 
-/// The limit for an answer of a token service, in bytes.
+/// The largest answer of a token service, in bytes.
 const LARGEST_TOKEN: u64 = 1 << 20;
 
 impl Repository {
-    /// Asks for tokens that allow pushing here, and mounting from other repositories.
+    /// The same repository, with tokens that allow pushing to it, and mounting from other repositories.
     pub(super) fn for_push(&self, mounts: &[String]) -> Self {
         let own = format!("repository:{}:pull,push", self.name.repository);
         let others = mounts.iter().map(|name| format!("repository:{name}:pull"));
         Self { scopes: std::iter::once(own).chain(others).collect::<Vec<_>>().into(), ..self.clone() }
     }
 
-    /// What a token is asked for.
+    /// The scopes to request for a token.
     fn scopes(&self) -> Vec<String> {
         if self.scopes.is_empty() {
             vec![format!("repository:{}:pull", self.name.repository)]
@@ -50,7 +51,7 @@ impl Repository {
         (format!("{} {}", self.name.registry, self.scopes().join(" ")), self.login.clone())
     }
 
-    /// What to send to a URL: a token that is known, if the URL is one of the registry.
+    /// The value of `Authorization` for a URL: a known token, if the URL is in the registry itself.
     pub(crate) async fn authorization(&self, url: &Url) -> Option<String> {
         if !self.is_own(url) {
             return None;
@@ -58,24 +59,25 @@ impl Repository {
         self.token_slot().await.lock().await.clone()
     }
 
-    /// Forgets a token that is not taken any more.
+    /// Forgets the token, which is not accepted any more.
     pub(super) async fn forget_token(&self) {
         *self.token_slot().await.lock().await = None;
     }
 
-    /// The place of the token of this repository. It is locked while the token is asked for: one request asks, others
-    /// of the same repository wait for the answer.
+    /// The slot of this repository's token. It is locked while a token is requested, so only one request asks for it,
+    /// and the other requests of the repository wait.
     async fn token_slot(&self) -> Arc<Mutex<Option<String>>> {
         Arc::clone(self.shared.tokens.lock().await.entry(self.key()).or_default())
     }
 
-    /// Takes the login of a URL instead of a stored one. Other repositories do not get it, and neither do other values
-    /// of this one.
+    /// The same repository, with the login of a URL instead of a stored one. Other repositories and other values of
+    /// this one do not get this login.
     pub(crate) fn with_login(self, user: String, password: String) -> Self {
         Self { login: Some(Login::Password(user, password)), ..self }
     }
 
-    /// Answers the challenge of a 401. `refused` is what was sent. `None` if there is nothing more to send.
+    /// Answers the challenge of a status 401. `refused` is the value that was sent. `None` if there is nothing else to
+    /// send.
     pub(super) async fn authorize(
         &self,
         transfer: &Transfer,
@@ -117,7 +119,7 @@ impl Repository {
         Ok(found)
     }
 
-    /// Asks the token service of a challenge.
+    /// Requests a token from the service in a challenge.
     async fn token(&self, challenge: &Challenge, login: Option<&Login>, what: &str) -> Result<String, OciError> {
         let invalid = |reason: String| OciError::invalid(format!("what `{}` asks for", self.name.registry), reason);
         let realm = challenge.parameter("realm").unwrap_or_default();
@@ -132,7 +134,7 @@ impl Repository {
             query.extend([("client_id", "mlconda"), ("grant_type", "refresh_token")]);
             query.extend([("scope", scopes.as_str()), ("refresh_token", token)]);
             let headers = [(CONTENT_TYPE, "application/x-www-form-urlencoded")];
-            // A body in pieces cannot be sent again: a redirect does not take the token to another host.
+            // A body that is sent in pieces cannot be sent again, so a redirect cannot move the token to another host.
             let form = encoded(&query).into_bytes();
             let (sender, body) = pieces(form.len() as u64);
             sender.send(form).await;
@@ -179,12 +181,12 @@ impl Repository {
         self.shared.client.send(Outgoing { method, url, headers, authorization, body, answer }).await
     }
 
-    /// The login that is sent, in words.
+    /// A description of the login that is sent.
     fn whose(&self) -> &'static str {
         if self.login.is_some() { "the login of the URL" } else { "the stored login" }
     }
 
-    /// Why the registry refuses, in words.
+    /// Why the registry refuses, for messages.
     pub(super) async fn denial(&self, said: &str) -> String {
         if self.login.is_some() {
             return reason(Some(self.whose()), None, said);
@@ -197,12 +199,12 @@ impl Repository {
     }
 }
 
-/// A query or a form.
+/// Encodes a query or a form.
 fn encoded(pairs: &[(&str, &str)]) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
-/// Why a registry refuses, in words.
+/// Why a registry refuses, for messages.
 fn reason(login: Option<&str>, trouble: Option<&str>, said: &str) -> String {
     let mut reason = match (login, trouble) {
         (Some(login), _) => format!("{login} does not allow it"),

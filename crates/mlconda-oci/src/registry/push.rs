@@ -1,5 +1,5 @@
-//! Images into a repository: blobs side by side, then manifests, then the index, then what refers to them. So the
-//! registry never has a manifest without its blobs, whenever the push ends.
+//! Pushes images: first the blobs, several at once, then the manifests, then the index, then the artifacts. So the
+//! registry never has a manifest without its blobs, even if the push is interrupted.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use mlconda_channel::network::send::Method;
@@ -9,33 +9,33 @@ use reqwest::header::{CONTENT_TYPE, HeaderName};
 use super::{Ask, DIGEST, Registries, Repository, header, upload::Outcome};
 use crate::{Artifact, Blob, Content, Digest, Images, OciError, Reference};
 
-/// What a push has done.
+/// The result of a push.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pushed {
-    /// The reference with its digest.
+    /// The reference, with its digest.
     pub reference: Reference,
-    /// The blobs that were sent.
+    /// The number of blobs that were sent.
     pub sent: usize,
-    /// Their size in bytes.
+    /// The size of the sent blobs, in bytes.
     pub sent_bytes: u64,
-    /// The blobs that were taken from other repositories of the registry.
+    /// The number of blobs that were mounted from other repositories of the registry.
     pub mounted: usize,
-    /// The blobs that were there.
+    /// The number of blobs that the repository already had.
     pub there: usize,
 }
 
-/// The registry says here that it knows what a manifest refers to.
+/// By this header, a registry confirms that it supports the `subject` of a manifest.
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 
 impl Registries {
-    /// Pushes images and what refers to them. `mount_from` are images whose layers may be the same.
+    /// Pushes images and the artifacts that refer to them. `mount_from` are images that may have some of the same
+    /// layers, to be mounted.
     ///
-    /// The future may be dropped: blobs that are sent stay in the registry, and no manifest names them before all are
-    /// there.
+    /// If the future is dropped, the sent blobs stay in the registry. No manifest refers to them before all are there.
     ///
     /// # Errors
-    /// If the registry refuses, or a blob cannot be read. Nothing that is there is named by the tag then, unless it is
-    /// whole.
+    /// If the registry refuses, or a blob cannot be read. Then the tag names either a complete image or what it named
+    /// before.
     pub async fn push(
         &self,
         images: &Images,
@@ -69,7 +69,8 @@ impl Registries {
             stream::iter(&blobs)
                 .map(|blob| {
                     let repository = &repository;
-                    // Where a blob lies in the registry is known of a base; others may be where the caller says.
+                    // A blob of a base image is in a known repository. Other blobs may be in the repositories of
+                    // `mount_from`.
                     let mounts = match repository.source(blob) {
                         Some(from) if from == target.repository => Vec::new(),
                         Some(from) => vec![from],
@@ -113,13 +114,13 @@ fn blobs(images: &Images) -> Vec<&Blob> {
     let mut seen = std::collections::BTreeSet::<Digest>::new();
     let mut blobs: Vec<&Blob> =
         of_images.chain(of_artifacts).filter(|blob| seen.insert(blob.descriptor.digest)).collect();
-    // The largest first: no long upload is left for the end.
+    // The largest blobs come first, so that no long upload is left for the end.
     mlconda_types::sorting::sort_by_key(&mut blobs, |blob| std::cmp::Reverse(blob.descriptor.size));
     blobs
 }
 
 impl Repository {
-    /// The repository of this registry that a blob is read from.
+    /// The repository of the same registry that contains a blob.
     fn source(&self, blob: &Blob) -> Option<String> {
         match &blob.content {
             Content::Remote(other) if other.is_beside(self) => Some(other.name.repository.clone()),
@@ -127,7 +128,7 @@ impl Repository {
         }
     }
 
-    /// Puts a manifest or an index. Gives whether the registry knows what it refers to.
+    /// Sends a manifest or an index. Returns whether the registry supports its `subject`.
     pub(super) async fn put_manifest(&self, manifest: &Blob, selector: &str) -> Result<bool, OciError> {
         let separator = if selector.contains(':') { '@' } else { ':' };
         let what = format!("the manifest of `{self}{separator}{selector}`");
@@ -144,7 +145,7 @@ impl Repository {
         Ok(header(&transfer, SUBJECT).is_some())
     }
 
-    /// Attaches an artifact whose blobs are there.
+    /// Attaches an artifact whose blobs are in the repository already.
     async fn attach(&self, artifact: &Artifact) -> Result<(), OciError> {
         let selector = artifact.manifest.descriptor.digest.to_string();
         if self.put_manifest(&artifact.manifest, &selector).await? {

@@ -1,5 +1,5 @@
-//! What refers to a manifest: asked of the registry (referrers API), or where it has none, of an index under the tag
-//! that the spec has for that: `sha256-…`.
+//! Finds the manifests that refer to a manifest (distribution spec, section "Listing Referrers"). If the registry lacks
+//! this API, they are in an index with the tag `sha256-…`.
 
 use mlconda_channel::network::send::Method;
 use reqwest::{
@@ -11,20 +11,20 @@ use serde_json::{Map, Value};
 use super::{Ask, Repository, header};
 use crate::{Artifact, Blob, Descriptor, Digest, OciError, json, media_type};
 
-/// The most pages of referrers that are asked for.
+/// The largest number of pages that are requested.
 const MOST_PAGES: usize = 50;
 
-/// What refers to a manifest.
+/// The manifests that refer to a manifest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Referrers {
     pub(crate) entries: Vec<Descriptor>,
-    /// What of it cannot be read, and why.
+    /// Messages about entries that cannot be read.
     pub(crate) unread: Vec<String>,
 }
 
 impl Repository {
-    /// The manifests that refer to the manifest of a digest. What is wrong with one of them, or with a further page, does not
-    /// hide the others.
+    /// Finds the manifests that refer to the manifest with a digest. An error in one entry, or in a further page, does
+    /// not hide the other entries.
     pub(crate) async fn referrers(&self, subject: &Digest) -> Result<Referrers, OciError> {
         let what = format!("what refers to `{self}@{subject}`");
         let mut url = self.join(&format!("referrers/{subject}"))?;
@@ -41,7 +41,7 @@ impl Repository {
                     return Ok(found.without(&what, &error));
                 }
                 return match transfer.status() {
-                    // Registries without it answer all sorts of things.
+                    // Registries without the API answer with various statuses.
                     status if status.is_success() || status.is_client_error() && status != StatusCode::UNAUTHORIZED => {
                         self.referrers_by_tag(subject).await
                     }
@@ -52,13 +52,13 @@ impl Repository {
             let bytes = transfer.bytes().await.map_err(OciError::network(&what));
             match bytes.and_then(|bytes| json::parse_object(&bytes, &what)) {
                 Ok(index) => found.add(&index, &what),
-                // What has not come says nothing of what is there.
+                // Without the first page, nothing is known.
                 Err(error @ OciError::Network { .. }) if page == 0 => return Err(error),
                 Err(error) => found.unread.push(error.to_string()),
             }
             url = match next {
                 None if found.entries.is_empty() && found.unread.is_empty() => {
-                    // It may have been pushed before the registry had this.
+                    // The artifact may have been pushed before the registry had the API.
                     return self.referrers_by_tag(subject).await;
                 }
                 None => return Ok(found),
@@ -84,7 +84,7 @@ impl Repository {
         Ok(found)
     }
 
-    /// The index under the subject's tag; an empty object if there is none.
+    /// The index with the tag of the subject; an empty object if there is none.
     async fn tagged(&self, subject: &Digest) -> Result<Map<String, Value>, OciError> {
         match self.manifest(&tag_of(subject)).await {
             Ok((descriptor, _)) if !descriptor.is_index() => {
@@ -96,7 +96,7 @@ impl Repository {
         }
     }
 
-    /// Adds an artifact to the index under the subject's tag. What others have there stays as it is.
+    /// Adds an artifact to the index with the tag of its subject. Other entries are kept.
     pub(super) async fn refer(&self, artifact: &Artifact) -> Result<(), OciError> {
         let subject = artifact.subject()?;
         let mut index = self.tagged(&subject).await?;
@@ -116,7 +116,7 @@ impl Repository {
 }
 
 impl Referrers {
-    /// Adds those that an index tells.
+    /// Adds the entries of an index.
     fn add(&mut self, index: &Map<String, Value>, what: &str) {
         let Some(Value::Array(entries)) = index.get("manifests") else { return };
         for entry in entries {
@@ -133,7 +133,7 @@ impl Referrers {
     }
 }
 
-/// The next page that a `Link` names (RFC 8288): `<URL>; rel="next"`.
+/// The URL of the next page in a `Link` header (RFC 8288): `<URL>; rel="next"`.
 fn next_page(links: &str) -> Option<String> {
     let mut rest = links;
     while let Some((_, begin)) = rest.split_once('<') {
@@ -151,7 +151,7 @@ fn next_page(links: &str) -> Option<String> {
     None
 }
 
-/// The tag of the index of what refers to a manifest.
+/// The tag of the index with the referrers of a manifest.
 fn tag_of(subject: &Digest) -> String {
     format!("sha256-{}", subject.hex())
 }

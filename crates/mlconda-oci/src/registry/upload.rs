@@ -1,5 +1,5 @@
-//! A blob into a repository: mounted from another one, or sent in one request, and in further ones from where it broke
-//! off.
+//! Brings a blob into a repository: by a mount from another repository, or by an upload in one request. An interrupted
+//! upload is resumed with further requests.
 
 use mlconda_channel::network::{
     BodyKind, Transfer,
@@ -15,13 +15,13 @@ use url::Url;
 use super::{Ask, Repository, header};
 use crate::{Blob, Descriptor, OciError, read::is_passing};
 
-/// How often an upload goes on after it has failed.
+/// How often a failed upload is resumed.
 const MOST_FAILURES: u32 = 4;
 
-/// The limit for an answer to a piece of a blob, in bytes.
+/// The largest answer to a part of an upload, in bytes.
 const LARGEST_ANSWER: u64 = 1 << 20;
 
-/// How a blob came to be in the repository.
+/// How a blob came into the repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     There,
@@ -29,16 +29,16 @@ pub(super) enum Outcome {
     Sent,
 }
 
-/// What a registry says when it is asked to take a blob from another of its repositories.
+/// The answer of a registry to a mount.
 enum Mount {
     Done,
-    /// It does not, and has begun an upload instead.
+    /// The registry did not mount the blob, but has begun an upload at this URL.
     Session(Url),
     Refused,
 }
 
 impl Repository {
-    /// Brings a blob into the repository. `mounts` are repositories of the registry that may have it.
+    /// Brings a blob into the repository. `mounts` are repositories of the same registry that may have it.
     pub(super) async fn bring(
         &self,
         blob: &Blob,
@@ -65,12 +65,12 @@ impl Repository {
         Ok(Outcome::Sent)
     }
 
-    /// Asks the registry to take the blob from another of its repositories.
+    /// Asks the registry to mount the blob from another of its repositories.
     async fn mount(&self, descriptor: &Descriptor, from: &str) -> Result<Mount, OciError> {
         let url = self.join(&format!("blobs/uploads/?mount={}&from={from}", descriptor.digest))?;
         let what = format!("a push to `{self}`");
         let transfer = self.ask(Ask::new(Method::POST, &url, &what)).await?;
-        // What does not work is sent instead.
+        // A blob that cannot be mounted is sent.
         Ok(match transfer.status() {
             StatusCode::CREATED => Mount::Done,
             StatusCode::ACCEPTED => self.location(&url, &transfer, &what).map_or(Mount::Refused, Mount::Session),
@@ -78,7 +78,7 @@ impl Repository {
         })
     }
 
-    /// Sends the blob. `session` is where an upload goes on, and how much of it has arrived.
+    /// Sends the blob. `session` is the URL of an upload that has begun, and the number of bytes that have arrived.
     async fn upload(
         &self,
         blob: &Blob,
@@ -109,7 +109,7 @@ impl Repository {
             session = self.resume_upload(&url, &what).await?;
             match &session {
                 Some((_, offset)) => progress.event(Event::Uploaded { bytes: *offset }),
-                // It may have arrived whole, and only the answer was lost.
+                // The blob may be complete, and only the answer was lost.
                 None if self.has_blob(&blob.descriptor).await? => return Ok(()),
                 None => {}
             }
@@ -117,7 +117,7 @@ impl Repository {
         Ok(())
     }
 
-    /// Begins an upload: where the blob is to be sent.
+    /// Begins an upload. Returns the URL to send the blob to.
     async fn begin_upload(&self) -> Result<Url, OciError> {
         let what = format!("a push to `{self}`");
         let url = self.join("blobs/uploads/")?;
@@ -126,20 +126,20 @@ impl Repository {
         self.location(&url, &transfer, &what)
     }
 
-    /// Where an upload goes on; `None` if it has to begin anew.
+    /// The URL and the position at which an upload continues. `None` if it must begin again.
     async fn resume_upload(&self, url: &Url, what: &str) -> Result<Option<(Url, u64)>, OciError> {
         let transfer = self.ask(Ask::new(Method::GET, url, what)).await?;
         if transfer.status() != StatusCode::NO_CONTENT {
             return Ok(None);
         }
         let last = header(&transfer, RANGE).and_then(|range| range.rsplit_once('-')?.1.parse::<u64>().ok());
-        // `0-0` is what some say of one byte, and some of none.
+        // `0-0` is ambiguous: some registries mean one byte by it, and others none.
         let Some(last) = last.filter(|last| *last > 0) else { return Ok(None) };
         let url = if transfer.header(LOCATION).is_some() { self.location(url, &transfer, what)? } else { url.clone() };
         Ok(Some((url, last.saturating_add(1))))
     }
 
-    /// Sends the blob from `offset` on, and ends the upload. `sent` becomes the number of bytes that went out.
+    /// Sends the blob from `offset` on, and completes the upload. `sent` is set to the number of bytes that were sent.
     async fn send_rest(
         &self,
         blob: &Blob,
@@ -150,7 +150,7 @@ impl Repository {
         let (digest, size) = (blob.descriptor.digest.to_string(), blob.descriptor.size);
         let what = blob.what();
         let mut last = url.clone();
-        // What has arrived is not sent again: then the last request has no body.
+        // After a resumed part, the last request has no body, because all bytes have arrived.
         let begin = if offset > 0 { size } else { 0 };
         if offset > 0 && offset < size {
             let transfer = self.stream(Method::PATCH, url, blob, offset, (sent, progress)).await?;
@@ -187,7 +187,7 @@ impl Repository {
         let mut is_fed = false;
         loop {
             tokio::select! {
-                // A blob that is not what it should be is the reason, whatever the registry says of it.
+                // An error of the blob itself is the reason, so it comes before the answer of the registry.
                 biased;
                 outcome = &mut feeding, if !is_fed => {
                     outcome?;
@@ -198,9 +198,9 @@ impl Repository {
         }
     }
 
-    /// The answer to a part of a blob.
+    /// Checks the answer to a part of a blob.
     async fn accepted(&self, transfer: Transfer, what: &str) -> Result<Transfer, OciError> {
-        // A token may have expired meanwhile: not a denial yet.
+        // The token may have expired meanwhile, so this is not a denial yet.
         if transfer.status() == StatusCode::UNAUTHORIZED {
             let (what, status) = (what.to_owned(), transfer.status());
             return Err(OciError::Refused { what, status, wait: None, said: super::said(transfer).await });
@@ -208,7 +208,7 @@ impl Repository {
         self.successful(transfer, what).await
     }
 
-    /// The answer to a whole blob.
+    /// Checks the answer to a complete blob.
     async fn arrived(&self, transfer: Transfer, what: &str) -> Result<(), OciError> {
         let transfer = self.accepted(transfer, what).await?;
         if transfer.status() == StatusCode::CREATED {
@@ -218,7 +218,7 @@ impl Repository {
         Err(OciError::Refused { what: what.to_owned(), status, wait: None, said: super::said(transfer).await })
     }
 
-    /// Where the registry says that an upload goes on.
+    /// The URL in `Location`, at which an upload continues.
     fn location(&self, url: &Url, transfer: &Transfer, what: &str) -> Result<Url, OciError> {
         let invalid = |reason: String| OciError::invalid(format!("the answer for {what}"), reason);
         let location = transfer.header(LOCATION).ok_or_else(|| invalid("it has no `Location`".to_owned()))?;
@@ -228,14 +228,14 @@ impl Repository {
     }
 }
 
-/// Reads a blob, and sends it from `offset` on.
+/// Reads a blob, and sends its bytes from `offset` on.
 async fn feed(
     blob: &Blob,
     offset: u64,
     sender: PieceSender,
     (sent, progress): (&mut u64, &dyn Progress),
 ) -> Result<(), OciError> {
-    // All of it is there.
+    // All bytes have arrived.
     if offset > 0 && offset >= blob.descriptor.size {
         return Ok(());
     }
@@ -256,7 +256,7 @@ async fn feed(
     Ok(())
 }
 
-/// Whether an upload may succeed when it goes on.
+/// Whether an upload may succeed if it is resumed.
 fn is_worth_retrying(error: &OciError) -> bool {
     match error {
         OciError::Network { source, .. } => is_passing(source),
@@ -270,7 +270,7 @@ fn is_worth_retrying(error: &OciError) -> bool {
                 ]
                 .contains(status)
         }
-        // The upload is not known any more.
+        // The registry does not know the upload any more, so it begins again.
         OciError::Missing { .. } => true,
         _ => false,
     }

@@ -1,4 +1,4 @@
-//! Files of channels: the logins of the requests of one client.
+//! Files of channels: which login is used for each request of one client.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use mlconda_channel::network::{Cause, ChannelRegistry};

@@ -1,4 +1,4 @@
-//! Layouts and archives: written, and read as bases.
+//! Layouts and archives, which are written and then read as base images.
 
 use std::path::Path;
 
@@ -64,14 +64,14 @@ fn a_layout_that_fails_leaves_nothing() {
     let write = |images: &Images| block_on(layout::write(images, &place, Some("1"), &()));
     write(&unreadable(&world)).unwrap_err();
     assert!(names(world.directory.path()).is_empty());
-    // A directory that is there stays empty.
+    // An existing empty directory stays empty.
     fs_err::create_dir_all(&place).unwrap();
     write(&unreadable(&world)).unwrap_err();
     assert!(names(&place).is_empty());
-    // And a layout as it was.
+    // An existing layout stays as it was.
     write(&with_bill()).unwrap();
     let before = (names(&place.join("blobs/sha256")), fs_err::read(place.join("index.json")).unwrap());
-    // What a killed process has left goes.
+    // Leftovers of a killed process are removed.
     fs_err::create_dir(place.join(".mlconda-layout-killed")).unwrap();
     write(&unreadable(&world)).unwrap_err();
     assert_eq!(names(&place), ["blobs", "index.json", "oci-layout"]);
@@ -93,7 +93,7 @@ fn an_empty_directory_becomes_a_layout() {
 fn what_killed_processes_have_left_goes() {
     let world = World::new(ServerOptions::default());
     let (place, beside) = (world.directory.path().join("mount"), world.directory.path());
-    // In an empty directory: the stage, or a part of a layout without its index.
+    // In an empty directory, there may be a stage, or a part of a layout without its index.
     for is_begun in [false, true] {
         fs_err::create_dir_all(place.join(".mlconda-layout-killed")).unwrap();
         fs_err::write(place.join(".mlconda-layout-killed/blob"), "half").unwrap();
@@ -107,7 +107,7 @@ fn what_killed_processes_have_left_goes() {
         assert!(world.load(&base).is_ok());
         fs_err::remove_dir_all(&place).unwrap();
     }
-    // Beside a new layout and a file. What somebody writes at this moment stays.
+    // Leftovers beside a new layout or file are removed, unless another process is using them at this moment.
     let (name, running) = ("localhost/me/app:1".parse().unwrap(), beside.join(".mlconda-image-running"));
     fs_err::write(&running, "half").unwrap();
     let held = mlconda_system::usage::hold(&running);

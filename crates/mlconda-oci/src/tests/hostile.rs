@@ -1,4 +1,4 @@
-//! Bases that are not what they say, and registries that fail while they are read.
+//! Base images that are not valid, and registries that fail while a base image is read.
 
 use mlconda_test::registry::Failure;
 
@@ -12,7 +12,7 @@ fn world() -> (World, Vec<u8>) {
     (world, bytes)
 }
 
-/// The base with its manifest changed.
+/// The base image with a changed manifest.
 fn changed(change: impl Fn(&mut Value)) -> (World, String) {
     let (world, _) = world();
     let (kind, bytes) = world.server.manifest("base", "latest").unwrap();
@@ -84,7 +84,7 @@ fn a_blob_that_breaks_off_goes_on_where_it_was() {
     let ranges: Vec<_> =
         world.server.requests().iter().filter_map(|request| request.headers.get("range").cloned()).collect();
     assert_eq!(ranges, ["bytes=100000-"]);
-    // It ends at some time.
+    // The number of attempts is limited.
     world.server.fail("GET", "/blobs/", Failure::BreakOff(10), 99);
     let words = world.words(block_on(layers[0].bytes(1 << 20)));
     assert!(words.starts_with("cannot get an answer for the blob `sha256:"), "{words}");
@@ -157,7 +157,7 @@ fn a_tag_that_moves_does_not_mix_two_images() {
     let other = image("linux-64", &[layer(2, 10)]);
     let crate::Content::Bytes(bytes) = &other.manifest.content else { panic!("it is in memory") };
     world.server.fail("GET", "/manifests/latest", Failure::MovesTag(bytes.to_vec()), 1);
-    // What was asked for first counts, to its last byte.
+    // The digest of the first answer is required, to the last byte.
     assert_eq!(world.base("base").unwrap().digest, Some(index.images[0].manifest.descriptor.digest));
     let words = world.words(world.base("base"));
     assert!(words.starts_with("there is no blob `sha256:"), "{words}");

@@ -1,4 +1,4 @@
-//! Logins: what a registry asks for, and what it gets.
+//! Logins: the challenges of a registry, and the answers to them.
 
 use mlconda_test::registry::{Access, Failure};
 
@@ -66,13 +66,14 @@ fn a_token_that_expires_in_between_is_renewed() {
     world.push(&app(), "me/app:1").unwrap();
     world.server.expire_tokens();
     world.push(&Images::one(image("linux-64", &[layer(9, 1000)])), "me/app:2").unwrap();
-    // In the middle of an upload, whose body was sent for nothing.
+    // The token expires during an upload, and the body was sent in vain.
     world.server.fail("PUT", "/blobs/uploads/", Failure::Status(401), 1);
     world.push(&Images::one(image("linux-64", &[layer(10, 1000)])), "me/app:3").unwrap();
     assert!(world.server.manifest("me/app", "3").is_some());
 }
 
-/// Another host that wants a login does not say where the registry's goes.
+/// A host that was reached through a redirect may ask for a login, but must not decide where the registry's login is
+/// sent.
 #[test]
 fn a_host_behind_a_redirect_gets_no_login_for_its_own_token_service() {
     let world = World::with_logins(basic(), &stored("s3cret"));

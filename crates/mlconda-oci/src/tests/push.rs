@@ -1,4 +1,4 @@
-//! Pushes: what is sent, in which order, and what happens when it fails.
+//! Pushes: what is sent, in which order, and the state after a failure.
 
 use std::{
     net::{Shutdown, TcpListener, TcpStream},
@@ -37,7 +37,7 @@ fn blobs_are_sent_once_and_manifests_last() {
     let again = world.push(&images, "me/app:2").unwrap();
     assert_eq!((again.sent, again.sent_bytes, again.there), (0, 0, 4));
     assert_eq!(world.server.count("POST", ""), 0);
-    // The image is what was pushed.
+    // The pulled image is the pushed one.
     assert_eq!(world.base("me/app:2").unwrap().digest, Some(images.images[0].manifest.descriptor.digest));
 }
 
@@ -109,7 +109,7 @@ fn a_push_that_fails_leaves_no_manifest() {
     world.server.fail("PATCH", "/blobs/uploads/", Failure::BreakOff(10), 99);
     let outcome = world.words(world.push(&Images::one(image("linux-64", &[layer(1, 100_000)])), "app:1"));
     assert!(outcome.starts_with("cannot get an answer for the blob `sha256:"), "{outcome}");
-    // Where an upload lies is nobody's business.
+    // The URL of an upload may contain secrets, and must not be in messages.
     assert!(!outcome.contains("secret"), "{outcome}");
     assert_eq!(world.server.manifests(), 0);
 }
@@ -145,11 +145,11 @@ fn layers_of_a_base_in_the_same_registry_are_mounted() {
         world.server.forget();
         let pushed = world.push(&images, "me/app:1").unwrap();
         assert_eq!((pushed.mounted, pushed.sent), if refuses_mounts { (0, 3) } else { (1, 2) });
-        // The upload that a refusal begins is the one that is used.
+        // The upload that the registry begins instead of a mount is used.
         assert_eq!(world.server.count("POST", "/blobs/uploads/"), 3);
         assert_eq!(world.server.bytes_received() > 50_000, refuses_mounts);
         assert_eq!(world.base("me/app:1").unwrap().layers.len(), 2);
-        // Into the repository of the base, nothing of it is sent or mounted.
+        // In the repository of the base image, its blobs are neither sent nor mounted.
         assert_eq!(world.push(&images, "lib/base:2").unwrap().there, 1);
     }
 }
@@ -163,7 +163,7 @@ fn a_registry_may_take_its_time_to_store_a_blob() {
     let images = Images::one(image("linux-64", &[layer(1, 1_000_000)]));
     world.push(&images, "app:1").unwrap();
     assert_eq!(world.server.count("PUT", "/blobs/uploads/"), 2, "each was sent once");
-    // Also where the upload was resumed, and the last request has no body.
+    // The same after a resumed upload, whose last request has no body.
     world.server.forget();
     world.server.recover();
     world.server.fail("PUT", "/blobs/uploads/", Failure::BreakOff(300_000), 1);
@@ -184,7 +184,7 @@ fn a_registry_that_never_says_that_it_has_stored_a_blob_is_given_up() {
     assert_eq!(world.server.manifests(), 0);
 }
 
-/// Another host: what comes to it goes to the registry.
+/// A second host that forwards its requests to the registry.
 fn other_host(server: &Registry) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (host, registry) = (listener.local_addr().unwrap().to_string(), server.host());

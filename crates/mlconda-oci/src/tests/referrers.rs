@@ -1,4 +1,4 @@
-//! What is attached to images: found by its type, on any page, whatever else is there.
+//! Artifacts that are attached to images. They are found by their type, on any page, beside any other entries.
 
 use mlconda_test::registry::Failure;
 
@@ -21,7 +21,7 @@ fn a_bill_is_attached_and_read_back() {
         let world = World::new(options(has_referrers));
         let images = with_bill();
         world.push(&images, "app:1").unwrap();
-        // Again: it is there once.
+        // After a second push, the artifact still is there once.
         world.push(&images, "app:1").unwrap();
         let found = world.bill(&Base::Registry(world.reference("app:1"))).unwrap();
         assert_eq!(found.bytes.unwrap(), b"{\"bill\": true}");
@@ -42,7 +42,7 @@ fn the_type_chooses_and_others_are_not_read() {
         world.server.forget();
         let found = world.bill(&Base::Registry(world.reference("app:1"))).unwrap();
         assert_eq!(found.bytes.unwrap(), b"{\"bill\": 1}");
-        // Manifests: the image, perhaps the tag of referrers, and the bill.
+        // Requested manifests: the image, the tag of the referrers if there is no API, and the bill.
         assert_eq!(world.server.count("GET", "/manifests/"), if has_referrers { 2 } else { 3 });
     }
 }
@@ -75,7 +75,7 @@ fn what_cannot_be_read_is_passed_over_and_told() {
     let found = world.bill(&base).unwrap();
     assert_eq!(found.bytes.unwrap(), b"{\"bill\": 2}");
     assert!(found.unread.len() <= 2);
-    // Its manifest is another one than the index of referrers says.
+    // The manifest of the artifact differs from its digest in the index of referrers.
     world.server.fail("GET", &good, Failure::Corrupted, 99);
     let found = world.bill(&base).unwrap();
     assert_eq!((found.bytes, found.unread.len()), (None, 3));
@@ -84,13 +84,13 @@ fn what_cannot_be_read_is_passed_over_and_told() {
         assert!(told.contains(words), "{words} in {told}");
     }
     world.server.recover();
-    // An entry that is none, beside a good one.
+    // An entry that is not valid, beside a valid one.
     let (_, index) = (0, r#"{"schemaVersion": 2, "manifests": [{"mediaType": 7}, ENTRY]}"#);
     let entry = images.artifacts[2].manifest.descriptor.to_json().to_string();
     world.server.fail("GET", "/referrers/", Failure::Body(index.replace("ENTRY", &entry).into_bytes()), 1);
     let found = world.bill(&base).unwrap();
     assert_eq!((found.bytes.is_some(), found.unread.len()), (true, 1));
-    // A registry that is gone is another matter.
+    // If the registry refuses, that is an error.
     world.server.fail("GET", &good, Failure::Status(401), 99);
     world.server.fail("GET", "/manifests/sha256:", Failure::Status(401), 99);
     assert!(matches!(world.bill(&base), Err(OciError::Denied { .. })));
@@ -128,7 +128,8 @@ fn artifacts_of_other_images_in_a_layout_are_no_matter() {
     let base = Base::Layout { directory: place.clone(), tag: Some("1".to_owned()) };
     let found = world.bill(&base).unwrap();
     assert_eq!((found.bytes, found.types, found.unread), (None, vec!["application/x-signature".to_owned()], vec![]));
-    // A bill that cannot be read may be that of the image. It is told once, though it is looked at for image and index.
+    // An unreadable bill may be that of the image. It is reported once, although it is read for the image and for the
+    // index.
     fs_err::remove_file(of(&other, 1)).unwrap();
     assert_eq!(world.bill(&base).unwrap().unread.len(), 1);
 }
@@ -142,7 +143,7 @@ fn further_pages_are_read_of_the_same_registry_only() {
     let base = Base::Registry(world.reference("app:1"));
     let found = world.bill(&base).unwrap();
     assert_eq!((found.types.len(), world.server.count("GET", "/referrers/")), (4, 4));
-    // A page that is broken does not hide the others before it.
+    // A broken page does not hide the entries of earlier pages.
     world.server.fail("GET", "?first=2", Failure::Status(404), 1);
     let found = world.bill(&base).unwrap();
     assert_eq!((found.types.len(), found.unread.len()), (2, 1));
@@ -180,7 +181,7 @@ fn the_tag_of_referrers_keeps_what_others_have_put_there() {
     assert!(String::from_utf8(index).unwrap().contains(r#""annotations":{"of":"others"}"#));
     let base = Base::Registry(world.reference("app:1"));
     assert!(world.bill(&base).unwrap().bytes.is_some());
-    // Something else under that tag is no index.
+    // Another document under this tag is not an index.
     world.server.put_manifest("app", &tag, media_type::MANIFEST, b"{\"schemaVersion\":2}");
     let found = world.bill(&base).unwrap();
     assert_eq!((found.bytes, found.unread.len()), (None, 1));
