@@ -29,10 +29,10 @@ pub enum InstallError {
         /// The directory.
         path: PathBuf,
     },
-    /// It was stopped by [`Stop`](super::Stop).
+    /// The installation was stopped by [`Stop`](super::Stop).
     #[error("the installation was stopped")]
     Stopped,
-    /// It failed, and the changes could not be rolled back.
+    /// The installation failed, and the changes could not be rolled back.
     #[error("`{}` has changed in part and could not be restored ({back}); the next installation completes it", .prefix.display())]
     PartlyChanged {
         /// The prefix.
@@ -52,7 +52,7 @@ pub enum InstallError {
         #[source]
         source: io::Error,
     },
-    /// Packages cannot work at this path.
+    /// The path cannot be a prefix, because packages would not work there.
     #[error("`{}` cannot be a prefix: {reason}", .prefix.display())]
     Unusable {
         /// The prefix.
@@ -77,7 +77,7 @@ pub enum InstallError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// An archive does not have the locked hash.
+    /// The hash of an archive differs from the lock.
     #[error("`{package}` from {url} is not what the lock says: its {kind} is {found}, not {expected}")]
     Digest {
         /// The package's file name.
@@ -86,21 +86,21 @@ pub enum InstallError {
         url: String,
         /// `sha256` or `md5`.
         kind: &'static str,
-        /// The lock's, in hex.
+        /// The hash in the lock, in hex.
         expected: String,
-        /// The archive's, in hex.
+        /// The actual hash, in hex.
         found: String,
     },
-    /// An archive in a bundle does not have the locked hash.
+    /// The hash of an archive in a bundle differs from the lock.
     #[error("`{package}` in `{}` is not what the lock says: its sha256 is {found}, not {expected}", .file.display())]
     Packed {
         /// The package's file name.
         package: String,
         /// The bundle.
         file: PathBuf,
-        /// The lock's, in hex.
+        /// The hash in the lock, in hex.
         expected: String,
-        /// The archive's, in hex.
+        /// The actual hash, in hex.
         found: String,
     },
     /// A package in the cache is damaged, and cannot be downloaded again.
@@ -112,7 +112,7 @@ pub enum InstallError {
         #[source]
         source: io::Error,
     },
-    /// An archive is damaged, or contains something that a package must not contain.
+    /// An archive is damaged, or contains something that is not allowed in a package.
     #[error("the package `{package}` is invalid")]
     Package {
         /// The package's file name.
@@ -133,15 +133,14 @@ pub enum InstallError {
         /// `file` or `link`.
         kind: &'static str,
     },
-    /// A package has a directory or files behind a link of another one, and the user has removed that link, or has put
-    /// something else in its place.
+    /// A package has files below a link of another package, but the user has removed or replaced that link.
     #[error("`{}` is no longer the link that `{link}` made there, and {} has files behind it", .path.display(), named(.directory, "a package"))]
     ReplacedLink {
         /// The path of the link, relative to the prefix.
         path: PathBuf,
         /// The package that made the link, by file name without extension.
         link: String,
-        /// The package with something behind it, if known.
+        /// The package with files below the link, if known.
         directory: Option<String>,
     },
     /// A directory with untracked files is at the path of a package's file.
@@ -158,12 +157,12 @@ pub enum InstallError {
         /// The file, relative to the prefix.
         path: PathBuf,
     },
-    /// An untracked soft link is at the path of a directory of packages, or of a directory of the installation itself.
+    /// An untracked soft link is at the path of a package's directory, or of a directory of the installation itself.
     #[error("`{}` is a link to `{}` that belongs to no package; nothing is written or removed through it", .path.display(), .to.display())]
     ForeignLink {
         /// The link.
         path: PathBuf,
-        /// Where it leads.
+        /// The target of the link.
         to: PathBuf,
     },
     /// The journal of an interrupted installation may have been written by another user.
@@ -171,7 +170,7 @@ pub enum InstallError {
     Untrusted {
         /// The journal.
         path: PathBuf,
-        /// What is wrong with it: a verb phrase, such as `is not a regular file`.
+        /// The reason as a verb phrase, such as `is not a regular file`.
         reason: String,
     },
     /// Name, version or build of a record cannot be used as a file name.
@@ -181,7 +180,7 @@ pub enum InstallError {
         prefix: PathBuf,
         /// The package's name.
         name: String,
-        /// The file name that name, version and build give.
+        /// The file name that results from name, version and build.
         file: PathBuf,
     },
     /// A soft link of a package points out of the prefix.
@@ -191,10 +190,10 @@ pub enum InstallError {
         package: String,
         /// The link, relative to the prefix.
         path: PathBuf,
-        /// Where it points.
+        /// The target of the link.
         to: PathBuf,
     },
-    /// The prefix is longer than the placeholder in a binary file.
+    /// The prefix is longer than the placeholder in a binary file, which it must replace.
     #[error("the prefix has {prefix} bytes, but `{}` of `{package}` has room for {room}", .path.display())]
     PrefixTooLong {
         /// The package's name.
@@ -206,7 +205,7 @@ pub enum InstallError {
         /// The length of the placeholder in bytes.
         room: usize,
     },
-    /// A noarch python package or a wheel in an environment without python.
+    /// A noarch python package or a wheel needs python, but the environment has none.
     #[error("`{package}` is a package for python, but the lock has no python to link it for")]
     NoPython {
         /// The package's file name.
@@ -222,7 +221,7 @@ pub enum InstallError {
         /// The wheel's file name.
         wheel: String,
     },
-    /// A wheel is for another python or platform.
+    /// A wheel does not fit the python or the platform of the lock.
     #[error("`{wheel}` is not for {machine}")]
     WrongTags {
         /// The wheel's file name.
@@ -255,7 +254,7 @@ pub enum InstallError {
         package: String,
         /// Its exit status.
         status: String,
-        /// The end of what it printed.
+        /// The end of pip's output.
         output: String,
     },
     /// A script failed.
@@ -267,7 +266,7 @@ pub enum InstallError {
         script: PathBuf,
         /// Its exit status.
         status: String,
-        /// The end of what it printed, and what it left in `.messages.txt`.
+        /// The end of its output, with the text of `.messages.txt`.
         output: String,
     },
     /// A script or a build exceeded its time limit, and was stopped.
@@ -279,7 +278,7 @@ pub enum InstallError {
         package: String,
         /// The time limit.
         limit: Duration,
-        /// The end of what it printed.
+        /// The end of its output.
         output: String,
     },
     /// A script cannot run, because there is no shell.
@@ -294,7 +293,7 @@ pub enum InstallError {
 
 mlconda_types::debug_as_words!(InstallError);
 
-/// A package in a message.
+/// The name of a package for messages.
 fn named(package: &Option<String>, unknown: &str) -> String {
     package.as_ref().map_or_else(|| unknown.to_owned(), |package| format!("`{package}`"))
 }

@@ -1,8 +1,8 @@
-//! A directory that an installation makes beside a prefix or in it, and holds open: the stage, or the replica.
+//! A directory that an installation makes beside a prefix or in it, and keeps open: the stage or the replica.
 //!
-//! Whoever may write into the directory above it can rename it, and put a link or another directory in its place. So it is
-//! filled and read from the open directory only, and before its name counts again (for a rename, or at the end), it is
-//! checked that the name still means it.
+//! A user with write access to the parent directory can rename it, and put a link or another directory in its place. So
+//! all files in it are read and written through the open directory. Before its name is used again (for a rename, or at
+//! the end), it is checked that the name still belongs to this directory.
 
 use std::{
     io,
@@ -17,21 +17,22 @@ use mlconda_system::{
 
 use super::InstallError;
 
-/// How many directories of the stage are kept open. Each thread is in one or two at a time.
+/// The number of directories of the stage that are kept open. Each thread uses one or two at a time.
 pub(super) const OPEN_PARENTS: usize = 48;
 
 /// An open directory that was made by this process.
 #[derive(Debug)]
 pub(super) struct HeldDirectory {
     root: Arc<Root>,
-    /// The directory above it.
+    /// The parent directory.
     above: Root,
     name: PathBuf,
     look: PathInfo,
 }
 
 impl HeldDirectory {
-    /// Makes a directory; `None` if there is something at the path, or if another process has removed it already.
+    /// Creates a directory. `None` if something is at the path already, or if another process has removed the new
+    /// directory.
     pub(super) fn make(path: &Path) -> Result<Option<Self>, InstallError> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(io::Error::from(io::ErrorKind::InvalidInput).into());
@@ -44,7 +45,7 @@ impl HeldDirectory {
         let replaced = || InstallError::Replaced { path: path.to_owned() };
         let root = match above.open_directory(&name) {
             Ok(root) => root,
-            // Another process took it for one that was left, and has removed it.
+            // Another process took the directory for a leftover, and has removed it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => match above.lookup(&name) {
                 Ok(Some(there)) if there.is_directory() => return Err(error.into()),
@@ -56,7 +57,7 @@ impl HeldDirectory {
         let look = root.lookup(Path::new(""))?.ok_or_else(replaced)?;
         match root.entries(Path::new("")) {
             Ok(entries) if entries.is_empty() => Ok(Some(Self { root, above, name, look })),
-            // Another process has removed it, and perhaps made its own.
+            // Another process has removed the directory, and may have made its own.
             Ok(_) => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.into()),
@@ -67,7 +68,7 @@ impl HeldDirectory {
         &self.root
     }
 
-    /// Makes sure that its path still means this directory.
+    /// Checks that its name still belongs to this directory.
     pub(super) fn check(&self) -> Result<(), InstallError> {
         self.check_at(&self.name)
     }
@@ -79,7 +80,7 @@ impl HeldDirectory {
         }
     }
 
-    /// Makes sure that a path beside it means this directory, after a rename or an exchange.
+    /// Checks that a path beside it belongs to this directory, after a rename or an exchange.
     pub(super) fn check_beside(&self, path: &Path) -> Result<(), InstallError> {
         self.check_at(Path::new(path.file_name().unwrap_or_default()))
     }
@@ -94,9 +95,9 @@ impl HeldDirectory {
         self.above.rename(Path::new(path.file_name().unwrap_or_default()), &self.above, &self.name)
     }
 
-    /// Removes it with everything in it. What has taken its place stays.
+    /// Removes the directory with its contents. If its name belongs to something else now, nothing is removed.
     pub(super) fn remove(&self) -> io::Result<()> {
-        // Removing opens directories, too.
+        // Removing opens directories, too, and the number of open files is limited.
         self.root.clear_cache();
         match self.check() {
             Ok(()) => system::remove_tree(self.root.path()),

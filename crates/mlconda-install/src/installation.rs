@@ -1,4 +1,4 @@
-//! Carries out a plan, step by step. [`install`] is the list of the steps.
+//! Executes a plan. [`install`] is the list of the steps.
 
 use std::{borrow::Cow, collections::HashMap, path::Path, sync::Arc};
 
@@ -21,16 +21,16 @@ use super::{
 };
 use crate::python_info::PythonInfo;
 
-/// Carries out a plan.
+/// Executes a plan.
 ///
-/// To stop the installation, drop the future, or call [`Stop::request`](super::Stop::request) on [`Options::stop`], which also
-/// works while the installation does not wait. Both kill a script that runs and restore the prefix. Where restoring fails
-/// or is not possible (on an overlay file system, once old files are removed), a dropped future reports nothing: the
-/// prefix then has records but is not an environment ([`Prefix::is_environment`]), and the next installation repairs it.
+/// There are two ways to stop an installation. The future can be dropped at any time; this takes effect at the next
+/// `await`. [`Stop::request`](super::Stop::request) on [`Options::stop`] also works between two `await`s. Both kill a
+/// running script and restore the prefix, unless the last step that can be undone has passed: then the prefix is the
+/// new one. The cache contains only complete packages in each case.
 ///
-/// The future may be dropped at any time: the prefix is what it was, or, after the last step that can be undone, what
-/// it is to be, and the cache has whole packages only. Between its `await`s it takes no notice: there
-/// [`Options::stop`] stops it.
+/// If restoring fails after the future was dropped, this cannot be reported. (It is also not possible on an overlay
+/// file system, after old files were removed.) Then the prefix has records but is not an environment
+/// ([`Prefix::is_environment`]), and the next installation repairs it.
 ///
 /// # Errors
 /// If any step fails. The prefix is then as it was before, except after [`InstallError::PartlyChanged`].
@@ -45,12 +45,14 @@ pub async fn install(
     installation.run(plan).await.map_err(|error| options.stop.classify(error))
 }
 
-/// Whether [`install`] has nothing to do for a plan, not even to wait for the disk. Its caller needs no client then.
+/// Whether [`install`] has nothing to do for a plan, and does not even wait for the disk. Then the caller needs no
+/// client.
 pub fn has_nothing_to_do(plan: &Plan, prefix: &Prefix, options: &Options) -> bool {
     plan.is_empty() && options.durability == Durability::Kills && !misses_activation(prefix, options)
 }
 
-/// Whether what activation scripts set is to be stored anew, and can be: a process was killed right after its last step.
+/// Whether the snapshot of activation scripts is missing or outdated, and can be written: a process was killed after
+/// its last step.
 fn misses_activation(prefix: &Prefix, options: &Options) -> bool {
     options.scripts == Scripts::Run
         && prefix.is_environment()
@@ -58,7 +60,7 @@ fn misses_activation(prefix: &Prefix, options: &Options) -> bool {
         && snapshot::is_outdated(prefix)
 }
 
-/// What every step of an installation needs.
+/// The values that each step needs.
 struct Installation<'a> {
     client: &'a Client,
     prefix: &'a Prefix,
@@ -66,7 +68,7 @@ struct Installation<'a> {
     progress: &'a dyn Progress,
 }
 
-/// What pip builds during the commit, and the python that runs it.
+/// The packages that pip builds during the commit, and the python that runs pip.
 struct Builds {
     python: Option<PythonInfo>,
     sources: pip::SourceArchives,
@@ -74,7 +76,7 @@ struct Builds {
 
 /// The code of packages that runs during the commit.
 struct PackageCode<'a> {
-    /// The packages that are removed and have a pre-unlink script.
+    /// The removed packages that have a pre-unlink script.
     pre_unlink: Vec<&'a PackageRecord>,
     /// The new packages that have a post-link script, in linking order.
     new: Vec<&'a PrefixRecord>,
@@ -83,14 +85,14 @@ struct PackageCode<'a> {
 }
 
 impl Installation<'_> {
-    /// The steps, in order.
+    /// Runs all steps, in order.
     async fn run(&self, plan: &Plan) -> Result<Report, InstallError> {
         check_prefix(self.prefix.path())?;
         if plan.is_empty() {
             recover(self.prefix)?;
             let mut report = Report { unchanged: plan.unchanged, ..Report::default() };
             self.renew_activation(&mut report).await;
-            // Who made it need not have waited.
+            // The process that has made the prefix may not have waited for the disk.
             if self.prefix.path().exists() {
                 self.options.durability.wait_for(self.prefix.path(), self.progress)?;
             }
@@ -141,7 +143,7 @@ impl Installation<'_> {
         Ok(Arc::new(Stage::new(root, self.prefix.path(), plan.platform, self.options.stop.clone())?))
     }
 
-    /// Brings all packages into the stage.
+    /// Downloads all packages and links them into the stage.
     async fn fetch_and_link(&self, plan: &Plan, stage: &Arc<Stage>) -> Result<Vec<StagedPackage>, InstallError> {
         let Self { client, options, progress, .. } = *self;
         client.report_waits(progress, workers::link_all(plan, client, stage, options, progress)).await
@@ -160,7 +162,7 @@ impl Installation<'_> {
         Ok(Builds { python, sources })
     }
 
-    /// Finds the code of packages that is to run. This is the last step before the prefix changes.
+    /// Finds the code of packages that will run. This is the last step before the prefix changes.
     fn find_code<'p>(
         &self,
         plan: &'p Plan,
@@ -171,7 +173,8 @@ impl Installation<'_> {
         let mut new = link_scripts::with_post_link(plan, finished);
         self.progress.event(Event::Committing);
         self.options.stop.check()?;
-        // Without a history, the installation of what is there never ended: nothing was set up that a script would undo.
+        // Without a history, the installation of the old packages did not finish, so there is nothing that their
+        // scripts could undo.
         let is_finished = self.prefix.is_environment();
         let mut pre_unlink = match is_finished {
             true => link_scripts::with_pre_unlink(self.prefix, plan),
@@ -194,7 +197,7 @@ impl Installation<'_> {
         Ok(PackageCode { pre_unlink, new, builds, when })
     }
 
-    /// Makes the stage the prefix and runs the code of packages; undoes both if a step fails.
+    /// Makes the stage the prefix, and runs the code of packages. If a step fails, both are undone.
     async fn commit(
         &self,
         plan: &Plan,
@@ -229,12 +232,12 @@ impl Installation<'_> {
         }
     }
 
-    /// Stores what activation scripts set, if whoever installed the environment was killed before that.
+    /// Writes the snapshot of activation scripts, if an earlier process was killed before it had written it.
     async fn renew_activation(&self, report: &mut Report) {
         if !misses_activation(self.prefix, self.options) {
             return;
         }
-        // Another process that has locked it stores them itself.
+        // If another process has locked the prefix, it writes the snapshot itself.
         let path = self.prefix.path();
         if let (Ok(Some(_lock)), Ok(history)) =
             (system::lock_directory(path), fs_err::metadata(path.join("conda-meta").join(HISTORY)))
@@ -243,7 +246,7 @@ impl Installation<'_> {
         }
     }
 
-    /// Stores what activation scripts set. The environment is finished: an error is only reported.
+    /// Writes the snapshot of activation scripts. The environment is finished, so an error is only reported.
     async fn keep_activation(&self, time: i64, report: &mut Report) {
         if self.options.scripts == Scripts::Run {
             let durable = |scripts: &Vec<_>| match scripts.is_empty() {
@@ -258,7 +261,7 @@ impl Installation<'_> {
     }
 }
 
-/// Refuses a path at which packages cannot work.
+/// Refuses a path that packages cannot have as their prefix.
 pub(super) fn check_prefix(prefix: &Path) -> Result<(), InstallError> {
     let reason = match prefix.to_str() {
         None => "it is not UTF-8, but packages contain the prefix as text",
@@ -271,7 +274,7 @@ pub(super) fn check_prefix(prefix: &Path) -> Result<(), InstallError> {
     Err(InstallError::Unusable { prefix: prefix.to_owned(), reason })
 }
 
-/// Decides which package's file is installed where several packages contain the same path.
+/// Decides which package's file is installed if several packages contain the same path.
 pub(super) fn resolve_clashes(
     plan: &Plan,
     prefix: &Prefix,

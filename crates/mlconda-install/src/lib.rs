@@ -1,18 +1,19 @@
-//! Carries out a plan: fetches, verifies, unpacks, links and commits packages. It touches the network, the prefix and the
-//! package cache, and runs code of packages; it never solves, and never reads repodata.
+//! Executes a plan: downloads, verifies, unpacks, links and commits packages. The crate uses the network, the prefix
+//! and the package cache, and runs code of packages. It never solves, and never reads repodata.
 //!
-//! All packages are put together in a stage beside the prefix. A last step makes the stage the prefix, so that a prefix is
-//! always either the old one or the new one. [`install`] is the entry; `installation.rs` lists its steps.
+//! All packages are put together in a stage beside the prefix. A last step makes the stage the prefix, so a prefix is
+//! always either the old one or the new one. The entry point is [`install`], and `installation.rs` lists its steps.
 //!
-//! The engine is mlconda's own, since rattler's installer always extracts into a cache, cannot roll back, and writes paths
-//! of the builder into records. The records are rattler's (`rattler_conda_types`).
+//! mlconda does not use rattler's installer, which always extracts into a cache, cannot roll back, and writes paths of
+//! the builder into records. The records have rattler's types (`rattler_conda_types`).
 //!
-//! Network and child processes are waited for asynchronously, on the caller's thread; disk work has its own threads.
+//! Network and child processes are awaited on the caller's thread. Disk work is done by threads of its own.
 //!
-//! Read in this order: `installation`, the steps; `workers`, who fetches and links what; `source`, `fetch` and `cache`, where an
-//! archive comes from; `unpack` and `package`, what is in it; `link` and `stage`, where its files go; `bytecode` and `metadata`,
-//! what completes the stage; `commit`, `transaction` and `rollback`, the step that makes it the prefix, and the way back;
-//! `script` and `pip`, code of packages; `ahead`, which only fills the cache; [`staged`], an environment for a prefix that is elsewhere.
+//! Read in this order: `installation`, the steps; `workers`, the order of downloads and the threads that link;
+//! `source`, `fetch` and `cache`, the origin of an archive; `unpack` and `package`, its contents; `link` and `stage`,
+//! the places of its files; `bytecode` and `metadata`, which complete the stage; `commit`, `transaction` and
+//! `rollback`, the step that makes the stage the prefix, and its undoing; `script` and `pip`, code of packages;
+//! `ahead`, which only fills the cache; [`staged`], an environment for a prefix on another machine.
 
 mod ahead;
 mod bytecode;
@@ -108,14 +109,14 @@ pub fn remove(prefix: &Prefix) -> Result<(), InstallError> {
         return Err(InstallError::Busy { prefix: path.to_owned() });
     }
     let moved = on_disk::stage_and_replica(path).map(|(stage, _)| stage);
-    // What cannot be renamed, such as a volume, is emptied in place.
+    // A directory that cannot be renamed, such as a volume, is emptied in place.
     let moved = moved.filter(|moved| fs_err::rename(path, moved).is_ok());
     let left = moved.as_deref().unwrap_or(path);
-    // A link is removed itself, not followed.
+    // If the path is a link, the link is removed, not its target.
     Ok(system::remove_tree(left).or_else(|_| fs_err::remove_dir_all(left))?)
 }
 
-/// A file's content; `None` if it is not there.
+/// The content of a file; `None` if it does not exist.
 fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match files::read(path, files::LARGEST_TEXT) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),

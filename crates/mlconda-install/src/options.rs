@@ -15,16 +15,16 @@ use rattler_conda_types::GenericVirtualPackage;
 
 use super::{PackedArchives, Sharing, Stop, disk::Disk};
 
-/// How to install.
+/// The options of an installation.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How many downloads run at once.
+    /// The number of downloads at once.
     pub downloads: NonZero<usize>,
-    /// How many threads decompress and write.
+    /// The number of threads that decompress and write.
     pub threads: NonZero<usize>,
-    /// The modification time, in seconds since 1970 (`SOURCE_DATE_EPOCH`), of directories, `history`, `state` and files that
-    /// scripts write. Files of packages keep the time that their archive gives them; records, entry points and byte code
-    /// get the time of their package. `None`: the time at which the newest package of the environment was built.
+    /// The modification time of directories, `history`, `state` and files that scripts write, in seconds since 1970
+    /// (`SOURCE_DATE_EPOCH`). `None` means the build time of the environment's newest package. Files of packages keep
+    /// the time in their archive. Records, entry points and byte code get the build time of their package.
     pub time: Option<i64>,
     /// The command line for `conda-meta/history`.
     pub command: String,
@@ -32,8 +32,8 @@ pub struct Options {
     pub revision: Revision,
     /// Whether post-link and pre-unlink scripts run.
     pub scripts: Scripts,
-    /// The time limit for one script and for one build of pip; `None`: no limit. The python that compiles byte code is
-    /// stopped when it finishes no module within this time, or within five minutes if this is longer.
+    /// The time limit for one script, and for one build of pip; `None` means no limit. The python that compiles byte
+    /// code is stopped if it finishes no module within this time, or within five minutes if this is longer.
     pub script_timeout: Option<Duration>,
     /// Environment variables for scripts, such as proxies. They contain no secrets.
     pub script_variables: Vec<(String, String)>,
@@ -48,16 +48,16 @@ pub struct Options {
     pub cache: Option<PathBuf>,
     /// How packages in the cache are verified.
     pub cache_check: CacheCheck,
-    /// Whether the disk has everything in the end.
+    /// Whether to wait until the disk has stored everything.
     pub durability: Durability,
-    /// Files with archives of packages, such as bundles. They come before local files and the network.
+    /// Files with archives of packages, such as bundles. They are preferred to local files and the network.
     pub archives: Vec<Arc<PackedArchives>>,
     /// The packages that this installation shares with others of the same call.
     pub sharing: Option<Arc<Sharing>>,
     /// The handle that stops the installation. Each installation needs its own.
     pub stop: Stop,
-    /// The virtual packages of the machine that will use the prefix. Dependencies on virtual packages that are not listed are
-    /// not checked: a build machine need not have the GPU of the target.
+    /// The virtual packages of the machine that will use the prefix. Dependencies on other virtual packages are not
+    /// checked, because a build machine need not have the GPU of the target, for example.
     pub virtual_packages: Vec<GenericVirtualPackage>,
 }
 
@@ -134,18 +134,18 @@ pub enum Bytecode {
     /// Nothing is compiled.
     #[default]
     Skip,
-    /// By the module's modification time and size, as in packages for one platform.
+    /// By the module's modification time and size, as in packages for a single platform.
     Timestamp,
-    /// By the hash of the module, which is computed at each import. Valid also if times change.
+    /// By the hash of the module, which python computes at each import. This is valid even if times change.
     CheckedHash,
-    /// Not at all. The byte code is used even if the module has been edited.
+    /// Never. Python uses the byte code even if the module was edited.
     UncheckedHash,
 }
 
 /// How packages in the cache are verified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CacheCheck {
-    /// Not at all: they were verified when they were added.
+    /// Not at all: they were verified when they were added to the cache.
     #[default]
     Presence,
     /// Every file is hashed and compared with the hashes of the package before it is linked. A damaged package is removed and
@@ -153,26 +153,28 @@ pub enum CacheCheck {
     Content,
 }
 
-/// What an installation survives.
+/// The kinds of crashes that an installation survives.
 ///
-/// The kernel writes files to the disk some seconds after a program has written them, in an order of its own. Until then a
-/// power cut, or a crash of the kernel, can leave files without content under their final names.
+/// The kernel writes files to the disk some seconds after a program has written them, in any order. Until then, a power
+/// failure or a crash of the kernel can leave empty files under their final names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// The end of the process at any moment. The kernel writes to the disk when it will. For image builds and
-    /// everything else that is thrown away if the machine stops.
+    /// The end of the process at any moment. The kernel decides when to write to the disk. Use this for image builds
+    /// and other work that is discarded if the machine stops.
     #[default]
     Kills,
-    /// A power cut at any moment, too: the prefix is the old one, the new one, or no environment, which the next
-    /// installation repairs; after a success it is the new one. A package is in the cache only when the disk has it. Each
-    /// wait for the disk writes all of the prefix's file system (`syncfs(2)`; on macOS `sync(2)` and `F_FULLFSYNC`),
-    /// and so also what other programs have written there. The file system has to keep the order of renames, as ext4, XFS,
-    /// btrfs and APFS do; one in a process of its own (FUSE) may not hear of it.
+    /// Also a power failure at any moment. After it, the prefix is the old one, the new one, or no environment, which
+    /// the next installation repairs. After a success it is the new one. A package is in the cache only when the disk
+    /// has stored it.
+    ///
+    /// Each wait for the disk writes the whole file system of the prefix (`syncfs(2)`; on macOS `sync(2)` and
+    /// `F_FULLFSYNC`), and so also data of other programs. The file system must keep the order of renames, as ext4,
+    /// XFS, btrfs and APFS do. A file system in a process of its own (FUSE) may ignore the call.
     PowerCuts,
 }
 
 impl Durability {
-    /// What is waited for, before anything is written into the directory.
+    /// The file system to wait for, if any. Call this before anything is written into the directory.
     pub(crate) fn watch(self, directory: &Root) -> io::Result<Option<FileSystem>> {
         match self {
             Self::Kills => Ok(None),
@@ -180,7 +182,7 @@ impl Durability {
         }
     }
 
-    /// Waits until the disk has what was written by now, also by others.
+    /// Waits until the disk has stored everything that was written until now, also by other programs.
     pub(crate) fn wait_for(self, directory: &Path, progress: &dyn Progress) -> io::Result<()> {
         match self {
             Self::Kills => Ok(()),

@@ -1,7 +1,7 @@
-//! Checks paths in records: an installation must not touch files outside of the prefix, or behind a link of the user.
+//! Checks paths in records. An installation must not touch files outside of the prefix, or behind a link of the user.
 //!
-//! Everybody with write access to a prefix can write a record. Removals cannot leave the prefix anyway
-//! ([`mlconda_system::beneath`]); this module finds such paths for the report.
+//! Any user with write access to a prefix can write a record. Removals cannot leave the prefix in any case
+//! ([`mlconda_system::beneath`]). This module finds such paths for the report.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -15,7 +15,7 @@ use mlconda_system::beneath::{PathKind, Root, is_contained};
 
 use super::{InstallError, record_file};
 
-/// Checks that the file names of records stay in `conda-meta`: they are made of name, version and build in the record.
+/// Checks that the file names of records, which are made of name, version and build, stay in `conda-meta`.
 pub(super) fn check_record_names(plan: &Plan, prefix: &Prefix) -> Result<(), InstallError> {
     let records = [&plan.unlink, &plan.keep, &plan.pip.unlink, &plan.pip.keep].into_iter().flatten();
     for record in records {
@@ -49,7 +49,7 @@ pub(super) fn foreign_links<'a>(
     let mut links = BTreeSet::new();
     for path in gone {
         let mut above: Vec<&Path> = path.ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()).collect();
-        // From the prefix down to the first path that is not a directory.
+        // Walks from the prefix down to the first path that is not a directory.
         while let Some(directory) = above.pop() {
             let kind = match kinds.get(directory) {
                 Some(kind) => *kind,

@@ -1,4 +1,4 @@
-//! What a killed process left beside a prefix and in it: it is undone or finished, and removed.
+//! Undoes or finishes the work of a killed process, and removes its files beside the prefix and in it.
 
 use std::{
     io,
@@ -31,16 +31,17 @@ pub(super) fn recover(prefix: &Path) -> Result<bool, InstallError> {
         }
     }
     if locks.is_empty() && prefix.is_dir() {
-        // All that was there has gone, and a prefix has come: what is beside it now may be in use.
+        // The leftovers have disappeared, and a new prefix exists. A directory beside it may be in use by another
+        // process now.
         return Ok(false);
     }
     let is_old = |replica: &&PathBuf| has_history(replica) || replica.join(BACKUP).is_dir();
     if let Some(replica) = replica.as_ref().filter(is_old).filter(|_| prefix.is_dir() && !has_history(prefix)) {
-        // The replica is the old prefix: the process was killed before all scripts of the new one had run.
+        // The replica is the old prefix. The process was killed before all scripts of the new prefix had run.
         check_owner(replica, prefix)?;
         system::exchange(replica, prefix)?;
     }
-    // A stage beside the prefix may be that of a process which had changed it, and was killed while it cleaned up.
+    // A stage beside the prefix may mean that the prefix was changed, and the process was killed during its cleanup.
     let (mut is_finished, is_changed) = (false, is_inside || is_left || backup.is_dir());
     if backup.is_dir() {
         let stage = beside.as_ref().filter(|stage| !is_inside && stage.is_dir()).unwrap_or(&inside);
@@ -50,8 +51,8 @@ pub(super) fn recover(prefix: &Path) -> Result<bool, InstallError> {
         }
         system::remove_tree(&backup)?;
     }
-    // The stage is removed last: while it exists and is locked, no other process begins. One that is not locked here was made
-    // by another process in the meantime.
+    // The stage is removed last, because its lock keeps other processes from beginning. A stage that is not locked here
+    // was made by another process meanwhile.
     let is_held = |path: &PathBuf| locks.iter().any(|(held, _)| *held == path.as_path());
     let stages = beside.iter().chain([&inside]).filter(|stage| is_held(stage));
     for left in replica.iter().chain(stages).filter(|left| left.is_dir()) {
@@ -63,7 +64,7 @@ pub(super) fn recover(prefix: &Path) -> Result<bool, InstallError> {
     Ok(true)
 }
 
-/// Makes sure that no path of the installation itself is a link: its target belongs to somebody else.
+/// Checks that no path of the installation itself is a link, because the target of a link belongs to somebody else.
 fn check_own<'a>(mut names: impl Iterator<Item = &'a PathBuf>) -> Result<(), InstallError> {
     names.try_for_each(|path| match fs_err::symlink_metadata(path) {
         Ok(there) if there.is_symlink() => {
@@ -73,7 +74,7 @@ fn check_own<'a>(mut names: impl Iterator<Item = &'a PathBuf>) -> Result<(), Ins
     })
 }
 
-/// Makes sure that a replica belongs to this user, to root or to the owner of the prefix. In a directory such as `/tmp`,
+/// Checks that a replica belongs to this user, to root or to the owner of the prefix. In a directory such as `/tmp`,
 /// any user could have created it.
 fn check_owner(replica: &Path, prefix: &Path) -> Result<(), InstallError> {
     let owner = |path: &Path| fs_err::symlink_metadata(path).map(|there| there.uid());
@@ -84,8 +85,8 @@ fn check_owner(replica: &Path, prefix: &Path) -> Result<(), InstallError> {
     Err(InstallError::Untrusted { path: replica.to_owned(), reason: "belongs to another user".to_owned() })
 }
 
-/// Sets the modification time of directories of an environment to that of its history: the process was killed before this
-/// step, and what it left was removed from them.
+/// Sets the modification time of an environment's directories to that of its history. The killed process did not do
+/// this, and removing its files changed the times.
 fn set_directory_times(prefix: &Path, directories: &[&str]) {
     if let Ok(history) = fs_err::metadata(prefix.join("conda-meta").join(HISTORY)) {
         for directory in directories {
@@ -148,7 +149,7 @@ mod tests {
         let first = Transaction::make(&prefix, Durability::default(), &()).unwrap();
         let (stage, replica) = on_disk::stage_and_replica(&prefix).unwrap();
         fs_err::create_dir(&replica).unwrap();
-        // The other one has looked for what is left before the first one began.
+        // The second process has looked for leftovers before the first one began.
         let second = Transaction::make(&prefix, Durability::default(), &());
         assert!(matches!(second, Err(InstallError::Busy { .. })));
         assert!(replica.is_dir() && stage.is_dir());

@@ -1,4 +1,4 @@
-//! What an installation did: counts, clashes of paths, and what the user should know.
+//! The result of an installation: counts, clashes of paths, and other facts for the user.
 
 use std::path::PathBuf;
 
@@ -15,25 +15,25 @@ use super::{
     staged_package::StagedPackage,
 };
 
-/// What an installation did.
+/// The result of an installation.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// How many packages were linked.
+    /// The number of linked packages.
     pub linked: usize,
-    /// How many packages were unlinked, including those that were replaced by another version.
+    /// The number of unlinked packages, including those that were replaced by another version.
     pub unlinked: usize,
-    /// How many packages were kept.
+    /// The number of kept packages.
     pub unchanged: usize,
-    /// How many files were written.
+    /// The number of written files.
     pub files: usize,
     /// Their size in bytes.
     pub bytes: u64,
-    /// How many packages were linked from the cache.
+    /// The number of packages that were linked from the cache.
     pub cached: usize,
-    /// How many of the bytes need no additional disk space: they are hard links to files in the cache or in another
-    /// environment of the same call.
+    /// The number of bytes that need no additional disk space, because they are hard links to files in the cache or in
+    /// another environment of the same call.
     pub shared: u64,
-    /// What was left out of the linked packages, the largest part first.
+    /// The parts that were left out of the linked packages, the largest first.
     pub left_out: Vec<LeftOutSize>,
     /// Paths that several packages contain.
     pub clashes: Vec<Clash>,
@@ -49,9 +49,10 @@ pub struct Report {
     pub unmet: Vec<UnmetVirtualPackage>,
     /// The result of compiling the modules of noarch python packages.
     pub compiled: Compiled,
-    /// Why the variables of activation scripts could not be stored for images without a shell, if a file could not be written.
+    /// Why the snapshot of activation scripts, for images without a shell, could not be written, if a file could not be
+    /// written.
     pub activation_error: Option<String>,
-    /// The copy of a `conda-meta/state` that could not be read, where there is one. The variables are those of the lock now.
+    /// The copy of an unreadable `conda-meta/state`, if there was one. The variables are now those of the lock.
     pub damaged_state: Option<PathBuf>,
     /// Messages of post-link scripts (`.messages.txt`): (package, text).
     pub messages: Vec<(String, String)>,
@@ -59,17 +60,17 @@ pub struct Report {
     pub scripts: ScriptAudit,
 }
 
-/// Which code of packages ran during an installation, and which did not although it was there. The python that compiles
-/// byte code is not among it: it runs none of the modules.
+/// The code of packages that ran during an installation, and code that did not run although it exists. The python that
+/// compiles byte code is not listed, because it runs none of the modules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScriptAudit {
     /// Scripts that ran, in this order.
     pub ran: Vec<LinkScript>,
     /// Scripts that did not run, because of [`Scripts::Skip`](super::Scripts::Skip).
     pub not_run: Vec<LinkScript>,
-    /// Activation scripts that ran once at the end, relative to the prefix.
+    /// Activation scripts that ran once at the end, to write the snapshot. Paths are relative to the prefix.
     pub activation: Vec<PathBuf>,
-    /// The names of packages that the environment's pip built, which runs what they bring for that.
+    /// The names of packages that the environment's pip built, which runs their build code.
     pub built: Vec<String>,
 }
 
@@ -111,7 +112,7 @@ impl Report {
         }
     }
 
-    /// Adds what a change replaces and leaves alone.
+    /// Adds the files that a change replaces, and those that it does not touch.
     pub(super) fn add_change(&mut self, change: &PrefixChange<'_>, plan: &Plan) {
         self.replaced.clone_from(&change.replaced);
         self.foreign_links.clone_from(&change.links);
@@ -129,7 +130,7 @@ impl Report {
 /// Whether an installation wrote the variables and the history of a prefix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MetadataOutcome {
-    /// They were up to date.
+    /// They were up to date already.
     #[default]
     Unchanged,
     /// They were written.

@@ -1,8 +1,9 @@
-//! Where a package comes from: another environment of the same call, the cache, a bundle, a local file, or the network.
+//! Finds packages: in another environment of the same call, in the cache, in a bundle, as a local file, or on the
+//! network.
 //!
-//! An extracted package is linked. An archive is verified, extracted into the cache (if there is one) and linked from there.
-//! A cache that cannot be written to is not used. A package that is damaged in the cache is reported, removed and fetched
-//! again.
+//! An extracted package is linked directly. An archive is verified, extracted into the cache (if there is one) and
+//! linked from there. If the cache cannot be written to, it is not used. A damaged package in the cache is reported,
+//! removed and fetched again.
 
 use std::{
     fs::File,
@@ -29,15 +30,15 @@ use super::{
     unpack::{Archive, IdleCores},
 };
 
-/// From this attempt on, a package is linked from its archive without the cache: another process may be changing or removing
-/// the cache.
+/// From this attempt on, a package is linked from its archive without the cache, because another process may be
+/// changing or removing the cache.
 const WITHOUT_CACHE: u32 = 2;
 
-/// Where a package is.
+/// The place of a package.
 pub(super) enum PackageLocation {
     /// A local file, not verified yet.
     LocalFile(PathBuf),
-    /// An archive in the file of this path, not verified yet.
+    /// An archive that is a part of the file at this path, not verified yet.
     Packed(PathBuf, Slice),
     /// An archive that was fetched and verified.
     Fetched(Archive, Hashes),
@@ -47,21 +48,21 @@ pub(super) enum PackageLocation {
     Extracted(PathBuf, PackageOrigin),
 }
 
-/// Where an extracted package was found.
+/// The origin of an extracted package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PackageOrigin {
-    /// It was extracted from its archive for this installation.
+    /// The archive was extracted for this installation.
     Archive,
-    /// In the cache.
+    /// The cache.
     Cache,
-    /// In the cache, and copied from there for the environments of this call.
+    /// The cache, from which it was copied for the environments of this call.
     CacheCopied,
-    /// Shared by another environment of the same call.
+    /// Another environment of the same call.
     Sibling,
 }
 
 impl PackageOrigin {
-    /// Whether the package came out of the cache.
+    /// Whether the package comes from the cache.
     pub(super) fn is_cache(self) -> bool {
         matches!(self, Self::Cache | Self::CacheCopied)
     }
@@ -72,9 +73,9 @@ impl PackageOrigin {
     }
 }
 
-/// Why a package cannot be provided for linking.
+/// Why a package cannot be prepared for linking.
 pub(super) enum SourceError {
-    /// The installation cannot go on.
+    /// The installation has to fail.
     Failed(InstallError),
     /// The extracted package at this path is damaged.
     Damaged(PathBuf, io::Error),
@@ -82,32 +83,32 @@ pub(super) enum SourceError {
     Unreadable(io::Error),
 }
 
-/// So many packages are held at once: a process cannot have any number of open files.
+/// The largest number of packages that are locked at once, because the number of open files of a process is limited.
 const HELD: usize = 512;
 
 /// The places that packages are taken from.
 pub(super) struct Sources {
     cache: Option<PathBuf>,
     check: CacheCheck,
-    /// What a package waits for before it is in the cache: nothing, or the disk.
+    /// The disk that must store a package before the package is in the cache; `None` if nothing waits for the disk.
     disk: Option<FileSystem>,
     access: Access,
-    /// Tells others that the cache is in use.
+    /// A lock that shows other processes that the cache is in use.
     _hold: Option<File>,
-    /// Packages whose use cannot be noted in the cache of another user.
+    /// Locks on packages of another user's cache, whose use this user cannot record.
     _used: Vec<File>,
     archives: Vec<Arc<PackedArchives>>,
     sharing: Option<Arc<Sharing>>,
     /// The linkers for the cache and for shared packages, which may be on different file systems.
     linkers: [Linker; 2],
-    /// Why the cache is not written to any more.
+    /// Why the cache is no longer written to.
     unwritable: OnceLock<io::Error>,
     /// Differences between archives and their lists of paths.
     pub(super) deviations: DeviationLog,
 }
 
 impl Sources {
-    /// Notes in the cache that these packages are used: nobody removes them from there while this value is there.
+    /// Also records in the cache that these packages are used. Nobody removes them while this value exists.
     pub(crate) fn new(options: &Options, packages: &[LockedPackage]) -> Self {
         let (cache, sharing, archives) = (options.cache.clone(), options.sharing.clone(), options.archives.clone());
         let hold = cache.as_deref().and_then(usage::hold);
@@ -141,7 +142,7 @@ impl Sources {
         }
     }
 
-    /// Finds a package on this machine; `None` if it must be downloaded.
+    /// Finds a package on this machine. `None` if it must be downloaded.
     pub(super) fn find(&self, package: &LockedPackage, attempt: u32) -> Result<Option<PackageLocation>, InstallError> {
         if let Some(place) = self.shared(package, attempt).filter(|place| place.is_dir()) {
             return Ok(Some(PackageLocation::Extracted(place, PackageOrigin::Sibling)));
@@ -159,17 +160,18 @@ impl Sources {
         }
     }
 
-    /// The path of a package in the cache, whether or not it exists.
+    /// The path that a package has in the cache, even if it is not there.
     fn cached(&self, package: &LockedPackage, attempt: u32) -> Option<PathBuf> {
         cache::package_path(self.cache.as_deref().filter(|_| attempt < WITHOUT_CACHE)?, package)
     }
 
-    /// The path of a package that the environments of this call share, whether or not it exists.
+    /// The path that a package has if the environments of this call share it, even if it is not there.
     fn shared(&self, package: &LockedPackage, attempt: u32) -> Option<PathBuf> {
         self.sharing.as_deref().filter(|_| attempt < WITHOUT_CACHE)?.package_path(package)
     }
 
-    /// Prepares a package for linking: verifies a new archive, and extracts it into the cache or for other environments.
+    /// Prepares a package for linking. A new archive is verified, and extracted into the cache or for other
+    /// environments.
     pub(super) fn prepare(
         &self,
         place: PackageLocation,
@@ -192,7 +194,7 @@ impl Sources {
                 return Ok(self.share(package, attempt, place, PackageOrigin::Cache, stop));
             }
             PackageLocation::Extracted(place, origin) => {
-                // A script of an earlier environment may have changed shared files.
+                // A script of an earlier environment may have changed shared files, so they are verified.
                 if origin == PackageOrigin::Sibling && self.sharing.as_deref().is_some_and(Sharing::may_be_modified) {
                     verify(&place, buffer, stop)?;
                 }
@@ -228,8 +230,9 @@ impl Sources {
         }
     }
 
-    /// Copies a package out of the cache if several environments of this call need it. The cache is on another file system
-    /// then, so they can share only a copy. If the copy fails, the package in the cache is used.
+    /// Copies a package out of the cache if several environments of this call need it. This is done if the cache is on
+    /// another file system, so that the environments can share the copy. If copying fails, the package in the cache is
+    /// used.
     fn share(
         &self,
         package: &LockedPackage,
@@ -247,7 +250,7 @@ impl Sources {
         }
     }
 
-    /// Removes a damaged package from the cache, if it can be fetched again. Returns the number of the next attempt.
+    /// Removes a damaged package from the cache if it can be fetched again. Returns the number of the next attempt.
     pub(super) fn discard(
         &self,
         package: &LockedPackage,
@@ -255,7 +258,7 @@ impl Sources {
         place: &Path,
         source: io::Error,
     ) -> Result<u32, InstallError> {
-        // A shared package may be in the cache, too.
+        // A damaged shared package may still be intact in the cache.
         let is_shared = self.sharing.as_deref().is_some_and(|sharing| sharing.contains(place));
         if self.is_only_in_cache(package) && !is_shared {
             return Err(InstallError::Damaged { package: package.file_name.clone(), source });
@@ -266,8 +269,8 @@ impl Sources {
         }
     }
 
-    /// Stops using a cache that cannot be read or repaired, if the package can be fetched elsewhere. Returns the number of the
-    /// next attempt.
+    /// Stops using a cache that cannot be read or repaired, if the package can be fetched from elsewhere. Returns the
+    /// number of the next attempt.
     pub(super) fn stop_using_cache(&self, package: &LockedPackage, error: io::Error) -> Result<u32, InstallError> {
         if self.is_only_in_cache(package) {
             return Err(error.into());
@@ -276,7 +279,7 @@ impl Sources {
         Ok(WITHOUT_CACHE)
     }
 
-    /// Whether a package can come from the cache only.
+    /// Whether a package can come only from the cache.
     fn is_only_in_cache(&self, package: &LockedPackage) -> bool {
         self.access == Access::Offline
             && package.url.scheme() != "file"
@@ -299,12 +302,12 @@ impl Sources {
         io::Error::new(kind, format!("packages cannot be put into the cache: {reason}"))
     }
 
-    /// Tells where archives were not what they say.
+    /// Reports archives that differ from their lists of paths.
     pub(super) fn report_deviations(&self, progress: &dyn Progress) {
         self.deviations.warnings().into_iter().for_each(|warning| progress.event(Event::Warning(warning)));
     }
 
-    /// Tells where archives were not what they say, and that the cache could not be written to.
+    /// Reports archives that differ from their lists of paths, and whether the cache could not be written to.
     pub(super) fn report(&self, progress: &dyn Progress) {
         self.report_deviations(progress);
         if let Some(reason) = self.unwritable.get().map(ToString::to_string) {
@@ -313,7 +316,7 @@ impl Sources {
     }
 }
 
-/// Verifies a package in the cache, or a shared one. If it cannot be read at all, it does not count as damaged.
+/// Verifies a package in the cache, or a shared one. A package that cannot be read at all does not count as damaged.
 pub(super) fn verify(place: &Path, buffer: &mut Vec<u8>, stop: &AtomicBool) -> Result<(), SourceError> {
     use io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound, UnexpectedEof};
     cache::verify(place, buffer, stop).map_err(|error| match error.kind() {
@@ -325,10 +328,10 @@ pub(super) fn verify(place: &Path, buffer: &mut Vec<u8>, stop: &AtomicBool) -> R
     })
 }
 
-/// Classifies an error as one of the disk or of the package.
+/// Classifies an error as one of the disk or one of the package.
 pub(super) fn package_or_disk_error(package: &LockedPackage, source: io::Error) -> InstallError {
     let file = &package.file_name;
-    // Files are opened with their path in the error. One that is read as an archive has none.
+    // Errors of opened files contain the path. Errors of reading an archive do not.
     let is_bare = source.raw_os_error().is_some() && source.get_ref().is_none();
     match cache::is_disk_error(&source) {
         true if is_bare => io::Error::new(source.kind(), format!("cannot read the archive `{file}`: {source}")).into(),

@@ -1,12 +1,12 @@
 //! The stage: the directory in which the new files are put together before the commit.
 //!
-//! Everything in it is done from its open directory, beneath it and through no link, so that nobody who renames it while
-//! it is filled can redirect a file.
+//! All files are written through the open directory, and no link is followed. So a user who renames the directory
+//! meanwhile cannot redirect a file.
 //!
-//! Each file is written once, at its path in the prefix, and with the final prefix in it; the commit only renames files.
-//! Several threads write at once, so a table records which package owns which path. Where two packages contain the same
-//! path, the one that is linked later wins, as in conda. The order of arrival must not decide, so the second file waits in
-//! a numbered slot until all packages are unpacked.
+//! Each file is written once, at its path in the prefix, and with the final prefix in it. The commit only renames
+//! files. Several threads write at once, so a table records which package owns which path. If two packages contain the
+//! same path, the one that is linked later wins, as in conda. The order of arrival must not decide, so the second file
+//! waits in a numbered slot until all packages are unpacked.
 
 mod clashes;
 
@@ -24,8 +24,8 @@ use rattler_conda_types::Subdir;
 pub(super) use self::clashes::InstalledPackages;
 use super::{InstallError, package::invalid, package_paths::PathMap, stop::Stop};
 
-/// The directory of slots in the stage. A slot holds the second file of a path, a file below a link of another package, or a
-/// link where another package has a directory.
+/// The directory of slots in the stage. A slot holds the second file of a path, a file below a link of another package,
+/// or a link at a path that is a directory for another package.
 const CLASH_DIRECTORY: &str = ".mlconda-clash";
 
 /// A path that several packages contain.
@@ -46,7 +46,7 @@ pub(super) struct Stage {
     pub(super) prefix: String,
     /// The platform that the prefix is for.
     pub(super) platform: Subdir,
-    /// Permission bits that the process's umask takes away.
+    /// The permission bits that the umask of the process removes.
     umask: u32,
     /// Whether the installation is to stop.
     pub(super) stop: Stop,
@@ -57,11 +57,11 @@ pub(super) struct Stage {
 struct Claims {
     files: PathMap<usize>,
     directories: PathMap<Directory>,
-    /// Packages that wait for a path that is taken, or that is below a file or a link.
+    /// For each path: packages that wait for it, because the path is taken, or is below a file or a link.
     waiting: PathMap<Vec<WaitingPackage>>,
-    /// Directories of packages that are below a file or a link.
+    /// Directories of packages at paths below a file or a link.
     wanted_directories: Vec<PathBuf>,
-    /// The real paths of files that are named below links of packages.
+    /// The real paths of files that packages name below links.
     resolved_paths: PathMap<PathBuf>,
     /// The number of slots.
     slots: usize,
@@ -71,15 +71,15 @@ struct Claims {
 #[derive(Clone, Copy, Debug)]
 struct WaitingPackage {
     package: usize,
-    /// The number of the slot that contains its file.
+    /// The slot that contains its file.
     slot: usize,
 }
 
 impl Claims {
-    /// Adds a package that waits for a path, and returns the number of its slot.
+    /// Adds a package that waits for a path, and returns its slot.
     fn wait(&mut self, path: &Path, package: usize) -> usize {
         if let Some(slot) = self.slot_of(path, package) {
-            // The archive is read a second time.
+            // The archive is read for the second time.
             return slot;
         }
         let slot = self.slots;
@@ -94,7 +94,7 @@ impl Claims {
     }
 }
 
-/// What the parent of a path is, as far as it is known yet.
+/// The kind of a path's parent, as far as it is known yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum ParentKind {
     /// A directory.
@@ -104,7 +104,7 @@ pub(super) enum ParentKind {
     NotDirectory,
 }
 
-/// What is known of a directory of the stage.
+/// The state of a directory of the stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Directory {
     /// The path is reserved for a directory. It may not exist yet.
@@ -114,7 +114,7 @@ enum Directory {
 }
 
 impl Stage {
-    /// A stage in an existing, empty directory.
+    /// A stage in an existing, empty directory, for the prefix `prefix`.
     pub(crate) fn new(root: &Arc<Root>, prefix: &Path, platform: Subdir, stop: Stop) -> io::Result<Self> {
         let prefix = prefix.to_str().ok_or_else(|| invalid(format!("`{}` is not UTF-8", prefix.display())))?;
         let (umask, claims) = (root.umask()?, Mutex::default());
@@ -122,7 +122,7 @@ impl Stage {
     }
 
     fn claims(&self) -> MutexGuard<'_, Claims> {
-        // A panic cannot leave the table inconsistent: each insertion is one step.
+        // A panic cannot leave the table inconsistent, because each insertion is one step.
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -132,7 +132,7 @@ impl Stage {
         self.claim_inside(path, package, parent_kind)
     }
 
-    /// Like [`Stage::claim`], where the parent is known.
+    /// Like [`Stage::claim`], if the kind of the parent is known.
     pub(super) fn claim_inside<'a>(
         &self,
         path: &'a Path,
@@ -147,7 +147,7 @@ impl Stage {
                     return Ok(path.into());
                 }
                 Entry::Occupied(holder) if *holder.get() == package => {
-                    // The archive is read a second time.
+                    // The archive is read for the second time.
                     self.root.remove_file(path)?;
                     return Ok(path.into());
                 }
@@ -178,7 +178,7 @@ impl Stage {
     /// The final path of a file, after links of packages are resolved.
     pub(super) fn final_path(&self, path: &Path) -> PathBuf {
         let (claims, mut place) = (self.claims(), path);
-        // Links can follow each other; none comes twice.
+        // A real path can be below another link. There are no circles.
         while let Some(next) = claims.resolved_paths.get(place).filter(|next| *next != place) {
             place = next;
         }
@@ -187,8 +187,8 @@ impl Stage {
 
     /// Creates a directory of the prefix, and its parents.
     ///
-    /// The path is reserved in the table first, so that no other thread creates a link there and no file is ever written
-    /// through a link. The directory is created without holding the lock, because this takes time; two threads may both try.
+    /// First the path is reserved in the table. So no other thread creates a link there, and no file is written through
+    /// a link. The directory is created without holding the lock, because this takes time. Two threads may both try.
     pub(super) fn directory(&self, path: &Path) -> Result<ParentKind, InstallError> {
         let Some(missing) = self.claim_directories(path) else { return Ok(ParentKind::NotDirectory) };
         for path in missing.iter().rev() {
@@ -196,7 +196,7 @@ impl Stage {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
                 _ => {}
             }
-            // The umask takes permissions away.
+            // The umask has removed permissions.
             if self.umask & 0o755 != 0 {
                 self.root.set_directory_mode(path, 0o755)?;
             }
@@ -216,8 +216,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Claims a directory and its parents. Returns those that must be created, deepest first; `None` if one of them is a file or
-    /// a link.
+    /// Reserves a directory and its parents. Returns those that must be created, the deepest first. `None` if one of
+    /// them is a file or a link.
     fn claim_directories<'a>(&self, path: &'a Path) -> Option<Vec<&'a Path>> {
         let mut missing = Vec::new();
         let mut claims = self.claims();
@@ -254,10 +254,10 @@ impl Stage {
         Ok(self.root.set_time(Path::new(""), seconds)?)
     }
 
-    /// Every directory, relative to the prefix, parents first.
+    /// All directories, relative to the prefix, parents first.
     pub(super) fn directories(&self) -> Vec<PathBuf> {
         let mut directories: Vec<PathBuf> = self.claims().directories.keys().cloned().collect();
-        // What is above a path is shorter than it.
+        // A parent's path is shorter.
         mlconda_types::sorting::sort_by_key(&mut directories, |path| path.as_os_str().len());
         directories
     }
@@ -268,7 +268,7 @@ impl Stage {
     }
 }
 
-/// The path of a slot, relative to the stage. Nothing is below it, so nothing is written through a link.
+/// The path of a slot, relative to the stage. Slots have no contents, so nothing is written through a link in one.
 fn slot(number: usize) -> PathBuf {
     Path::new(CLASH_DIRECTORY).join(number.to_string())
 }

@@ -1,9 +1,10 @@
-//! An environment put together in a directory, for a prefix that does not exist here: the steps of an installation up to
-//! the commit. Images are made of it.
+//! An environment that is made in a directory, for a prefix that does not exist on this machine: all steps of an
+//! installation before the commit. Images are made from it.
 //!
-//! The files are those that [`install`](crate::install) writes: same bytes, modes, times and records. Nothing of a package
-//! runs, except that the environment's python compiles byte code where it can run. What would have to run (post-link
-//! scripts, builds of pip) is reported. No file exists at the path of the prefix, so no root and no Linux is needed.
+//! The files are those that [`install`](crate::install) would write, with the same bytes, modes, times and records. No
+//! code of a package runs, except that the environment's python compiles byte code if it can run here. Code that would
+//! have to run (post-link scripts, builds of pip) is reported. Nothing is written at the path of the prefix, so neither
+//! root nor Linux is needed.
 
 use std::{
     collections::HashSet,
@@ -30,11 +31,11 @@ use super::{
     workers,
 };
 
-/// An environment in a directory. Its packages are linked and clashes are resolved; [`Staging::compile`] and
-/// [`Staging::finish`] do the rest.
+/// An environment in a directory. Its packages are linked, and clashes are resolved. The next steps are
+/// [`Staging::compile`] and [`Staging::finish`].
 pub struct Staging {
     plan: Plan,
-    /// A prefix that does not exist: nothing of this machine's environments is read.
+    /// A prefix that does not exist, so that no environment of this machine is read.
     absent: Prefix,
     stage: Arc<Stage>,
     finished: Vec<StagedPackage>,
@@ -45,40 +46,40 @@ pub struct Staging {
 /// A package of a [`Staging`].
 #[derive(Clone, Debug)]
 pub struct PackageFiles {
-    /// The package, with the size of its archive also where the lock does not have it.
+    /// The package, always with the size of its archive, even if the lock does not have it.
     pub package: LockedPackage,
     /// The build time, in seconds since 1970.
     pub built: Option<i64>,
-    /// The sha256 of the record before byte code is added. The record has the hash of the archive and of each file in
-    /// the prefix, so equal records stand for equal files.
+    /// The sha256 of the record before byte code is added. A record contains the hashes of the archive and of each file
+    /// in the prefix, so equal hashes mean equal files.
     pub identity: Sha256Hash,
-    /// The paths of files and links that it owns, its record among them, relative to the prefix, sorted.
+    /// The paths of the files and links that it owns, with its record. They are relative to the prefix and sorted.
     pub files: Vec<PathBuf>,
     /// The size of the files in bytes.
     pub bytes: u64,
-    /// Whether its modules are compiled: noarch python packages and wheels.
+    /// Whether its modules are compiled. True for noarch python packages and wheels.
     pub has_modules: bool,
     /// The text of the post-link script, which does not run.
     pub post_link: Option<String>,
 }
 
-/// What belongs to no package: the last step.
+/// The files that belong to no package, and all directories.
 #[derive(Clone, Debug)]
 pub struct EnvironmentFiles {
     /// `conda-meta/history` and, if there are variables, `conda-meta/state`.
     pub files: Vec<PathBuf>,
     /// All directories below the prefix, parents first.
     pub directories: Vec<PathBuf>,
-    /// The time of directories and of these files, in seconds since 1970.
+    /// The modification time of these directories and files, in seconds since 1970.
     pub time: i64,
 }
 
 /// Links all packages of a lock into an empty directory, for a prefix at the path `target`, and resolves clashes.
 ///
-/// The future may be dropped: what is in the directory then is to be thrown away.
+/// If the future is dropped, the contents of the directory are incomplete and must be removed.
 ///
 /// # Errors
-/// If the path is not usable as a prefix, or a package cannot be fetched or linked.
+/// If the path is not possible as a prefix, or if a package cannot be fetched or linked.
 pub async fn stage(
     lock: &Lock,
     client: &Client,
@@ -116,13 +117,13 @@ async fn link(
     Ok(Staging { plan, absent, stage, finished, options: options.clone(), clashes })
 }
 
-/// What the environment's python runs to compile modules. The byte code depends on it.
+/// The script that compiles modules. The environment's python runs it, and the byte code depends on it.
 pub fn compiler() -> &'static str {
     bytecode::SCRIPT
 }
 
 impl Staging {
-    /// The directory that has the files.
+    /// The directory with the files.
     pub fn root(&self) -> &Path {
         self.stage.root.path()
     }
@@ -137,12 +138,14 @@ impl Staging {
         &self.clashes
     }
 
-    /// The packages of pip that have no wheel. They are not in the directory: the environment's pip would have to run.
+    /// The packages of pip without a wheel. They are not in the directory, because the environment's pip would have to
+    /// run.
     pub fn unbuilt(&self) -> impl Iterator<Item = String> {
         self.plan.pip.build.iter().map(LockedPip::dist_name)
     }
 
-    /// All packages with their files, in the order of the lock. After [`Staging::compile`], byte code is among them.
+    /// All packages with their files, in the order of the lock. After [`Staging::compile`], the files include byte
+    /// code.
     ///
     /// # Errors
     /// If a record cannot be read.
@@ -186,14 +189,15 @@ impl Staging {
         Ok(text.map(|text| String::from_utf8_lossy(&text).into_owned()))
     }
 
-    /// Compiles the modules of packages, by their archives' file names, and adds the byte code to their records. Each package's
-    /// result does not depend on which others are compiled.
+    /// Compiles the modules of the `wanted` packages, which are file names of archives, and adds the byte code to their
+    /// records. The result for a package does not depend on the other packages.
     ///
-    /// The future may be dropped: python is stopped. What it had written may not be whole, so the directory is to be
-    /// thrown away.
+    /// If the future is dropped, python is stopped, and byte code may be incomplete. Then the directory must be
+    /// removed.
     ///
     /// # Errors
-    /// If a file cannot be read or written. A python that cannot run is not an error but [`Compiled::unable`].
+    /// If a file cannot be read or written. If python cannot run, that is not an error, but reported in
+    /// [`Compiled::unable`].
     pub async fn compile(
         &mut self,
         wanted: &HashSet<String>,
@@ -209,10 +213,10 @@ impl Staging {
         compiled.map_err(|error| options.stop.classify(error))
     }
 
-    /// Writes what belongs to no package.
+    /// Writes the files that belong to no package.
     ///
     /// # Errors
-    /// If a file cannot be written, or the installation was told to stop.
+    /// If a file cannot be written, or if a stop was requested.
     pub fn finish(&self) -> Result<EnvironmentFiles, InstallError> {
         let Self { plan, absent, stage, finished, options, .. } = self;
         options.stop.check().map_err(|error| options.stop.classify(error.into()))?;

@@ -1,8 +1,8 @@
-//! Stops an installation, also while it does not await anything.
+//! Stops an installation, also between two `await`s.
 //!
-//! Dropping the future of an installation takes effect only at the next `await`. Between two renames there is none: there
-//! the installation checks this value, and rolls back. After the last step that can be rolled back it finishes, and a later
-//! request returns `false`.
+//! If the future of an installation is dropped, this takes effect only at the next `await`. There is none between two
+//! renames. So there the installation checks this value, and rolls back if a stop was requested. After the last step
+//! that can be rolled back, it finishes, and a later request returns `false`.
 
 use std::{
     io,
@@ -20,7 +20,7 @@ pub struct Stop(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// [`WORKING`], [`REQUESTED`] or [`TOO_LATE`]. The last two are for good.
+    /// [`WORKING`], [`REQUESTED`] or [`TOO_LATE`]. The last two are final.
     now: AtomicU8,
     /// Whether `now` is [`REQUESTED`], for functions that take a flag.
     requested: AtomicBool,
@@ -29,7 +29,7 @@ struct State {
 const WORKING: u8 = 0;
 /// The installation was asked to stop.
 const REQUESTED: u8 = 1;
-/// It has passed the last step that can be undone.
+/// The last step that can be rolled back has passed.
 const TOO_LATE: u8 = 2;
 
 impl Stop {
@@ -62,7 +62,7 @@ impl Stop {
         &self.0.requested
     }
 
-    /// An error if the installation was asked to stop.
+    /// Fails if the installation was asked to stop.
     pub(super) fn check(&self) -> io::Result<()> {
         if self.is_requested() { Err(io::Error::other("the installation was stopped")) } else { Ok(()) }
     }

@@ -3,16 +3,17 @@
 //! There are three ways to commit ([`CommitMethod`]):
 //!
 //! - A new prefix is the stage itself, renamed.
-//! - An existing prefix is replaced as a whole. A replica of it, made of hard links, receives the new files; then replica
-//!   and prefix are exchanged by one system call. A killed process leaves either the old prefix or the new one.
-//! - Where this is not possible, the prefix is changed in place, with a journal and a backup ([`super::rollback`]). This is
-//!   the case on an overlay file system (a hard link would copy the file into the layer), and for volumes and soft links
-//!   (they cannot be exchanged). It is also done where files are only added: a replica would take most of the time.
+//! - An existing prefix is replaced as a whole. A replica of it, made of hard links, receives the new files. Then
+//!   replica and prefix are exchanged by one system call. A killed process leaves either the old prefix or the new one.
+//! - If this is not possible, the prefix is changed in place, with a journal and a backup ([`super::rollback`]). This
+//!   is so on an overlay file system, where a hard link would copy the file into the layer, and for volumes and soft
+//!   links, which cannot be exchanged. It is also done if files are only added, because a replica would take most of
+//!   the time.
 //!
-//! With [`Durability::PowerCuts`], the disk has all that a step relies on before the step is done, and all of the new prefix
-//! before anything of the old one is thrown away.
+//! With [`Durability::PowerCuts`], each step waits until the disk has stored the data that the step relies on. The old
+//! prefix is removed only after the disk has stored the new one.
 //!
-//! Each commit is rolled back if a later step fails, and when its value is dropped.
+//! A commit is rolled back if a later step fails, and if its value is dropped.
 
 use std::{
     io,
@@ -37,21 +38,22 @@ use super::{
 /// A prefix that this process has locked. Dropping it removes the stage, and the directories that were created for it.
 pub(super) struct Transaction<'a> {
     prefix: PathBuf,
-    /// The stage; `None` if it is not, or no longer, this transaction's.
+    /// The stage. `None` before it is made, and after it has become the prefix.
     stage: Option<HeldDirectory>,
-    /// The path of the replica; after the exchange, of the old prefix. `None` until the prefix is locked: what lies there is another
-    /// process's.
+    /// The path of the replica, and after the exchange of the old prefix. `None` until the prefix is locked, because a
+    /// directory at this path may belong to another process.
     replica: Option<PathBuf>,
     method: CommitMethod,
-    /// What each step waits for: nothing, or the disk.
+    /// The disk that each step waits for, if any.
     disk: Option<Disk<'a>>,
     /// The nearest existing directory above the prefix, and its modification time.
     above: Option<(PathBuf, Time)>,
     /// Directories above the prefix that were created, the topmost first.
     created: Vec<PathBuf>,
-    /// Locks on the stage, and on the prefix if it exists. A lock stays with its directory when that is renamed.
+    /// Locks on the stage, and on the prefix if it exists. A lock stays with its directory when the directory is
+    /// renamed.
     locks: Vec<DirectoryLock>,
-    /// The attributes that a prefix that is changed in place gets at the end.
+    /// The attributes that the prefix gets at the end if it is changed in place.
     attributes: Option<Attributes>,
     done: bool,
 }
@@ -97,7 +99,7 @@ impl<'a> Transaction<'a> {
         Self::make(path, durability, progress)
     }
 
-    /// Locks the prefix, and makes the stage. Since nothing of others was there, another process may have begun.
+    /// Locks the prefix, and makes the stage. After the check for leftovers, another process may have begun.
     pub(super) fn make(path: &Path, durability: Durability, progress: &'a dyn Progress) -> Result<Self, InstallError> {
         let busy = || InstallError::Busy { prefix: path.to_owned() };
         let (stage, replica) = on_disk::stage_and_replica(path).unzip();
@@ -136,7 +138,7 @@ impl<'a> Transaction<'a> {
             transaction.replica = replica;
         }
         if transaction.method == CommitMethod::InPlace {
-            // It may be a link, which is kept.
+            // If the path is a link, the link is kept.
             transaction.prefix = fs_err::canonicalize(path)?;
             transaction.attributes = Some(Attributes::from(&fs_err::metadata(path)?));
             transaction.make_stage(&transaction.prefix.join(on_disk::STAGE))?;
@@ -147,11 +149,11 @@ impl<'a> Transaction<'a> {
         Ok(transaction)
     }
 
-    /// Creates the stage and locks it.
+    /// Creates and locks the stage.
     fn make_stage(&mut self, path: &Path) -> Result<(), InstallError> {
         let busy = || InstallError::Busy { prefix: self.prefix.clone() };
         let stage = HeldDirectory::make(path)?.ok_or_else(busy)?;
-        // Until it is locked, another process may take it for one that was left, and remove it.
+        // Before it is locked, another process may take it for a leftover and remove it.
         let hold = match stage.root().lock() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             hold => hold.inspect_err(|_| {
@@ -186,7 +188,7 @@ impl<'a> Transaction<'a> {
             commit.transaction.attributes = Some(Attributes::from(&fs_err::metadata(prefix)?));
         }
         let rollback = commit.rollback.insert(Rollback::begin(change.root()?, journal, &change.stop)?);
-        // Before a script changes something, the disk has the journal, and knows that this is no environment.
+        // Before a script changes anything, the disk must have stored the journal, and that this is not an environment.
         let disk = &commit.transaction.disk;
         let marked = sync(disk).and_then(|()| rollback.move_history()).and_then(|()| sync(disk));
         match marked {
@@ -199,7 +201,7 @@ impl<'a> Transaction<'a> {
 impl Commit<'_> {
     /// Moves the new files into the prefix.
     pub(crate) fn place(&mut self) -> Result<(), InstallError> {
-        // Scripts may have moved directories.
+        // Scripts may have moved directories, so none is kept open.
         self.change.clear_cache();
         if self.transaction.method == CommitMethod::Swap
             && self.scripts == ScriptTiming::Never
@@ -211,7 +213,7 @@ impl Commit<'_> {
             if let Some(replica) = self.make_replica()? {
                 return self.swap(replica);
             }
-            // The journal so far is for an exchange. What scripts have changed by now is kept.
+            // This journal is for an exchange. Changes by scripts until now are kept.
             self.rollback.take().map_or(Ok(()), Rollback::cancel)?;
             self.switch_to_in_place()?;
         }
@@ -230,7 +232,7 @@ impl Commit<'_> {
         Ok(())
     }
 
-    /// Moves new files into the prefix, where nothing else changes.
+    /// Moves new files into the prefix, if nothing else changes.
     fn add(&mut self, journal: Journal) -> Result<(), InstallError> {
         self.switch_to_in_place()?;
         self.rollback = Some(Rollback::begin(self.change.root()?, journal, &self.change.stop)?);
@@ -240,11 +242,11 @@ impl Commit<'_> {
         Ok(())
     }
 
-    /// Creates the replica; `None` if hard links are not possible there.
+    /// Creates the replica. `None` if hard links are not possible there.
     fn make_replica(&mut self) -> Result<Option<HeldDirectory>, InstallError> {
         let Some(path) = &self.transaction.replica else { return Ok(None) };
         let Some(replica) = HeldDirectory::make(path)? else {
-            // It is somebody else's: it stays.
+            // The directory belongs to another process, so it is not removed later.
             self.transaction.replica = None;
             return Err(InstallError::Busy { prefix: self.transaction.prefix.clone() });
         };
@@ -265,7 +267,7 @@ impl Commit<'_> {
         sync(&self.transaction.disk)?;
         stage.rename_to(prefix)?;
         self.step = AppliedStep::Renamed;
-        // Whatever was at its path has moved.
+        // The rename may have moved another directory that was put at the stage's path.
         stage.check_beside(prefix)
     }
 
@@ -275,7 +277,7 @@ impl Commit<'_> {
         commit::merge(stage.root(), &root, time, stop)?;
         self.change.repair_directories(&root)?;
         let lock = root.lock()?;
-        // Last: a replica that has a history is complete.
+        // The history comes last: a replica with a history is complete.
         if self.scripts == ScriptTiming::Never {
             commit::publish_history(&root, self.change.time)?;
         }
@@ -301,7 +303,7 @@ impl Commit<'_> {
         Ok(self.move_in()?)
     }
 
-    /// Executes the journal.
+    /// Makes the changes in the journal.
     fn move_in(&self) -> io::Result<()> {
         let (stage, time, stop) = (self.transaction.stage()?, self.change.time, &self.change.stop);
         self.rollback.iter().try_for_each(|rollback| rollback.move_old_files(time, stop))?;
@@ -309,7 +311,7 @@ impl Commit<'_> {
         prefix.clear_cache();
         commit::merge(stage.root(), prefix, time, stop)?;
         self.change.repair_directories(prefix)?;
-        // Before a script changes something, as above.
+        // The disk must have stored the changes before a script changes anything.
         if self.scripts == ScriptTiming::Never { Ok(()) } else { sync(&self.transaction.disk) }
     }
 
@@ -332,7 +334,7 @@ impl Commit<'_> {
             return Err(self.undo(error.into()));
         }
         if let AppliedStep::Renamed = std::mem::replace(&mut self.step, AppliedStep::None) {
-            // From now on another process may use the paths beside the prefix.
+            // From now on, another process may use the paths beside the prefix.
             (self.transaction.stage, self.transaction.replica) = (None, None);
         }
         if let Some(rollback) = self.rollback.take() {
@@ -348,17 +350,17 @@ impl Commit<'_> {
         Ok(())
     }
 
-    /// Makes the prefix an environment, unless it is one already, and lets the disk have it.
+    /// Makes the prefix an environment, unless it is one already, and waits for the disk.
     fn publish(&self, is_one: bool) -> io::Result<()> {
         let (root, disk) = (self.new_prefix()?, &self.transaction.disk);
         if is_one {
             return sync(disk);
         }
-        // What scripts have written comes before the history that tells that they are done.
+        // The disk must store the results of scripts before the history, which says that the scripts are finished.
         sync(disk)?;
         commit::publish_history(root, self.change.time)?;
         sync(disk).inspect_err(|_| {
-            // Where old files are not kept, nothing else would take the history back.
+            // If there is no backup, nothing else would withdraw the history.
             let _ = commit::withdraw_history(root);
         })
     }
@@ -386,7 +388,7 @@ impl Commit<'_> {
         match (&back, rollback) {
             (Ok(()), Some(rollback)) => rollback.discard(),
             (Ok(()), None) => {}
-            // Keeps what the next run needs to try again.
+            // If undoing has failed, the next run needs these directories to try again.
             (Err(_), _) => (self.transaction.stage, self.transaction.replica) = (None, None),
         }
         back
@@ -395,15 +397,15 @@ impl Commit<'_> {
 
 impl Drop for Commit<'_> {
     fn drop(&mut self) {
-        // `undo` reports errors. The next run tries again.
+        // Only `undo` reports errors. After an error here, the next run tries again.
         let _ = self.go_back();
     }
 }
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
-        // Errors are ignored: the next run removes what is left. The stage is removed last: while it exists and is locked, no
-        // other process begins.
+        // Errors are ignored: the next run removes leftovers. The stage is removed last, because its lock keeps other
+        // processes from beginning.
         if let Some(replica) = &self.replica {
             let _ = system::remove_tree(replica);
         }
@@ -411,7 +413,7 @@ impl Drop for Transaction<'_> {
             let _ = stage.remove();
         }
         if let Some(attributes) = &self.attributes {
-            // Here it is not a link: one that is changed in place has its real path.
+            // This path is not a link: for a change in place, it is the real path.
             let root = Root::open_no_follow(&self.prefix);
             let _ = root.and_then(|root| root.set_attributes(Path::new(""), attributes));
         }
@@ -420,29 +422,29 @@ impl Drop for Transaction<'_> {
                 let _ = fs_err::remove_dir(path);
             }
         }
-        // Creating and removing the stage changed its modification time, which would be in an image's layer. Without the
-        // permission to set it, the new time stays.
+        // Making and removing the stage changed the modification time of this directory, which would add it to an
+        // image's layer. If this user may not set the time, the new time stays.
         if let Some((path, time)) = &self.above {
             let _ = time.set(path);
         }
     }
 }
 
-/// Waits for the disk, where that is asked for.
+/// Waits for the disk, if the options say so.
 fn sync(disk: &Option<Disk<'_>>) -> io::Result<()> {
     disk.as_ref().map_or(Ok(()), Disk::sync)
 }
 
-/// How the new files get into a prefix.
+/// Chooses how the new files get into a prefix.
 fn commit_method(prefix: &Path) -> CommitMethod {
     let Ok(metadata) = fs_err::symlink_metadata(prefix) else { return CommitMethod::Rename };
-    // A root prefix contains other environments, which a replica would have to contain too.
+    // A root prefix contains other environments, and a replica would have to contain them, too.
     let is_root = prefix.join("envs").exists();
     let swappable = metadata.is_dir() && !is_root && system::can_swap_directory(prefix, &metadata);
     if swappable { CommitMethod::Swap } else { CommitMethod::InPlace }
 }
 
-/// Creates the directories above a prefix, and adds those that did not exist to `created`, also if an error occurs.
+/// Creates the directories above a prefix. Each new one is added to `created`, even if a later one fails.
 pub(super) fn make_parents(parent: &Path, created: &mut Vec<PathBuf>) -> Result<(), InstallError> {
     let mut missing: Vec<&Path> = parent.ancestors().take_while(|path| !path.exists()).collect();
     while let Some(path) = missing.pop() {

@@ -1,7 +1,7 @@
 //! Downloads archives on the caller's thread, and unpacks them into the stage on worker threads.
 //!
-//! Memory use does not grow with the number of packages: a worker has one archive reader and one buffer, the queue is
-//! bounded, and large archives are stored in unnamed files.
+//! Memory use does not depend on the number of packages: each worker has one archive reader and one buffer, the queue
+//! is bounded, and large archives are stored in unnamed files.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -54,9 +54,10 @@ struct LinkJob {
 /// The result of a job.
 enum LinkOutcome {
     Finished(Box<StagedPackage>),
-    /// The package is noarch python, and the interpreter is not linked yet.
+    /// A noarch python package cannot be linked yet, because python is not linked.
     PythonWanted(LinkJob),
-    /// The package must be fetched again: it was damaged and removed from the cache, or the cache is not used any more.
+    /// The package must be fetched again, because it was damaged and removed from the cache, or because the cache is no
+    /// longer used.
     Again {
         number: usize,
         attempt: u32,
@@ -68,7 +69,7 @@ enum LinkOutcome {
 /// The state that the workers share.
 struct LinkState {
     packages: Vec<LockedPackage>,
-    /// What the lock says about the wheels, which are the last of the packages.
+    /// Facts of the lock about the wheels. The wheels are the last items of `packages`.
     requests: Vec<Request>,
     specs: Vec<String>,
     sources: Sources,
@@ -78,7 +79,7 @@ struct LinkState {
     stage: Arc<Stage>,
     python: OnceLock<PythonInfo>,
     jobs: Mutex<mpsc::Receiver<LinkJob>>,
-    /// The cores of workers that wait for a job.
+    /// The number of cores of workers that wait for a job.
     idle_cores: IdleCores,
     outcomes: mpsc::UnboundedSender<LinkOutcome>,
     stop: AtomicBool,
@@ -94,13 +95,13 @@ impl Drop for LinkThreads {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
-            // A panic was reported already; the missing result is noticed.
+            // A panic was reported already, and the missing result is noticed.
             let _ = thread.join();
         }
     }
 }
 
-/// Links all packages of a plan into the stage. The result is in the plan's order.
+/// Links all packages of a plan into the stage. The results are in the order of the plan.
 pub(super) async fn link_all(
     plan: &Plan,
     client: &Client,
@@ -133,14 +134,14 @@ pub(super) async fn link_all(
         let shared = Arc::clone(&shared);
         pool.threads.push(thread::Builder::new().name("link".to_owned()).spawn(move || shared.run_worker())?);
     }
-    // `jobs` moves in, so that it is gone before the pool is dropped, and no thread waits for more.
+    // `jobs` is moved, so that it is dropped before the threads are waited for. Else they would wait for more jobs.
     coordinate(&shared, client, options, progress, jobs, &mut outcomes_end).await
 }
 
 /// Sends archives to the workers and receives their results, until all packages are finished.
 ///
-/// Running downloads are always polled: a connection that is not read for a while looks dead to the server. New downloads
-/// begin only while few archives wait, so that archives do not pile up.
+/// Running downloads are always polled, because a connection that is not read for some time looks dead to the server.
+/// New downloads begin only while few archives wait for a worker, so that archives do not pile up.
 async fn coordinate(
     shared: &LinkState,
     client: &Client,
@@ -168,7 +169,7 @@ async fn coordinate(
             return Err(InstallError::NoPython { package: package.unwrap_or_default() });
         }
         tokio::select! {
-            // Results first: one of them may be the python that other packages wait for.
+            // Results come first, because other packages may wait for one of them, python.
             biased;
             outcome = outcomes.recv() => match outcome {
                 Some(LinkOutcome::Finished(package)) => {
@@ -214,8 +215,8 @@ fn stopped() -> InstallError {
     io::Error::other("the installation was stopped").into()
 }
 
-/// The order in which packages are fetched: python first, because noarch packages wait for it; then the largest, so that no
-/// core is idle at the end; noarch packages last.
+/// The order of downloads: python first, because noarch packages wait for it; then the others, the largest first, so
+/// that no core is idle at the end; noarch packages last.
 fn schedule(packages: &[LockedPackage]) -> Vec<usize> {
     let mut numbers: Vec<usize> = (0..packages.len()).collect();
     mlconda_types::sorting::sort_by_key(&mut numbers, |number| {
@@ -245,7 +246,7 @@ async fn fetch_one(
 }
 
 impl LinkState {
-    /// The main loop of a worker: one job after the other, until there are no more.
+    /// The main loop of a worker: executes jobs until there are no more.
     fn run_worker(&self) {
         let mut buffer = Vec::new();
         loop {
@@ -253,7 +254,7 @@ impl LinkState {
             let job = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
             drop(idle);
             let Some(job) = job.filter(|_| !self.stop.load(Ordering::Relaxed)) else { return };
-            // After a panic the caller would wait for ever.
+            // Without this, the caller would wait forever after a panic.
             let outcome = panic::catch_unwind(panic::AssertUnwindSafe(|| self.link(job, &mut buffer)));
             let outcome = outcome.unwrap_or_else(|_| LinkOutcome::Failed(io::Error::other("a thread panicked").into()));
             // The receiver is gone if the installation was stopped.
@@ -263,8 +264,8 @@ impl LinkState {
         }
     }
 
-    /// Whether the download of a package may begin. Noarch packages are fetched after python is linked; until then each
-    /// would occupy an open file or memory.
+    /// Whether the download of a package may begin. Noarch packages are downloaded after python is linked. Before that,
+    /// each would occupy an open file or memory.
     fn may_begin(&self, number: usize) -> bool {
         let waits = self.packages[number].subdir == Subdir::NoArch && self.packages[number].name != "python";
         !waits || self.python.get().is_some() || !self.packages.iter().any(|package| package.name == "python")
@@ -299,7 +300,7 @@ impl LinkState {
             PackageLocation::LocalFile(_) | PackageLocation::Packed(..) | PackageLocation::Cached(_) => (Ok(()), None),
         };
         let linked = match read {
-            // A local file is opened again later, and not kept open.
+            // A local file is closed and opened again later, to keep the number of open files small.
             Err(LinkError::PythonWanted) => {
                 let place = match (archive, place) {
                     (Some(path), PackageLocation::Fetched(..)) => PackageLocation::LocalFile(path),
@@ -323,12 +324,12 @@ impl LinkState {
         }
     }
 
-    /// What the lock says about a wheel.
+    /// Facts of the lock about a wheel; `None` for a conda package.
     fn request(&self, number: usize) -> Option<&Request> {
         self.requests.get(number.checked_sub(self.packages.len() - self.requests.len())?)
     }
 
-    /// Decides whether a package that cannot be linked is tried again.
+    /// Decides whether linking a package is tried again.
     fn retry_or_fail(&self, number: usize, attempt: u32, cause: SourceError) -> LinkOutcome {
         let package = &self.packages[number];
         let (next, damage) = match cause {
@@ -345,7 +346,7 @@ impl LinkState {
         }
     }
 
-    /// Writes the record of a package. The list of files, which can be long, is not part of the result.
+    /// Writes the record of a package. The list of its files can be long, so it is not part of the result.
     fn record(
         &self,
         number: usize,
@@ -369,7 +370,7 @@ impl LinkState {
         let is_python = linked.package.is_python();
         let shared = if origin.is_some_and(PackageOrigin::shares_storage) { linked.hard_linked } else { 0 };
         let mut own = std::mem::take(&mut linked.own);
-        // Only conda packages have link scripts. A file of a wheel with such a name is an ordinary file.
+        // Only conda packages have link scripts. In a wheel, a file with such a name is an ordinary file.
         let script = script::path(&package.name, ScriptKind::PostLink);
         let post_link = !package.is_distribution() && linked.paths.iter().any(|entry| entry.relative_path == script);
         own.scripts_not_run = post_link && self.scripts == Scripts::Skip;
@@ -391,10 +392,10 @@ impl LinkState {
     }
 }
 
-/// The error of an installation for a package that could not be linked.
+/// Converts the error of a package that could not be linked.
 fn link_failure(package: &LockedPackage, error: LinkError) -> InstallError {
     match error {
-        // A name is too long, most likely one in the package.
+        // A file name is too long, most likely one in the package.
         LinkError::Failed(InstallError::File(source)) if source.kind() == io::ErrorKind::InvalidFilename => {
             InstallError::Package { package: package.file_name.clone(), source }
         }
@@ -404,7 +405,7 @@ fn link_failure(package: &LockedPackage, error: LinkError) -> InstallError {
     }
 }
 
-/// Whether a path is a file. Some packages give soft links the size of their target.
+/// Whether a path is a regular file. In some packages, soft links have the size of their target.
 fn is_file(entry: &PathsEntry) -> bool {
     !matches!(entry.path_type, PathType::SoftLink | PathType::Directory)
 }

@@ -1,5 +1,5 @@
-//! Resolves clashes when all packages are in the stage: which file is installed where several packages contain a path, and
-//! where files belong that are named below a link of a package.
+//! Resolves clashes after all packages are in the stage. Decides which file is installed if several packages contain a
+//! path, and where files belong that packages name below a link.
 //!
 //! The result does not depend on the order of unpacking. Files in slots are moved to their final paths in the order of
 //! their depth, so that nothing is written through a link.
@@ -26,7 +26,7 @@ use crate::{
     record_file,
 };
 
-/// The number of kept packages, for their files that move to another path.
+/// The number that stands for a kept package, for its files that move to another path.
 const KEPT_PACKAGE: usize = usize::MAX;
 
 /// A package, by its rank in the linking order and its file name without extension.
@@ -41,7 +41,7 @@ pub(crate) struct InstalledPackages<'a> {
     pub(crate) keep: Vec<(&'a PrefixRecord, Ranked)>,
 }
 
-/// A file of a kept package whose path changes, with the number and the rank of the package.
+/// A file of a kept package that moves to another path, with the number and the rank of the package.
 struct Move {
     package: usize,
     rank: usize,
@@ -58,12 +58,13 @@ struct ClashResolution<'a> {
     /// The records of kept packages, with their ranks.
     keep: &'a [(&'a PrefixRecord, Ranked)],
     report: BTreeMap<PathBuf, Vec<Ranked>>,
-    /// Whether paths lead through links of packages.
+    /// Whether a path leads through a link of a package.
     has_links: bool,
 }
 
 impl Stage {
-    /// Resolves and returns all clashes. `packages` has the rank and the name of each package, by its number.
+    /// Resolves and returns all clashes. `packages` contains the rank and the name of each package, by the package's
+    /// number.
     pub(crate) fn resolve_clashes(
         &self,
         packages: &[Ranked],
@@ -87,7 +88,7 @@ impl Stage {
 }
 
 impl Stage {
-    /// Removes what is left in slots.
+    /// Removes the files that are left in slots.
     fn remove_slots(&self) -> io::Result<()> {
         let slots = Path::new(CLASH_DIRECTORY);
         if self.root.lookup(slots)?.is_none() {
@@ -114,7 +115,7 @@ impl<'a> ClashResolution<'a> {
         }
         self.has_links = !linked.is_empty();
         for path in linked {
-            // A directory was created where a kept package has a link.
+            // The stage has a directory at the path of a kept package's link.
             let is_link = self.kept.as_ref().map_or(Ok(None), |kept| kept.at(&path))?.is_some();
             if is_link && self.claims.directories.contains_key(&path) {
                 self.move_out_directory(&path)?;
@@ -142,7 +143,8 @@ impl<'a> ClashResolution<'a> {
         Ok(None)
     }
 
-    /// Paths that are files or links for one package and parents of paths of another; one of the two is in the prefix.
+    /// Paths that are a file or a link for one package and a directory for another, if at least one of the two is in
+    /// the prefix.
     fn linked(&self, there: &InstalledPackages<'_>) -> Vec<PathBuf> {
         let keep = || there.keep.iter().map(|(record, _)| *record);
         let all = || keep().chain(there.unlink.iter().copied());
@@ -158,12 +160,13 @@ impl<'a> ClashResolution<'a> {
         found
     }
 
-    /// The waiting path with the fewest components.
+    /// The path with the fewest components that packages wait for.
     fn next(&self) -> Option<PathBuf> {
         self.claims.waiting.keys().min_by_key(|path| (path.components().count(), path.as_path())).cloned()
     }
 
-    /// The target of a link of a package: of several at one place, that of the package that is linked last.
+    /// The target of a package's link. If several packages have one at this path, it is that of the package that is
+    /// linked last.
     fn link(&self, place: &Path) -> io::Result<Option<PathBuf>> {
         if self.claims.files.get(place).is_some_and(|holder| !self.is_covered(place, *holder)) {
             return Ok(self.stage.root.read_link(place).ok());
@@ -174,14 +177,14 @@ impl<'a> ClashResolution<'a> {
         }
     }
 
-    /// Whether a kept package that is linked later has a link at the place of a new one.
+    /// Whether a kept package that is linked later has a link at the path of a new package's file.
     fn is_covered(&self, place: &Path, holder: usize) -> bool {
         let records = self.kept.iter().flat_map(|kept| kept.records(place));
         let mut ranks = records.filter_map(|one| self.keep.iter().find(|(record, _)| std::ptr::eq(*record, *one)));
         self.packages.get(holder).is_some_and(|(new, _)| ranks.any(|(_, (rank, _))| rank > new))
     }
 
-    /// The final path of a path of a package. Reserved paths are refused, also if a link leads to them.
+    /// The real path of a package's path. `None` also if a link leads to a reserved path.
     fn place(&self, path: &Path) -> io::Result<Option<PathBuf>> {
         let place = resolve(path, &|path| self.link(path))?;
         Ok(place.filter(|place| place == path || !is_reserved(place)))
@@ -211,7 +214,7 @@ impl<'a> ClashResolution<'a> {
         }
     }
 
-    /// Moves the winning file of a path from its slot.
+    /// Moves the winning file of a path from its slot to its real path.
     fn put(&mut self, path: &Path, waiting: Vec<WaitingPackage>) -> Result<(), InstallError> {
         let Some(place) = self.place(path)? else { return Err(self.clash_above(path, &waiting)) };
         if place != path {
@@ -228,7 +231,7 @@ impl<'a> ClashResolution<'a> {
         }
         let above = place.parent().unwrap_or(Path::new("")).to_owned();
         if self.directory(&above).is_err() {
-            // The link above it is more helpful in the message than its target.
+            // For the message, the link above is more helpful than its target.
             return Err(self.clash_above(if place == path { &place } else { path }, &waiting));
         }
         let holder = self.claims.files.get(&place).copied();
@@ -247,7 +250,8 @@ impl<'a> ClashResolution<'a> {
         Ok(())
     }
 
-    /// Moves everything out of a directory of the stage into slots, and removes it, to make room for a link of a package.
+    /// Moves the contents of a directory of the stage into slots, and removes the directory, to make room for a
+    /// package's link.
     fn move_out_directory(&mut self, directory: &Path) -> Result<(), InstallError> {
         let root = &self.stage.root;
         let is_below = |path: &&PathBuf| path.starts_with(directory) && path.as_path() != directory;
@@ -284,7 +288,7 @@ impl<'a> ClashResolution<'a> {
         Ok(())
     }
 
-    /// Resolves a clash of a new file with a file of a kept package: the later package wins.
+    /// Resolves a clash of a new file with a file of a kept package: the package that is linked later wins.
     fn resolve_with_kept(&mut self, place: &Path, stays: &Ranked) -> Result<(), InstallError> {
         let Some(holder) = self.claims.files.get(place).copied().filter(|holder| *holder != KEPT_PACKAGE) else {
             return Ok(());
@@ -298,7 +302,8 @@ impl<'a> ClashResolution<'a> {
         Ok(())
     }
 
-    /// Moves files of kept packages into the stage if a link to their directory is added or removed, since their path changes.
+    /// Moves files of kept packages into the stage if a link above them is added or removed, because their real path
+    /// changes.
     fn move_kept(&mut self, there: &'a InstalledPackages<'_>) -> Result<Layout, InstallError> {
         let keep = || there.keep.iter().map(|(record, _)| *record);
         let records = keep().chain(there.unlink.iter().copied());
@@ -325,7 +330,8 @@ impl<'a> ClashResolution<'a> {
                     layout.arrivals.insert(to);
                 }
             }
-            // A new link that leads out of the prefix, at a directory of this package, is a clash of the two.
+            // If a new link leads out of the prefix, and this package has a directory at its path, the two packages
+            // clash.
             let place = |path: &Path| match self.place(path)? {
                 None => Ok(old.place(path)?.map(|_| path.to_owned())),
                 place => Ok(place),
@@ -339,8 +345,8 @@ impl<'a> ClashResolution<'a> {
         Ok(layout)
     }
 
-    /// Moves these files into the stage. Of several kept packages that share a path from now on, the one that is linked last
-    /// has its file there, as after a first installation.
+    /// Moves these files into the stage. If several kept packages share a path from now on, the file of the package
+    /// that is linked last is used, as in a first installation.
     fn move_files(
         &mut self,
         there: &InstalledPackages<'_>,
@@ -351,7 +357,7 @@ impl<'a> ClashResolution<'a> {
         let mut moved: Vec<(usize, &PathBuf)> = moves.iter().map(|it| (it.package, &it.to)).collect();
         mlconda_types::sorting::sort(&mut moved);
         let targets: HashSet<&PathBuf> = moves.iter().map(|it| &it.to).collect();
-        // The packages whose files lie at these paths already, and their ranks.
+        // For each path: the rank of the package whose file is there already.
         let mut holders: HashMap<&PathBuf, usize> = HashMap::new();
         for (number, (record, (_, stays))) in layout.keep.iter().zip(&there.keep).enumerate() {
             for path in record_file::files(record) {
@@ -375,7 +381,7 @@ impl<'a> ClashResolution<'a> {
         Ok(())
     }
 
-    /// Brings a file of the prefix into the stage, by hard link or copy.
+    /// Brings a file of the prefix into the stage, as a hard link or a copy.
     fn move_into_stage(&mut self, prefix: &Root, from: &Path, to: &Path) -> Result<(), InstallError> {
         let Some(there) = prefix.lookup(from)? else { return Ok(()) };
         if self.claims.files.contains_key(to) || there.is_directory() {
