@@ -1,4 +1,4 @@
-//! Fills the cache ahead of installations: every archive is fetched, verified and extracted, and nothing is linked.
+//! Fills the cache before installations: archives are downloaded, verified and extracted, but nothing is linked.
 
 use std::{collections::HashSet, path::Path, sync::Arc};
 
@@ -15,19 +15,19 @@ use super::{
     unpack::IdleCores,
 };
 
-/// What came into a cache.
+/// The result of filling a cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fetched {
-    /// How many packages were put into it.
+    /// The number of packages that were added.
     pub fetched: usize,
     /// The size of their archives in bytes.
     pub bytes: u64,
-    /// How many were there before.
+    /// The number of packages that were in the cache already.
     pub present: usize,
 }
 
-/// The packages of locks that a cache can hold, each once: conda packages and wheels with a sha256. The second list has the
-/// others, by name: they are fetched at each installation.
+/// The packages of locks that a cache can contain, each once: conda packages and wheels with a sha256. The second list
+/// has the names of the others, which are downloaded at each installation.
 pub fn archives(locks: &[Lock]) -> (Vec<LockedPackage>, Vec<String>) {
     let (mut known, mut packages, mut others) = (HashSet::new(), Vec::new(), Vec::new());
     for lock in locks {
@@ -49,14 +49,14 @@ pub fn is_cached(cache: &Path, package: &LockedPackage) -> bool {
     cache::package_path(cache, package).is_some_and(|path| path.is_dir())
 }
 
-/// Has packages in the cache of the options, which must exist. Of the other options, those count that say how packages are
-/// found, verified and downloaded, and how many downloads run at once.
+/// Adds packages to the cache in `options`, which must exist. The options that are used are those to find, verify and
+/// download packages, and the number of downloads at once.
 ///
-/// The future may be dropped: packages that are whole stay in the cache, and no others are there.
+/// The future may be dropped: the cache contains only complete packages.
 ///
 /// # Errors
-/// If a package cannot be fetched, or is not what the lock says, or the cache cannot be written to. What is in the cache by
-/// then stays there.
+/// If a package cannot be fetched or differs from the lock, or if the cache cannot be written to. Packages that were
+/// added before the error stay in the cache.
 pub async fn fetch(
     packages: Vec<LockedPackage>,
     client: &Client,
@@ -65,7 +65,7 @@ pub async fn fetch(
 ) -> Result<Fetched, InstallError> {
     let Some(cache) = &options.cache else { return Ok(Fetched::default()) };
     let sources = Sources::new(options, &packages);
-    // For unnamed files. It is removed at the end.
+    // A directory for unnamed files, which is removed at the end.
     let directory = cache::workshop(cache)?;
     let root = Root::open(directory.path())?;
     let missing: Vec<&LockedPackage> = packages.iter().filter(|package| !is_cached(cache, package)).collect();
@@ -90,7 +90,7 @@ pub async fn fetch(
     Ok(fetched)
 }
 
-/// What the threads share.
+/// The state that the threads share.
 struct Filling {
     sources: Sources,
     stop: Stop,
@@ -98,7 +98,7 @@ struct Filling {
 }
 
 impl Filling {
-    /// Has one package in the cache. Gives the size of its archive, if it was not there.
+    /// Adds one package to the cache. Returns the size of its archive, or `None` if it was in the cache already.
     async fn fetch(
         self: &Arc<Self>,
         package: &LockedPackage,

@@ -50,13 +50,13 @@ use super::{
 };
 use crate::python_info::PythonInfo;
 
-/// What runs in the environment's python.
+/// The script that the environment's python runs.
 pub(super) const SCRIPT: &str = include_str!("bytecode.py");
 
-/// The minimum number of modules per worker: starting a python takes as long as compiling a few modules.
+/// The minimum number of modules per worker. Starting a python takes as long as compiling a few modules.
 const WORTH_A_WORKER: usize = 16;
 
-/// No byte code is larger than this, in bytes; an answer that says it is comes from no python.
+/// The largest size of byte code, in bytes. An answer with a larger size is not valid.
 const LARGEST: usize = 1 << 30;
 
 /// A python that does not answer within this time is stopped.
@@ -73,7 +73,7 @@ fn no_answer(limit: Duration) -> String {
 }
 
 impl Bytecode {
-    /// The name that the script knows it by.
+    /// The name of the mode for the script.
     fn name(self) -> Option<&'static str> {
         match self {
             Self::Skip => None,
@@ -98,15 +98,17 @@ impl Compiled {
 /// The result of compiling.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Compiled {
-    /// How many modules were compiled.
+    /// The number of compiled modules.
     pub modules: usize,
-    /// Its size in bytes.
+    /// The size of the byte code, in bytes.
     pub bytes: u64,
-    /// Modules that cannot be compiled, relative to the prefix, and why: templates, or code for another python.
+    /// Modules that cannot be compiled, relative to the prefix, with the reasons. They are templates, or code for
+    /// another python.
     pub failed: Vec<(PathBuf, String)>,
-    /// Those of them over which python ended. Another time it may compile them.
+    /// Those of the failed modules during which python ended. Another attempt may succeed.
     pub broken: Vec<PathBuf>,
-    /// Why python could not compile some or all modules: it is for another machine, or its C library is missing.
+    /// Why python could not compile some or all modules: for example, it is for another machine, or its C library is
+    /// missing.
     pub unable: Option<String>,
 }
 
@@ -118,21 +120,21 @@ struct Module {
     name: PathBuf,
     /// Its final path, relative to the prefix, after links of packages are resolved.
     path: PathBuf,
-    /// In seconds since 1970.
+    /// The modification time, in seconds since 1970.
     modified: i64,
-    /// In bytes.
+    /// The size in bytes.
     size: u64,
 }
 
 /// A result of a worker.
 enum CompileOutcome {
-    /// Of a module, by its number.
+    /// The byte code of a module, which is given by its number.
     Compiled(usize, Box<PathsEntry>),
-    /// The package brings byte code of its own for the module.
+    /// The package contains byte code for the module already.
     OfPackage,
     /// The module cannot be compiled.
     Failed(usize, String),
-    /// Python ended over the module. Another time it may compile it.
+    /// Python ended while it compiled the module. Another attempt may succeed.
     Broken(usize, String),
     /// Python cannot run.
     Unable(String),
@@ -140,17 +142,17 @@ enum CompileOutcome {
     Error(InstallError),
 }
 
-/// What the threads share.
+/// The state that the threads share.
 struct CompileState {
     stage: Arc<Stage>,
-    /// How a python reaches the stage.
+    /// The path by which the pythons reach the stage.
     way: WayForChildren,
     interpreter: PathBuf,
     mode: &'static str,
     modules: Vec<Module>,
     next: AtomicUsize,
     stop: AtomicBool,
-    /// The running pythons. A python that hangs must be killed.
+    /// The running pythons, so that one that hangs can be killed.
     processes: Mutex<Vec<Weak<Process>>>,
 }
 
@@ -171,8 +173,8 @@ impl Drop for CompileThreads {
     }
 }
 
-/// Compiles the new noarch python packages in the stage, and writes the byte code into their records. `is_wanted` chooses
-/// among them, by their numbers in the plan.
+/// Compiles the new noarch python packages in the stage, and adds the byte code to their records. `is_wanted` selects
+/// packages by their number in the plan.
 pub(super) async fn compile(
     plan: &Plan,
     prefix: &Prefix,
@@ -207,7 +209,7 @@ pub(super) async fn compile(
     Ok(compiled)
 }
 
-/// The environment's python, and whether it is new: then it is in the stage, else in the prefix.
+/// The environment's python, and whether it is new. A new one is in the stage, a kept one in the prefix.
 fn interpreter(plan: &Plan, finished: &[StagedPackage]) -> Option<(PythonInfo, bool)> {
     let records = finished.iter().map(|package| &package.record.repodata_record.package_record);
     match records.into_iter().find(|record| record.name.as_normalized() == "python") {
@@ -216,10 +218,10 @@ fn interpreter(plan: &Plan, finished: &[StagedPackage]) -> Option<(PythonInfo, b
     }
 }
 
-/// Records, by their package's number in the plan.
+/// Records by the number of their package in the plan.
 type Records = BTreeMap<usize, (PrefixRecord, OwnFields)>;
 
-/// The records of the noarch python packages in the stage, wheels among them.
+/// The records of the noarch python packages in the stage, including wheels.
 fn records(
     stage: &Stage,
     finished: &[StagedPackage],
@@ -246,7 +248,7 @@ fn modules(records: &Records, stage: &Stage, python: &PythonInfo) -> Result<Vec<
                 continue;
             }
             let path = stage.final_path(name);
-            // Of clashing packages, only the owner of the path counts.
+            // If packages clash, only the owner of the path is compiled.
             if stage.owner(&path) != Some(*package) {
                 continue;
             }
@@ -304,7 +306,7 @@ async fn run(
             CompileOutcome::Error(error) => return Err(error),
         }
     }
-    // An error of one python does not matter if the others compiled everything.
+    // If the other pythons have compiled all modules, the failure of one python does not matter.
     if compiled.modules + compiled.failed.len() + brought == shared.modules.len() {
         compiled.unable = None;
     }
@@ -339,7 +341,7 @@ fn add(
 }
 
 impl CompileState {
-    /// The main loop of a worker: one module after the other, until there are no more.
+    /// The main loop of a worker: compiles modules until there are no more.
     fn run_worker(&self, outcomes: &mpsc::UnboundedSender<CompileOutcome>) {
         let mut python = None;
         while !self.stop.load(Ordering::Relaxed) {
@@ -357,7 +359,7 @@ impl CompileState {
                 Ok(Answer::Code(code)) => self.write(number, &worker.tag, &code).unwrap_or_else(CompileOutcome::Error),
                 Ok(Answer::Reason(reason)) => CompileOutcome::Failed(number, reason),
                 Err(error) => {
-                    // The module made python fail; the next module gets a new python.
+                    // This module made python fail. The next module gets a new python.
                     let _ = outcomes.send(CompileOutcome::Broken(number, format!("python broke off: {error}")));
                     continue;
                 }
@@ -369,12 +371,12 @@ impl CompileState {
         }
     }
 
-    /// Registers a running python, to be killed with the workers.
+    /// Registers a running python, so that it is killed together with the workers.
     fn watch(&self, child: Child) -> Arc<Process> {
         let process = Arc::new(Process(Mutex::new(Some(child))));
         let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
         processes.push(Arc::downgrade(&process));
-        // The pool may have been dropped before it could see this one.
+        // The workers may have been stopped before this python was registered.
         if self.stop.load(Ordering::Relaxed) {
             process.end();
         }
@@ -395,7 +397,7 @@ impl CompileState {
         }
     }
 
-    /// Writes byte code to where python looks for it (PEP 3147), with its module's time.
+    /// Writes byte code to the path where python looks for it (PEP 3147), with the time of its module.
     fn write(&self, number: usize, tag: &str, code: &[u8]) -> Result<CompileOutcome, InstallError> {
         let Module { package, name, path, modified, .. } = &self.modules[number];
         let of = |path: &Path| {
@@ -413,7 +415,8 @@ impl CompileState {
         Ok(CompileOutcome::Compiled(
             number,
             Box::new(PathsEntry {
-                // As the module: where a link of another package changes, both move.
+                // The path is below the same links as that of the module. If a link of another package changes, both
+                // move.
                 relative_path: of(name),
                 original_path: None,
                 path_type: PathType::PycFile,

@@ -1,8 +1,9 @@
-//! The package cache: extracted packages, each in a directory named by the sha256 of its archive.
+//! The package cache: extracted packages, each in a directory that is named by the sha256 of its archive.
 //!
-//! A verified archive is extracted into a temporary directory, which is then renamed, so that packages in the cache are
-//! always complete, also if several processes use it. Prefixes share its files by hard links. Editing such a file in place
-//! changes the cache, which [`verification`] detects. The directory of the cache must exist; it is not created here.
+//! A verified archive is extracted into a temporary directory, which is then renamed. So packages in the cache are
+//! always complete, even if several processes use it. Prefixes share its files by hard links. Editing such a file in
+//! place changes the cache, which [`verification`] detects. The directory of the cache must exist; it is not created
+//! here.
 
 mod entries;
 mod extraction;
@@ -47,7 +48,7 @@ use super::{
 /// The size of a package cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheContents {
-    /// How many packages.
+    /// The number of packages.
     pub packages: usize,
     /// The size of their files in bytes, including files that prefixes share.
     pub bytes: u64,
@@ -110,8 +111,8 @@ impl From<io::Error> for FillError {
     }
 }
 
-/// Whether an error is one of the disk, not of the package. Errors of the kernel never have the kind `Other`; decompressors
-/// use it for invalid data.
+/// Whether an error comes from the disk, and not from the package. Errors of system calls never have the kind `Other`,
+/// which decompressors use for invalid data.
 pub(super) fn is_disk_error(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
     !matches!(error.kind(), InvalidData | InvalidInput | Other | UnexpectedEof)
@@ -129,13 +130,13 @@ pub(super) fn archive_size_and_hashes(place: &Path) -> (Option<u64>, Hashes) {
     (size, Hashes { sha256, md5: words.next().and_then(parse_digest_from_hex::<Md5>) })
 }
 
-/// The text of that file.
+/// The text of the file [`ARCHIVE`].
 fn archive_line(size: u64, hashes: Hashes) -> String {
     let hex = |bytes: Option<&[u8]>| bytes.map(hex::encode).unwrap_or_default();
     format!("{size} {} {}", hex(hashes.sha256.as_deref()), hex(hashes.md5.as_deref()))
 }
 
-/// Extracts a verified archive into the cache. `stop` ends the work early.
+/// Extracts a verified archive into the cache. Setting `stop` ends the work early.
 pub(super) fn fill(
     place: &Path,
     archive: &Archive,
@@ -153,7 +154,7 @@ pub(super) fn fill(
 
 /// Copies a package from one cache into another.
 pub(super) fn copy(from: &Path, place: &Path, stop: &AtomicBool) -> Result<Deviations, FillError> {
-    // Only packages that the environments of one call share are copied: they go when it ends.
+    // Only packages that the environments of one call share are copied. They are removed when the call ends.
     make(place, None, stop, |extraction| {
         extraction.copy(&read(from)?)?;
         match archive_size_and_hashes(from) {
@@ -175,7 +176,7 @@ fn make(
     let deviations = write(&mut extraction).and_then(|()| extraction.finish());
     let deviations = deviations.map_err(|error| match temporary.path().is_dir() {
         true => error.into(),
-        // Somebody has removed the cache meanwhile.
+        // The cache was removed meanwhile.
         false => FillError::Cache(error),
     })?;
     system::set_directory_mode(temporary.path(), 0o755)?;
@@ -183,7 +184,7 @@ fn make(
         disk.sync().map_err(FillError::Cache)?;
     }
     match fs_err::rename(temporary.path(), place) {
-        // Another process was faster: its package is as good as ours.
+        // Another process was faster. Its package is the same.
         Err(_) if place.is_dir() => {}
         Err(error) => return Err(FillError::Cache(error)),
         Ok(()) => temporary.keep(),
@@ -202,7 +203,7 @@ fn temporary_beside(place: &Path) -> io::Result<TemporaryDirectory> {
     TemporaryDirectory::make_in(parent)
 }
 
-/// A temporary directory among the packages, where the next user finds it if this process is killed.
+/// A temporary directory beside the packages. If this process is killed, the next user of the cache removes it.
 pub(super) fn workshop(cache: &Path) -> io::Result<TemporaryDirectory> {
     temporary_beside(&packages(cache).join("any"))
 }
@@ -220,23 +221,23 @@ pub(super) fn discard(place: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes temporary directories of killed processes. Directories that a running process has locked are kept, and so are all on
-/// a file system without locks.
+/// Removes temporary directories of killed processes. Directories that a running process has locked are kept. On a file
+/// system without locks, all are kept.
 pub(super) fn remove_leftovers(cache: &Path) {
     temporary::remove_abandoned(&packages(cache));
 }
 
 /// A package of the cache.
 pub(super) struct Cached {
-    /// Its open directory.
+    /// Its directory.
     pub(super) root: Root,
-    /// Its metadata; its paths are in `contents`.
+    /// Its metadata, without paths, which are in `contents`.
     pub(super) package: PackageMetadata,
     /// Its paths, sorted.
     pub(super) contents: Vec<Content>,
 }
 
-/// The dependencies and the files of a package in the cache.
+/// The dependencies of a package in the cache, and the path, the hash and the size of each file.
 pub(super) fn file_sizes(cache: &Path, package: &LockedPackage) -> Option<(Option<Vec<String>>, Vec<SizedFile>)> {
     let Cached { package, contents, .. } = read(&package_path(cache, package)?).ok()?;
     let files = contents.into_iter().filter(|content| content.kind != ContentKind::Directory);
@@ -247,7 +248,7 @@ pub(super) fn file_sizes(cache: &Path, package: &LockedPackage) -> Option<(Optio
     Some((package.wheel.is_none().then_some(package.index.depends), sized.collect()))
 }
 
-/// Reads what a package of the cache holds.
+/// Reads the metadata and the list of contents of a package in the cache.
 pub(super) fn read(place: &Path) -> io::Result<Cached> {
     let (mut info, checksums) = (InfoFiles::default(), Checksums::read(place)?);
     for name in ["info/index.json", "info/link.json", InfoFiles::WHEEL] {

@@ -1,4 +1,5 @@
-//! The change of an existing prefix, and its steps: hard links, renames and removals. No file content is written here.
+//! The change of an existing prefix, and its steps: hard links, renames and removals. No content of a file is written
+//! here.
 
 mod additions;
 mod conflicts;
@@ -35,23 +36,23 @@ pub(super) enum ScriptTiming {
     BeforeAndAfter,
 }
 
-/// Renames the pending history to its final name, which makes the prefix an environment. `seconds` is the time of the
-/// directory.
+/// Renames the pending history to its final name, which makes the prefix an environment. `seconds` is the modification
+/// time of the directory, in seconds since 1970.
 pub(super) fn publish_history(prefix: &Root, seconds: i64) -> io::Result<()> {
     let meta = Path::new("conda-meta");
-    // Scripts may have run since.
+    // Scripts may have run meanwhile, so no open directory is reused.
     prefix.clear_cache();
     prefix.rename(&meta.join(PENDING_HISTORY), prefix, &meta.join(HISTORY))?;
     prefix.set_time(meta, seconds)
 }
 
-/// Takes that back.
+/// Reverts [`publish_history`].
 pub(super) fn withdraw_history(prefix: &Root) -> io::Result<()> {
     let meta = Path::new("conda-meta");
     prefix.rename(&meta.join(HISTORY), prefix, &meta.join(PENDING_HISTORY))
 }
 
-/// What an installation changes in an existing prefix.
+/// The changes of an existing prefix by an installation.
 pub(super) struct PrefixChange<'a> {
     prefix: PathBuf,
     /// The open prefix, if it exists.
@@ -60,20 +61,20 @@ pub(super) struct PrefixChange<'a> {
     kept: HashSet<&'a PathBuf>,
     /// Files to remove, relative to the prefix.
     removed: HashSet<PathBuf>,
-    /// Python modules that are removed or changed. Their byte code is removed: python would use it for a new module of the same
-    /// size and time.
+    /// Python modules that are removed or changed. Their byte code is removed, because python would use it for a new
+    /// module with the same size and time.
     modules: HashSet<PathBuf>,
     /// Files of new packages.
     new: HashSet<PathBuf>,
-    /// Whether none of the new paths exists in the prefix.
+    /// Whether no new path exists in the prefix.
     is_free: bool,
     /// Directories of the stage, parents first.
     stage_directories: Vec<PathBuf>,
-    /// Whether existing directories get the permissions of new ones.
+    /// Whether existing directories also get the permissions of new ones.
     repairs_modes: bool,
-    /// Directories of kept and of new packages: they stay, with their permissions, also if they are empty.
+    /// Directories of kept and of new packages. They are kept with their permissions, even if they are empty.
     needed: HashSet<PathBuf>,
-    /// Directories of packages to remove, and those above their files. They are removed if they are empty.
+    /// Directories of packages to remove, and directories above their files. They are removed if they become empty.
     emptied: HashSet<PathBuf>,
     /// Untracked files that files of packages replace. Sorted.
     pub(super) replaced: Vec<PathBuf>,
@@ -86,7 +87,7 @@ pub(super) struct PrefixChange<'a> {
 }
 
 impl<'a> PrefixChange<'a> {
-    /// Compares the stage with the prefix, and checks that the change will not fail halfway.
+    /// Compares the stage with the prefix, and checks that the change cannot fail halfway.
     pub(crate) fn new(
         plan: &'a Plan,
         layout: Option<&'a Layout>,
@@ -94,10 +95,10 @@ impl<'a> PrefixChange<'a> {
         stage: &Stage,
         time: i64,
     ) -> Result<Self, InstallError> {
-        // Without a prefix everything is new.
+        // Without a prefix, everything is new.
         let root = prefix.path().exists().then(|| Root::open(prefix.path())).transpose()?;
         let new = if root.is_some() { stage.paths() } else { Vec::new() };
-        // If links of packages matter, resolved paths are used instead of those in the records.
+        // If links of packages matter, real paths are used instead of those in the records.
         const NONE: &[PrefixRecord] = &[];
         let vacated = layout.map_or(&[][..], |layout| &layout.vacated);
         let (unlink, keep) = match layout {
@@ -114,7 +115,7 @@ impl<'a> PrefixChange<'a> {
             None => Conflicts { untracked: Vec::new(), in_the_way: Vec::new(), is_free: true },
         };
         let repairs_modes = plan.reinstall != Reinstall::Nothing;
-        // Byte code that python wrote is not worth reporting.
+        // Byte code that python has written is not reported.
         replaced.retain(|path| path.parent().is_none_or(|parent| !parent.ends_with("__pycache__")));
         let stays: HashSet<&PathBuf> = match unlink.clone().next().is_some() || !vacated.is_empty() {
             true => new.iter().chain(kept.iter().copied().filter(|path| !arrives(layout, path))).collect(),
@@ -154,7 +155,7 @@ impl<'a> PrefixChange<'a> {
         })
     }
 
-    /// Closes the open parents in the prefix: others may have moved them.
+    /// Closes the cached directories of the prefix, because another program may have moved them.
     pub(super) fn clear_cache(&self) {
         self.root.iter().for_each(Root::clear_cache);
     }
@@ -171,7 +172,7 @@ impl<'a> PrefixChange<'a> {
             || module_of(path).is_some_and(|module| self.modules.contains(&module))
     }
 
-    /// Whether packages need a directory, so that it stays also if it is empty.
+    /// Whether packages need a directory, so that it is kept even if it is empty.
     fn is_needed(&self, directory: &Path) -> bool {
         self.needed.contains(directory) && !self.is_in_the_way(directory)
     }
@@ -185,7 +186,7 @@ impl<'a> PrefixChange<'a> {
     pub(super) fn check_writable(&self) -> Result<(), InstallError> {
         let (root, mut looked) = (self.root()?, HashSet::new());
         for directory in self.removed.iter().chain(&self.new).filter_map(|path| path.parent()) {
-            // The nearest existing parent counts.
+            // Checks the nearest existing parent.
             for path in directory.ancestors().take_while(|path| looked.insert(*path)) {
                 if !root.has_directory(path)? {
                     continue;
@@ -201,12 +202,12 @@ impl<'a> PrefixChange<'a> {
     }
 }
 
-/// Whether a file or a directory of a kept package only comes to a path: what is there now is of none.
+/// Whether a path only becomes a path of a kept package. Nothing at this path belongs to a package now.
 fn arrives(layout: Option<&Layout>, path: &Path) -> bool {
     layout.is_some_and(|layout| layout.arrivals.contains(path))
 }
 
-/// The files and the directories that records name, where they are now.
+/// The current paths of the files and directories in records.
 fn paths_now<'a>(
     layout: Option<&'a Layout>,
     unlink: impl Iterator<Item = &'a PrefixRecord> + Clone,
@@ -222,7 +223,7 @@ fn paths_now<'a>(
     (known.chain(vacated).collect(), named.chain(emptied).collect())
 }
 
-/// The paths of these packages' records, and the directories that they name.
+/// The paths of the records of these packages, and the directories in the records.
 fn records_and_directories<'a>(unlink: impl Iterator<Item = &'a PrefixRecord>) -> (HashSet<PathBuf>, HashSet<PathBuf>) {
     let (mut records, mut directories) = (HashSet::new(), HashSet::new());
     for old in unlink {
@@ -252,9 +253,9 @@ fn directories<'a>(records: impl Iterator<Item = &'a PrefixRecord>) -> HashSet<P
     found
 }
 
-/// Moves the contents of `from` into `into`. A new directory is moved as a whole; an existing one is merged and gets the time
-/// `seconds`. `stop` is checked before each step. Records are moved first, so that an interrupted merge is visible. A link
-/// at the path of a directory is not followed.
+/// Moves the contents of `from` into `into`. A new directory is moved as a whole. An existing one is merged, and gets
+/// the modification time `seconds`. `stop` is checked before each step. Records are moved first, so that an interrupted
+/// merge can be noticed. A link at the path of a directory is not followed.
 pub(super) fn merge(from: &Root, into: &Root, seconds: i64, stop: &Stop) -> io::Result<()> {
     let here = Path::new("");
     let mut entries = from.entries(here)?;
@@ -268,7 +269,7 @@ pub(super) fn merge(from: &Root, into: &Root, seconds: i64, stop: &Stop) -> io::
             from.rename(name, into, name)?;
         }
     }
-    // These renames were done from other open directories.
+    // The renames used other open directories, so cached ones may be outdated.
     from.clear_cache();
     into.clear_cache();
     into.set_time(here, seconds)

@@ -1,8 +1,8 @@
-//! The list of contents of a package in the cache: its paths, with everything that linking needs.
+//! The list of contents of a package in the cache: its paths, with all facts that linking needs.
 //!
-//! It is written once, when the package is extracted, from `paths.json` and the archive, so that linking neither parses JSON
-//! nor reads file metadata. The format: fields that end with NUL, which no path contains, and an end mark to detect
-//! truncation.
+//! It is written once, when the package is extracted, from `paths.json` and the archive. So linking neither parses JSON
+//! nor reads file metadata. The file consists of fields that end with NUL, which no path contains. An end mark shows
+//! whether the file is complete.
 
 use std::{
     fmt::Write as _,
@@ -15,29 +15,29 @@ use rattler_digest::Sha256Hash;
 
 use super::package::{ListedPath, Placeholder, invalid};
 
-/// The file's name, below the package's directory in the cache: in `info`, of which nothing is linked.
+/// The path of the file in the package's directory in the cache. It is in `info`, from which nothing is linked.
 pub(super) const NAME: &str = "info/mlconda-contents";
 
 /// The version of the format.
 pub(super) const FORMAT_VERSION: u32 = 3;
 
-/// The first field: what this is; then the version of its form.
+/// The first field: the type of the file. The version of the format follows.
 const MAGIC: &str = "mlconda contents";
 
 /// The last field.
 const END: &str = "end";
 
-/// What a path is.
+/// The type of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ContentKind {
     File,
     /// An executable file.
     Program,
-    /// A soft link to this.
+    /// A soft link with this target.
     SoftLink(PathBuf),
     /// A hard link to this earlier path.
     HardLink(PathBuf),
-    /// A directory, empty.
+    /// An empty directory.
     Directory,
 }
 
@@ -45,11 +45,11 @@ pub(super) enum ContentKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Content {
     pub(super) kind: ContentKind,
-    /// What `paths.json` says of it.
+    /// The facts about the path in `paths.json`.
     pub(super) listed: ListedPath,
-    /// A file's size in bytes.
+    /// The size of a file, in bytes.
     pub(super) size: u64,
-    /// The time of last change, in seconds since 1970.
+    /// The modification time, in seconds since 1970.
     pub(super) modified: i64,
 }
 
@@ -101,7 +101,7 @@ pub(super) fn parse(text: &[u8]) -> io::Result<Vec<Content>> {
             kind => contents.push(read_one(kind, &mut fields).ok_or_else(damaged)?),
         }
     }
-    // What follows the last NUL is empty.
+    // The text must end after the last NUL.
     if fields.next() == Some("") { Ok(contents) } else { Err(damaged()) }
 }
 

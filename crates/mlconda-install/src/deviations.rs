@@ -1,9 +1,9 @@
 //! Differences between an archive with the locked hash and its own list of paths.
 //!
-//! The archive is installed as it is, and the record describes it. A member that is not listed is left out, as in conda. Both
-//! cases give one warning per package, because the package was built incorrectly. Two members with the same path are an
-//! error: tools disagree about which one is used. Hashes of file contents are not compared here, because this would hash
-//! every file of every environment; `verify` compares them.
+//! The archive is installed as it is, and the record describes the installed files. A member that is not listed is left
+//! out, as in conda. Both cases give one warning per package, because the package was built incorrectly. Two members
+//! with the same path are an error, because tools disagree about which one is used. Hashes of file contents are not
+//! compared here, because this would hash each file of each environment. `verify` compares them.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ pub(super) struct Deviations {
 }
 
 impl Deviations {
-    /// A file of another size, in bytes, than its list says.
+    /// Adds a file whose size differs from its listed size. Both are in bytes.
     pub(crate) fn size(&mut self, path: &Path, listed: u64, found: u64) {
         self.sizes.0 += 1;
         if self.sizes.0 == 1 {

@@ -1,12 +1,12 @@
-//! Waits for the disk, and tells of it where that takes long: a disk that is slow or busy may need minutes for what the
-//! kernel has taken in a second.
+//! Waits until the disk has stored all data, and reports long waits. A slow or busy disk may need minutes for data that
+//! the kernel has accepted within a second.
 
 use std::{io, sync::mpsc, thread, time::Duration};
 
 use mlconda_system::beneath::FileSystem;
 use mlconda_types::progress::{Event, Progress};
 
-/// After so long the first event comes, and then each time that the elapsed time has doubled.
+/// The time before the first event. A further event comes each time that the elapsed time has doubled.
 const FIRST_NOTICE: Duration = Duration::from_secs(10);
 
 /// A disk to wait for.
@@ -16,17 +16,17 @@ pub(super) struct Disk<'a> {
 }
 
 impl Disk<'_> {
-    /// Waits until the disk has what was written by now, also by others.
+    /// Waits until the disk has stored all data that was written until now, also by other programs.
     pub(super) fn sync(&self) -> io::Result<()> {
         telling_from(FIRST_NOTICE, self.progress, || self.file_system.sync())
     }
 }
 
-/// Works on this thread, while another one tells how long that has been taking.
+/// Runs `work` on this thread, while another thread reports how long it takes.
 fn telling_from<T>(first: Duration, progress: &dyn Progress, work: impl FnOnce() -> T) -> T {
     let (end, has_ended) = mpsc::channel::<()>();
     thread::scope(|scope| {
-        // Where there can be no other thread, nothing is told.
+        // If no other thread can be started, nothing is reported.
         let _ = thread::Builder::new().spawn_scoped(scope, move || {
             let mut waited = first;
             let mut pause = first;
@@ -62,7 +62,7 @@ mod tests {
     fn a_disk_that_takes_long_is_told_of() {
         let (sender, heard) = mpsc::channel();
         let heard = Mutex::new(heard);
-        // The disk is done when three events have come.
+        // The work ends after three events.
         let wait = || [(); 3].map(|()| heard.lock().unwrap().recv().unwrap());
         let told = telling_from(Duration::from_millis(1), &Heard(sender), wait);
         assert_eq!(told, [1, 2, 4]);

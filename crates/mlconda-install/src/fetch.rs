@@ -1,6 +1,6 @@
 //! Downloads archives, and verifies them against the lock before they are read.
 //!
-//! A small archive is kept in memory, a larger one in an unnamed file, so that nothing is left over after a crash.
+//! A small archive is kept in memory, a larger one in an unnamed file, so that a crash leaves no file behind.
 
 use std::{
     fs::File,
@@ -24,15 +24,15 @@ use rattler_digest::{Md5, Md5Hash, Sha256, Sha256Hash, digest::Digest as _};
 
 use super::{InstallError, unpack::Archive};
 
-/// Archives up to this size, in bytes, stay in memory.
+/// The largest archive that is kept in memory, in bytes.
 const IN_MEMORY: usize = 1 << 20;
 
-/// The number of attempts for a body that breaks off, and the pause before the second attempt, which doubles each time.
-/// Until the body begins, the client itself retries.
+/// The number of attempts to receive a body that breaks off, and the pause before the second attempt. Each further
+/// pause is twice as long. Before the body begins, the client itself retries.
 const TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(300);
 
-/// The hashes of an archive: the locked one, and the other one for the record.
+/// The hashes of an archive: the one in the lock, and the other one for the record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hashes {
     /// sha256.
@@ -41,7 +41,7 @@ pub struct Hashes {
     pub md5: Option<Md5Hash>,
 }
 
-/// Hashes an archive as it comes, and compares it with the lock.
+/// Hashes an archive while it arrives, and compares the hash with the lock.
 #[derive(Debug)]
 pub struct Hasher {
     sha256: Box<Sha256>,
@@ -49,18 +49,18 @@ pub struct Hasher {
 }
 
 impl Hasher {
-    /// Computes both hashes. A lock has one of them, but a record always has both, so that it does not depend on the lock.
-    /// Wheels have no md5.
+    /// Computes both hashes. A lock has one of them, but a record always has both, so that it does not depend on the
+    /// lock. For wheels, there is no md5.
     fn new(package: &LockedPackage) -> Self {
         Self { sha256: Box::default(), md5: (!package.is_distribution()).then(Box::default) }
     }
 
-    /// Computes the sha256, and the md5 only if the lock has that.
+    /// Computes the sha256, and the md5 only if it is the one in the lock.
     pub fn of_lock(package: &LockedPackage) -> Self {
         Self { sha256: Box::default(), md5: matches!(package.digest, Digest::Md5(_)).then(Box::default) }
     }
 
-    /// Takes the next bytes.
+    /// Adds the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.sha256.update(bytes);
         self.md5.iter_mut().for_each(|md5| md5.update(bytes));
@@ -69,7 +69,7 @@ impl Hasher {
     /// Compares the hash with the lock.
     ///
     /// # Errors
-    /// [`InstallError::Digest`].
+    /// [`InstallError::Digest`] if they differ.
     pub fn check(self, package: &LockedPackage) -> Result<Hashes, InstallError> {
         let hashes = Hashes { sha256: Some(self.sha256.finalize()), md5: self.md5.map(|md5| md5.finalize()) };
         let (kind, expected, found) = match package.digest {
@@ -91,7 +91,7 @@ impl Hasher {
     }
 }
 
-/// Opens and verifies a local archive. `stop` ends the work early.
+/// Opens and verifies a local archive. Setting `stop` ends the work early.
 pub(super) fn local(
     package: &LockedPackage,
     path: &Path,
@@ -118,7 +118,7 @@ pub(super) fn local(
     Ok((Archive::File(Arc::new(file.into_parts().0)), hashes))
 }
 
-/// Verifies an archive in a bundle. `stop` ends the work early.
+/// Verifies an archive in a bundle. Setting `stop` ends the work early.
 pub(super) fn packed(
     package: &LockedPackage,
     file: &Path,
@@ -147,13 +147,13 @@ pub(super) fn packed(
     Ok((Archive::Part(slice), hashes))
 }
 
-/// The error for an archive that would have to be downloaded, in an offline installation.
+/// The error for an archive that would have to be downloaded in an offline installation.
 pub(super) fn not_asked(package: &LockedPackage) -> InstallError {
     Failure::Final("network access is disabled, and it is neither in the cache nor a local file".into())
         .into_error(package)
 }
 
-/// Downloads and verifies an archive. `directory` is the place for unnamed files.
+/// Downloads and verifies an archive. Unnamed files are created in `directory`.
 pub(super) async fn download(
     client: &Client,
     package: &LockedPackage,
@@ -165,27 +165,27 @@ pub(super) async fn download(
     Ok((spool.archive()?, hashes))
 }
 
-/// Receives an archive that is downloaded.
+/// Receives the bytes of an archive.
 pub trait ArchiveSink: Send {
-    /// A download begins, for the first time or again: what was written before does not count.
+    /// Begins a download, for the first time or again. Bytes from before are discarded.
     ///
     /// # Errors
-    /// If the place of the archive cannot be written to.
+    /// If the archive cannot be written.
     fn begin(&mut self) -> io::Result<()>;
-    /// The next bytes.
+    /// Receives the next bytes.
     ///
     /// # Errors
     /// If they cannot be written.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
 }
 
-/// Downloads an archive piece by piece, again if it breaks off, and verifies it. What the sink has got counts only if this
-/// succeeds.
+/// Downloads an archive into a sink, and verifies it. A download that breaks off is begun again. The bytes in the sink
+/// are valid only if this succeeds.
 ///
-/// The future may be dropped: what the sink has got does not count.
+/// The future may be dropped. Then the bytes in the sink are not valid.
 ///
 /// # Errors
-/// If the server does not have it, or it is not what the lock says, or the sink fails.
+/// If the server does not have the archive, if the archive differs from the lock, or if the sink fails.
 pub async fn download_into(
     client: &Client,
     package: &LockedPackage,
@@ -215,7 +215,7 @@ enum Failure {
     Passing(Box<dyn std::error::Error + Send + Sync>),
     /// Another attempt would fail, too.
     Final(Box<dyn std::error::Error + Send + Sync>),
-    /// The disk or the content of the archive is at fault.
+    /// The cause is the local disk, or the content of the archive.
     Here(InstallError),
 }
 
@@ -283,7 +283,7 @@ async fn attempt(
     outcome
 }
 
-/// Received bytes: in memory first, then in an unnamed file.
+/// Stores received bytes, first in memory, then in an unnamed file.
 struct Spool<'a> {
     directory: &'a Root,
     memory: Vec<u8>,

@@ -1,5 +1,5 @@
-//! The way in for the fuzz targets (`fuzz/`), which look at parts that have no public function of their own. It is compiled
-//! with `--cfg mlconda_fuzzing` only, and is no part of the library.
+//! Access for the fuzz targets (`fuzz/`) to parts without a public function. It is compiled only with `--cfg
+//! mlconda_fuzzing`, and is not a part of the library.
 
 use std::{
     io,
@@ -16,31 +16,31 @@ use crate::{
 /// The names of the files that [`metadata`] reads.
 pub const INFO: [&str; 7] = InfoFiles::NAMES;
 
-/// What an entry of an archive is.
+/// The type of an entry of an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A file with this content.
     File(Vec<u8>),
-    /// A soft link to this.
+    /// A soft link with this target.
     SoftLink(PathBuf),
-    /// The same file as this one.
+    /// A hard link to this path.
     HardLink(PathBuf),
 }
 
-/// An entry of an archive, as an installation gets it.
+/// An entry of an archive, as the installation sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unpacked {
     /// The path in the archive.
     pub path: PathBuf,
-    /// What it is.
+    /// The type of the entry.
     pub kind: Kind,
-    /// Whether anybody may run it.
+    /// Whether the file is executable.
     pub executable: bool,
-    /// The time of last change, in seconds since 1970.
+    /// The modification time, in seconds since 1970.
     pub modified: i64,
 }
 
-/// Notes what comes.
+/// Records all entries.
 #[derive(Default)]
 struct Notes {
     entries: Vec<Unpacked>,
@@ -72,7 +72,7 @@ impl Sink for Notes {
     }
 }
 
-/// The paths that the metadata of a package list, sorted.
+/// The paths that a package's metadata list, sorted.
 fn read(info: &InfoFiles) -> io::Result<Vec<PathBuf>> {
     let metadata = info.read()?;
     let _ = metadata.record(None, None, None);
@@ -82,10 +82,10 @@ fn read(info: &InfoFiles) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Reads an archive in memory: its entries, and the paths that its metadata list.
+/// Reads an archive in memory. Returns its entries, and the paths that its metadata list.
 ///
 /// # Errors
-/// If it is none.
+/// If it is not a valid archive.
 pub fn unpack(bytes: &[u8], file_name: &str) -> io::Result<(Vec<Unpacked>, io::Result<Vec<PathBuf>>)> {
     let (archive, mut notes) = (Archive::Memory(bytes.into()), Notes::default());
     unpack::unpack(&archive, file_name, &IdleCores::default(), &AtomicBool::new(false), &mut notes)?;
@@ -93,10 +93,10 @@ pub fn unpack(bytes: &[u8], file_name: &str) -> io::Result<(Vec<Unpacked>, io::R
     Ok((notes.entries, metadata))
 }
 
-/// Unpacks an archive into a directory that is not there yet, as the package cache does.
+/// Unpacks an archive into a new directory, as the package cache does.
 ///
 /// # Errors
-/// If it is none, or may not be unpacked.
+/// If it is not a valid archive, or contains something that is not allowed.
 pub fn fill(bytes: &[u8], file_name: &str, directory: &Path) -> io::Result<()> {
     let (archive, stop) = (Archive::Memory(bytes.into()), AtomicBool::new(false));
     let filled =
@@ -109,10 +109,10 @@ pub fn bunzip2(bytes: &[u8], cores: usize) -> (Vec<u8>, Option<io::Error>) {
     unpack::bunzip2(bytes, cores)
 }
 
-/// The paths that these files of `info/` list, sorted. Names that nobody reads are passed over.
+/// The paths that these files of `info/` list, sorted. Files with other names are ignored.
 ///
 /// # Errors
-/// If one of them makes no sense.
+/// If a file is not valid.
 pub fn metadata(files: &[(&str, &[u8])]) -> io::Result<Vec<PathBuf>> {
     let mut info = InfoFiles::default();
     for (name, content) in files {

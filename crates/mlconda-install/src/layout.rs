@@ -1,8 +1,9 @@
-//! Resolves paths in records that lead through links of packages.
+//! Resolves paths in records that are below links of packages.
 //!
-//! A sysroot contains the link `lib64 -> lib`, and another package contains `lib64/libudev.so.1`. This file belongs to
-//! `lib/libudev.so.1`, whichever package is unpacked first. Its record keeps the name `lib64/libudev.so.1`, as in conda,
-//! which writes through the link. Everything that changes the prefix works with resolved paths (`mlconda_inspect::links`).
+//! For example, a sysroot contains the link `lib64 -> lib`, and another package contains `lib64/libudev.so.1`. The real
+//! path of this file is `lib/libudev.so.1`, whichever package is unpacked first. Its record keeps the name
+//! `lib64/libudev.so.1`, as in conda, which writes through the link. All changes of a prefix use real paths
+//! (`mlconda_inspect::links`).
 
 use std::{
     collections::HashSet,
@@ -14,16 +15,16 @@ use rattler_conda_types::{PrefixRecord, prefix_record::PathsEntry};
 
 use super::record_file;
 
-/// The records of a prefix with resolved paths.
+/// The records of a prefix, with real paths.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
     /// The records of packages to remove.
     pub(super) unlink: Vec<PrefixRecord>,
-    /// The records of kept packages, with the paths that their files will have.
+    /// The records of kept packages, with the future paths of their files.
     pub(super) keep: Vec<PrefixRecord>,
-    /// Paths that files of kept packages leave, because a link to their directory is added or removed.
+    /// Paths that files of kept packages leave, because a link above them is added or removed.
     pub(super) vacated: Vec<PathBuf>,
-    /// Paths to which such files come, and directories that packages name: no file of a kept package is there now.
+    /// The new paths of such files, and directories in records, if no file of a kept package is there now.
     pub(super) arrivals: HashSet<PathBuf>,
     /// Directories of kept packages that become empty.
     pub(super) emptied: Vec<PathBuf>,
@@ -35,7 +36,7 @@ pub(super) fn parents<'a>(records: impl Iterator<Item = &'a PrefixRecord>) -> Ha
     let directories = |record| record_file::directories(record).map(|entry| &entry.relative_path);
     for path in records.flat_map(|record| record_file::files(record).chain(directories(record))) {
         let parent = path.parent();
-        // Most files are in the directory of the one before.
+        // Most files are in the same directory as the file before.
         if parent == last {
             continue;
         }
@@ -49,7 +50,7 @@ pub(super) fn parents<'a>(records: impl Iterator<Item = &'a PrefixRecord>) -> Ha
     found
 }
 
-/// A record with resolved paths, without those that lead out of the prefix: nothing of the package is there.
+/// A record with real paths. Paths that lead out of the prefix are left out, because no file of the package is there.
 pub(super) fn resolved_paths(
     record: &PrefixRecord,
     place: &dyn Fn(&Path) -> io::Result<Option<PathBuf>>,

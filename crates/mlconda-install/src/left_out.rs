@@ -1,4 +1,4 @@
-//! What an installation leaves out, in numbers: of what it did, and, as far as it is known, of what it would do.
+//! The number and the size of files that an installation leaves out, or would leave out as far as that is known.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use rattler_digest::Sha256Hash;
 
 use super::{cache, record_file};
 
-/// How many bytes a hash takes in a record: name, hash in hex, and what is between them.
+/// The number of bytes of one hash in a record: its name, the hash in hex, and the characters between them.
 const HASH_IN_RECORD: u64 = 76;
 
 /// A part that was left out.
@@ -23,13 +23,13 @@ const HASH_IN_RECORD: u64 = 76;
 pub struct LeftOutSize {
     /// The part.
     pub part: Part,
-    /// How many files. Of what is left out within files, how many these are.
+    /// The number of files that were left out. For a part within files, the number of these files.
     pub files: u64,
     /// The size in bytes.
     pub bytes: u64,
 }
 
-/// What was left out of a package that has these paths.
+/// The parts that were left out of a package with these paths.
 pub(super) fn of_package(left: LeftOut, paths: &[PathsEntry]) -> Vec<LeftOutSize> {
     let of_part = |part: Part| match part {
         Part::Debug => (left.stripped.len() as u64, left.stripped.values().sum()),
@@ -55,18 +55,19 @@ pub(super) fn sum<'a>(sizes: impl Iterator<Item = &'a LeftOutSize>) -> Vec<LeftO
     sums
 }
 
-/// What a plan would leave out.
+/// The parts that a plan would leave out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Forecast {
-    /// By part, the largest first. What is left out within files is not known before.
+    /// The parts, the largest first. Parts within files are not known before.
     pub left_out: Vec<LeftOutSize>,
-    /// The size in bytes of what would be there.
+    /// The size of the files that would be installed, in bytes.
     pub bytes: u64,
-    /// Of how many packages it is not known: they are not in the cache, nor whole in the prefix.
+    /// The number of packages for which this is unknown: they are neither in the cache nor completely in the prefix.
     pub unknown: usize,
 }
 
-/// What a plan would leave out, as far as the package cache and the records of the packages that are linked again tell.
+/// Computes the parts that a plan would leave out, from the package cache, and from the records of packages that are
+/// linked again.
 pub fn forecast(plan: &Plan, prefix: &Prefix, package_cache: Option<&Path>) -> Forecast {
     let mut forecast = Forecast::default();
     let mut all = Vec::new();
@@ -81,7 +82,7 @@ pub fn forecast(plan: &Plan, prefix: &Prefix, package_cache: Option<&Path>) -> F
             let record = plan.unlink.iter().chain(&plan.pip.unlink).find(is_it)?;
             let place = prefix.path().join("conda-meta").join(distributions::record_name(record));
             let text = files::read(&place, files::LARGEST_RECORD).ok()?;
-            // Of what was left out before, the sizes are not known.
+            // The sizes of parts that were left out before are unknown.
             if slim::own_fields(&text).ok()?.left_out.is_some_and(|left| !left.sizes().is_empty()) {
                 return None;
             }

@@ -35,11 +35,10 @@ use super::{
 };
 use crate::python_info::PythonInfo;
 
-/// A file whose content is read in one piece is written in one piece. Larger ones go through a buffer of this
-/// size, in bytes.
+/// The size of the buffer for files, in bytes. A file that fits into it is read and written in one piece.
 const BUFFER: usize = 1 << 20;
 
-/// A file that is to be written.
+/// A file to write.
 struct FileContent<'a> {
     content: &'a mut dyn Read,
     size: u64,
@@ -59,7 +58,7 @@ pub(super) struct Linking<'a> {
     outward_links: OutwardLinks,
     /// What is left out of packages.
     slim: &'a Slim,
-    /// What of this one, by its paths in the prefix.
+    /// The files that are left out of this package, by their paths in the prefix.
     selected: Selected,
     /// The linker for files of an extracted package.
     linker: &'a Linker,
@@ -68,12 +67,12 @@ pub(super) struct Linking<'a> {
     package: Option<PackageMetadata>,
     /// The directory of the last path. Most often the next path is in it, too.
     entered: PathBuf,
-    /// Whether it is a directory in the stage.
+    /// Whether `entered` is a directory in the stage.
     parent_kind: ParentKind,
     /// The target paths of a noarch python package, to find duplicates.
     targets: PathMap<()>,
     paths: Vec<PathsEntry>,
-    /// The linked paths of the archive; filled when the first unlisted member is read.
+    /// The linked paths of the archive. Filled when the first unlisted member is read.
     linked: Option<PathMap<()>>,
     deviations: Deviations,
     hard_linked: u64,
@@ -85,7 +84,7 @@ pub(super) struct Linked {
     pub(super) package: PackageMetadata,
     /// The paths in the prefix, for the record, sorted.
     pub(super) paths: Vec<PathsEntry>,
-    /// The size in bytes of the files that are hard links to others.
+    /// The number of bytes in files that are hard links to other files.
     pub(super) hard_linked: u64,
     /// mlconda's own fields of the record.
     pub(super) own: OwnFields,
@@ -136,7 +135,7 @@ impl Sink for Linking<'_> {
     }
 }
 
-/// A path's record, as its package describes it.
+/// The entry of a path in the record, with the facts from its package.
 fn path_record(listed: &ListedPath, target: PathBuf) -> PathsEntry {
     PathsEntry {
         relative_path: target,
@@ -188,7 +187,7 @@ impl<'a> Linking<'a> {
         }
     }
 
-    /// Starts to link a package, or starts again.
+    /// Begins with a package, possibly for the second time.
     fn take(&mut self, package: PackageMetadata, paths: usize) -> Result<(), LinkError> {
         if package.is_noarch_python() && self.python.is_none() {
             return Err(LinkError::PythonWanted);
@@ -203,7 +202,7 @@ impl<'a> Linking<'a> {
         Ok(())
     }
 
-    /// An error if the installation is to stop.
+    /// Fails if the installation was asked to stop.
     fn check_stop(&self) -> Result<(), LinkError> {
         Ok(check_stop(self.stop)?)
     }
@@ -219,7 +218,7 @@ impl<'a> Linking<'a> {
         Ok(())
     }
 
-    /// Whether a file has another size, in bytes, than listed. Then the listed hash is not used either.
+    /// Whether a file has another size than listed, in bytes. If so, the listed hash is not used either.
     fn deviates(&mut self, listed: &ListedPath, size: u64) -> bool {
         let other = listed.size.filter(|listed| *listed != size);
         if let Some(other) = other {
@@ -228,7 +227,7 @@ impl<'a> Linking<'a> {
         other.is_some()
     }
 
-    /// Claims a path of the prefix, and returns the path in the stage to write to.
+    /// Claims a path of the prefix. Returns the path in the stage to write to.
     fn claim<'b>(&mut self, target: &'b Path) -> Result<Cow<'b, Path>, LinkError> {
         if self.package.as_ref().is_some_and(PackageMetadata::is_noarch_python)
             && self.targets.insert(target.to_owned(), ()).is_some()
@@ -245,7 +244,7 @@ impl<'a> Linking<'a> {
         Ok(self.stage.claim_inside(target, self.number, self.parent_kind)?)
     }
 
-    /// The path in the prefix of a path in the archive.
+    /// Converts a path in the archive to a path in the prefix.
     fn target(&self, path: &Path) -> Result<PathBuf, LinkError> {
         let noarch = self.package.as_ref().is_some_and(PackageMetadata::is_noarch_python);
         let target = match self.python.filter(|_| noarch) {
@@ -268,8 +267,8 @@ impl<'a> Linking<'a> {
         self.package.as_ref().map(|package| package.index.name.as_normalized().to_owned()).unwrap_or_default()
     }
 
-    /// Creates what is not a member of the archive: empty directories, commands of entry points, and the files that an
-    /// installer adds to a wheel's `.dist-info`. Any other missing path is an error.
+    /// Creates the files that are not members of the archive: empty directories, commands of entry points, and the
+    /// files that an installer adds to a wheel's `.dist-info`. It is an error if any other listed path is missing.
     pub(super) fn finish(mut self, request: Option<&Request>) -> Result<Linked, LinkError> {
         let Some(mut package) = self.package.take() else {
             return Err(invalid("the archive is empty").into());
@@ -343,7 +342,7 @@ impl<'a> Linking<'a> {
     }
 }
 
-/// An error if the installation is to stop.
+/// Fails if the installation was asked to stop.
 fn check_stop(stop: &AtomicBool) -> std::io::Result<()> {
     match stop.load(Ordering::Relaxed) {
         true => Err(invalid("the installation was stopped")),

@@ -17,8 +17,8 @@ use super::{
     staged_package::{self, StagedPackage},
 };
 
-/// Takes the post-link script from packages whose file lost its path to another package: the file that is there is not
-/// theirs, and none of theirs was left out.
+/// Marks packages as having no post-link script if another package owns the path of the script: the file there is not
+/// theirs, and no script of theirs was skipped.
 pub(super) fn drop_replaced(stage: &Stage, finished: &mut [StagedPackage]) -> Result<(), InstallError> {
     for package in finished.iter_mut().filter(|package| package.post_link) {
         let script = script::path(name(&package.record), script::ScriptKind::PostLink);
@@ -51,20 +51,20 @@ pub(super) fn with_post_link<'a>(plan: &Plan, finished: &'a [StagedPackage]) -> 
     new
 }
 
-/// The removed packages that have a pre-unlink script of their own, and whose post-link script was not left out: what it did
-/// not set up cannot be undone. Where another package has a file at the path of the script, it may be the other's, and
-/// does not run.
+/// The removed packages that have a pre-unlink script of their own and whose post-link script has run, because
+/// otherwise there is nothing to undo. If another package has a file at the path of the script, the file may belong to
+/// that package, and does not run.
 pub(super) fn with_pre_unlink<'a>(prefix: &Prefix, plan: &'a Plan) -> Vec<&'a PackageRecord> {
     let Ok(root) = Root::open(prefix.path()) else { return Vec::new() };
     let is_there = |path: &Path| root.lookup(path).is_ok_and(|there| there.is_some());
-    // Links of packages are followed, links of the user are not.
+    // Links of packages are followed, but not links of the user.
     let records = || plan.unlink.iter().chain(&plan.keep);
     let links = || PackageLinks::new(&root, records(), Replaced::NotFollowed);
     let place = |path: &Path| links().place(path).ok().flatten();
     let others_have = |old: &PrefixRecord, path: &Path| {
         let conda = plan.unlink.iter().chain(&plan.keep).filter(|other| name(other) != name(old));
         let mut files = conda.chain(&plan.pip.unlink).chain(&plan.pip.keep).flat_map(record_file::files);
-        // The same file can have another path, below a link of a package.
+        // Another package may have the same file under another path, below a link of a package.
         files.any(|other| other == path || (other.file_name() == path.file_name() && place(other) == place(path)))
     };
     let has = |old: &&PrefixRecord| {
@@ -78,7 +78,7 @@ pub(super) fn with_pre_unlink<'a>(prefix: &Prefix, plan: &'a Plan) -> Vec<&'a Pa
     plan.unlink.iter().filter(has).map(|old| &old.repodata_record.package_record).collect()
 }
 
-/// Runs the pre-unlink scripts of old packages, and notes them.
+/// Runs the pre-unlink scripts of old packages, and adds them to the report.
 pub(super) async fn run_pre_unlink(
     prefix: &Prefix,
     old: &[&PackageRecord],
@@ -96,7 +96,7 @@ pub(super) async fn run_pre_unlink(
     script::set_times_since(prefix.path(), since, context.time)
 }
 
-/// Runs the post-link scripts of new packages, in linking order, and notes them and what they say.
+/// Runs the post-link scripts of new packages, in linking order, and adds them and their messages to the report.
 pub(super) async fn run_post_link(
     prefix: &Prefix,
     new: &[&PrefixRecord],

@@ -1,5 +1,5 @@
-//! `conda-meta/history` and `conda-meta/state`, written into the stage, and records of kept packages that were requested
-//! by another match spec before, or tell another wish of what is left out.
+//! Writes `conda-meta/history` and `conda-meta/state` into the stage. Also writes records of kept packages whose
+//! requested match spec or [`Slim`](mlconda_types::slim::Slim) value has changed.
 
 use std::path::{Path, PathBuf};
 
@@ -33,14 +33,14 @@ pub(super) fn write(
         None => read_if_there(&old.join(on_disk::PENDING_HISTORY))?,
     };
     let mut history = String::from_utf8_lossy(&history.unwrap_or_default()).into_owned();
-    // conda lists revisions in the order of the file, and their times should agree with it.
+    // conda lists revisions in the order of the file, so the times must ascend in that order.
     let since = record::last_revision(&history).map_or(time, |last| last.max(time));
     history.push_str(&record::revision(since, options, plan));
     stage.root.put(&new.join(on_disk::PENDING_HISTORY), history.as_bytes(), time)?;
     write_kept(plan, &old, &stage.root)?;
     let Some(variables) = &plan.variables else { return Ok(()) };
     let old = if plan.damaged_state {
-        // A user may have edited it by hand: keep a copy.
+        // A user may have edited the file by hand, so a copy is kept.
         let (root, state) = (Root::open(prefix.path())?, Path::new(STATE));
         if root.lookup(state)?.is_some_and(|there| there.kind == PathKind::File) {
             root.copy(state, &stage.root, &state.with_extension(DAMAGED), stage.stop.flag())?;
@@ -55,14 +55,15 @@ pub(super) fn write(
     Ok(())
 }
 
-/// The copy of variables that could not be read, after the commit.
+/// The copy of an unreadable state, after the commit.
 pub(super) fn damaged_state(plan: &Plan, prefix: &Prefix) -> Option<PathBuf> {
     let copy = prefix.path().join(STATE).with_extension(DAMAGED);
     Some(copy).filter(|copy| plan.damaged_state && copy.is_file())
 }
 
-/// Writes new records of kept packages that were requested by another match spec before, or were not requested, and of those
-/// that tell another wish. `old` is the `conda-meta` of the prefix.
+/// Writes new records of kept packages whose match spec was not requested before, has changed, or is no longer
+/// requested, and of those with another [`Slim`](mlconda_types::slim::Slim) value. `old` is the `conda-meta` of the
+/// prefix.
 fn write_kept(plan: &Plan, old: &Path, stage: &Root) -> Result<(), InstallError> {
     for record in plan.keep.iter().chain(&plan.pip.keep) {
         let package = &record.repodata_record.package_record;
@@ -89,8 +90,8 @@ fn write_kept(plan: &Plan, old: &Path, stage: &Root) -> Result<(), InstallError>
     Ok(())
 }
 
-/// The build time of the newest package of the new environment, in seconds since 1970; it does not depend on what was
-/// installed before. If no package has a build time, the time of the last installation.
+/// The build time of the newest package in the new environment, in seconds since 1970. It does not depend on what was
+/// installed before. If no package has a build time, it is the time of the last installation.
 pub(super) fn newest_build_time(plan: &Plan, finished: &[StagedPackage], prefix: &Prefix) -> i64 {
     let kept = plan
         .keep

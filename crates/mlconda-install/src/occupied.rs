@@ -1,16 +1,16 @@
-//! Directories that hold other people's files: no environment is installed there.
+//! Detects directories with other files, in which no environment is installed.
 
 use std::{io, path::Path};
 
 use mlconda_prefix::on_disk::{self, BACKUP};
 
-/// Whether an environment may be installed into an existing directory: it is one already, or it contains only what a root
-/// prefix or a new volume contains. Other directories are refused.
+/// Whether an environment may be installed into an existing directory. The directory must be an environment already, or
+/// contain only files of a root prefix or a new volume.
 pub(super) fn may_hold_environment(path: &Path) -> io::Result<bool> {
     Ok(path.join("conda-meta").is_dir() || !holds_other_files(path)?)
 }
 
-/// Whether a directory contains something besides what a root prefix or a new volume contains.
+/// Whether a directory contains files that neither a root prefix nor a new volume has.
 pub(super) fn holds_other_files(path: &Path) -> io::Result<bool> {
     let harmless = ["conda-meta", "envs", "pkgs", "lost+found", ".condarc", on_disk::STAGE, BACKUP];
     for entry in fs_err::read_dir(path)? {
@@ -29,7 +29,7 @@ pub(super) fn holds_other_files(path: &Path) -> io::Result<bool> {
 const FOR_SHELLS: [&str; 4] = ["bin", "condabin", "etc", "shell"];
 const OF_CONDA: [&str; 6] = ["conda", "mamba", "micromamba", "mlconda", "activate", "deactivate"];
 
-/// Whether a directory contains nothing but conda's files for shells.
+/// Whether a directory contains only conda's files for shells.
 fn is_for_shells(directory: &Path) -> io::Result<bool> {
     if !fs_err::symlink_metadata(directory)?.is_dir() {
         return Ok(false);

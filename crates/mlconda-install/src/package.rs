@@ -1,8 +1,8 @@
 //! The metadata of a package: the files of its `info/` directory.
 //!
-//! An explicit lock knows a package's URL and hash only. Everything else that linking needs (the paths, the
-//! placeholders, entry points, noarch kind, where python keeps its site-packages, CEP-17 and CEP-20) is read
-//! from the package itself, after its hash has been checked.
+//! An explicit lock contains only the URL and the hash of a package. All other facts that linking needs (paths,
+//! placeholder, entry points, kind of noarch, python's `site-packages`; CEP-17 and CEP-20) are read from the package
+//! itself, after its hash was checked.
 
 use std::{
     collections::HashMap,
@@ -24,23 +24,23 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::package_paths::PathMap;
 
-/// The files of [`InfoFiles::NAMES`] are not larger than this together, in bytes: they are held in memory.
+/// The largest sum of the sizes of the files in [`InfoFiles::NAMES`], in bytes. These files are held in memory.
 const LARGEST: u64 = 64 << 20;
 
-/// `index.json` and `link.json` are not larger than this, in bytes. The largest of real packages have some 50 kB.
+/// The largest size of `index.json` and of `link.json`, in bytes. Those of real packages have at most about 50 kB.
 const LARGEST_OF_INDEX: u64 = 1 << 20;
 
-/// A package has no more paths than this. The largest of real packages have some 100,000.
+/// The largest number of paths in a package. Real packages have at most about 100,000.
 const MOST_PATHS: usize = 300_000;
 
-/// The raw files of `info/`, as they come out of an archive.
+/// The unparsed files of `info/`, from an archive.
 #[derive(Debug, Default)]
 pub(super) struct InfoFiles {
     files: HashMap<&'static str, Vec<u8>>,
 }
 
 impl InfoFiles {
-    /// The files of `info/` that linking reads; the largest, `paths.json`, has a line for each path of the package.
+    /// The files of `info/` that linking reads. The largest one is `paths.json`, which lists each path of the package.
     pub(super) const NAMES: [&str; 7] = [
         "info/index.json",
         "info/paths.json",
@@ -51,7 +51,7 @@ impl InfoFiles {
         "info/no_softlink",
     ];
 
-    /// The metadata of a wheel. It is in no archive; it is made when a wheel is read.
+    /// The metadata of a wheel. No archive contains this file; it is made when a wheel is read.
     pub(super) const WHEEL: &str = "info/mlconda-wheel.json";
 
     /// Adds a file that is not in the archive.
@@ -59,7 +59,7 @@ impl InfoFiles {
         self.files.insert(name, content);
     }
 
-    /// The files.
+    /// The paths and contents of the files.
     pub(super) fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.files.iter().map(|(name, content)| (*name, content.as_slice()))
     }
@@ -96,13 +96,13 @@ impl InfoFiles {
         Ok(())
     }
 
-    /// Whether the files that linking needs first were read. In nearly all packages `info/` comes first; otherwise the archive
-    /// is read twice.
+    /// Whether the files that linking needs first were read. In nearly all packages, `info/` comes first; otherwise the
+    /// archive is read twice.
     pub(super) fn has_index_and_paths(&self) -> bool {
         self.files.contains_key("info/index.json") && self.files.contains_key("info/paths.json")
     }
 
-    /// A file of JSON.
+    /// Parses a JSON file.
     fn json<'a, T: Deserialize<'a>>(&'a self, name: &str) -> io::Result<Option<T>> {
         let read = |bytes: &'a Vec<u8>| {
             serde_json::from_slice(bytes).map_err(|error| invalid(format!("`{name}` cannot be read: {error}")))
@@ -120,7 +120,7 @@ impl InfoFiles {
             .transpose()
     }
 
-    /// Parses the files.
+    /// Parses all files.
     pub(super) fn read(&self) -> io::Result<PackageMetadata> {
         let package = self.read_all_but_paths()?;
         let paths = match self.json::<PathsFile>("info/paths.json")? {
@@ -150,7 +150,7 @@ impl InfoFiles {
         Ok(PackageMetadata { index, paths: PathMap::default(), entry_points, wheel })
     }
 
-    /// The paths of an old package without `paths.json`. Links are recognized later, from the archive.
+    /// The paths of an old package without `paths.json`. Links are detected later, in the archive.
     fn deprecated_paths(&self) -> io::Result<PathsJson> {
         let files =
             self.parse::<Files>()?.ok_or_else(|| invalid("it has neither `info/paths.json` nor `info/files`"))?;
@@ -164,13 +164,13 @@ impl InfoFiles {
     }
 }
 
-/// `paths.json`, as far as it is read.
+/// The fields of `paths.json` that are read.
 #[derive(Deserialize)]
 struct PathsFile {
     paths: Counted,
 }
 
-/// The paths of `paths.json`. They are counted while they are read, not afterwards.
+/// The paths of `paths.json`. The limit is checked while they are parsed, not afterwards.
 struct Counted(PathMap<ListedPath>);
 
 impl<'de> Deserialize<'de> for Counted {
@@ -208,7 +208,7 @@ fn too_many(name: &str) -> io::Error {
     invalid(format!("`{name}` lists more than {MOST_PATHS} paths"))
 }
 
-/// `link.json`, as far as it is read.
+/// The field of `link.json` that is read.
 #[derive(Deserialize)]
 struct LinkJson {
     noarch: Noarch,
@@ -222,8 +222,8 @@ struct Noarch {
     entry_points: Vec<String>,
 }
 
-/// An entry point, `command = module:function [extras]`. What stands in brackets are extras, which say nothing here: pip drops
-/// them, too.
+/// Parses an entry point, `command = module:function [extras]`. The extras in brackets have no meaning here, and are
+/// ignored, as by pip.
 pub(super) fn entry_point(text: &str) -> io::Result<EntryPoint> {
     let shown = || text.escape_debug().to_string();
     let bare = text.split('[').next().unwrap_or(text).trim();
@@ -233,24 +233,24 @@ pub(super) fn entry_point(text: &str) -> io::Result<EntryPoint> {
     bare.parse().map_err(|error| invalid(format!("the entry point `{}` makes no sense: {error}", shown())))
 }
 
-/// A path, as `paths.json` lists it.
+/// A path in `paths.json`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ListedPath {
-    /// In the archive.
+    /// The path in the archive.
     pub(super) path: PathBuf,
-    /// Whether it is a directory, which archives hold only by the files in it.
+    /// Whether it is a directory. Archives contain directories only through the files in them.
     pub(super) is_directory: bool,
-    /// Whether it wants to be copied, not linked.
+    /// Whether the file must be copied, not linked.
     pub(super) no_link: bool,
-    /// The sha256 of a file's content in the archive. Packages from before `paths.json` do not tell it.
+    /// The sha256 of the file's content in the archive. Packages from before `paths.json` do not have it.
     pub(super) sha256: Option<Sha256Hash>,
-    /// A file's size in bytes.
+    /// The size of the file, in bytes.
     pub(super) size: Option<u64>,
-    /// The prefix of the package's builder, where a file holds it.
+    /// The build prefix, if the file contains it.
     pub(super) placeholder: Option<Placeholder>,
 }
 
-/// The prefix of the package's builder, which is to be replaced.
+/// The build prefix in a file, which is replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Placeholder {
     pub(super) mode: FileMode,
@@ -277,16 +277,16 @@ impl From<PathsEntry> for ListedPath {
 pub(super) struct PackageMetadata {
     /// `info/index.json`
     pub(super) index: IndexJson,
-    /// The paths to be linked, by their path in the archive.
+    /// The paths to link, by their path in the archive.
     pub(super) paths: PathMap<ListedPath>,
-    /// Commands that linking makes (noarch python).
+    /// The commands that linking creates (noarch python).
     pub(super) entry_points: Vec<EntryPoint>,
-    /// What only a wheel has.
+    /// The metadata that only a wheel has.
     pub(super) wheel: Option<Wheel>,
 }
 
 impl PackageMetadata {
-    /// Whether files go where the environment's python wants them.
+    /// Whether the paths of files depend on the environment's python.
     pub(super) fn is_noarch_python(&self) -> bool {
         self.index.noarch.is_python()
     }
@@ -296,7 +296,7 @@ impl PackageMetadata {
         self.wheel.is_none() && self.index.name.as_normalized() == "python"
     }
 
-    /// The record of the package, with what the lock knows of its archive.
+    /// The record of the package, with the size and the hashes of its archive.
     pub(super) fn record(
         &self,
         size: Option<u64>,

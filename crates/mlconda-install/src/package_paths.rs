@@ -1,11 +1,11 @@
-//! Paths of packages: maps by them, and which of them a package may write.
+//! Paths of packages: maps by path, and the paths that a package may write.
 
 use std::{
     collections::HashMap,
     path::{Component, Path, PathBuf},
 };
 
-/// A map by path with a fast hash function: large environments have hundreds of thousands of lookups.
+/// A map by path with a fast hash function, because large environments need hundreds of thousands of lookups.
 pub(super) type PathMap<T> = HashMap<PathBuf, T, foldhash::fast::RandomState>;
 
 /// Whether a path is relative and has no `..`.
@@ -13,14 +13,14 @@ pub(super) fn is_inside(path: &Path) -> bool {
     !path.as_os_str().is_empty() && path.components().all(|part| matches!(part, Component::Normal(_)))
 }
 
-/// Whether packages must not write a path: records, and directories of installations. Case is ignored, because some file
-/// systems ignore it.
+/// Whether packages must not write a path, because it is for records or directories of installations. Case is ignored,
+/// because some file systems ignore it.
 pub(super) fn is_reserved(path: &Path) -> bool {
     let first = path.components().next().map(|first| first.as_os_str().to_ascii_lowercase());
     first.is_some_and(|first| first == "conda-meta" || first.as_encoded_bytes().starts_with(b".mlconda-"))
 }
 
-/// Whether a link at `path` that points to `target` stays in the prefix, by its text.
+/// Whether a link at `path` to `target` stays in the prefix. Only the text of the target is considered.
 pub(super) fn link_stays_inside(path: &Path, target: &Path) -> bool {
     let mut depth = path.components().count().saturating_sub(1);
     let mut descended = false;
@@ -28,7 +28,7 @@ pub(super) fn link_stays_inside(path: &Path, target: &Path) -> bool {
         match part {
             Component::Normal(_) => descended = true,
             Component::CurDir => {}
-            // After a name, `..` is the parent of whatever that name links to.
+            // `..` after a name is the parent of that name's target, which is unknown.
             Component::ParentDir if depth > 0 && !descended => depth -= 1,
             _ => return false,
         }

@@ -1,4 +1,4 @@
-//! Archives that lie in a file of many: a bundle. They are read where they lie, and checked as any other archive.
+//! Archives in one file, a bundle. They are read from that file, and verified like other archives.
 
 use std::{
     collections::HashMap,
@@ -20,17 +20,18 @@ pub struct PackedArchives {
 }
 
 impl PackedArchives {
-    /// The archives of an open file: for each sha256 the offset and the size, in bytes. `path` names the file in messages.
+    /// The archives of an open file. `places` contains the offset and the size of each in bytes, by sha256. `path` is
+    /// for messages.
     pub fn new(path: PathBuf, file: Arc<File>, places: HashMap<Sha256Hash, (u64, u64)>) -> Self {
         Self { path, file, places }
     }
 
-    /// The file.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The archive of a package; `None` if it is not here, or the lock has no sha256 for it.
+    /// The archive of a package. `None` if it is not in the file, or if the lock has no sha256 for it.
     pub fn find(&self, package: &LockedPackage) -> Option<Slice> {
         let Digest::Sha256(hash) = package.digest else { return None };
         let (offset, size) = *self.places.get(&hash)?;
@@ -38,7 +39,7 @@ impl PackedArchives {
     }
 }
 
-/// The first of several files that has a package.
+/// The archive of a package, in the first file that contains it, and the path of that file.
 pub(super) fn find<'a>(all: &'a [Arc<PackedArchives>], package: &LockedPackage) -> Option<(&'a Path, Slice)> {
     all.iter().find_map(|archives| Some((archives.path(), archives.find(package)?)))
 }

@@ -1,4 +1,4 @@
-//! The steps of an installation for packages that are not from a channel: checks, builds by pip, and their records.
+//! The steps for packages that do not come from a channel: checks, builds by pip, and their records.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -45,16 +45,16 @@ use super::{
 };
 use crate::python_info::PythonInfo;
 
-/// Runs pip in a python that sees nothing of the user's, with the umask 022: what it writes is for all to read.
+/// Runs pip with umask 022, so that all users can read its files. Python ignores the user's own modules.
 const PIP: &str =
     "import os, sys, runpy; os.umask(18); sys.argv[0] = 'pip'; runpy.run_module('pip', run_name='__main__')";
 
-/// What the lock says about a wheel.
+/// Facts of the lock about a wheel.
 pub(super) fn request(wheel: &LockedPip, requested: &BTreeSet<String>) -> Request {
     Request { requested: requested.contains(&wheel.name), direct_url: direct_url(wheel) }
 }
 
-/// The text of `direct_url.json` (PEP 610) for what did not come from an index.
+/// The text of `direct_url.json` (PEP 610) for a package that did not come from an index.
 fn direct_url(wheel: &LockedPip) -> Option<String> {
     let PipSource::Archive { url, sha256, origin: ArchiveOrigin::Direct, .. } = &wheel.source else { return None };
     let hash = sha256.map(hex::encode);
@@ -63,7 +63,7 @@ fn direct_url(wheel: &LockedPip) -> Option<String> {
     Some(json!({"archive_info": archive, "url": redact::url(url)}).to_string())
 }
 
-/// Checks that no conda package is the same distribution as a wheel: there would be two sets of metadata for one name.
+/// Checks that no conda package and wheel are the same distribution, which would have two sets of metadata.
 pub(super) fn check_distributions(plan: &Plan, stage: &Stage) -> Result<(), InstallError> {
     let wheels: HashMap<&str, &LockedPip> = plan.pip.link.iter().map(|wheel| (wheel.name.as_str(), wheel)).collect();
     let same = |path: &Path, package: &dyn Fn() -> String| {
@@ -91,7 +91,7 @@ pub(super) fn check_distributions(plan: &Plan, stage: &Stage) -> Result<(), Inst
     Ok(())
 }
 
-/// Checks that each wheel is for the python and the platform of the lock.
+/// Checks that each wheel fits the python and the platform of the lock.
 pub(super) fn check_tags(plan: &Plan) -> Result<(), InstallError> {
     let Some((tags, machine)) = &plan.pip.tags else { return Ok(()) };
     for wheel in &plan.pip.link {
@@ -146,7 +146,7 @@ pub(super) async fn prepare(
     Ok(sources)
 }
 
-/// Lets pip build and install packages in the prefix, writes their records, and compiles their modules.
+/// Builds and installs packages in the prefix with pip, writes their records, and compiles their modules.
 pub(super) async fn build(
     plan: &Plan,
     prefix: &Prefix,
@@ -160,13 +160,13 @@ pub(super) async fn build(
     let since = script::start_time(prefix.path())?;
     for (package, source) in plan.pip.build.iter().zip(sources) {
         progress.event(Event::Building { package: package.name.clone() });
-        // A killed process leaves it where the next one removes it.
+        // If this process is killed, the next one removes this directory.
         let (root, directory) = (Root::open(prefix.path())?, Path::new(on_disk::STAGE));
         root.make_directories(directory, 0o755)?;
         let built = build_one(package, source.as_ref(), &root, prefix, python, context).await;
         let file = package.file_name().map(|name| directory.join(name));
         file.map_or(Ok(()), |file| root.remove_file(&file))?;
-        // The stage of a change in place is here, too; the transaction removes it.
+        // In a change in place, this directory is also the stage, which the transaction removes.
         let _ = root.remove_directory(directory);
         built?;
         let record = write_record(package, plan.pip.requested.contains(&package.name), prefix, context.time)?;
@@ -178,7 +178,7 @@ pub(super) async fn build(
     Ok(compiled)
 }
 
-/// The packages that pip has built so far. Dropping this removes them, because the journal does not contain them.
+/// The packages that pip has built so far. Dropping this value removes them, because they are not in the journal.
 struct Built<'a> {
     prefix: &'a Prefix,
     records: Vec<PathBuf>,
@@ -192,7 +192,7 @@ impl Drop for Built<'_> {
             for path in files.unwrap_or_default() {
                 let _ = root.remove_file(&path);
                 let mut parents = path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty());
-                // One that something else is in stays, and so do those above it.
+                // A directory with other contents is kept, and so are those above it.
                 let _ = parents.try_for_each(|parent| root.remove_directory(parent));
             }
             let _ = root.remove_file(place);
@@ -236,8 +236,8 @@ async fn build_one(
     Ok(())
 }
 
-/// Writes the record of a package that pip has installed, and returns the path of the record in the prefix. Corrects
-/// `direct_url.json`: pip knows only the local file that it was given.
+/// Writes the record of a package that pip has installed, and returns the path of the record in the prefix. Also
+/// corrects `direct_url.json`, in which pip has written the path of the local file that it was given.
 fn write_record(package: &LockedPip, requested: bool, prefix: &Prefix, time: i64) -> Result<PathBuf, InstallError> {
     let nothing = || InstallError::Build {
         package: package.name.clone(),
@@ -293,8 +293,8 @@ fn write_record(package: &LockedPip, requested: bool, prefix: &Prefix, time: i64
     Ok(place)
 }
 
-/// The entries of the files of a distribution. pip writes through links: those of packages are followed to the file, and
-/// what is behind a link of the user is not recorded.
+/// The record's entries for the files of a distribution. pip writes through links. Links of packages are followed to
+/// the file. Files behind a link of the user are not recorded.
 fn entries(
     root: &Root,
     files: BTreeSet<PathBuf>,
@@ -320,7 +320,7 @@ fn entries(
     Ok(entries)
 }
 
-/// The record of a path as it is; none, if it is not there.
+/// The entry of a path as it is on disk; `None` if it does not exist.
 fn entry(prefix: &Root, place: &Path, path: PathBuf, own: &mut OwnFields) -> io::Result<Option<PathsEntry>> {
     let Some(there) = prefix.lookup(place)? else { return Ok(None) };
     if there.kind == PathKind::Link {

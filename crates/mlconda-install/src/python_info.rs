@@ -1,5 +1,5 @@
-//! Where the python of a prefix has its files: what noarch python packages are linked by (CEP 34), and its layout of
-//! directories on Unix.
+//! The paths of a prefix's python, which are the targets of noarch python packages (CEP 34). Uses the directory layout
+//! of Unix.
 
 use std::{
     borrow::Cow,
@@ -13,22 +13,22 @@ use rattler_conda_types::{PackageRecord, Version};
 pub(crate) struct PythonInfo {
     /// Major and minor version.
     pub(crate) short_version: (u64, u64),
-    /// The interpreter.
+    /// The path of the interpreter.
     path: PathBuf,
-    /// The `site-packages`.
+    /// The path of `site-packages`.
     pub(crate) site_packages_path: PathBuf,
 }
 
 impl PythonInfo {
-    /// Where commands are.
+    /// The directory of commands.
     pub(crate) const COMMANDS: &str = "bin";
 
-    /// Of the record of an interpreter; `None` if its version has no minor number.
+    /// Takes the record of python. `None` if its version has no minor number.
     pub(crate) fn from_record(record: &PackageRecord) -> Option<Self> {
         Self::from_version(record.version.version(), record.python_site_packages_path.as_deref())
     }
 
-    /// Of a version, and of the `site-packages` that the record names (CEP 17).
+    /// Takes the version of python, and the path of `site-packages` in its record (CEP 17).
     pub(crate) fn from_version(version: &Version, site_packages: Option<&str>) -> Option<Self> {
         let (major, minor) = version.as_major_minor()?;
         let library = || format!("lib/python{major}.{minor}/site-packages");
@@ -39,12 +39,12 @@ impl PythonInfo {
         })
     }
 
-    /// The interpreter.
+    /// The path of the interpreter.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where a file of a noarch python package is linked to.
+    /// The path in the prefix of a file of a noarch python package.
     pub(crate) fn target<'a>(&self, path: &'a Path) -> Cow<'a, Path> {
         if let Ok(rest) = path.strip_prefix("site-packages") {
             self.site_packages_path.join(rest).into()
@@ -62,7 +62,7 @@ mod tests {
 
     use super::*;
 
-    /// The layout is rattler's, which other installers have, too.
+    /// The layout is that of rattler, which other installers use, too.
     #[test]
     fn the_layout_is_that_of_rattler() {
         for (version, site_packages) in

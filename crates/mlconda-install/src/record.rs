@@ -1,7 +1,7 @@
-//! What the files of `conda-meta` say: records of new packages, `history` and `state`.
+//! The contents of files in `conda-meta`: records of new packages, `history` and `state`.
 //!
-//! conda, mamba, syft and trivy read these files, so they have conda's format. They contain nothing that depends on the
-//! build machine: no cache path, no clock time, no secret.
+//! conda, mamba, syft and trivy read these files, so they have conda's format. They do not depend on the build machine:
+//! they contain no cache path, no current time, and no secret.
 
 use std::{fmt::Write as _, io, path::PathBuf};
 
@@ -19,7 +19,8 @@ use url::Url;
 
 use super::{Options, Revision, fetch::Hashes, link::Linked, record_file};
 
-/// The record of a linked package. The third argument is the size of its archive in bytes, if known, and its hashes.
+/// The record of a linked package. `size` is the size of its archive in bytes, if known, and `hashes` are the
+/// archive's.
 pub(super) fn record(
     locked: &LockedPackage,
     linked: Linked,
@@ -39,7 +40,7 @@ pub(super) fn record(
         url,
     };
     let mut record = PrefixRecord::from_repodata_record(record, Vec::new());
-    // Very old packages have `true`; strict tools expect `generic`.
+    // Very old packages have `true` here. Strict tools expect `generic`.
     if record.repodata_record.package_record.noarch.is_generic() {
         record.repodata_record.package_record.noarch = NoArchType::generic();
     }
@@ -50,14 +51,14 @@ pub(super) fn record(
     Ok(record)
 }
 
-/// A package's URL up to its subdir.
+/// The URL of a package's directory: its channel and subdir.
 fn channel(url: &Url) -> String {
     let text = url.as_str();
     text.rsplit_once('/').map_or(text, |(channel, _)| channel).to_owned()
 }
 
-/// The time of the last revision of a `conda-meta/history`, in seconds since 1970, if there is one. conda writes the
-/// builder's local time, and that is taken for UTC: what counts is what stands in the file.
+/// The time of the last revision in a `conda-meta/history`, in seconds since 1970; `None` if there is none. conda
+/// writes the local time of its machine. Here it is read as UTC, so that the result depends only on the file.
 pub(super) fn last_revision(history: &str) -> Option<i64> {
     let times = history.lines().filter_map(|line| line.strip_prefix("==> ")?.strip_suffix(" <=="));
     times.filter_map(time::parse).max()
@@ -73,7 +74,7 @@ pub(super) fn revision(seconds: i64, options: &Options, plan: &Plan) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{line}");
     }
-    // As Python writes text.
+    // Quotes as Python does.
     let quoted = |spec: &String| match (spec.contains('\''), spec.contains('"')) {
         (true, false) => format!("\"{spec}\""),
         _ => format!("'{}'", spec.replace('\'', "\\'")),

@@ -1,4 +1,4 @@
-//! Records as files of `conda-meta`: read, written, and what is in them.
+//! Reads and writes records as files of `conda-meta`, and lists their paths.
 
 use std::{
     borrow::Cow,
@@ -23,7 +23,7 @@ pub(super) fn list_files(record: &mut PrefixRecord) {
     record.files = files.map(|entry| entry.relative_path.clone()).collect();
 }
 
-/// A record's text.
+/// The text of a record.
 pub(super) fn render(record: &PrefixRecord, own: &OwnFields) -> io::Result<Vec<u8>> {
     let is_compact = own.left_out.as_ref().is_some_and(|left| left.has(Part::Records));
     let rendered = Rendered {
@@ -53,11 +53,11 @@ pub(super) fn read(root: &Root, path: &Path) -> io::Result<(PrefixRecord, OwnFie
     Ok((mlconda_prefix::parse_record(&text)?, OwnFields::of_record(&text)?))
 }
 
-/// The text of a record of any tool, with another requested match spec. The fields have the order that
-/// [`render`] gives them, whether there was one before or not.
+/// The text of a record of any tool, with another requested match spec. The fields are in the order of [`render`], with
+/// or without an earlier spec.
 pub(super) fn requested_anew(text: &[u8], spec: Option<&str>) -> io::Result<Vec<u8>> {
     let mut old: Map<String, Value> = serde_json::from_slice(text)?;
-    // The second stands in every record of ours.
+    // All records of mlconda have this field.
     old.entry("requested_specs").or_insert(Value::Null);
     let mut new = Map::new();
     for (field, value) in old {
@@ -75,7 +75,8 @@ pub(super) fn requested_anew(text: &[u8], spec: Option<&str>) -> io::Result<Vec<
     serde_json::to_vec(&new).map_err(Into::into)
 }
 
-/// The text of a record that mlconda wrote, with another wish of what is left out, which leaves out the same of this package.
+/// The text of a record of mlconda with another [`Slim`](mlconda_types::slim::Slim) value, which leaves the same files
+/// out of this package.
 pub(super) fn wished_anew(text: &[u8], wish: Option<String>) -> io::Result<Vec<u8>> {
     let mut record: Map<String, Value> = serde_json::from_slice(text)?;
     if let Some(own) = record.get_mut("mlconda").and_then(Value::as_object_mut) {
@@ -88,18 +89,18 @@ pub(super) fn wished_anew(text: &[u8], wish: Option<String>) -> io::Result<Vec<u
     serde_json::to_vec(&record).map_err(Into::into)
 }
 
-/// A record as it is written. rattler's serialization examines each character of each path, which takes longer than linking
+/// A record to write. rattler's own serialization examines each character of each path, which takes longer than linking
 /// the files.
 #[derive(Serialize)]
 struct Rendered<'a> {
     #[serde(flatten)]
     package: &'a RepoDataRecord,
-    /// conda writes these where there are none, too.
+    /// conda writes this field even if there are no constraints.
     #[serde(skip_serializing_if = "Option::is_none")]
     constrains: Option<[&'a str; 0]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     package_type: Option<&'a str>,
-    /// What conda reads; newer tools read the next.
+    /// For conda. Newer tools read the next field.
     #[serde(skip_serializing_if = "Option::is_none")]
     requested_spec: Option<&'a String>,
     requested_specs: &'a [String],
@@ -137,13 +138,13 @@ struct RenderedPath<'a> {
     prefix_placeholder: Option<&'a str>,
 }
 
-/// Whether the hash of a file's content in its package is its hash in the prefix.
+/// Whether a file has the same hash in its package and in the prefix.
 pub(super) fn is_twofold(entry: &PathsEntry) -> bool {
     entry.sha256.is_some() && entry.sha256 == entry.sha256_in_prefix
 }
 
 impl<'a> RenderedPath<'a> {
-    /// A path; a compact one has no hash twice.
+    /// The entry of a path. In a compact one, a hash is not repeated.
     fn new(entry: &'a PathsEntry, is_compact: bool) -> Self {
         Self {
             path: entry.relative_path.to_string_lossy(),
@@ -159,18 +160,18 @@ impl<'a> RenderedPath<'a> {
     }
 }
 
-/// NAME-VERSION-BUILD.
+/// The name of a package, as NAME-VERSION-BUILD.
 pub(super) fn dist_name(record: &PrefixRecord) -> String {
     let package = &record.repodata_record.package_record;
     format!("{}-{}-{}", package.name.as_normalized(), package.version, package.build)
 }
 
-/// The paths of a record that are files or links.
+/// The files and links in a record.
 pub(super) fn files(record: &PrefixRecord) -> impl Iterator<Item = &PathBuf> {
     record.files.iter()
 }
 
-/// The directories that a record names.
+/// The directories in a record.
 pub(super) fn directories(record: &PrefixRecord) -> impl Iterator<Item = &PathsEntry> {
     record.paths_data.paths.iter().filter(|entry| entry.path_type == PathType::Directory)
 }

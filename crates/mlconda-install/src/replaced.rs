@@ -1,5 +1,5 @@
-//! Finds distributions that were installed with pip and are now installed by a package. They are removed: python would see
-//! two versions of one project.
+//! Finds distributions that pip has installed and that a package of this installation replaces. They are removed,
+//! because otherwise python would see two versions of one project.
 
 use std::{
     borrow::Cow,
@@ -13,7 +13,7 @@ use mlconda_prefix::{Prefix, distributions};
 
 use super::{InstallError, stage::Stage};
 
-/// The plan, with these distributions added to those to remove.
+/// The plan, with these distributions added to the removed ones.
 pub(super) fn with_replaced<'a>(plan: &'a Plan, prefix: &Prefix, stage: &Stage) -> Result<Cow<'a, Plan>, InstallError> {
     if !prefix.path().join("conda-meta").is_dir() {
         return Ok(Cow::Borrowed(plan));
@@ -37,7 +37,7 @@ pub(super) fn with_replaced<'a>(plan: &'a Plan, prefix: &Prefix, stage: &Stage) 
     Ok(Cow::Owned(plan))
 }
 
-/// Whether a distribution with one of these names is in the prefix, besides the new ones.
+/// Whether the prefix contains a distribution with one of these names, besides the new ones.
 fn is_there(prefix: &Prefix, names: &HashSet<&str>, paths: &[PathBuf]) -> Result<bool, InstallError> {
     if names.is_empty() {
         return Ok(false);

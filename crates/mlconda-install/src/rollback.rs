@@ -25,28 +25,28 @@ use serde::{Deserialize, Serialize};
 
 use super::{HISTORY, InstallError, occupied::holds_other_files, stop::Stop};
 
-/// The directory of records. It is what makes a directory with other files one for an environment.
+/// The directory of records. If it exists, the directory above it is for an environment, even with other files in it.
 const META: &str = "conda-meta";
 
-/// The name of the journal in the backup directory. It exists as long as a rollback is possible.
+/// The name of the journal in the backup directory. The journal exists as long as a rollback is possible.
 const JOURNAL: &str = "journal.json";
 
-/// The format version in a journal. Other values are from another version, or not from this program.
+/// The format version in a journal. Any other value is from another version, or not from this program.
 const FORMAT: &str = "mlconda journal 1";
 
-/// What a change in place does to a prefix. All paths are relative to it.
+/// The steps of a change in place. All paths are relative to the prefix.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Journal {
-    /// [`FORMAT`].
+    /// Always [`FORMAT`].
     #[serde(default)]
     pub(super) format: String,
     /// Files and links that are removed or replaced. The history comes first.
     #[serde(with = "bytes")]
     pub(super) moved: Vec<PathBuf>,
-    /// Directories to remove if they are empty in the end, deepest first.
+    /// Directories to remove if they are empty at the end, the deepest first.
     #[serde(rename = "hollow", with = "bytes")]
     pub(super) emptied: Vec<PathBuf>,
-    /// New paths, a directory before its contents.
+    /// New paths. A directory comes before its contents.
     #[serde(with = "bytes")]
     pub(super) added: Vec<PathBuf>,
     /// Untracked files that were copied to the backup, because scripts may change or remove them.
@@ -54,7 +54,7 @@ pub(super) struct Journal {
     pub(super) copied: Vec<PathBuf>,
     /// Whether old files are backed up.
     pub(super) old: OldFiles,
-    /// The directories that change, with their old attributes; parents come first.
+    /// The directories that change, with their old attributes. Parents come first.
     #[serde(with = "bytes::with_attributes")]
     pub(super) directories: Vec<(PathBuf, Attributes)>,
 }
@@ -66,23 +66,23 @@ pub(super) enum OldFiles {
     #[default]
     #[serde(rename = "Waits")]
     BackedUp,
-    /// They are removed at once; there is no rollback.
+    /// They are removed at once. Then no rollback is possible.
     #[serde(rename = "Goes")]
     Removed,
 }
 
 impl Journal {
-    /// Every path in it.
+    /// All paths in the journal.
     fn paths(&self) -> impl Iterator<Item = &Path> {
         let lists = [&self.moved, &self.emptied, &self.added, &self.copied];
         let directories = self.directories.iter().map(|(path, _)| path);
         lists.into_iter().flatten().chain(directories).map(PathBuf::as_path)
     }
 
-    /// Reads the journal in a backup directory; `None` if there is none, or it cannot be parsed.
+    /// Reads the journal in a backup directory. `None` if there is none, or if it cannot be parsed.
     ///
-    /// A journal is executed, and everybody with write access to the prefix could create one. So it is accepted only if it
-    /// was certainly written by this user or root, and all its paths are inside the prefix.
+    /// The steps of a journal are executed, and any user with write access to the prefix could create one. So a journal
+    /// is accepted only if this user or root has written it, and all its paths are inside the prefix.
     fn read(old: &Root) -> Result<Option<Self>, InstallError> {
         let path = old.path().join(JOURNAL);
         let distrusted = |reason: &str| InstallError::Untrusted { path: path.clone(), reason: reason.to_owned() };
@@ -95,13 +95,13 @@ impl Journal {
             Some(_) => {}
         }
         let file = old.read(Path::new(JOURNAL))?;
-        // Checks the open file, not the path again: the file could have been replaced.
+        // Checks the open file, not the path, because the path could lead to another file now.
         if let Some(reason) = PathInfo::from(&file.metadata()?).untrusted_reason() {
             return Err(distrusted(reason));
         }
         let mut text = Vec::new();
         file.take(files::LARGEST_RECORD).read_to_end(&mut text)?;
-        // After a power failure it may be damaged. Then the next installation links all packages again.
+        // A power failure may have damaged it. Then the next installation links all packages again.
         let Ok(journal) = serde_json::from_slice::<Self>(&text) else { return Ok(None) };
         if journal.format != FORMAT {
             return Err(distrusted("is not a journal of this version of mlconda"));
@@ -128,10 +128,10 @@ impl Rollback {
     /// Writes the journal and copies untracked files. The prefix itself does not change yet.
     pub(super) fn begin(prefix: &Root, mut journal: Journal, stop: &Stop) -> io::Result<Self> {
         let prefix = prefix.open_directory(Path::new(""))?;
-        // An empty path is the prefix itself, whose attributes the transaction restores.
+        // The empty path is the prefix itself, whose attributes the transaction restores.
         journal.directories.retain(|(path, _)| !path.as_os_str().is_empty());
         FORMAT.clone_into(&mut journal.format);
-        // Only this user may write there: the next run executes the journal.
+        // Only this user may write into the directory, because the next run executes the journal.
         prefix.make_directory(Path::new(BACKUP), 0o700)?;
         let old = prefix.open_directory(Path::new(BACKUP))?;
         let rollback = Self { prefix, old, journal, removing: Cell::new(false) };
@@ -157,7 +157,8 @@ impl Rollback {
         self.old.rename(unfinished, &self.old, Path::new(JOURNAL))
     }
 
-    /// The rollback of a killed process; `None` if it had not changed anything, or no rollback is possible.
+    /// Reads the rollback of a killed process. `None` if that process had not changed anything, or if no rollback is
+    /// possible.
     pub(super) fn read_interrupted(prefix: &Path) -> Result<Option<Self>, InstallError> {
         let prefix = Root::open(prefix)?;
         let old = prefix.open_directory(Path::new(BACKUP))?;
@@ -168,7 +169,7 @@ impl Rollback {
         Ok(journal.map(|journal| Self { prefix, old, journal, removing: Cell::new(false) }))
     }
 
-    /// Whether a process was killed after the commit was complete, but before it removed the backup.
+    /// Whether a process was killed after the commit was complete, and before it removed the backup.
     pub(super) fn is_finished(prefix: &Path, stage: &Path) -> bool {
         let meta = Path::new(META);
         let is_one = prefix.join(meta).join(HISTORY).is_file() && prefix.join(BACKUP).join(JOURNAL).is_file();
@@ -190,7 +191,8 @@ impl Rollback {
         self.journal.moved.first().is_some_and(|path| *path == history())
     }
 
-    /// The backup path of the history. Without a backup it is kept in `conda-meta`, so that the next installation continues it.
+    /// The path to which the history is moved. Without a backup it stays in `conda-meta` under another name, so that
+    /// the next installation continues it.
     fn place_of_history(&self) -> (&Root, PathBuf) {
         match self.journal.old {
             OldFiles::BackedUp => (&self.old, backup_name("file", 0)),
@@ -198,7 +200,7 @@ impl Rollback {
         }
     }
 
-    /// Moves the old files, the history first. Directories that change and stay get the time `seconds`. `stop` is
+    /// Moves the old files, the history first. Directories that change and are kept get the time `seconds`. `stop` is
     /// checked before each step as long as a rollback is possible.
     pub(super) fn move_old_files(&self, seconds: i64, stop: &Stop) -> io::Result<()> {
         self.prefix.clear_cache();
@@ -210,7 +212,7 @@ impl Rollback {
             self.old.remove_file(Path::new(JOURNAL))?;
             self.removing.set(true);
         }
-        // A record goes last: as long as it is there, the next run knows what its package has left.
+        // Records are moved last. As long as a record exists, the next run knows the remaining files of its package.
         for records in [false, true] {
             let is_one = |path: &Path| path.starts_with(META) == records;
             self.move_paths(is_one, stop)?;
@@ -219,12 +221,12 @@ impl Rollback {
         self.set_times_of_changed(seconds)
     }
 
-    /// Moves or removes some of the old files.
+    /// Moves or removes the old files for which `is_one` is true.
     fn move_paths(&self, is_one: impl Fn(&Path) -> bool, stop: &Stop) -> io::Result<()> {
         let pending = Path::new(META).join(PENDING_HISTORY);
         for (number, path) in self.journal.moved.iter().enumerate().filter(|(_, path)| is_one(path)) {
             stop.check()?;
-            // A missing file is not an error: it was to be removed anyway.
+            // A missing file is not an error, because it would be removed anyway.
             match self.journal.old {
                 OldFiles::BackedUp => self.prefix.rename_if_exists(path, &self.old, &backup_name("file", number))?,
                 OldFiles::Removed if *path == pending => {}
@@ -234,7 +236,7 @@ impl Rollback {
         Ok(())
     }
 
-    /// Moves or removes directories in which nothing is left.
+    /// Moves or removes directories that have become empty.
     fn move_emptied(&self, is_one: impl Fn(&Path) -> bool, seconds: i64, stop: &Stop) -> io::Result<()> {
         for (number, path) in self.journal.emptied.iter().enumerate().filter(|(_, path)| is_one(path)) {
             stop.check()?;
@@ -254,11 +256,12 @@ impl Rollback {
         Ok(())
     }
 
-    /// Sets the modification time of directories from which something has moved. One of another user keeps the new time.
+    /// Sets the modification time of directories from which something was moved. Those of other users keep the new
+    /// time.
     fn set_times_of_changed(&self, seconds: i64) -> io::Result<()> {
         let moved = self.journal.moved.iter().chain(&self.journal.emptied);
         let changed: HashSet<&Path> = moved.filter_map(|path| path.parent()).collect();
-        // The transaction sets that of the prefix itself.
+        // The transaction sets the time of the prefix itself.
         for path in changed.into_iter().filter(|path| !path.as_os_str().is_empty()) {
             if self.prefix.has_directory(path)? {
                 match self.prefix.set_time(path, seconds) {
@@ -276,11 +279,11 @@ impl Rollback {
         directories.try_for_each(|(path, _)| self.prefix.set_time(path, seconds))
     }
 
-    /// Restores the prefix. New files that are still in `stage` were never moved. Can be repeated if it was interrupted or a
-    /// file could not be restored; in that case everything else is restored except the history.
+    /// Restores the prefix. New files that are still in `stage` were never moved. This can be repeated if it was
+    /// interrupted, or if a file could not be restored. In the latter case, everything except the history is restored.
     pub(super) fn roll_back(&self, stage: Option<&Root>) -> io::Result<()> {
         self.prefix.clear_cache();
-        // Directories of the stage were moved into the prefix, and are not in the stage any more.
+        // Directories of the stage were moved into the prefix, so cached ones are outdated.
         stage.into_iter().for_each(Root::clear_cache);
         match self.journal.old {
             OldFiles::BackedUp => self.remove_new_files(stage)?,
@@ -319,8 +322,9 @@ impl Rollback {
         if self.has_history() { Ok(()) } else { self.keep_or_remove_meta() }
     }
 
-    /// After a first installation that failed: what a script has made stays, and is no reason to refuse the next one. A
-    /// directory `conda-meta` says so; one that is new was kept until now, for a full disk has no room for another one.
+    /// After a failed first installation, files of a script may be left, and must not keep the next installation from
+    /// using the directory. A directory `conda-meta` has this effect. If it is a new one, it was kept until now,
+    /// because on a full disk it could not be created again.
     fn keep_or_remove_meta(&self) -> io::Result<()> {
         let meta = Path::new(META);
         let is_marked = self.prefix.has_directory(meta)?;
@@ -333,14 +337,14 @@ impl Rollback {
 
     /// Removes new files, and restores removed directories.
     fn remove_new_files(&self, stage: Option<&Root>) -> io::Result<()> {
-        // If this is interrupted, the next run must see it: the prefix has no history then.
+        // If this is interrupted, the next run must notice it. So the history is removed first.
         if self.old.lookup(&backup_name("file", 0))?.is_some() || !self.has_history() {
             remove(&self.prefix, &history())?;
         }
         let moved: HashMap<&PathBuf, usize> = self.journal.moved.iter().zip(0..).collect();
         for path in self.journal.added.iter().rev().filter(|path| *path != Path::new(META)) {
-            // If the new file is still in the stage, the path holds the old file or a file of another program. The same holds
-            // if an earlier attempt has restored it.
+            // If the new file is still in the stage, the path has the old file or a file of another program. The same
+            // is true if an earlier attempt has restored the old file.
             let waits = stage.map_or(Ok(None), |stage| stage.lookup(path))?.is_some();
             let is_old = match moved.get(path) {
                 Some(number) => self.old.lookup(&backup_name("file", *number))?.is_none(),
@@ -356,7 +360,8 @@ impl Rollback {
         Ok(())
     }
 
-    /// Restores an untracked file if a script has changed or removed it. A directory at its path was created by a script.
+    /// Restores an untracked file if a script has changed or removed it. If a directory is at its path, a script has
+    /// created the directory.
     fn restore_copy(&self, number: usize) -> io::Result<()> {
         let (copy, path) = (backup_name("copy", number), &self.journal.copied[number]);
         let Some(copied) = self.old.lookup(&copy)?.filter(|copied| copied.kind == PathKind::File) else {
@@ -366,7 +371,7 @@ impl Rollback {
             Some(there) if there.is_directory() => {
                 self.prefix.rename(path, &self.old, &backup_name("instead-of-file", number))?;
             }
-            // Modification times prove nothing: files that scripts write get the time of the installation.
+            // Modification times prove nothing, because files that scripts write get the time of the installation.
             Some(there)
                 if there.kind == PathKind::File
                     && there.has_same_size_and_time(&copied)
@@ -380,7 +385,7 @@ impl Rollback {
         self.old.rename(&copy, &self.prefix, path)
     }
 
-    /// Restores the history only, and removes the backup.
+    /// Restores only the history, and removes the backup.
     pub(super) fn cancel(self) -> io::Result<()> {
         if self.has_history() {
             let (root, place) = self.place_of_history();
@@ -390,7 +395,8 @@ impl Rollback {
         Ok(())
     }
 
-    /// Removes the backup. No rollback is possible afterwards. What cannot be removed is removed by the next run.
+    /// Removes the backup. Afterwards no rollback is possible. Files that cannot be removed now are removed by the next
+    /// run.
     pub(super) fn discard(self) {
         let _ = system::remove_tree(self.old.path());
     }
@@ -424,7 +430,7 @@ fn has_same_content(one: fs_err::File, other: fs_err::File) -> io::Result<bool> 
 fn remove(prefix: &Root, path: &Path) -> io::Result<()> {
     match prefix.lookup(path)? {
         Some(there) if there.is_directory() => match prefix.remove_directory(path) {
-            // A script or a user has put a file into it: keep it.
+            // A script or a user has put a file into the directory, so it is kept.
             Err(error) if error.kind() != io::ErrorKind::DirectoryNotEmpty && !is_gone(&error) => Err(error),
             _ => Ok(()),
         },

@@ -1,10 +1,10 @@
 //! Runs post-link and pre-unlink scripts, and other programs of a prefix.
 //!
-//! A script is awaited, so that dropping the installation stops the script, too: it has its own process group, which is
-//! killed. (Ctrl-C in a terminal reaches mlconda, which stops the script.)
+//! A script has its own process group, which is killed if the installation is dropped while it awaits the script.
+//! (Ctrl-C in a terminal reaches mlconda, which stops the script.)
 //!
-//! The output of scripts should be reproducible. They get no environment variables of the build machine and a fixed umask,
-//! `SOURCE_DATE_EPOCH` has the time of the installation, and files that they write get this time.
+//! The output of scripts should be reproducible. They get no environment variables of the build machine, and a fixed
+//! umask. `SOURCE_DATE_EPOCH` is the time of the installation, and the files that they write get this time.
 
 use std::{
     io::{self, Read, Seek, SeekFrom},
@@ -29,7 +29,8 @@ use super::InstallError;
 /// The size of the end of a script's output that is kept, in bytes.
 const KEPT_OUTPUT: u64 = 64 << 10;
 
-/// After this time the user is notified of a running script, and again each time that the time has doubled.
+/// The time after which the user is notified of a running script. A further notice comes each time that the elapsed
+/// time has doubled.
 const FIRST_NOTICE: Duration = Duration::from_secs(10);
 
 /// The kind of a script.
@@ -63,8 +64,8 @@ pub(super) fn path(name: &str, when: ScriptKind) -> PathBuf {
     PathBuf::from(format!("bin/.{name}-{when}.sh"))
 }
 
-/// Runs the script of a package, if it has one, and returns its message for the user (`.messages.txt`).
-/// Of the environment, a script gets what it is `context` only, and what scripts are promised.
+/// Runs the script of a package, if it has one, and returns its message for the user (`.messages.txt`). The script's
+/// environment contains only the variables in `context`, and those that conda documents for scripts.
 pub(super) async fn run(
     prefix: &Path,
     record: &PackageRecord,
@@ -104,7 +105,7 @@ pub(super) async fn run(
     }
 }
 
-/// Reads and removes the message of a script. A link at its path is removed and not followed; a directory is ignored.
+/// Reads and removes the message of a script. A link at its path is removed and not followed. A directory is ignored.
 fn take_message(prefix: &Path) -> io::Result<Option<String>> {
     let (root, path) = (Root::open(prefix)?, Path::new(".messages.txt"));
     let mut text = Vec::new();
@@ -136,7 +137,7 @@ pub(super) fn command(program: &Path, prefix: &Path, context: ScriptContext<'_>)
     command
 }
 
-/// Runs a program to its end. Returns its status if it failed, with the end of its output.
+/// Runs a program until it ends. If it failed, returns its status and the end of its output.
 pub(super) async fn run_to_end(
     mut command: Command,
     prefix: &Path,
@@ -144,7 +145,8 @@ pub(super) async fn run_to_end(
     task: Task,
     package: &str,
 ) -> Result<(Option<ExitStatus>, String), InstallError> {
-    // Into an unnamed file: with a pipe, a background process of the script would keep us waiting.
+    // The output goes into an unnamed file. With a pipe, a background process of the script would block the
+    // installation.
     let mut output = unnamed_file(prefix)?;
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output.try_clone()?).process_group(0);
     let program = Path::new(command.get_program()).to_owned();
@@ -170,8 +172,8 @@ pub(super) async fn run_to_end(
     }
 }
 
-/// Waits for a child, up to a limit, with notices to the user. `None` if the limit was reached; dropping the future then stops
-/// the child.
+/// Waits for a child process, up to a limit, with notices to the user. `None` if the limit was reached; then the future
+/// of the child is dropped, which stops the child.
 pub(super) async fn wait<F: Future>(
     child: F,
     limit: Option<Duration>,
@@ -182,7 +184,7 @@ pub(super) async fn wait<F: Future>(
     wait_from(FIRST_NOTICE, child, limit, progress, task, package).await
 }
 
-/// The same, with the time of the first notice.
+/// Like [`wait`], with the time of the first notice.
 async fn wait_from<F: Future>(
     first: Duration,
     child: F,
@@ -207,11 +209,11 @@ async fn wait_from<F: Future>(
     }
 }
 
-/// Frees the disk space of a program's output each second, except for the end of the output. Never returns.
+/// Each second, frees the disk space of a program's output, except for the end of the output. Never returns.
 async fn discard_output<T>(output: &std::fs::File) -> T {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        // Where the file system cannot, it takes room until the program ends.
+        // If the file system does not support this, the output takes space until the program ends.
         let _ = output
             .metadata()
             .and_then(|metadata| system::punch_hole(output, metadata.len().saturating_sub(KEPT_OUTPUT)));
@@ -232,14 +234,15 @@ fn output_tail(output: &mut std::fs::File) -> io::Result<String> {
     })
 }
 
-/// The time before scripts run, by the clock of the prefix's file system.
+/// The current time of the prefix's file system, taken before scripts run.
 pub(super) fn start_time(prefix: &Path) -> io::Result<SystemTime> {
     unnamed_file(&prefix.join("conda-meta"))?.metadata()?.modified()
 }
 
-/// Sets the time of all files that have changed since then to `seconds`. Files of packages have older times.
+/// Sets the modification time of all files that have changed since `since` to `seconds`. Files of packages have older
+/// times.
 pub(super) fn set_times_since(prefix: &Path, since: SystemTime, seconds: i64) -> Result<(), InstallError> {
-    // Other environments, and conda's packages, are in a root prefix but not of it.
+    // In a root prefix, other environments and conda's packages are skipped.
     let except = ["envs", "pkgs", on_disk::STAGE, BACKUP];
     Ok(set_times_below(&Root::open(prefix)?, since, seconds, &except)?)
 }

@@ -1,9 +1,11 @@
 //! Packages that several environments of one call share: a temporary package cache beside one of them.
 //!
-//! A package that is in two of the locks is extracted once, and its files are hard links in both prefixes. It is a cache,
-//! not a link from one prefix to the next, because files that contain the prefix must be written from the package. A
-//! script of the first environment may change a shared file. So after a script has run, shared packages are verified before
-//! the next environment uses them. A change that a later script makes in place also affects the first environment.
+//! A package in two of the locks is extracted once, and its files are hard links in both prefixes. The second prefix is
+//! not linked from the first one, because files that contain the prefix must be written from the package.
+//!
+//! A script of the first environment may change a shared file. So after a script has run, shared packages are verified
+//! before the next environment uses them. If a later script changes a file in place, this also affects the first
+//! environment.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,12 +24,12 @@ use rattler_digest::Sha256Hash;
 
 use super::{InstallError, cache, transaction};
 
-/// The packages that several environments share, and their directory. Dropping this removes the directory; the environments
-/// keep their files.
+/// The packages that several environments share, and their directory. Dropping this value removes the directory. The
+/// environments keep their files.
 #[derive(Debug)]
 pub struct Sharing {
     directory: PathBuf,
-    /// The prefix that it is beside.
+    /// The prefix beside which the directory is.
     prefix: PathBuf,
     packages: HashSet<Sha256Hash>,
     /// The nearest existing directory above it, and its modification time.
@@ -41,9 +43,9 @@ pub struct Sharing {
 }
 
 impl Sharing {
-    /// Finds the packages that several plans share. `None` if there are none, or the prefixes cannot share files; then each
-    /// plan is carried out on its own. A cache on the same file system as the prefixes has the same effect and needs no
-    /// sharing.
+    /// Finds the packages that several plans share. `None` if there are none, or if the prefixes cannot share files;
+    /// then each plan is executed separately. A cache on the same file system as the prefixes has the same effect, so
+    /// then no sharing is needed.
     pub fn between(plans: &[(&Plan, &Prefix)], cache: Option<&Path>) -> Option<Self> {
         let (prefix, beside, members) = plans.iter().find_map(|(_, prefix)| {
             let beside = on_disk::shared_packages(prefix.path())?;
@@ -62,7 +64,7 @@ impl Sharing {
         if packages.is_empty() {
             return None;
         }
-        // An error here is reported by the installation, if it affects that, too.
+        // If this error also affects the installation, the installation reports it.
         Self::make(prefix, beside, packages).ok()
     }
 
@@ -70,12 +72,12 @@ impl Sharing {
         let busy = || InstallError::from(io::Error::from(io::ErrorKind::ResourceBusy));
         let (above, prefix) = (Time::above(&directory), prefix.path().to_owned());
         let (made, hold, modified) = (Vec::new(), None, AtomicBool::new(false));
-        // From here on, dropping it removes what was made.
+        // From here on, dropping the value removes the created directories.
         let mut sharing = Self { directory, prefix, packages, above, made, hold, modified };
         let directory = &sharing.directory;
         transaction::make_parents(directory.parent().unwrap_or(Path::new("/")), &mut sharing.made)?;
         remove_abandoned(directory);
-        // Only this user may write there: the files get into the prefixes.
+        // Only this user may write into the directory, because its files get into the prefixes.
         DirBuilder::new().mode(0o700).create(directory)?;
         match system::lock_directory(directory).map_err(InstallError::from).and_then(|hold| hold.ok_or_else(busy)) {
             Ok(hold) => sharing.hold = Some(hold),
@@ -87,7 +89,7 @@ impl Sharing {
         Ok(sharing)
     }
 
-    /// Call this before a script runs in one of the environments: it may change shared files.
+    /// Records that a script may change shared files. Call this before a script runs in one of the environments.
     pub(super) fn mark_modified(&self) {
         self.modified.store(true, Ordering::Relaxed);
     }
@@ -113,11 +115,11 @@ impl Sharing {
 
 impl Drop for Sharing {
     fn drop(&mut self) {
-        // Errors are ignored: the next run removes what is left.
+        // Errors are ignored: the next run removes leftovers.
         if self.hold.is_some() {
             let _ = fs_err::remove_dir_all(&self.directory);
         }
-        // Directories that contain a prefix are kept. Their times are set, because an image layer would contain them.
+        // Directories that contain a prefix are kept. Their times are set, because they would be in an image's layer.
         for path in self.made.iter().rev() {
             if fs_err::remove_dir(path).is_err()
                 && let Some(time) = Time::of(&self.prefix)
@@ -146,7 +148,7 @@ fn remove_abandoned(directory: &Path) {
     }
 }
 
-/// The file system that a path is on, or will be once it is made.
+/// The device number of the file system that contains a path, or will contain it once it is created.
 fn device(path: &Path) -> Option<u64> {
     path.ancestors().find_map(|path| fs_err::metadata(path).ok()).map(|metadata| metadata.dev())
 }

@@ -1,4 +1,4 @@
-//! Packages that are in the stage, and what the new environment is with them: its python, its scripts, its linking order.
+//! Packages in the stage, and the python, the scripts and the linking order of the new environment.
 
 use mlconda_inspect::plan::{LinkOrder, Plan};
 use mlconda_lock::linking_order;
@@ -8,26 +8,26 @@ use rattler_conda_types::PrefixRecord;
 use super::{left_out::LeftOutSize, source::PackageOrigin};
 use crate::python_info::PythonInfo;
 
-/// A package that is in the stage.
+/// A package in the stage.
 pub(super) struct StagedPackage {
     /// Its number in [`Plan::archives`].
     pub(super) number: usize,
-    /// Its record, without the list of its files, which is written to the stage already.
+    /// Its record, without the list of files, which is in the stage already.
     pub(super) record: PrefixRecord,
     /// The build time, in seconds since 1970.
     pub(super) built: Option<i64>,
-    /// How many files it has.
+    /// The number of its files.
     pub(super) files: usize,
     /// Their size in bytes.
     pub(super) bytes: u64,
-    /// How many of these bytes are hard links to existing files.
+    /// The number of these bytes in hard links to existing files.
     pub(super) shared: u64,
-    /// Where it was linked from, if it was extracted before.
+    /// The origin of the extracted package; `None` if it was linked from its archive.
     pub(super) origin: Option<PackageOrigin>,
-    /// What was left out of it.
+    /// The parts that were left out of it.
     pub(super) left_out: Vec<LeftOutSize>,
-    /// Whether it is a conda package and has a post-link script of its own, which is the file at the path of the script
-    /// once clashes are resolved.
+    /// Whether it is a conda package with a post-link script of its own. After clashes are resolved, that script is the
+    /// file at the script's path.
     pub(super) post_link: bool,
 }
 

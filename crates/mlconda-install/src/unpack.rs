@@ -1,8 +1,8 @@
 //! Reads the archive of a package as a stream of entries.
 //!
-//! A `.conda` file is a zip of two `.tar.zst` files; `info` is read first, whatever their order is. A `.tar.bz2` is one
-//! stream; if `info/` does not come first, it is read twice. The members of a wheel are read as those of an equivalent
-//! noarch python package ([`wheel`]).
+//! A `.conda` file is a zip of two `.tar.zst` files. The one with `info/` is read first, in any order of the two. A
+//! `.tar.bz2` is one stream, which is read twice if `info/` does not come first. The members of a wheel are read like
+//! those of an equivalent noarch python package ([`wheel`]).
 
 mod bzip2;
 mod idle_cores;
@@ -35,7 +35,7 @@ use self::{
 use super::package::{InfoFiles, invalid};
 use mlconda_system::Slice;
 
-/// A verified archive: in memory if it is small, else in a file that has no name, or a part of a bundle.
+/// A verified archive: in memory if it is small, else in an unnamed file or in a part of a bundle.
 #[derive(Clone, Debug)]
 pub(super) enum Archive {
     /// Its bytes.
@@ -47,7 +47,7 @@ pub(super) enum Archive {
 }
 
 impl Archive {
-    /// The archive from its beginning.
+    /// Opens the archive at its beginning.
     fn open(&self) -> io::Result<Box<dyn Source + '_>> {
         match self {
             Self::Memory(bytes) => Ok(Box::new(Cursor::new(bytes))),
@@ -69,12 +69,12 @@ impl Archive {
         }
     }
 
-    /// Writes all of it somewhere else.
+    /// Copies the archive to a writer.
     pub(super) fn copy_to(&self, to: &mut impl io::Write) -> io::Result<u64> {
         io::copy(&mut self.open()?, to)
     }
 
-    /// Reads some bytes from a place; 0 at the end.
+    /// Reads bytes at an offset. Returns their number: 0 at the end.
     fn read_at(&self, buffer: &mut [u8], place: u64) -> io::Result<usize> {
         let file = match self {
             Self::Memory(bytes) => {
@@ -95,30 +95,30 @@ impl Archive {
     }
 }
 
-/// What an entry is.
+/// The type of an entry.
 pub(super) enum EntryKind<'a> {
     /// A file with this content.
     File(&'a mut dyn Read),
-    /// A soft link to this.
+    /// A soft link with this target.
     SoftLink(PathBuf),
-    /// The same file as this one, which came before.
+    /// A hard link to an earlier path.
     HardLink(PathBuf),
 }
 
-/// An entry of an archive. Directories are left out: those that count, `paths.json` names.
+/// An entry of an archive. Directories are left out, because `paths.json` lists those that matter.
 pub(super) struct Entry<'a> {
     /// The path in the archive.
     pub path: PathBuf,
     pub(super) kind: EntryKind<'a>,
-    /// The content's size in bytes.
+    /// The size of the content, in bytes.
     pub(super) size: u64,
-    /// Whether anybody may run it.
+    /// Whether the file is executable.
     pub(super) executable: bool,
-    /// The time of last change, in seconds since 1970.
+    /// The modification time, in seconds since 1970.
     pub(super) modified: i64,
 }
 
-/// Receives entries. An error ends the reading.
+/// Receives entries. An error ends reading.
 pub(super) trait Sink {
     /// The error.
     type Error: From<io::Error>;
@@ -158,7 +158,7 @@ pub(super) fn unpack<S: Sink>(
     }
 }
 
-/// Reads a tar to its very end, so that one whose tail is cut off is known.
+/// Reads a tar up to its very end, so that a truncated one is noticed.
 fn pass_all<S: Sink>(content: impl Read, sink: &mut S) -> Result<(), S::Error> {
     let mut tar = Tar::new(content);
     for entry in tar.entries()? {
@@ -167,13 +167,13 @@ fn pass_all<S: Sink>(content: impl Read, sink: &mut S) -> Result<(), S::Error> {
     Ok(tar.finish()?)
 }
 
-/// Where a `.tar.bz2` has its `info/`.
+/// The position of `info/` in a `.tar.bz2`.
 enum InfoPosition {
     InfoFirst,
     Other,
 }
 
-/// Reads a `.tar.bz2` in one go, if its `info/` comes first.
+/// Reads a `.tar.bz2` once, if its `info/` comes first.
 fn unpack_at_once<S: Sink>(archive: impl Read, sink: &mut S) -> Result<InfoPosition, S::Error> {
     let mut info = Some(InfoFiles::default());
     let mut tar = Tar::new(archive);
@@ -198,7 +198,7 @@ fn unpack_at_once<S: Sink>(archive: impl Read, sink: &mut S) -> Result<InfoPosit
     }
     tar.finish()?;
     match info {
-        // A package without content.
+        // A package without files.
         Some(files) => sink.begin(&files).map(|()| InfoPosition::InfoFirst),
         None => Ok(InfoPosition::InfoFirst),
     }
@@ -214,7 +214,7 @@ fn read_info(archive: impl Read, info: &mut InfoFiles) -> io::Result<()> {
     tar.finish()
 }
 
-/// An entry's path; some archives write `./` in front.
+/// The path of an entry. Some archives put `./` in front of it.
 fn path_of(entry: &TarEntry<'_, impl Read>) -> io::Result<PathBuf> {
     let path = entry.path()?;
     Ok(path.strip_prefix(".").map_or_else(|_| path.to_path_buf(), Path::to_path_buf))

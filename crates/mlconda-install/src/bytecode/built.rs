@@ -1,5 +1,5 @@
-//! Compiles modules that the environment's pip has built. They are in the prefix already, so one python compiles them there. It
-//! reads from a file and writes to a file, so that dropping the installation stops it and nothing blocks.
+//! Compiles modules that the environment's pip has built. They are in the prefix already, so one python compiles them
+//! there. Python reads from a file and writes to a file. So nothing blocks, and dropping the installation stops it.
 
 use std::{
     io::{self, Read, Seek, SeekFrom, Write},
@@ -80,9 +80,9 @@ pub(crate) async fn compile_built(
 
 /// A module of a distribution in the prefix.
 struct Module {
-    /// Its path in the record. A package's link may be above it.
+    /// Its path in the record, which may be below a link of a package.
     name: PathBuf,
-    /// Its path without such links.
+    /// Its real path.
     path: PathBuf,
 }
 
@@ -100,7 +100,7 @@ fn modules(files: &[PathBuf], python: &PythonInfo, root: &Root, prefix: &Prefix)
         known.push(Module { name: name.clone(), path: name.clone() });
     }
     if !others.is_empty() {
-        // Links of packages are followed, links of the user are not.
+        // Links of packages are followed, but not links of the user.
         let records = prefix.records().map_err(io::Error::other)?;
         let links = PackageLinks::new(root, records.iter(), Replaced::NotFollowed);
         for module in others {
@@ -151,14 +151,14 @@ async fn run_compiler(
     Ok(said)
 }
 
-/// The next line of an answer, and what is behind it.
+/// The next line of an answer, and the rest of the answer.
 fn line(answers: &[u8]) -> io::Result<(&str, &[u8])> {
     let end = answers.iter().position(|byte| *byte == b'\n').ok_or_else(|| invalid("python broke off"))?;
     let text = std::str::from_utf8(&answers[..end]).map_err(|_| invalid("python gives no answer that can be read"))?;
     Ok((text, &answers[end + 1..]))
 }
 
-/// Writes byte code to where python looks for it; not in the place of what the package has brought itself.
+/// Writes byte code to the path where python looks for it, unless the package has a file there.
 fn write(
     prefix: &Root,
     module: &Module,
@@ -179,7 +179,7 @@ fn write(
     }
     if !prefix.has_directory(&directory)? {
         prefix.make_directory(&directory, 0o755)?;
-        // Whatever the umask is.
+        // The mode must not depend on the umask.
         prefix.set_directory_mode(&directory, 0o755)?;
     }
     prefix.put(&target, code, time)?;

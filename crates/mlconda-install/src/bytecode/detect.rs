@@ -9,10 +9,10 @@ use rattler_conda_types::PrefixRecord;
 use super::Bytecode;
 
 impl Bytecode {
-    /// How the modules of a prefix's noarch packages were compiled; `None` if it has none, or none that can be read.
+    /// How the modules of a prefix's noarch packages were compiled. `None` if there is no readable byte code.
     ///
     /// # Errors
-    /// If the records cannot be found. One that cannot be read tells nothing.
+    /// If the records cannot be listed. Unreadable records are ignored.
     pub fn detect(prefix: &Prefix) -> Result<Option<Self>, PrefixError> {
         let (prefix, _) = prefix.without_damaged()?;
         let is_compiled = |record: &&PrefixRecord| {
@@ -34,7 +34,7 @@ impl Bytecode {
     }
 }
 
-/// What the header of byte code says (PEP 552).
+/// Reads the header of a byte code file (PEP 552).
 fn detect_file(path: &Path) -> Option<Bytecode> {
     let mut header = [0; 8];
     files::open(path).ok()?.read_exact(&mut header).ok()?;

@@ -12,11 +12,11 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::{CompileState, LARGEST, Module, SCRIPT};
 use crate::package::invalid;
 
-/// The process of a python.
+/// A python process.
 pub(super) struct Process(pub(super) Mutex<Option<Child>>);
 
 impl Process {
-    /// Kills it and its children. Nobody has waited for it before, so its process id is still valid.
+    /// Kills the process and its children. Nobody has waited for it before, so its process id is still valid.
     pub(super) fn end(&self) {
         if let Some(mut child) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
@@ -42,19 +42,19 @@ pub(super) enum Answer {
 }
 
 impl Worker {
-    /// Starts a python, or tells why it cannot.
+    /// Starts a python. The error is the reason why it cannot run.
     pub(super) fn start(shared: &CompileState) -> Result<Self, String> {
         let mut process = Command::new(&shared.interpreter)
-            // No modules of the user or of the site, no written byte code, no warnings.
+            // Options: no modules of the user or of `site-packages`, no byte code is written, and no warnings.
             .args(["-s", "-S", "-B", "-W", "ignore", "-c", SCRIPT])
             .arg(shared.way.path())
             .args([&shared.stage.prefix, shared.mode])
             .env_clear()
-            // Before 3.11, sets are written in the order of their hashes.
+            // Before python 3.11, byte code contains sets in the order of their hashes.
             .env("PYTHONHASHSEED", "0")
-            // A directory without modules.
+            // This directory contains no python modules.
             .current_dir(shared.way.path().join("conda-meta"))
-            // Ctrl-C is handled by this process.
+            // Ctrl-C must reach only this process, which stops python.
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -84,7 +84,7 @@ impl Worker {
         Ok(line)
     }
 
-    /// The last line of stderr of a python that does not work.
+    /// The last line of stderr, after python has failed.
     fn error_line(&mut self) -> String {
         self.process.end();
         let mut words = Vec::new();

@@ -1,5 +1,5 @@
-//! All that is in a cache, one entry for each thing that can be removed for itself: what `cache size` tells and `cache prune`
-//! chooses from.
+//! The entries of a cache: everything that can be removed separately. `cache size` counts them, and `cache prune`
+//! selects from them.
 
 use std::{
     collections::BTreeMap,
@@ -14,14 +14,14 @@ use super::{
 };
 use crate::package::InfoFiles;
 
-/// What the names of the directories of packages and of layers begin with; the version of their format follows.
+/// The first characters of the names of the directories for packages and for layers. The version of the format follows.
 const PACKAGES: &str = "packages-";
 const LAYERS: &str = "layers-";
 
-/// Repodata of one subdir are files whose names have this many first characters in common.
+/// The number of first characters that the names of all repodata files of one subdir share.
 const KEY: usize = 16;
 
-/// What something in a cache is.
+/// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheKind {
     /// Extracted conda packages.
@@ -30,7 +30,7 @@ pub enum CacheKind {
     Wheels,
     /// Finished layers of images.
     Layers,
-    /// Answers of channels.
+    /// Responses of channels.
     Repodata,
     /// uv's own cache.
     Uv,
@@ -45,7 +45,7 @@ impl CacheKind {
     pub const ALL: [Self; 7] =
         [Self::Packages, Self::Wheels, Self::Layers, Self::Repodata, Self::Uv, Self::Tools, Self::Other];
 
-    /// Its name, for people and for programs.
+    /// The name of the kind, in output for users and for programs.
     pub fn name(self) -> &'static str {
         match self {
             Self::Packages => "packages",
@@ -59,18 +59,18 @@ impl CacheKind {
     }
 }
 
-/// Something in a cache.
+/// An entry of a cache.
 pub(super) struct CacheEntry {
     pub(super) kind: CacheKind,
-    /// Its files and directories. The first one tells of the use, and goes first.
+    /// Its files and directories. The first one shows whether the entry is in use, and is removed first.
     pub(super) paths: Vec<PathBuf>,
-    /// When it was used last.
+    /// The time of its last use.
     pub(super) used: SystemTime,
 }
 
 impl CacheEntry {
     fn new(kind: CacheKind, paths: Vec<PathBuf>) -> Option<Self> {
-        // What another process has removed meanwhile is not there.
+        // Paths that another process has removed meanwhile are skipped.
         let times = paths.iter().filter_map(|path| fs_err::symlink_metadata(path).ok()?.modified().ok());
         Some(Self { kind, used: times.max()?, paths })
     }
@@ -87,7 +87,7 @@ impl CacheEntry {
     }
 }
 
-/// The size of a file, or of all files in a directory. What cannot be read does not count.
+/// The size of a file, or of all files in a directory. Unreadable files count as 0.
 fn tree_size(path: &Path) -> u64 {
     match fs_err::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => children(path).iter().map(|path| tree_size(path)).sum(),
@@ -95,7 +95,7 @@ fn tree_size(path: &Path) -> u64 {
     }
 }
 
-/// What is in a directory, sorted; nothing if it cannot be read.
+/// The entries of a directory, sorted. Empty if it cannot be read.
 fn children(directory: &Path) -> Vec<PathBuf> {
     let entries = fs_err::read_dir(directory).into_iter().flatten().flatten();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
@@ -107,10 +107,10 @@ fn name(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
-/// All entries of a cache.
+/// All entries of a cache. None if the directory does not exist.
 ///
 /// # Errors
-/// If its directory cannot be read. One that does not exist is empty.
+/// If the directory cannot be read.
 pub(super) fn entries(cache: &Path) -> io::Result<Vec<CacheEntry>> {
     let mut found = Vec::new();
     match fs_err::read_dir(cache) {
@@ -137,7 +137,7 @@ pub(super) fn entries(cache: &Path) -> io::Result<Vec<CacheEntry>> {
     Ok(found)
 }
 
-/// Whether a path among the packages is one of conda's, or a wheel.
+/// The kind of a path in the directory of packages.
 fn package(path: &Path) -> CacheKind {
     match path.file_name() {
         Some(name) if is_temporary(name) || !path.is_dir() => CacheKind::Other,
@@ -146,19 +146,19 @@ fn package(path: &Path) -> CacheKind {
     }
 }
 
-/// The files of a directory that belong together.
+/// Groups the files of a directory that have the same key. Each group is one entry.
 fn groups(directory: &Path, kind: CacheKind, key: fn(&str) -> &str) -> Vec<CacheEntry> {
     let (mut groups, mut found) = (BTreeMap::<String, Vec<PathBuf>>::new(), Vec::new());
     for path in children(directory) {
         match path.file_name() {
             Some(name) if is_temporary(name) => found.extend(CacheEntry::new(CacheKind::Other, vec![path])),
-            // Shards of a subdir.
+            // A directory contains the shards of a subdir.
             _ if path.is_dir() && !path.is_symlink() => found.extend(groups_below(&path, kind)),
             _ => groups.entry(key(name(&path)).to_owned()).or_default().push(path),
         }
     }
     for mut paths in groups.into_values() {
-        // What is known of the others comes first: without it, they are not used.
+        // A description comes before the files that it describes, because these are not used without it.
         let rank = |path: &PathBuf| (!name(path).ends_with(".info.json"), !name(path).ends_with(".json"));
         mlconda_types::sorting::sort_by_key(&mut paths, rank);
         found.extend(CacheEntry::new(kind, paths));
@@ -177,35 +177,35 @@ fn groups_below(directory: &Path, kind: CacheKind) -> Vec<CacheEntry> {
     found
 }
 
-/// A layer is a file, and what is known of it: `KEY` and `KEY.json`.
+/// The key of a layer, which consists of the file `KEY` and its description `KEY.json`.
 fn layer_key(name: &str) -> &str {
     name.strip_suffix(".json").unwrap_or(name)
 }
 
-/// The files of a subdir have a key in their names.
+/// The key in the name of a repodata file, which all files of its subdir share.
 fn repodata_key(name: &str) -> &str {
     name.get(..KEY).unwrap_or(name)
 }
 
-/// The directories in which processes make directories of their own.
+/// The directories in which processes make temporary directories.
 pub(super) fn workshops(cache: &Path) -> Vec<PathBuf> {
     let is_one = |path: &PathBuf| path.is_dir() && [PACKAGES, LAYERS].iter().any(|begin| name(path).starts_with(begin));
     children(cache).into_iter().filter(is_one).collect()
 }
 
-/// Removes what killed processes have left, also of other versions.
+/// Removes leftovers of killed processes, also in directories of other format versions.
 pub(super) fn sweep(cache: &Path) {
     workshops(cache).iter().for_each(|directory| temporary::remove_abandoned(directory));
 }
 
-/// How much there is of a kind.
+/// The number and the size of the entries of one kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheAmount {
-    /// How many things.
+    /// The number of entries.
     pub count: usize,
     /// The size of their files in bytes, including files that prefixes share.
     pub bytes: u64,
-    /// When the one was used that was not used for the longest time.
+    /// The earliest time of last use among the entries.
     pub oldest: Option<SystemTime>,
 }
 
@@ -221,10 +221,11 @@ impl CacheAmount {
     }
 }
 
-/// How much there is in a cache, by kind. Kinds of which there is nothing are left out.
+/// The number and the size of the entries in a cache, by kind. Kinds without entries are left out, so the result is
+/// empty if the directory does not exist.
 ///
 /// # Errors
-/// If the directory cannot be read. One that does not exist is empty.
+/// If the directory cannot be read.
 pub fn cache_size(cache: &Path) -> io::Result<Vec<(CacheKind, CacheAmount)>> {
     let mut amounts = CacheKind::ALL.map(|kind| (kind, CacheAmount::default()));
     for entry in entries(cache)? {

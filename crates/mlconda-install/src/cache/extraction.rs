@@ -1,4 +1,4 @@
-//! Extracts a package into the cache: its files unchanged, then the list of contents and the checksums.
+//! Extracts a package into the cache: first its files, unchanged; then the list of contents, and the checksums.
 
 use std::{
     collections::BTreeMap,
@@ -20,20 +20,22 @@ use crate::{
     unpack::{Entry, EntryKind, Sink},
 };
 
-/// Where a package tells of itself.
+/// The directory with the metadata of a package.
 const INFO: &str = "info";
 
-/// The checksums of the files of `info/`. One of them is the list of contents, which has the hashes of all other files.
+/// The checksums of the files in `info/`. One of these files is the list of contents, which contains the hashes of all
+/// other files.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Checksums {
-    /// The sha256 of each, in hex.
+    /// The sha256 of each file in hex, by its path.
     pub(super) info: BTreeMap<String, String>,
     /// The size of all files in bytes.
     pub(super) bytes: u64,
 }
 
 impl Checksums {
-    /// Where it is. No package can bring a file of this name: of its `info/`, only what linking reads is written.
+    /// The path of the checksums. No package can have a file with this name, because only the files of `info/` that
+    /// linking reads are written.
     const NAME: &str = "info/mlconda.json";
 
     pub(super) fn read(place: &Path) -> io::Result<Self> {
@@ -41,18 +43,19 @@ impl Checksums {
     }
 }
 
-/// Writes entries as they are.
+/// Writes the entries of an archive, unchanged.
 pub(super) struct Extraction<'a> {
     root: Root,
-    /// Permission bits that the process's umask takes away: others may be the cache's users.
+    /// The permission bits that the umask of the process removes. They are restored, because other users may use the
+    /// cache.
     umask: u32,
     stop: &'a AtomicBool,
     buffer: Vec<u8>,
-    /// The paths that linking will ask for and that have not come yet; `None` before it is known which.
+    /// The paths in `paths.json` that have not arrived yet. `None` before `paths.json` was read.
     listed: Option<PathMap<ListedPath>>,
-    /// Those that have come, by path.
+    /// The entries that have arrived, by path.
     contents: BTreeMap<PathBuf, Content>,
-    /// Directories that are there, relative to the root. None becomes a link: what is a directory is never replaced.
+    /// Directories that exist, relative to the root. None of them is ever replaced by a link.
     made: PathMap<()>,
     copies: Linker,
     checksums: Checksums,
@@ -100,7 +103,8 @@ impl Sink for Extraction<'_> {
                 }
                 if entry.executable { ContentKind::Program } else { ContentKind::File }
             }
-            // Where a link points to is judged when it gets into a prefix; nothing here is written through one.
+            // The target of a link is checked when the link is made in a prefix. Here, nothing is written through a
+            // link.
             EntryKind::SoftLink(to) => {
                 create_again(root, path, || root.soft_link(&to, path))?;
                 ContentKind::SoftLink(to)
@@ -123,7 +127,7 @@ impl Sink for Extraction<'_> {
 
 impl<'a> Extraction<'a> {
     /// # Errors
-    /// If nothing can be made in the directory.
+    /// If nothing can be created in the directory.
     pub(crate) fn new(root: Root, stop: &'a AtomicBool) -> io::Result<Self> {
         let (buffer, contents, copies) = (vec![0; 1 << 20], BTreeMap::new(), Linker::copies_only());
         let (umask, info) = (root.umask()?, Path::new(INFO));
@@ -143,7 +147,7 @@ impl<'a> Extraction<'a> {
         })
     }
 
-    /// Takes all of a package that another cache holds.
+    /// Copies all contents of a package from another cache.
     pub(super) fn copy(&mut self, cached: &Cached) -> io::Result<()> {
         for name in InfoFiles::NAMES.into_iter().chain([InfoFiles::WHEEL]) {
             if cached.root.lookup(Path::new(name))?.is_some() {
@@ -171,7 +175,7 @@ impl<'a> Extraction<'a> {
         Ok(())
     }
 
-    /// Writes down what has come. What has been listed and has not come can only be directories.
+    /// Writes the list of contents and the checksums. Listed paths that have not arrived can only be directories.
     pub(super) fn finish(mut self) -> io::Result<Deviations> {
         for (path, listed) in self.listed.take().into_iter().flatten() {
             if !listed.is_directory {
@@ -201,8 +205,9 @@ impl<'a> Extraction<'a> {
         file.write_all(content)
     }
 
-    /// Of the paths of one file, lets the first be the file, and the others be links to it: they are linked in this order.
-    /// What `paths.json` says of the archive's file goes with it, as it counts for all of them.
+    /// If several paths are one file, the first path becomes the file, and the others become hard links to it, because
+    /// they are linked in this order. The facts in `paths.json` about the archive's file move to the first path,
+    /// because they are true for all paths.
     fn sort_hard_links(&mut self) {
         let mut groups: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
         for (path, content) in &self.contents {
@@ -227,7 +232,7 @@ impl<'a> Extraction<'a> {
         }
     }
 
-    /// An error if the installation is to stop.
+    /// Fails if the installation was asked to stop.
     fn check_stop(&self) -> io::Result<()> {
         match self.stop.load(Ordering::Relaxed) {
             true => Err(invalid("the installation was stopped")),
@@ -235,7 +240,7 @@ impl<'a> Extraction<'a> {
         }
     }
 
-    /// Makes room for a path.
+    /// Checks a path, and creates its parent directories.
     fn enter(&mut self, path: &Path) -> io::Result<()> {
         self.check_stop()?;
         if !is_inside(path) {
@@ -244,7 +249,7 @@ impl<'a> Extraction<'a> {
         self.make_parent(path)
     }
 
-    /// Makes the directories of a path, none of which may be a link.
+    /// Creates the parent directories of a path. None of them may be a link.
     fn make_parent(&mut self, path: &Path) -> io::Result<()> {
         let missing = |parent: &&Path| !parent.as_os_str().is_empty() && !self.made.contains_key(*parent);
         let mut missing: Vec<&Path> = path.ancestors().skip(1).take_while(missing).collect();
@@ -280,8 +285,8 @@ fn make_directory(root: &Root, umask: u32, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes something at a path, also where an earlier reading of the archive has left something: one whose `info/` comes late
-/// is read again.
+/// Creates something at a path, and first removes a file there. An archive whose `info/` comes late is read twice, and
+/// the first reading may have left the file.
 fn create_again<T>(root: &Root, path: &Path, make: impl Fn() -> io::Result<T>) -> io::Result<T> {
     match make() {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

@@ -1,8 +1,8 @@
-//! Removes from a cache what was not used for long, beside installations that use it.
+//! Removes old entries from a cache, also while installations use it.
 //!
-//! An installation holds the cache while it links, and first of all notes the use of each package that it will take from
-//! there. So here a package is removed only under its own lock, by one rename, and only if nobody has used it since this
-//! began; while somebody holds the cache, only if nobody has used it for a day.
+//! An installation holds a lock on the cache while it links. First it records the use of each package that it will take
+//! from the cache. So a package is removed only under its own lock, by one rename, and only if nobody has used it since
+//! `prune` began. While somebody holds the cache, a package is removed only if nobody has used it for a day.
 
 use std::{
     collections::HashSet,
@@ -23,26 +23,26 @@ use super::{
 };
 use crate::{InstallError, Stop};
 
-/// While somebody uses the cache, what was used within this time stays: no installation runs for longer.
+/// While somebody uses the cache, entries that were used within this time are kept. No installation takes longer.
 const IN_USE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The clocks of files may be so much behind.
+/// How much the times of files may be behind the clock.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What of a cache stays.
+/// Which entries of a cache are kept.
 #[derive(Clone, Debug)]
 pub struct Keep {
-    /// The time now.
+    /// The current time.
     pub now: SystemTime,
-    /// What was used since then stays. `None`: the age does not matter, and layers and repodata, which no lock names, all
-    /// stay.
+    /// Entries that were used since this time are kept. `None` means that only packages of locks are kept, whatever
+    /// their age, and all layers and repodata, which are in no lock.
     pub used_since: Option<SystemTime>,
-    /// The sha256 of packages that stay, in hex.
+    /// The sha256 of packages to keep, in hex.
     packages: HashSet<String>,
 }
 
 impl Keep {
-    /// What is kept, by age.
+    /// Keeps entries by age only.
     pub fn new(now: SystemTime, used_since: Option<SystemTime>) -> Self {
         Self { now, used_since, packages: HashSet::new() }
     }
@@ -57,7 +57,7 @@ impl Keep {
         }
     }
 
-    /// Whether a lock names a package, or age decides and does not count here.
+    /// Whether an entry is kept for another reason than its age: its package is in a lock, or age is not considered.
     fn is_named(&self, entry: &CacheEntry) -> bool {
         match entry.kind {
             CacheKind::Packages | CacheKind::Wheels => {
@@ -69,30 +69,30 @@ impl Keep {
     }
 }
 
-/// Whether anything is removed.
+/// Whether entries are removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pruning {
-    /// It is.
+    /// They are removed.
     Remove,
-    /// It is only told what would be.
+    /// They are only reported.
     Tell,
 }
 
-/// What was removed from a cache, or would be.
+/// The result of pruning, or what it would be.
 #[derive(Clone, Debug, Default)]
 pub struct Pruned {
-    /// What went, by kind.
+    /// The removed entries, by kind.
     pub removed: Vec<(CacheKind, CacheAmount)>,
-    /// Packages, layers and repodata that stay.
+    /// The packages, layers and repodata that are kept.
     pub kept: CacheAmount,
-    /// How many of them stay only because somebody uses the cache now.
+    /// The number of these that are kept only because somebody uses the cache now.
     pub in_use: usize,
 }
 
-/// Removes packages, layers and repodata from a cache. What prefixes share with it, they keep.
+/// Removes packages, layers and repodata from a cache. Prefixes keep the files that they share with it.
 ///
 /// # Errors
-/// If something cannot be read or removed, or it was told to stop. What is removed by then stays removed.
+/// If an entry cannot be read or removed, or if `stop` was requested. Entries that were removed before stay removed.
 pub fn prune(cache: &Path, keep: &Keep, pruning: Pruning, stop: &Stop) -> Result<Pruned, InstallError> {
     let mut pruned = Pruned::default();
     if !cache.is_dir() {
@@ -118,13 +118,13 @@ pub fn prune(cache: &Path, keep: &Keep, pruning: Pruning, stop: &Stop) -> Result
         if is_old && entry.used < limit && remove(&entry, limit, pruning)? {
             removed.iter_mut().filter(|(kind, _)| *kind == entry.kind).for_each(|(_, sum)| sum.add(amount));
         } else if entry.paths.first().is_some_and(|path| fs_err::symlink_metadata(path).is_ok()) {
-            // Another `prune` may have removed it.
+            // If another `prune` has removed the entry, it does not count.
             pruned.kept.add(amount);
             pruned.in_use += usize::from(is_old);
         }
     }
     if pruning == Pruning::Remove {
-        // Those of other versions, of which nothing is left.
+        // Removes directories of other format versions if they are empty.
         let others = workshops(cache).into_iter().filter(|directory| *directory != packages(cache));
         others.for_each(|directory| _ = std::fs::remove_dir(directory));
     }
@@ -132,7 +132,7 @@ pub fn prune(cache: &Path, keep: &Keep, pruning: Pruning, stop: &Stop) -> Result
     Ok(pruned)
 }
 
-/// Removes an entry, unless somebody uses it. `false` if it stays.
+/// Removes an entry, unless somebody uses it. Returns `false` if it is kept.
 fn remove(entry: &CacheEntry, limit: SystemTime, pruning: Pruning) -> io::Result<bool> {
     let Some(first) = entry.paths.first() else { return Ok(false) };
     let file = match usage::find(first)? {
@@ -140,7 +140,7 @@ fn remove(entry: &CacheEntry, limit: SystemTime, pruning: Pruning) -> io::Result
         Use::Free(file) | Use::Unknown(file) => file,
     };
     if matches!(entry.kind, CacheKind::Packages | CacheKind::Wheels) {
-        // Somebody may have used it a moment ago.
+        // Somebody may have used it just now.
         if file.metadata()?.modified()? >= limit {
             return Ok(false);
         }
@@ -149,10 +149,10 @@ fn remove(entry: &CacheEntry, limit: SystemTime, pruning: Pruning) -> io::Result
         }
         let aside = temporary_beside(first)?;
         let renamed = fs_err::rename(first, aside.path().join("discarded"));
-        // Nobody waits for the rest.
+        // The package has left the cache, so its lock is released before its files are removed.
         drop(file);
         return match renamed {
-            // An installation has found it damaged, and removed it.
+            // An installation has found the package damaged, and has removed it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             renamed => renamed.map(|()| true),
         };

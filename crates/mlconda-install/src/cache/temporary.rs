@@ -1,25 +1,25 @@
 //! Temporary directories in the cache. Each is locked while its process runs.
 //!
-//! A directory is removed when it is dropped. The directory of a killed process has no lock, so the next user of the cache
-//! removes it.
+//! A directory is removed when its value is dropped. The directory of a killed process has no lock, so the next user of
+//! the cache removes it.
 
 use std::{ffi::OsStr, io, path::Path};
 
 use mlconda_system as system;
 use tempfile::TempDir;
 
-/// What the names of such directories begin with.
+/// The first characters of the names of such directories.
 const PREFIX: &str = ".new-";
 
-/// The number of attempts, in case that another process removes the directory before it is locked.
+/// The number of attempts, because another process may remove the directory before it is locked.
 const TRIES: usize = 16;
 
-/// Whether a directory of the cache has such a name.
+/// Whether a name is that of a temporary directory.
 pub(crate) fn is_temporary(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(PREFIX.as_bytes())
 }
 
-/// The directory.
+/// A locked temporary directory.
 #[derive(Debug)]
 pub struct TemporaryDirectory {
     directory: TempDir,
@@ -27,10 +27,10 @@ pub struct TemporaryDirectory {
 }
 
 impl TemporaryDirectory {
-    /// Makes an empty one in a directory.
+    /// Creates an empty temporary directory in a directory.
     ///
     /// # Errors
-    /// If none can be made or locked.
+    /// If it cannot be created or locked.
     pub fn make_in(parent: &Path) -> io::Result<Self> {
         for _ in 0..TRIES {
             let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?;
@@ -49,14 +49,14 @@ impl TemporaryDirectory {
         self.directory.path()
     }
 
-    /// Does not remove the directory: it was renamed.
+    /// Drops the value without removing the directory, which was renamed.
     pub(crate) fn keep(self) {
         let _ = self.directory.keep();
     }
 }
 
-/// Removes those in a directory whose processes were killed. What a running process has locked stays, and so does all on a file
-/// system without locks.
+/// Removes temporary directories of killed processes. Directories that a running process has locked are kept. On a file
+/// system without locks, all are kept.
 pub fn remove_abandoned(parent: &Path) {
     for entry in fs_err::read_dir(parent).into_iter().flatten().flatten() {
         if is_temporary(&entry.file_name())

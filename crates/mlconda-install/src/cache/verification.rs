@@ -16,11 +16,11 @@ use crate::{
     package::invalid,
 };
 
-/// Files are read in pieces of this size, in bytes.
+/// The number of bytes of a file that are read at once.
 const PIECE: usize = 256 << 10;
 
-/// Compares every file of a package in the cache with the list of contents, and that list with its checksum. An old package
-/// without `paths.json` has no hashes: only sizes and modes are compared.
+/// Compares each file of a package in the cache with the list of contents, and the list with its checksum. An old
+/// package without `paths.json` has no hashes, so only sizes and modes are compared.
 ///
 /// # Errors
 /// The first difference that was found.
@@ -33,7 +33,7 @@ pub(crate) fn verify(place: &Path, buffer: &mut Vec<u8>, stop: &AtomicBool) -> i
     Ok(())
 }
 
-/// An error if the installation is to stop.
+/// Fails if the installation was asked to stop.
 fn check_stop(stop: &AtomicBool) -> io::Result<()> {
     match stop.load(Ordering::Relaxed) {
         true => Err(invalid("the installation was stopped")),
@@ -41,7 +41,7 @@ fn check_stop(stop: &AtomicBool) -> io::Result<()> {
     }
 }
 
-/// The list of contents, if all of `info/` is what it was.
+/// Reads the list of contents, and checks that no file of `info/` has changed.
 fn contents_of(place: &Path, checksums: &Checksums) -> io::Result<Vec<Content>> {
     let mut contents = None;
     for (name, expected) in &checksums.info {
@@ -73,7 +73,7 @@ fn compare(place: &Path, content: &Content, buffer: &mut [u8], stop: &AtomicBool
     match &content.kind {
         ContentKind::SoftLink(to) if metadata.is_symlink() && fs_err::read_link(&file)? == *to => return Ok(()),
         ContentKind::SoftLink(_) => return differs("is not the link that it was"),
-        // What it is the same as is proven by itself.
+        // The other path is verified separately.
         ContentKind::HardLink(to) if is_same(&metadata, &place.join(to)) => return Ok(()),
         ContentKind::HardLink(_) => return differs("is not the link that it was"),
         _ if !metadata.is_file() => return differs("is not a file"),

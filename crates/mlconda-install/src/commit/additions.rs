@@ -1,8 +1,8 @@
 //! A change that only adds files: no package is removed or replaced, no script runs, and no new path exists already.
 //!
-//! This is the most frequent change (one more package, wheels on top of conda packages), and a replica takes time for every
-//! existing file. So new files are moved into the prefix in place, with a journal. Directories need not be scanned: the
-//! table of the stage has all new paths.
+//! This is the most frequent change (one more package, or wheels on top of conda packages), and a replica takes time
+//! for each existing file. So new files are moved into the prefix in place, with a journal. Directories need not be
+//! read, because the table of the stage contains all new paths.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -19,11 +19,11 @@ use super::{HISTORY, PrefixChange};
 use crate::rollback::Journal;
 
 impl PrefixChange<'_> {
-    /// The journal of a change that only adds files; `None` if more changes, or if a directory is not writable or belongs to
-    /// another user (a replica's directories are new, and writable).
+    /// The journal of a change that only adds files. `None` if there are other changes, or if a directory is not
+    /// writable or belongs to another user. (In a replica, all directories are new and writable.)
     ///
-    /// Only records, the state and the history are replaced. As with a replica, directories of packages get the time of the
-    /// installation; they are in the journal.
+    /// Only records, the state and the history are replaced. As with a replica, directories of packages get the time of
+    /// the installation, so they are in the journal.
     pub(crate) fn additions(&self, stage: &Root) -> io::Result<Option<Journal>> {
         let history = Path::new("conda-meta").join(HISTORY);
         let root = self.root()?;
@@ -36,7 +36,7 @@ impl PrefixChange<'_> {
         self.add_meta(stage, &mut journal)?;
         let mut needed: Vec<&Path> =
             self.needed.iter().map(PathBuf::as_path).filter(|path| is_contained(path)).collect();
-        // Parents first, so that no path behind a link is looked at.
+        // Parents come first, so that no path behind a link is examined.
         mlconda_types::sorting::sort_by_key(&mut needed, |path| path.as_os_str().len());
         let mut inside = HashSet::from([Path::new("")]);
         for path in needed {
@@ -56,8 +56,8 @@ impl PrefixChange<'_> {
         Ok(is_ours.then_some(journal))
     }
 
-    /// Adds new directories to the journal, and returns the existing ones that get new files; `None` if one of them is not
-    /// writable, or is not a directory.
+    /// Adds new directories to the journal. Returns the existing ones that get new files, or `None` if one of these is
+    /// not a directory or not writable.
     fn add_directories(&self, journal: &mut Journal) -> io::Result<Option<BTreeMap<PathBuf, Attributes>>> {
         let (mut present, mut found) = (HashSet::from([Path::new("")]), BTreeMap::new());
         let root = self.root()?;

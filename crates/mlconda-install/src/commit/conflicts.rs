@@ -17,22 +17,24 @@ use rattler_conda_types::{
 
 use crate::{InstallError, record_file, stage::Stage};
 
-/// What exists in the prefix at the paths of new files.
+/// The paths of new files that already exist in the prefix.
 pub(super) struct Conflicts {
     /// Untracked paths that are replaced. Sorted.
     pub(super) untracked: Vec<PathBuf>,
-    /// Those of them that are files at the path of a directory of packages: they are removed first. Sorted.
+    /// Those of them that are files at the path of a package's directory. They are removed first. Sorted.
     pub(super) in_the_way: Vec<PathBuf>,
-    /// Whether nothing exists there.
+    /// Whether no path of a new file exists.
     pub(super) is_free: bool,
 }
 
-/// Checks that moving the new files will not fail halfway and will not destroy untracked files. A directory at the path of a
-/// file is an error, unless it is empty. A file or a link at the path of a directory is an error, unless it is removed or
-/// the directory was one of a package before. What new and kept packages have at a path must be of one kind, whatever is
-/// there now.
+/// Checks that moving the new files cannot fail halfway, and destroys no untracked files:
 ///
-/// `new` are the files and the directories of new packages, `kept` those of kept ones, `named` the directories in records.
+/// - A directory at the path of a file is an error, unless it is empty.
+/// - A file or a link at the path of a directory is an error, unless it is removed, or a package had a directory there.
+/// - New and kept packages must have the same type at a path, whatever is there now.
+///
+/// `new` and `directories` are those of new packages, `kept` and `kept_directories` those of kept packages. `named` are
+/// the directories in records.
 pub(super) fn find_conflicts(
     prefix: &Root,
     (new, directories): (&[PathBuf], &[PathBuf]),
@@ -59,7 +61,7 @@ pub(super) fn find_conflicts(
         if kept_directories.contains(path) {
             return Err(path_type_clash(path, "file"));
         }
-        // Most new files are in new directories, and need no lookup.
+        // Most new files are in new directories, so their paths need not be looked up.
         if !is_directory(prefix, path.parent().unwrap_or(path), known, &goes, &mut looked)? {
             continue;
         }
@@ -90,7 +92,8 @@ pub(super) fn find_conflicts(
     Ok(Conflicts { untracked, in_the_way, is_free })
 }
 
-/// Whether a path is a directory in the prefix, not through a link. A file or a link that is kept is an error.
+/// Whether a path is a directory in the prefix, and not below a link. A file or a link that is kept at this path is an
+/// error.
 fn is_directory<'a>(
     prefix: &Root,
     path: &'a Path,
@@ -150,13 +153,13 @@ pub(super) fn name_owners<'a>(
         }
     }
     match link.map(record_file::dist_name) {
-        // As its package made it, it would have been followed.
+        // The link of the package, if the user had not replaced it, would have been followed.
         Some(link) => InstallError::ReplacedLink { path, link, directory },
         None => InstallError::PathTypeClash { path, directory, other, kind },
     }
 }
 
-/// The first path in a directory that cannot be removed; `None` if everything in it is removed.
+/// The first path in a directory that is not removed. `None` if all contents are removed.
 pub(super) fn first_kept_entry(
     prefix: &Root,
     path: &Path,

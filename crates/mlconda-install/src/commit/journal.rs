@@ -1,4 +1,4 @@
-//! Makes the journal of a change: everything that will be done.
+//! Makes the journal of a change, which lists all steps before they are made.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -21,7 +21,7 @@ impl PrefixChange<'_> {
     pub(crate) fn journal(&self, stage: &Root, scripts: ScriptTiming) -> io::Result<Journal> {
         let root = self.root()?;
         let moved = self.removed.iter().cloned().chain(self.modules.iter().flat_map(|module| self.bytecode(module)));
-        // A directory at the path of a file is untracked, with its contents.
+        // A directory at the path of a file is untracked, and so are its contents.
         let moved = moved.filter(|path| !matches!(root.has_directory(path), Ok(true)));
         let mut journal = Journal { moved: moved.collect(), ..Journal::default() };
         self.compare(stage, Path::new(""), &mut journal)?;
@@ -31,7 +31,7 @@ impl PrefixChange<'_> {
             Some(_) => journal.moved.push(history.clone()),
             None => journal.added.push(history.clone()),
         }
-        // Where nothing old goes, there is nothing to copy.
+        // If no old file is moved, nothing would be copied.
         if !journal.moved.is_empty() && system::is_overlay(&self.prefix) {
             journal.old = OldFiles::Removed;
         }
@@ -63,7 +63,7 @@ impl PrefixChange<'_> {
         if is_worth_copies(scripts, old) {
             let moved: HashSet<&PathBuf> = journal.moved.iter().collect();
             self.find_untracked(Path::new(""), &moved, &mut journal.copied)?;
-            // A script may remove the directory, too.
+            // A script may also remove this directory.
             touched.extend(journal.copied.iter().flat_map(|path| parents(path)));
         }
         for path in touched {
@@ -114,7 +114,7 @@ impl PrefixChange<'_> {
         Ok(())
     }
 
-    /// Sorts the paths of the stage into those that exist in the prefix and those that are new.
+    /// Divides the paths of the stage into those that exist in the prefix and those that are new.
     fn compare(&self, stage: &Root, relative: &Path, journal: &mut Journal) -> io::Result<()> {
         for (name, kind) in stage.entries(relative)? {
             self.stop.check()?;
@@ -136,7 +136,7 @@ impl PrefixChange<'_> {
         Ok(())
     }
 
-    /// Byte code of a module that python wrote and no record has.
+    /// Byte code that python has written for a module, and that is in no record.
     fn bytecode(&self, module: &Path) -> Vec<PathBuf> {
         let Some(directory) = module.parent().map(|parent| parent.join("__pycache__")) else { return Vec::new() };
         // A path behind a link is not in the prefix.
@@ -146,7 +146,7 @@ impl PrefixChange<'_> {
     }
 }
 
-/// Paths that are in none of the others. A directory comes right before its contents in `paths`.
+/// The paths that are in no other path of the list. In `paths`, a directory comes directly before its contents.
 fn topmost(paths: &[PathBuf]) -> impl Iterator<Item = &PathBuf> {
     let mut last: Option<&PathBuf> = None;
     paths.iter().filter(move |path| {
@@ -158,7 +158,7 @@ fn topmost(paths: &[PathBuf]) -> impl Iterator<Item = &PathBuf> {
     })
 }
 
-/// Adds a new path of the stage, with everything below it. The prefix is not looked at below it: the path may lead through a
+/// Adds a new path of the stage and all paths below it. Below it, the prefix is not examined, because the path may be a
 /// link there.
 fn add(stage: &Root, path: PathBuf, kind: PathKind, journal: &mut Journal) -> io::Result<()> {
     journal.added.push(path.clone());
@@ -170,7 +170,7 @@ fn add(stage: &Root, path: PathBuf, kind: PathKind, journal: &mut Journal) -> io
     Ok(())
 }
 
-/// Whether copies of untracked files are useful: only if a rollback is possible after the first script has run.
+/// Whether copies of untracked files are useful. That is so only if a rollback is possible after the first script.
 fn is_worth_copies(scripts: ScriptTiming, old: OldFiles) -> bool {
     match scripts {
         ScriptTiming::Never => false,

@@ -1,4 +1,4 @@
-//! Repairs in a change: permissions of directories, and untracked directories at the paths of files.
+//! Repairs during a change: permissions of directories, and untracked directories at the paths of files.
 
 use std::{
     collections::HashSet,
@@ -15,7 +15,7 @@ use super::{PrefixChange, conflicts::first_kept_entry};
 use crate::InstallError;
 
 impl PrefixChange<'_> {
-    /// Sets the permissions of directories of packages, if packages are reinstalled. `root` is the prefix or its replica.
+    /// Sets the permissions of packages' directories if packages are reinstalled. `root` is the prefix or its replica.
     pub(crate) fn repair_directories(&self, root: &Root) -> io::Result<()> {
         if !self.repairs_modes {
             return Ok(());
@@ -48,7 +48,7 @@ pub(super) fn find_directories(root: &Root, path: &Path, found: &mut Vec<PathBuf
     Ok(())
 }
 
-/// Directories at the paths of records and of the state. A directory that is not empty is an error.
+/// Finds directories at the paths of records and of the state. It is an error if one of them is not empty.
 pub(super) fn directories_for_records(root: &Root, removed: &HashSet<PathBuf>) -> Result<Vec<PathBuf>, InstallError> {
     let mut found = Vec::new();
     for path in removed.iter().filter(|path| path.starts_with("conda-meta")) {

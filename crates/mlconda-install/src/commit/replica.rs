@@ -1,5 +1,5 @@
-//! The replica of a prefix: a copy of hard links without removed files. After the exchange, files that were added to the old
-//! prefix meanwhile are linked into the new one.
+//! The replica of a prefix: a copy of hard links, without removed files. After the exchange, files that were added to
+//! the old prefix meanwhile are linked into the new one.
 
 use std::{io, path::Path};
 
@@ -12,8 +12,8 @@ use mlconda_system::{
 use super::{HISTORY, PrefixChange, ScriptTiming};
 
 impl PrefixChange<'_> {
-    /// Fills an empty directory with a replica of the prefix, of hard links, without removed files. If scripts will run,
-    /// untracked files are copied, so that a script that changes them does not change the old prefix.
+    /// Fills an empty directory with a replica of the prefix, which consists of hard links and has no removed files. If
+    /// scripts will run, untracked files are copied, so that a script that changes them does not change the old prefix.
     pub(crate) fn fill_replica(&self, replica: &Root, scripts: ScriptTiming) -> io::Result<()> {
         self.replicate(Path::new(""), self.root()?, replica, scripts).map(|_| ())
     }
@@ -52,7 +52,7 @@ impl PrefixChange<'_> {
             } else if self.removes(&path) {
                 left_out += 1;
             } else if self.new.contains(&path) {
-                // A new file replaces it.
+                // A new file takes this path.
                 kept += 1;
             } else {
                 if scripts != ScriptTiming::Never && kind == PathKind::File && self.is_untracked(&path) {
@@ -78,13 +78,13 @@ impl PrefixChange<'_> {
         Ok(ReplicaDirectory::Kept)
     }
 
-    /// After the exchange, links files into the new prefix that another program has added or replaced in the old one meanwhile.
-    /// The old prefix stays complete.
+    /// After the exchange, links files into the new prefix that another program has added to or replaced in the old one
+    /// meanwhile. The old prefix stays complete.
     pub(crate) fn carry_over(&self, prefix: &Root) -> io::Result<()> {
         self.carry_over_from(Path::new(""), self.root()?, prefix)
     }
 
-    /// The same for the contents of a directory, which is open in the old prefix.
+    /// Like [`PrefixChange::carry_over`], for one directory, which is open in the old prefix.
     fn carry_over_from(&self, relative: &Path, old: &Root, prefix: &Root) -> io::Result<()> {
         for (name, kind) in old.entries(Path::new(""))? {
             self.stop.check()?;
@@ -123,6 +123,6 @@ impl PrefixChange<'_> {
 /// The result of replicating a directory.
 enum ReplicaDirectory {
     Kept,
-    /// All of its contents are removed, so it is removed too.
+    /// All of its contents are removed, so the directory is removed, too.
     Emptied,
 }

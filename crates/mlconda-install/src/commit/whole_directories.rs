@@ -1,7 +1,7 @@
-//! Directories whose contents are all removed: each is moved into the backup by one rename.
+//! Directories whose contents are all removed. Each is moved into the backup by one rename.
 //!
-//! A file system executes renames across directories one after the other, and each may wait for a busy disk. An update that
-//! removes a hundred packages with 30,000 files needs only a few hundred renames this way.
+//! A file system executes renames between directories one after the other, and each may wait for a busy disk. In this
+//! way, an update that removes a hundred packages with 30,000 files needs only a few hundred renames.
 
 use std::{
     collections::HashSet,
@@ -13,8 +13,9 @@ use mlconda_system::beneath::{PathKind, Root};
 
 use crate::rollback::Journal;
 
-/// Replaces paths in the journal by their directories where everything in these moves, and returns the directories. They do
-/// not exist in the stage, and no package needs them (`needed`). No script may run before the move, because it could add files.
+/// Replaces paths in the journal by their directory if all contents of the directory move, and returns these
+/// directories. They are not in the stage, and no package needs them (`needed`). No script may run before the move,
+/// because it could add files.
 pub(super) fn gather(
     root: &Root,
     stage: &Root,
@@ -38,7 +39,7 @@ pub(super) fn gather(
     Ok(found)
 }
 
-/// Whether a path is one of these directories, or in one.
+/// Whether a path is one of these directories or in one of them.
 pub(super) fn is_within(path: &Path, directories: &HashSet<PathBuf>) -> bool {
     path.ancestors().any(|path| directories.contains(path))
 }
@@ -54,7 +55,8 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Whether everything in a directory moves. Then the directory is added to `found`, else such directories in it.
+    /// Whether all contents of a directory move. If so, the directory is added to `found`; else, such directories in it
+    /// are.
     fn look_into(&self, directory: &Path, found: &mut Vec<PathBuf>) -> io::Result<bool> {
         let (begin, mut goes) = (found.len(), true);
         for (name, kind) in self.root.entries(directory)? {

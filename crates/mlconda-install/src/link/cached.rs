@@ -1,4 +1,5 @@
-//! Links a package of the cache: its files are hard-linked into the stage. Only files that contain the prefix are written.
+//! Links a package from the cache: its files are hard-linked into the stage. Only files that contain the prefix are
+//! written.
 
 use std::path::PathBuf;
 
@@ -13,7 +14,7 @@ use crate::{
 };
 
 impl Linking<'_> {
-    /// Links the contents of a package of the cache. Call [`Linking::finish`] afterwards.
+    /// Links the contents of a package from the cache. Call [`Linking::finish`] afterwards.
     pub(crate) fn link_cached(&mut self, cached: Cached) -> Result<(), LinkError> {
         let Cached { root, package, contents } = cached;
         self.take(package, contents.len())?;
@@ -61,7 +62,7 @@ impl Linking<'_> {
         Ok(())
     }
 
-    /// Links a file of the cache.
+    /// Links a file of the cache that needs no change.
     fn same_as(
         &mut self,
         from: &Root,
@@ -75,7 +76,7 @@ impl Linking<'_> {
             false => listed.sha256,
         };
         let inner = self.claim(&target)?;
-        // A package can demand a copy (`no_link`), because it changes the file.
+        // A package can require a copy (`no_link`) of a file that it changes later.
         let made = match listed.no_link {
             true => self.linker.copy(from, &listed.path, &stage.root, &inner, self.stop).map(|()| LinkMethod::Copy),
             false => self.linker.link(from, &listed.path, &stage.root, &inner, self.stop),

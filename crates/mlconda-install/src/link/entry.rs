@@ -1,4 +1,4 @@
-//! Commands of noarch python packages: the scripts of entry points, byte for byte as conda writes them.
+//! The scripts of entry points, which are commands of noarch python packages. They are byte for byte those of conda.
 
 use rattler_conda_types::{Subdir, package::EntryPoint};
 
@@ -23,8 +23,8 @@ pub(super) fn script(prefix: &str, platform: Subdir, entry_point: &EntryPoint, p
     .concat()
 }
 
-/// The first line with its end, which counts for conda; one that is too long, or has a space in it, is two that both `sh`
-/// and python can read.
+/// The first line with its line break, which conda counts, too. If the line is too long or contains a space, these are
+/// two lines that both `sh` and python can read.
 fn head(prefix: &str, platform: Subdir, python: &PythonInfo) -> String {
     let program = format!("{}/{}", prefix.trim_end_matches('/'), python.path().display());
     first_line::run(&program, "", first_line::longest(platform) - 1) + "\n"
@@ -34,7 +34,7 @@ fn head(prefix: &str, platform: Subdir, python: &PythonInfo) -> String {
 mod tests {
     use super::*;
 
-    /// What conda's `create_python_entry_point` writes.
+    /// The text that conda's `create_python_entry_point` writes.
     #[test]
     fn a_script_is_condas_byte_for_byte() {
         let version = "3.11.9".parse().unwrap();
@@ -49,7 +49,7 @@ mod tests {
         assert_eq!(script("/opt/e"), expected);
         let first = |prefix: &str| script(prefix).lines().take(2).collect::<Vec<_>>().join("|");
         assert_eq!(first("/a b"), "#!/bin/sh|'''exec' \"/a b/bin/python3.11\" \"$0\" \"$@\" #'''");
-        // The longest line that stays one has 127 bytes with its end.
+        // The longest first line that is not split has 127 bytes with its line break.
         let long = format!("/{}", "x".repeat(108));
         assert_eq!(script(&long).lines().next().unwrap().len() + 1, 127);
         assert!(first(&format!("{long}x")).starts_with("#!/bin/sh|"));

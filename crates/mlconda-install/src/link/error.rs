@@ -5,9 +5,9 @@ use crate::InstallError;
 /// Why linking stopped.
 #[derive(Debug)]
 pub(crate) enum LinkError {
-    /// The package is noarch python, and the interpreter is not known yet.
+    /// A noarch python package cannot be linked yet, because python is not linked.
     PythonWanted,
-    /// The installation cannot go on.
+    /// The installation has to fail.
     Failed(InstallError),
     /// The content of the package is invalid, or the archive cannot be read.
     Content(std::io::Error),
@@ -43,11 +43,11 @@ impl From<InstallError> for LinkError {
     }
 }
 
-/// An error of writing to the prefix's disk, not of the package.
+/// The error for a failed write to the disk of the prefix, which is not an error of the package.
 pub(super) fn disk_error(error: std::io::Error) -> LinkError {
     use std::io::{Error, ErrorKind};
     let error = match error.kind() {
-        // Every path is claimed before it is written, so it is another one that the file system takes for the same.
+        // Each path is claimed before it is written. So this is another path that the file system considers equal.
         ErrorKind::AlreadyExists => Error::new(
             ErrorKind::AlreadyExists,
             format!(

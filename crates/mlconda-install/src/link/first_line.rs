@@ -1,14 +1,14 @@
-//! The first line of a script, which names the program that runs it.
+//! The first line of a script, which names the program that runs it (shebang).
 //!
-//! A kernel takes one word for the program and the rest of the line for one argument, and reads no more than 127 bytes (Linux
-//! before 5.1) or 512 (macOS). Where the prefix has a space in it, or makes the line longer, python's scripts begin with a line
-//! that is both shell and python, as conda writes it. All others go through `env -S` (coreutils 8.30 or newer), with the whole path
-//! where that is short enough, else by name: then the environment has to be active. `env` without `-S` would look for a program
-//! that is called like the whole line.
+//! A kernel takes one word as the program and the rest of the line as one argument, and reads at most 127 bytes (Linux
+//! before 5.1) or 512 bytes (macOS). The prefix may contain a space, or make the line longer than that. Then python's
+//! scripts begin with a line that is valid in both shell and python, as conda writes it. Other scripts use `env -S`
+//! (coreutils 8.30 or newer): with the whole path if it is short enough, else with the program's name, and then the
+//! environment must be active. `env` without `-S` would look for a program with the name of the whole line.
 
 use rattler_conda_types::Subdir;
 
-/// The longest line that every Linux reads, in bytes.
+/// The longest line that all versions of Linux read, in bytes.
 pub(super) const LINUX: usize = 127;
 
 /// The longest line that macOS reads, in bytes.
@@ -19,12 +19,12 @@ pub(super) fn longest(platform: Subdir) -> usize {
     if platform.is_osx() || platform.is_ios() { MACOS } else { LINUX }
 }
 
-/// The first line of a script, without its end, with the prefix in the placeholder's place.
+/// The first line of a script, without its line break, after the placeholder was replaced by the prefix.
 pub(super) fn rewrite(line: &str, placeholder: &str, prefix: &str, platform: Subdir) -> String {
     let plain = line.replace(placeholder, prefix);
     let is_contained = !prefix.contains([' ', '\t']) && plain.trim_end().len() <= longest(platform);
     let Some(rest) = line.strip_prefix("#!").map(str::trim).filter(|_| !is_contained) else { return plain };
-    // `env` of a path is that path.
+    // `env` with a path runs the program at that path.
     let env = rest.strip_prefix("/usr/bin/env ").map(str::trim_start);
     let rest = env.map_or(rest, |rest| rest.strip_prefix("-S ").unwrap_or(rest).trim_start());
     let Some(behind) = rest.strip_prefix(placeholder).filter(|behind| behind.starts_with('/')) else { return plain };
@@ -34,7 +34,7 @@ pub(super) fn rewrite(line: &str, placeholder: &str, prefix: &str, platform: Sub
     run(&format!("{prefix}{inner}"), &options, longest(platform)) + end
 }
 
-/// The first line (or the first two) of a script that `program` is to run with `options`.
+/// The first line (or the first two) of a script, so that `program` runs it with `options`.
 pub(super) fn run(program: &str, options: &str, longest: usize) -> String {
     let options = options.trim();
     let space = if options.is_empty() { "" } else { " " };
@@ -44,7 +44,7 @@ pub(super) fn run(program: &str, options: &str, longest: usize) -> String {
     }
     let name = program.rsplit('/').next().unwrap_or(program);
     if is_python(name) {
-        // What is not an option as people write them stays one word.
+        // Options with unusual characters are quoted, so that they stay one word.
         let is_usual = |each: char| each.is_ascii_alphanumeric() || "-_=,.:+/ ".contains(each);
         let (quote, options) = match options.chars().all(is_usual) {
             true => ("", options.to_owned()),
@@ -68,7 +68,7 @@ fn is_python(name: &str) -> bool {
     version.is_some_and(|version| version.bytes().all(|byte| byte.is_ascii_digit() || b".t".contains(&byte)))
 }
 
-/// A text with a backslash before each of these characters.
+/// Puts a backslash before each of these characters.
 fn escaped(text: &str, special: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for each in text.chars() {
@@ -94,7 +94,7 @@ mod tests {
     fn a_line_that_works_stays_as_it_is() {
         assert_eq!(rewritten("#!/old/placehold/bin/perl -w", "/opt/env"), "#!/opt/env/bin/perl -w");
         assert_eq!(rewritten("#! /old/placehold/bin/python", "/opt/env"), "#! /opt/env/bin/python");
-        // What runs it is not of the prefix, and takes the rest for one word.
+        // The program is not in the prefix, and takes the rest of the line as one word.
         assert_eq!(rewritten("#!/bin/sh /old/placehold/x", "/my env"), "#!/bin/sh /my env/x");
     }
 

@@ -1,4 +1,5 @@
-//! What is left out of a package while it is linked: selected before its first file comes, and told in its record.
+//! Leaves parts out of a package while it is linked. They are selected before the first file is written, and listed in
+//! the record.
 
 use std::{
     io::{self, Seek},
@@ -15,7 +16,7 @@ use super::{FileContent, LinkError, Linking, Path, disk_error, invalid, strip::S
 use crate::package::ListedPath;
 
 impl Linking<'_> {
-    /// Selects what is left out of the package, which has these paths.
+    /// Selects the files that are left out of the package. `listed` are all of its paths.
     pub(super) fn select<'a>(&mut self, listed: impl Iterator<Item = &'a ListedPath>) {
         self.selected.clear();
         let Some(package) = &self.package else { return };
@@ -23,7 +24,7 @@ impl Linking<'_> {
         if self.slim.keeps(name) {
             return;
         }
-        // What is no path for a package is refused when it comes.
+        // A path that is not allowed in a package is refused later, when its file is linked.
         let listed = listed.filter(|listed| !listed.is_directory);
         let targets: Vec<(PathBuf, Option<Sha256Hash>)> =
             listed.filter_map(|listed| Some((self.target(&listed.path).ok()?, listed.sha256))).collect();
@@ -34,7 +35,7 @@ impl Linking<'_> {
         self.own.left_out = slim::wish(self.slim, name).map(|slim| LeftOut { slim, ..LeftOut::default() });
     }
 
-    /// Whether a file is left out. Its size is in bytes.
+    /// Whether a file is left out. If so, it is added to the record. `bytes` is its size.
     pub(super) fn leaves_out(&mut self, target: &Path, bytes: u64) -> bool {
         let Some(part) = self.selected.get(target) else { return false };
         if let Some(left) = &mut self.own.left_out {
@@ -43,8 +44,9 @@ impl Linking<'_> {
         true
     }
 
-    /// A hard link to a file that was left out. As of files with one content none is left out if another stays, it can only be
-    /// empty; what a package does not list with a size or hash may not be.
+    /// Links a hard link to a file that was left out. Files with equal content are all left out or all kept, so such a
+    /// file is normally empty. A file for which the package lists no size and no hash may not be empty; then this is an
+    /// error.
     pub(super) fn same_as_left_out(
         &mut self,
         source: &Path,
@@ -68,7 +70,7 @@ impl Linking<'_> {
         self.file(content, listed, target, place)
     }
 
-    /// Whether a file of the cache has symbols that are left out.
+    /// Whether a file of the cache has symbols to remove.
     pub(super) fn has_symbols(&self, root: &Root, path: &Path, target: &Path) -> Result<bool, LinkError> {
         Ok(self.may_have_symbols(target) && Stripped::of(root.read(path)?.file())?.is_some())
     }
@@ -78,7 +80,7 @@ impl Linking<'_> {
         name.is_some_and(|name| slim::may_have_symbols(self.slim, name, target))
     }
 
-    /// Takes the symbols out of a file that is written, if they are left out. Gives its record.
+    /// Removes the symbols from a written file, if symbols are left out. Returns the new entry for the record.
     pub(super) fn without_symbols(
         &mut self,
         file: &mut fs_err::File,
@@ -98,7 +100,7 @@ impl Linking<'_> {
         Ok(PathsEntry { sha256_in_prefix: Some(hash), size_in_bytes: size, ..record })
     }
 
-    /// Completes what the record tells of it.
+    /// Completes the list of left out files in the record.
     pub(super) fn tell_left_out(&mut self) {
         let slim: &Slim = self.slim;
         let is_noarch = self.package.as_ref().is_some_and(|package| package.is_noarch_python());

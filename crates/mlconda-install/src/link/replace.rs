@@ -1,10 +1,12 @@
 //! Replaces the placeholder of the build prefix in a file of any size. Only a window of the file is in memory.
 //!
-//! In a text, the placeholder gives way wherever it stands, and the file grows or shrinks. In a binary, the rest of its string moves
-//! up and zeros fill the room before the string's end, so that nothing else moves. Both hold for each encoding that conda
-//! knows: UTF-8, UTF-16 and UTF-32 of both byte orders. The last four are byte-shifted twins of each other, so one that
-//! begins at a multiple of its unit is the true one; and a wide string of a binary that does not end within [`AHEAD`] bytes is none.
-//! Long runs of zeros become holes, as in every other file.
+//! In a text file, each occurrence of the placeholder is replaced, and the file grows or shrinks. In a binary file, the
+//! rest of the string moves up, and zeros fill the space before the string's end, so that nothing else moves.
+//!
+//! This is done for each encoding that conda supports: UTF-8, and UTF-16 and UTF-32 in both byte orders. The
+//! placeholder in one byte order also looks like the other byte order, shifted by some bytes. So an occurrence at a
+//! multiple of the unit's size is preferred. In a binary file, a wide string that does not end within [`AHEAD`] bytes
+//! is not a string. Long runs of zeros become holes, as in all other files.
 
 use std::io::{self, Read, Seek, Write};
 
@@ -15,40 +17,42 @@ use rattler_digest::{Sha256, Sha256Hash, digest::Digest as _};
 use super::first_line;
 use crate::package::{Placeholder, invalid};
 
-/// How much of a file is looked at in one go, in bytes.
+/// The number of bytes of a file that are processed at once.
 const WINDOW: usize = 1 << 20;
 
-/// How much is known behind a place before it is judged, in bytes: a first line or a wide string is not longer.
+/// The number of bytes that must be known after a position before it is processed. No first line or wide string is
+/// longer.
 const AHEAD: usize = 64 << 10;
 
-/// A text is not larger than this with the prefix in it, in bytes: a short placeholder in a small file stands for much.
+/// The largest size of a text file after the replacement, in bytes. A small file can contain a short placeholder very
+/// often.
 const LARGEST_TEXT: u64 = 4 << 30;
 
-/// Zeros, to fill room.
+/// Zeros to fill space.
 static ZEROS: [u8; 4096] = [0; 4096];
 
-/// What is known of a file after the replacement.
+/// The result of a replacement.
 pub(super) struct Replaced {
-    /// The sha256 of what the package holds, if that was asked for.
+    /// The sha256 of the content in the package, if requested.
     pub(super) original: Option<Sha256Hash>,
-    /// The sha256 of what was written.
+    /// The sha256 of the written content.
     pub(super) written: Sha256Hash,
-    /// Whether it ends with a hole, and so has not its size yet.
+    /// Whether the file ends with a hole, and so does not have its final size yet.
     pub(super) ends_with_hole: bool,
 }
 
-/// The placeholder in an encoding, and what takes its place.
+/// The placeholder in one encoding, and its replacement.
 struct Encoded {
     finder: Finder<'static>,
     old: usize,
     new: Vec<u8>,
     /// The size of a code unit in bytes.
     unit: usize,
-    /// Where it is found next in the window.
+    /// The position of the next occurrence in the window.
     next: Option<usize>,
 }
 
-/// A replacement under way.
+/// A replacement in progress.
 pub(super) struct Replacing<'a, W: Seek + Write> {
     placeholder: &'a Placeholder,
     prefix: &'a str,
@@ -60,7 +64,7 @@ pub(super) struct Replacing<'a, W: Seek + Write> {
     length: u64,
     /// Whether the last piece became a hole.
     ends_with_hole: bool,
-    /// In a string that has become shorter: by how much, in bytes.
+    /// The number of bytes by which the current string has become shorter; `None` outside of such a string.
     open: Option<u64>,
 }
 
@@ -72,11 +76,11 @@ impl<'a, W: Seek + Write> Replacing<'a, W> {
         Self { placeholder, prefix, platform, to, encodings, out, written, length, ends_with_hole, open }
     }
 
-    /// Writes `size` bytes of content with the prefix in it. `check_stop` is asked now and then whether to go on; of the original, the
-    /// hash is taken if `hash` wants one.
+    /// Writes `size` bytes of content, with the prefix in the place of the placeholder. `check_stop` is called
+    /// regularly. The content is hashed before the replacement if `hash` is given.
     ///
     /// # Errors
-    /// The content's have the kind that reading gives them; those of the disk come as the second result's error.
+    /// The outer error is one of the content, with the kind that reading gives. The inner error is one of the disk.
     pub(super) fn run(
         mut self,
         content: &mut dyn Read,
@@ -88,7 +92,7 @@ impl<'a, W: Seek + Write> Replacing<'a, W> {
         if self.placeholder.text.is_empty() {
             return Err(invalid("a placeholder is empty"));
         }
-        // Others use the same memory; it is as long as it is needed.
+        // The buffer is shared with other files. It grows to the size that is needed.
         window.clear();
         let (mut left, mut start) = (size, 0_u64);
         loop {
@@ -123,14 +127,14 @@ impl<'a, W: Seek + Write> Replacing<'a, W> {
         Ok(self.finish().map(|(written, ends_with_hole)| Replaced { original, written, ends_with_hole }))
     }
 
-    /// Writes the window as far as it can be judged, and tells how far.
+    /// Writes the part of the window that can be processed, and returns the length of that part.
     fn pass(&mut self, window: &[u8], start: u64, is_last: bool) -> io::Result<usize> {
         let is_text = self.placeholder.mode == FileMode::Text;
         let mut place = 0;
         if start == 0 && is_text {
             place = self.first_line(window)?;
         }
-        // What begins behind this is for the next window.
+        // Occurrences after this position are processed in the next window.
         let limit = if is_last { window.len() } else { window.len().saturating_sub(AHEAD) };
         for encoded in &mut self.encodings {
             encoded.next = Some(place);
@@ -152,7 +156,7 @@ impl<'a, W: Seek + Write> Replacing<'a, W> {
                 _ => self.wide(index, window, found, is_last)?,
             };
             place = end.max(place);
-            // A wide one that is none stays, and what begins inside of it is looked at.
+            // If a wide occurrence is not in a string, it stays, and the search continues inside of it.
             let from = if end == found { found + 1 } else { end };
             for encoded in &mut self.encodings {
                 encoded.search(window, from);
@@ -163,7 +167,8 @@ impl<'a, W: Seek + Write> Replacing<'a, W> {
         Ok(end)
     }
 
-    /// The placeholder that stands first; of twins, the one at a multiple of its unit.
+    /// The first occurrence. If it is not at a multiple of its unit's size, an overlapping one in the other byte order
+    /// that is, is preferred.
     fn first(&self, start: u64) -> Option<(usize, usize)> {
         let aligned =
             |index: usize, place: usize| (start + place as u64).is_multiple_of(self.encodings[index].unit as u64);
@@ -179,7 +184,8 @@ impl<'a, W: Seek + Write> Replacing<'a, W> {
         }
     }
 
-    /// Replaces the placeholder in a wide string of a binary, and gives the string's end; the place itself, if it is none.
+    /// Replaces the placeholder in a wide string of a binary file. Returns the end of the string, or `found` if there
+    /// is no string.
     fn wide(&mut self, index: usize, window: &[u8], found: usize, is_last: bool) -> io::Result<usize> {
         let Encoded { old, unit, .. } = self.encodings[index];
         let most = window.len().min(found + AHEAD);
@@ -204,7 +210,8 @@ impl<'a, W: Seek + Write> Replacing<'a, W> {
         Ok(end)
     }
 
-    /// Writes the line that says which program runs a script, and gives its end.
+    /// Writes the first line of a script (shebang) with the prefix. Returns the end of the old line, or 0 if it does
+    /// not contain the placeholder.
     fn first_line(&mut self, window: &[u8]) -> io::Result<usize> {
         let head = &window[..window.len().min(AHEAD)];
         let end = memchr(b'\n', head).or((head.len() == window.len()).then_some(head.len()));
@@ -215,7 +222,7 @@ impl<'a, W: Seek + Write> Replacing<'a, W> {
         Ok(line.len())
     }
 
-    /// Writes what stays; where a string that has become shorter ends, zeros come before its end.
+    /// Writes bytes unchanged. If a string that has become shorter ends in them, zeros are inserted before its end.
     fn plain(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         if let (Some(room), Some(end)) = (self.open, memchr(0, bytes)) {
             self.put(&bytes[..end])?;
@@ -273,7 +280,7 @@ impl<'a, W: Seek + Write> Replacing<'a, W> {
 }
 
 impl Encoded {
-    /// Looks for the next one from a place, unless it is known.
+    /// Searches for the next occurrence from a position, unless it is known.
     fn search(&mut self, window: &[u8], from: usize) {
         if self.next.is_some_and(|next| next < from || from == 0 || next == from) {
             self.next = self.finder.find(&window[from.min(window.len())..]).map(|at| from + at);
@@ -311,7 +318,7 @@ mod tests {
 
     const OLD: &str = "/old/placeholder_of_the_builder";
 
-    /// What comes of a content; the same in one window as in the many that a reader's pieces make.
+    /// The result of a replacement. It must be the same in one window and in many small ones.
     fn replaced(content: &[u8], prefix: &str, mode: FileMode) -> Vec<u8> {
         let (mut to, mut window) = (Cursor::new(Vec::new()), Vec::new());
         let placeholder = Placeholder { mode, text: OLD.to_owned() };
@@ -328,14 +335,14 @@ mod tests {
         to
     }
 
-    /// As rattler replaces it in memory.
+    /// The result of rattler, which replaces in memory.
     fn expected(content: &[u8], prefix: &str, mode: FileMode) -> Vec<u8> {
         let mut to = Vec::new();
         copy_and_replace_placeholders(content, &mut to, OLD, prefix, &Subdir::Linux64, mode).unwrap();
         to
     }
 
-    /// Bytes without a pattern, and the same every time.
+    /// Pseudorandom numbers, which are the same in each run.
     fn noise(seed: u64) -> impl Iterator<Item = u64> {
         std::iter::successors(Some(seed), |state| {
             Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407))

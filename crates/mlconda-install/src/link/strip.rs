@@ -1,68 +1,68 @@
-//! Takes symbols and debug information out of programs and libraries (ELF, System V ABI, chapters 4 and 5).
+//! Removes symbols and debug information from programs and libraries (ELF, System V ABI, chapters 4 and 5).
 //!
-//! What `strip --strip-unneeded` removes goes: sections that are not loaded, and hold symbols, their names or debug
-//! information. What follows moves up, by whole pages where it is loaded. Sections keep their numbers, so that nothing
-//! that names them changes; those that are gone are empty. A file that is not as linkers write it stays as it is:
-//! data behind it, relocations, 32 bits, another byte order.
+//! The result is like that of `strip --strip-unneeded`: sections are removed that are not loaded and contain symbols,
+//! names of symbols, or debug information. Data after them moves up, by whole pages if it is loaded. Sections keep
+//! their numbers, so that references to them stay valid; removed sections become empty. A file is not changed if it
+//! differs from the usual output of linkers: with data after its end, needed relocations, 32 bits, or big-endian.
 
 use std::{fs::File, io, os::unix::fs::FileExt};
 
-/// The size in bytes of the head, of an entry in the table of segments and in that of sections.
+/// The size in bytes of the file header, of an entry in the table of segments, and of one in the table of sections.
 const HEAD: usize = 64;
 const SEGMENT: usize = 56;
 const SECTION: usize = 64;
 
-/// No file with more segments or sections, or longer names of these in bytes, is looked at.
+/// Files with more segments or sections, or with longer section names in bytes, are not changed.
 const MOST: u64 = 1 << 12;
 const LONGEST_NAMES: u64 = 1 << 20;
 
-/// How many bytes that no table names may stand behind all others, if they are zeros.
+/// How many bytes may be after all sections and tables, if they are zeros.
 const MOST_BEHIND: u64 = 64;
 
-/// What saves fewer bytes stays as it is: a shared file is worth more.
+/// Files are not changed for fewer saved bytes, because a file shared with the cache is worth more.
 const WORTH: u64 = 4096;
 
-/// How much is moved at once, in bytes.
+/// The number of bytes that are moved at once.
 const PIECE: usize = 1 << 18;
 
-/// A range of a file that stays together.
+/// A range of a file that is moved as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Block {
-    /// In bytes, before.
+    /// The old range, as offsets in bytes.
     start: u64,
     end: u64,
-    /// The place stays the same modulo this many bytes.
+    /// The alignment in bytes. The offset stays the same modulo this number.
     align: u64,
-    /// The place afterwards.
+    /// The new offset.
     place: u64,
 }
 
-/// A file without its symbols.
+/// The plan to remove the symbols of a file.
 #[derive(Debug)]
 pub(super) struct Stripped {
     blocks: Vec<Block>,
     head: Vec<u8>,
     segments: Vec<u8>,
     sections: Vec<u8>,
-    /// Where the two tables are afterwards.
+    /// The new offsets of the two tables.
     segments_place: u64,
     sections_place: u64,
-    /// How many bytes go.
+    /// The number of bytes that are removed.
     pub(super) saved: u64,
 }
 
 impl Stripped {
-    /// Looks at a file; `None` if nothing goes.
+    /// Examines a file. `None` if nothing is removed.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// If the file cannot be read.
     pub(super) fn of(file: &File) -> io::Result<Option<Self>> {
         let mut head = vec![0; HEAD];
         match file.read_exact_at(&mut head, 0) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             read => read?,
         }
-        // 64 bits, little endian, this version; a program or a library.
+        // Accepts 64-bit, little-endian programs and libraries of the current version.
         if !head.starts_with(b"\x7fELF\x02\x01\x01") || ![2, 3].contains(&number(&head, 16, 2)) {
             return Ok(None);
         }
@@ -90,8 +90,8 @@ impl Stripped {
         let names = read(file, names.0, names.1 - names.0)?;
         let known = sections.chunks_exact(SECTION).map(|section| range(section).1).max().unwrap_or(0);
         let known = known.max(sections_at + sections.len() as u64);
-        // Something stands behind it that no table names: the data of a program that unpacks itself, say. Zeros are what
-        // patchelf leaves there.
+        // Other data after the last section may belong to a program that unpacks itself, for example. patchelf leaves
+        // zeros there.
         let behind = length.checked_sub(known).filter(|behind| *behind <= MOST_BEHIND);
         match behind.map(|behind| read(file, known, behind)).transpose()? {
             Some(bytes) if bytes.iter().all(|byte| *byte == 0) => {}
@@ -114,7 +114,7 @@ impl Stripped {
         for segment in segments.chunks_exact(SEGMENT) {
             let start = number(segment, 8, 8);
             let range = (start, start.checked_add(number(segment, 32, 8))?);
-            // PT_LOAD.
+            // The type `PT_LOAD`.
             blocks.push(block(range, if number(segment, 0, 4) == 1 { number(segment, 48, 8) } else { 1 }));
         }
         for (section, _) in sections.chunks_exact(SECTION).zip(&goes).filter(|(_, goes)| !**goes) {
@@ -134,7 +134,7 @@ impl Stripped {
         for segment in segments.chunks_exact_mut(SEGMENT) {
             let start = number(segment, 8, 8);
             let place = moved(start)?;
-            // A segment without bytes in the file has no block, and loaders want its place all the same.
+            // A segment without bytes in the file has no block, but loaders require a valid offset.
             if number(segment, 0, 4) == 1 {
                 last = last.max(place);
                 if !(start - place).is_multiple_of(number(segment, 48, 8).max(1)) {
@@ -161,15 +161,15 @@ impl Stripped {
         Some(Self { blocks, head, segments, sections, segments_place, sections_place, saved })
     }
 
-    /// Changes the file, which must be the one that was looked at, or a copy of it.
+    /// Changes the file that was examined, or a copy of it.
     ///
     /// # Errors
-    /// If it cannot be read or written.
+    /// If the file cannot be read or written.
     pub(super) fn apply(&self, file: &File) -> io::Result<()> {
         let mut buffer = Vec::new();
         let mut end = 0;
         for Block { start, end: old_end, place, .. } in &self.blocks {
-            // What fills up to the next page.
+            // The space up to the next page is filled with zeros.
             zero(file, end, *place)?;
             end = place + (old_end - start);
             let mut done = if start == place { old_end - start } else { 0 };
@@ -189,10 +189,10 @@ impl Stripped {
     }
 }
 
-/// Which sections go; `None` if the file needs one of them, or none goes.
+/// Which sections are removed. `None` if a kept section needs one of them, or if none is removed.
 fn going(sections: &[u8], names: &[u8], names_index: usize) -> Option<Vec<bool>> {
     let goes = |(index, section): (usize, &[u8])| {
-        // SHF_ALLOC.
+        // The flag `SHF_ALLOC`: the section is loaded.
         if number(section, 8, 8) & 2 != 0 || index == names_index {
             return false;
         }
@@ -211,7 +211,7 @@ fn going(sections: &[u8], names: &[u8], names_index: usize) -> Option<Vec<bool>>
     };
     let goes: Vec<bool> = sections.chunks_exact(SECTION).enumerate().map(goes).collect();
     let is_gone = |index: u64| usize::try_from(index).is_ok_and(|index| goes.get(index) == Some(&true));
-    // A section that stays and names one that goes: relocations that a linker has kept.
+    // A kept section refers to a removed one: relocations that the linker has kept.
     let is_needed =
         sections.chunks_exact(SECTION).zip(&goes).any(|(section, goes)| !goes && is_gone(number(section, 40, 4)));
     (!is_needed && goes.contains(&true)).then_some(goes)
@@ -221,7 +221,7 @@ fn block((start, end): (u64, u64), align: u64) -> Block {
     Block { start, end, align: align.max(1), place: start }
 }
 
-/// Blocks that do not overlap, each as far up as it can be.
+/// Merges overlapping blocks, and moves each as near to the beginning of the file as its alignment allows.
 fn placed(mut all: Vec<Block>) -> Vec<Block> {
     all.retain(|block| block.end > block.start);
     mlconda_types::sorting::sort_by_key(&mut all, |block| (block.start, block.end));
@@ -242,7 +242,7 @@ fn placed(mut all: Vec<Block>) -> Vec<Block> {
     blocks
 }
 
-/// Where a section is in the file. Those of SHT_NOBITS and SHT_NULL have no bytes there.
+/// The range of a section in the file. Sections of the types SHT_NOBITS and SHT_NULL have no bytes there.
 fn range(section: &[u8]) -> (u64, u64) {
     let start = number(section, 24, 8);
     let size = if [0, 8].contains(&number(section, 4, 4)) { 0 } else { number(section, 32, 8) };
@@ -265,12 +265,12 @@ fn zero(file: &File, mut start: u64, end: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// A little-endian number of so many bytes; the place is within the text.
+/// A little-endian number of `length` bytes. `bytes` must be long enough.
 fn number(bytes: &[u8], place: usize, length: usize) -> u64 {
     bytes[place..place + length].iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// Writes a number of eight bytes.
+/// Writes an eight-byte number.
 fn put(bytes: &mut [u8], place: usize, number: u64) {
     bytes[place..place + 8].copy_from_slice(&number.to_le_bytes());
 }

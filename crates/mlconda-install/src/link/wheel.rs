@@ -1,5 +1,5 @@
-//! What linking does for wheels only: their target paths, the shebang lines of scripts, and the files that an installer
-//! writes into the `.dist-info` (PEP 376, PEP 610, PEP 627).
+//! The steps of linking that only wheels need: target paths, the shebang lines of scripts, and the files that an
+//! installer adds to the `.dist-info` (PEP 376, PEP 610, PEP 627).
 
 use std::{
     io::{Read, Write},
@@ -17,22 +17,22 @@ use crate::{
     unpack::wheel::{DATA, HEADERS, SHEBANG, record_hash, sha256},
 };
 
-/// How much of a script is read for its first line, in bytes.
+/// How much of a script is read to find its first line, in bytes.
 const LONGEST: u64 = 64 << 10;
 
-/// What `INSTALLER` says.
+/// The content of `INSTALLER`.
 const INSTALLER: &str = "mlconda\n";
 
-/// What the lock says about a wheel and the `.dist-info` must contain.
+/// Facts of the lock about a wheel that its `.dist-info` must contain.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Request {
     /// Whether it was requested by name.
     pub(crate) requested: bool,
-    /// The text of `direct_url.json`, if it came by a URL of its own.
+    /// The text of `direct_url.json`, if the wheel has a URL of its own.
     pub(crate) direct_url: Option<String>,
 }
 
-/// The path in the prefix of a path in a wheel.
+/// Converts a path in a wheel to a path in the prefix.
 pub(super) fn target(path: &Path, python: &PythonInfo) -> PathBuf {
     if let Ok(rest) = path.strip_prefix(DATA) {
         return rest.to_owned();
@@ -47,7 +47,7 @@ pub(super) fn target(path: &Path, python: &PythonInfo) -> PathBuf {
 }
 
 impl Linking<'_> {
-    /// A script of a wheel, which the prefix's python is to run.
+    /// Writes a script of a wheel whose first line must name the prefix's python.
     pub(super) fn script(
         &mut self,
         source: FileContent<'_>,
@@ -59,7 +59,7 @@ impl Linking<'_> {
         source.content.take(LONGEST).read_to_end(&mut head)?;
         let end = head.iter().position(|byte| *byte == b'\n').unwrap_or(head.len());
         let (line, rest) = head.split_at(end);
-        // `#!pythonw` is for windows without a terminal, which are no matter here. What follows are options.
+        // `#!pythonw` is for scripts without a terminal on Windows, and means python here. Options may follow.
         let options = line.get(SHEBANG.len()..).unwrap_or_default();
         let options = String::from_utf8_lossy(options.strip_prefix(b"w").unwrap_or(options));
         let mut text = self.python.map(|python| self.first_line(python, &options)).unwrap_or_default().into_bytes();
@@ -75,7 +75,7 @@ impl Linking<'_> {
         Ok(PathsEntry { sha256: hash, sha256_in_prefix: hash, size_in_bytes: size, ..path_record(listed, target) })
     }
 
-    /// Writes what an installer adds to a wheel's `.dist-info`, and last the list of all.
+    /// Writes the files that an installer adds to a wheel's `.dist-info`, the list of all files last.
     pub(super) fn dist_info(&mut self, directory: &str, request: &Request) -> Result<(), LinkError> {
         let Some(python) = self.python else { return Ok(()) };
         let directory = python.site_packages_path.join(directory);
@@ -102,7 +102,7 @@ impl Linking<'_> {
     }
 }
 
-/// The record of a file that the installation has written.
+/// The entry in the record of a file that the installation has written.
 pub(crate) fn written(target: PathBuf, content: &[u8]) -> PathsEntry {
     let hash = Some(sha256(content));
     PathsEntry {
@@ -118,8 +118,8 @@ pub(crate) fn written(target: PathBuf, content: &[u8]) -> PathsEntry {
     }
 }
 
-/// The text of a `RECORD` at this place: what is listed there is relative to `site-packages`. Byte code stands there without
-/// a hash, as pip has it, for python writes it anew when it likes.
+/// The text of a `RECORD` at this path. Paths in it are relative to `site-packages`. Byte code has no hash in it, as
+/// with pip, because python may write it again.
 pub(crate) fn list(paths: &[PathsEntry], place: &Path) -> String {
     let site = place.parent().and_then(Path::parent).unwrap_or(Path::new(""));
     let up = "../".repeat(site.components().count());

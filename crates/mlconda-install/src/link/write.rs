@@ -42,7 +42,7 @@ impl Linking<'_> {
             }
             Some(placeholder) => {
                 self.check_length(placeholder.mode, &placeholder.text, &target)?;
-                // A package from before `paths.json` does not tell the hash.
+                // Packages from before `paths.json` have no listed hash.
                 let hash = (deviates || listed.sha256.is_none()).then(Sha256::new);
                 let (stage, stop) = (self.stage, self.stop);
                 let replacing = Replacing::new(placeholder, &stage.prefix, stage.platform, &mut file);
@@ -65,7 +65,7 @@ impl Linking<'_> {
         let record = self.without_symbols(&mut file, record)?;
         let signed = self.sign(&file, &record, place)?;
         match signed {
-            // By its path: the system's tool for it writes another file in its place.
+            // The time is set by path, because `codesign` replaces the file by another one.
             Some(_) => self.stage.root.set_time(place, modified),
             None => mlconda_system::set_time(file.file(), modified),
         }
@@ -73,7 +73,8 @@ impl Linking<'_> {
         Ok(PathsEntry { sha256_in_prefix: signed.or(record.sha256_in_prefix), ..record })
     }
 
-    /// Signs a program for macOS anew if its bytes have changed, because it would not start; gives its new sha256.
+    /// Renews the signature of a macOS program whose bytes have changed, because it would not start otherwise. Returns
+    /// its new sha256.
     fn sign(&self, file: &fs_err::File, record: &PathsEntry, place: &Path) -> Result<Option<Sha256Hash>, LinkError> {
         let is_changed = record.file_mode == Some(FileMode::Binary) && record.sha256 != record.sha256_in_prefix;
         if !is_changed || !self.stage.platform.is_osx() {
@@ -108,7 +109,7 @@ impl Linking<'_> {
         Ok(hash.map(|hash| hash.finalize()))
     }
 
-    /// The shebang line of a script for the python of the prefix, with these options.
+    /// The first line (shebang) of a script for the python of the prefix, with these options.
     pub(super) fn first_line(&self, python: &PythonInfo, options: &str) -> String {
         let program = format!("{}/{}", self.stage.prefix.trim_end_matches('/'), python.path().display());
         first_line::run(&program, options, first_line::LINUX)
@@ -139,11 +140,11 @@ impl Linking<'_> {
         self.stage.root.soft_link(to, place).map_err(disk_error)?;
         self.stage.root.set_time(place, modified).map_err(disk_error)?;
         self.own.links.insert(target.clone(), to.to_owned());
-        // The hash in the package is that of the link's target, which may belong to another package here.
+        // The hash in the package is that of the link's target, and here the target may be a file of another package.
         Ok(PathsEntry { path_type: PathType::SoftLink, sha256_in_prefix: None, ..path_record(listed, target) })
     }
 
-    /// Links a file that is a hard link to an earlier path of the package.
+    /// Links a hard link to an earlier path of the package.
     pub(super) fn same_file(
         &mut self,
         to: &Path,

@@ -1,4 +1,5 @@
-//! Paths in the journal, as the hexadecimal digits of their bytes: JSON has text only, and a path need not be UTF-8.
+//! Paths in the journal, which are written as the hexadecimal digits of their bytes. A path need not be UTF-8, but JSON
+//! contains only text.
 
 use std::{
     ffi::OsString,
@@ -24,7 +25,7 @@ fn path<E: Error>(digits: &str) -> Result<PathBuf, E> {
     Ok(OsString::from_vec(hex::decode(digits).map_err(E::custom)?).into())
 }
 
-/// The same for paths of directories, each with what it was like.
+/// The same for paths of directories, each with its attributes.
 pub(super) mod with_attributes {
     use super::*;
     use mlconda_system::Attributes;

@@ -1,5 +1,5 @@
-//! Rollback after scripts: untracked files are restored, whatever a script has done to them, also where no old file
-//! waits.
+//! Rollback after scripts: untracked files are restored, whatever a script has done to them, even if no old file has to
+//! be restored.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -7,7 +7,7 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
 
 use super::*;
 
-/// A prefix with untracked files, one of which has a name that is not UTF-8.
+/// A prefix with untracked files. The name of one of them is not UTF-8.
 fn prefix() -> (tempfile::TempDir, Vec<PathBuf>) {
     let prefix = tempfile::tempdir().unwrap();
     let names: [&[u8]; 4] = [b"data/deep/one", b"data/donn\xe9es.csv", b"changed", b"kept"];
@@ -32,7 +32,7 @@ fn begun(prefix: &Path, old: OldFiles, copied: &[PathBuf]) -> Rollback {
     rollback
 }
 
-/// What a script may do: it removes a directory, replaces a file by a directory, and changes another file.
+/// Examples of what a script may do: it removes a directory, replaces a file by a directory, and changes another file.
 fn spoil(prefix: &Path, data: Option<&str>) {
     fs_err::remove_dir_all(prefix.join("data")).unwrap();
     if let Some(text) = data {
@@ -66,7 +66,7 @@ fn what_scripts_spoilt_comes_back() {
         rollback.roll_back(None).unwrap();
         is_as_it_was(prefix.path(), &copied);
 
-        // And if it was killed: the next run reads the journal.
+        // The same if the process was killed, and the next run reads the journal.
         rollback.discard();
         drop(begun(prefix.path(), old, &copied));
         spoil(prefix.path(), data);
@@ -80,7 +80,7 @@ fn what_cannot_be_put_back_does_not_end_the_rest_and_is_tried_again() {
     let (prefix, copied) = prefix();
     let rollback = begun(prefix.path(), OldFiles::BackedUp, &copied);
     spoil(prefix.path(), None);
-    // In the way of what is in the way.
+    // The backup path for the directory that a script has put in the file's place is occupied.
     let obstacle = prefix.path().join(BACKUP).join(backup_name("instead-of-file", 2));
     fs_err::write(&obstacle, "").unwrap();
     rollback.roll_back(None).unwrap_err();
@@ -127,8 +127,7 @@ fn files_are_compared_to_their_ends() {
     assert_eq!(same_as_one, [true, false, false]);
 }
 
-/// Whoever may write into a prefix can put a journal there.
-/// Spoils a journal.
+/// Spoils a journal. Any user with write access to a prefix can put a journal there.
 type Spoil<'a> = &'a dyn Fn(&Path);
 
 #[test]

@@ -1,16 +1,16 @@
 //! Decompresses a bzip2 archive on several threads, if cores are idle.
 //!
-//! bzip2 is ten times as slow as zstd, but its blocks depend on no other. Where the archive is large, one helper
-//! decompresses while the reader writes, and one more on each [idle core](super::IdleCores). A helper takes one
-//! block after the other and stays only as long as it may: until its core is wanted back, or enough blocks are ready.
-//! The reader takes the blocks in their order. In small archives, and where no thread can be had, it does them itself.
+//! bzip2 is ten times as slow as zstd, but its blocks do not depend on each other. For a large archive, one helper
+//! thread decompresses while the reader writes, and there is one more helper for each [idle core](super::IdleCores). A
+//! helper decodes block after block until its core is needed again, or enough blocks are ready. The reader takes the
+//! blocks in order. In small archives, or if no thread can be started, the reader decodes them itself.
 //!
-//! Memory is bounded, however long the archive and its blocks: a helper has at most 12 MB (2.3 MB compressed, and the
-//! decoder's 9 MB, or 1 MB of them and 4 MB of content), usually 10; and for each helper and the reader at most two
-//! blocks are taken or wait, of at most 4 MB, usually 1.
+//! Memory is bounded, however long the archive and its blocks are. A helper uses at most 12 MB (2.3 MB compressed, and
+//! the decoder's 9 MB, or 1 MB of decoder and 4 MB of content), and usually 10 MB. For each helper and for the reader,
+//! at most two blocks are in work or waiting. Each of these has at most 4 MB, and usually 1 MB.
 //!
-//! What is read, errors too, is what one decoder reads that begins at the archive's beginning. Streams may follow each
-//! other (pbzip2 makes such archives); what follows the last and is none is passed over, as bzip2 does.
+//! The result, including errors, is that of one decoder that begins at the beginning of the archive. Several streams
+//! may follow each other (pbzip2 makes such archives). Data after the last stream is ignored, as by bzip2.
 
 mod block;
 #[cfg(mlconda_fuzzing)]
@@ -38,52 +38,52 @@ use self::{
 };
 use super::{Archive, BorrowedCore, IdleCores};
 
-/// From which size, in bytes, help is worth a thread: three blocks or so.
+/// The smallest archive for which a helper thread is worthwhile, in bytes. It has about three blocks.
 const LARGE: u64 = 1 << 20;
 
-/// How many blocks are taken or wait for each helper and the reader.
+/// The number of blocks that may be in work or waiting for each helper and for the reader.
 const AHEAD: u64 = 2;
 
 /// The content of a bzip2 archive.
 pub(super) struct Bzip2Reader<'a> {
     archive: &'a Archive,
     idle_cores: &'a IdleCores,
-    /// Whether helpers are worth it.
+    /// Whether the archive is large enough for helpers.
     is_large: bool,
     work: Arc<Work>,
-    /// Helpers that have not said that they leave.
+    /// The number of helpers that have not sent [`HelperMessage::Left`].
     helpers: u64,
     threads: Vec<thread::JoinHandle<()>>,
     news: mpsc::Receiver<HelperMessage>,
-    /// For helpers to come.
+    /// The sender for further helpers.
     sender: mpsc::Sender<HelperMessage>,
-    /// What is there before its turn.
+    /// The pieces that are finished before their turn, by number.
     ready: BTreeMap<u64, PieceOutcome>,
-    /// How many pieces have had their turn.
+    /// The number of pieces that the reader has taken.
     taken: u64,
-    /// For the blocks that the reader does itself.
+    /// The decoder for blocks that the reader decodes itself.
     decoder: Decoder,
-    /// The checksum over the stream's blocks up to here.
+    /// The combined checksum of the stream's blocks so far.
     checksum: u32,
     current: CurrentBlock,
 }
 
-/// What is being read.
+/// The content that is being read.
 enum CurrentBlock {
     Whole(Cursor<Vec<u8>>),
     Large(BzDecoder<Cursor<Vec<u8>>>),
-    /// Nothing more comes, or nothing good.
+    /// The end of the archive, or an error.
     Nothing,
 }
 
-/// What helpers and reader share.
+/// The state that the helpers and the reader share.
 struct Work(Mutex<Pieces>);
 
 struct Pieces {
     splitter: Splitter,
     /// The number of the next piece.
     next: u64,
-    /// The first number that nobody may take yet.
+    /// The first number that may not be taken yet.
     limit: u64,
     is_over: bool,
 }
@@ -91,7 +91,7 @@ struct Pieces {
 /// The outcome of a piece.
 enum PieceOutcome {
     Block(Content, u32),
-    /// Not a valid block: `repair` finds out what it is.
+    /// Not a valid block. [`Bzip2Reader::repair`] finds out why.
     Unrecognized {
         start: u64,
         level: u8,
@@ -100,7 +100,7 @@ enum PieceOutcome {
     Failed(io::Error),
 }
 
-/// What a helper says.
+/// A message of a helper.
 enum HelperMessage {
     Ready(u64, PieceOutcome),
     Left,
@@ -115,7 +115,7 @@ impl Work {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the next piece and does what is to be done.
+    /// Takes the next piece and processes it.
     fn step(&self, decoder: &mut Decoder) -> Option<(u64, PieceOutcome)> {
         let (number, piece) = {
             let mut pieces = self.pieces();
@@ -141,9 +141,9 @@ impl Work {
         Some((number, outcome))
     }
 
-    /// What a helper does.
+    /// The main loop of a helper.
     fn help(&self, core: Option<BorrowedCore>, news: &mpsc::Sender<HelperMessage>) {
-        // A panic is our mistake; the reader must not wait for what does not come.
+        // If a helper panics, the reader must not wait for its pieces.
         let result = panic::catch_unwind(panic::AssertUnwindSafe(|| {
             let mut decoder = Decoder::default();
             while let Some((number, outcome)) = self.step(&mut decoder) {
@@ -187,7 +187,7 @@ impl<'a> Bzip2Reader<'a> {
         })
     }
 
-    /// The next block's content, once it is there.
+    /// Waits for the next block, and returns its content.
     fn advance(&mut self) -> io::Result<CurrentBlock> {
         loop {
             let outcome = match self.ready.remove(&self.taken) {
@@ -213,7 +213,7 @@ impl<'a> Bzip2Reader<'a> {
         }
     }
 
-    /// Sees to it that another piece gets ready; false if there is none.
+    /// Makes progress until another piece is finished or a helper leaves. `false` if there is no further piece.
     fn wait(&mut self) -> io::Result<bool> {
         self.call_helpers();
         if self.helpers == 0 {
@@ -230,8 +230,8 @@ impl<'a> Bzip2Reader<'a> {
         Ok(true)
     }
 
-    /// Starts helpers: one for the core on which this thread itself waits, and one for each spare core, as long as
-    /// there is something to do for them.
+    /// Starts helpers while there are blocks for them: one for the core on which this thread itself waits, and one for
+    /// each idle core.
     fn call_helpers(&mut self) {
         loop {
             let has_room = {
@@ -253,7 +253,7 @@ impl<'a> Bzip2Reader<'a> {
         }
     }
 
-    /// Decompresses a block whose true end is not at the next mark, and goes on from there.
+    /// Decodes a block that does not end at the next mark, and continues after it.
     fn repair(&mut self, start: u64, level: u8) -> io::Result<(Content, u32)> {
         self.dismiss();
         let block = repair(self.archive, start, level)?;
@@ -265,7 +265,7 @@ impl<'a> Bzip2Reader<'a> {
         decode(block, &mut self.decoder).ok_or_else(damaged)
     }
 
-    /// Ends the helpers' work. It takes no longer than a block does.
+    /// Stops the helpers. This takes at most the time of one block.
     fn dismiss(&mut self) {
         self.work.pieces().is_over = true;
         for thread in self.threads.drain(..) {

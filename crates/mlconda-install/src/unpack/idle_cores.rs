@@ -1,15 +1,15 @@
 //! Counts idle cores, so that a thread with much work can use them.
 //!
-//! Workers link the largest packages first. Near the end some workers are idle while one still reads a very large archive. A
-//! waiting worker lends its core; the borrower checks after each step whether the core is needed again. Nobody waits for a
-//! core, so this is a counter and not a lock.
+//! Workers link the largest packages first. Near the end, some workers are idle while one still reads a very large
+//! archive. A waiting worker lends its core. The borrower checks after each step whether the core is needed again.
+//! Nobody waits for a core, so this is a counter and not a lock.
 
 use std::sync::{
     Arc,
     atomic::{AtomicIsize, Ordering},
 };
 
-/// The counter. It is negative if owners of borrowed cores are working again.
+/// The number of idle cores. It is negative if owners of borrowed cores are working again.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct IdleCores(Arc<AtomicIsize>);
 
@@ -40,7 +40,7 @@ impl Drop for IdleCore<'_> {
 pub(super) struct BorrowedCore(IdleCores);
 
 impl BorrowedCore {
-    /// Whether there are more threads at work than cores.
+    /// Whether more threads are working than there are cores.
     pub(super) fn is_wanted_back(&self) -> bool {
         self.0.0.load(Ordering::Relaxed) < 0
     }

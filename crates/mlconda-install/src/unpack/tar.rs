@@ -1,7 +1,8 @@
 //! Reads a tar with bounded memory.
 //!
-//! Long names, PAX attributes and maps of sparse files precede their entry, and the tar crate reads them into memory,
-//! whatever their size is. So the number of bytes between the contents of two entries is limited. Contents are streamed.
+//! Long names, PAX attributes and maps of sparse files come before their entry, and the tar crate reads them into
+//! memory, whatever their size is. So the number of bytes between the contents of two entries is limited. Contents are
+//! streamed.
 
 use std::{
     cell::Cell,
@@ -12,16 +13,16 @@ use std::{
 
 use super::invalid;
 
-/// How much may stand between the contents of two entries, in bytes. Linux knows no path of more than 4096.
+/// The largest number of bytes between the contents of two entries. Linux supports no path of more than 4096 bytes.
 const HEADERS: u64 = 1 << 20;
 
-/// The tar.
+/// A tar that is read with limits.
 pub(super) struct Tar<R: Read> {
     archive: tar::Archive<Metered<R>>,
     left: Rc<Cell<u64>>,
 }
 
-/// Reads up to a limit that is raised with every entry.
+/// Reads up to a limit, which is raised with each entry.
 pub(super) struct Metered<R> {
     reader: R,
     left: Rc<Cell<u64>>,
@@ -49,7 +50,7 @@ impl<R: Read> Tar<R> {
         }))
     }
 
-    /// Reads what is behind the last entry, which is little.
+    /// Reads the bytes after the last entry, of which only a few are allowed.
     pub(super) fn finish(self) -> io::Result<()> {
         self.left.set(HEADERS);
         io::copy(&mut self.archive.into_inner(), &mut io::sink()).map(drop)
@@ -69,7 +70,7 @@ impl<R: Read> Read for Metered<R> {
     }
 }
 
-/// Reads until the installation is to stop: members that are passed over are read, too.
+/// Reads until the installation is asked to stop. This also stops the reading of members that are skipped.
 pub(super) struct Stoppable<'a, R> {
     pub(super) reader: R,
     pub(super) stop: &'a AtomicBool,
@@ -87,7 +88,7 @@ impl<R: Read> Read for Stoppable<'_, R> {
 /// Content that must not end early.
 pub(super) struct ExactSize<R> {
     pub(super) content: R,
-    /// How much is to come, in bytes.
+    /// The number of bytes that must follow.
     pub(super) left: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Archives that are not what they should be, or not in the usual order.
+//! Tests with archives that are not valid, or not in the usual order.
 
 use std::{
     io::{self, Cursor, Read, Write},
@@ -15,7 +15,7 @@ use mlconda_test::{
 use super::{Archive, Entry, EntryKind, IdleCores, InfoFiles, Sink, unpack};
 use crate::cache;
 
-/// Notes what comes.
+/// Records all entries.
 #[derive(Default)]
 struct Notes(Vec<String>);
 
@@ -44,7 +44,7 @@ fn read(bytes: &[u8], name: &str) -> io::Result<Vec<String>> {
     Ok(notes.0)
 }
 
-/// Passes everything over, and wants to stop at the first entry.
+/// Skips all entries, and requests a stop at the first one.
 struct Stopping<'a>(&'a AtomicBool);
 
 impl Sink for Stopping<'_> {
@@ -113,7 +113,7 @@ fn a_tar_bz2_may_have_any_order() {
         vec![INDEX, PATHS, one, two],
         vec![one, two, INDEX, PATHS],
         vec![PATHS, one, two, INDEX],
-        // What comes late may change what came before: it is read anew.
+        // A file of `info/` that comes late may change the meaning of earlier entries, so the archive is read again.
         vec![INDEX, PATHS, one, late, two],
         vec![("info/test/run_test.py", ""), one, PATHS, two, ("info/LICENSE", ""), INDEX],
     ] {
@@ -131,12 +131,12 @@ fn headers_do_not_fill_the_memory() {
         header.set_size(1 << 40);
         header.set_cksum();
         archive.get_mut().extend(header.as_bytes());
-        // As much of it as would come first.
+        // More bytes of the header than may be read.
         archive.get_mut().extend(vec![b'a'; 3 << 20]);
         let error = read(&bzip2(archive.get_ref()), "small-1.0-0.tar.bz2").unwrap_err();
         assert_eq!(error.to_string(), "a header in it is too long", "{kind:?}");
     }
-    // What is not wanted may be as long as it likes, and so may what has a long name.
+    // A file that is not needed may have any length, and so may one with a long name.
     let (long, content) = ("n".repeat(900), "x".repeat(3 << 20));
     let archive = tar(&[INDEX, ("info/long", &content), PATHS, (&long, &content), ("two", "2")]);
     let found = read(&bzip2(&archive.into_inner().unwrap()), "small-1.0-0.tar.bz2").unwrap();
@@ -151,7 +151,7 @@ fn a_file_is_there_to_its_end() {
     assert_eq!(error.to_string(), "the archive ends inside of a file");
 }
 
-/// Whatever is done to an archive, reading it ends, with an error or without, and nothing is written elsewhere.
+/// Reading a damaged archive always ends, with or without an error, and writes nothing outside.
 #[test]
 fn any_damage_is_an_error_or_none() {
     let mut seed = 5_u64;
@@ -170,7 +170,7 @@ fn any_damage_is_an_error_or_none() {
     for round in 0..rounds() {
         let (name, mut bytes) = if round % 2 == 0 { (name, conda.clone()) } else { (other, inner.clone()) };
         for _ in 0..=chance(3) {
-            // The headers of a tar are mostly zeros, and what is in them matters most: there are eight of them.
+            // The headers of a tar are mostly zeros, but their contents matter most. There are eight of them.
             let place =
                 if chance(2) == 0 { chance(bytes.len()) } else { (chance(8) * 512 + chance(400)) % bytes.len() };
             match chance(8) {
@@ -207,7 +207,7 @@ fn rounds() -> usize {
     option_env!("MLCONDA_TEST_ROUNDS").and_then(|rounds| rounds.parse().ok()).unwrap_or(400)
 }
 
-/// In every other tar the headers' checksums fit, so that what is in them is believed.
+/// In some of the tars, the checksums of headers are corrected, so that the headers are accepted.
 fn mend_checksums(tar: &mut [u8], round: usize) {
     if round % 4 != 1 {
         return;
@@ -226,7 +226,7 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// A wheel, changed at the last place that has these bytes: in its directory of members.
+/// A wheel that is changed at the last occurrence of these bytes, which is in its central directory.
 fn changed(wheel: &Wheel, from: &[u8], to: &[u8]) -> Vec<u8> {
     let mut bytes = wheel.bytes();
     let place = bytes.windows(from.len()).rposition(|window| window == from).unwrap();

@@ -1,9 +1,10 @@
-//! A wheel (PEP 427), read as the noarch python package that it would be.
+//! Reads a wheel (PEP 427) as an equivalent noarch python package.
 //!
-//! So the cache, the linking, the records and the byte code have one kind of package to deal with: what differs is
-//! translated here. Purelib and platlib become `site-packages/`, scripts `python-scripts/`, entry points those of a
-//! `link.json`; headers and data get names of their own ([`HEADERS`], [`DATA`]), which only linking knows the meaning of.
-//! Each member is compared with the wheel's `RECORD` while it is read: besides the archive's hash, as PEP 427 asks.
+//! So the cache, linking, records and byte code only handle one kind of package. All differences are translated here:
+//! purelib and platlib become `site-packages/`, scripts become `python-scripts/`, and entry points become those of a
+//! `link.json`. Headers and data get names of their own ([`HEADERS`], [`DATA`]), which only linking interprets. Each
+//! member is compared with the wheel's `RECORD` while it is read, as PEP 427 requires. The archive's hash is checked
+//! before.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -23,35 +24,35 @@ use zip::{ZipArchive, result::ZipError};
 use super::{Archive, Entry, EntryKind, Sink, window::Window};
 use crate::package::{InfoFiles, Wheel, entry_point, invalid};
 
-/// Where headers are: below it comes the distribution's name.
+/// The directory of headers. Below it is a directory with the distribution's name.
 pub(crate) const HEADERS: &str = "python-headers";
 
-/// Where files are whose place is relative to the prefix.
+/// The directory of files whose paths are relative to the prefix.
 pub(crate) const DATA: &str = "python-data";
 
-/// How the first line of a script begins that python is to run (PEP 427). It stands where a conda package has the prefix
-/// of its builder.
+/// The first characters of a script that python must run (PEP 427). They are replaced like the build prefix of a conda
+/// package.
 pub(crate) const SHEBANG: &str = "#!python";
 
-/// A file of a `.dist-info` that is read whole is not larger than this, in bytes.
+/// The largest file of a `.dist-info` that is read as a whole, in bytes.
 const LARGEST: u64 = 64 << 20;
 
-/// No byte of deflated text becomes more bytes than this.
+/// The largest compression ratio of deflate.
 const MOST: u64 = 1032;
 
 type Zip<'a> = ZipArchive<Box<dyn Source + 'a>>;
 
 /// A file of the wheel.
 struct Member {
-    /// Its number in the archive.
+    /// Its index in the archive.
     index: usize,
-    /// Its path as that of a noarch python package.
+    /// Its path in the equivalent noarch python package.
     path: String,
     sha256: Sha256Hash,
     size: u64,
     executable: bool,
     modified: i64,
-    /// Whether it is a script whose first line is to name the prefix's python.
+    /// Whether it is a script whose first line must name the prefix's python.
     has_shebang: bool,
 }
 
@@ -83,7 +84,8 @@ fn bad_zip(error: ZipError) -> io::Error {
     }
 }
 
-/// Refuses an archive whose members cannot be as large as it says, or lie over each other: a small one that fills disks.
+/// Refuses an archive whose members cannot have their stated sizes, or overlap. Otherwise a small archive could fill a
+/// disk.
 fn check_sizes(zip: &mut Zip<'_>, archive: u64) -> io::Result<()> {
     let mut compressed = 0_u64;
     for index in 0..zip.len() {
@@ -103,12 +105,12 @@ fn check_sizes(zip: &mut Zip<'_>, archive: u64) -> io::Result<()> {
 struct Distribution {
     /// The name, normalized (PEP 503).
     name: String,
-    /// The name as the metadata spell it.
+    /// The name as it is written in the metadata.
     spelling: String,
     version: String,
     dist_info: String,
     entry_points: Vec<EntryPoint>,
-    /// What `RECORD` says of paths: their sha256, if it is one that it gives.
+    /// The paths in `RECORD`, each with its sha256 if it has one.
     record: HashMap<String, Option<Sha256Hash>>,
 }
 
@@ -137,7 +139,7 @@ impl Distribution {
         Ok(Self { name, spelling, version: version.replace('-', "_"), dist_info, entry_points, record })
     }
 
-    /// The files that are to be installed, in the archive's order.
+    /// The files to install, in the order of the archive.
     fn members(&self, zip: &mut Zip<'_>) -> io::Result<Vec<Member>> {
         let commands: HashSet<String> =
             self.entry_points.iter().map(|each| format!("python-scripts/{}", each.command)).collect();
@@ -148,7 +150,7 @@ impl Distribution {
             if name.ends_with('/') {
                 continue;
             }
-            // A script with the name of an entry point would clash with it.
+            // A script with the name of an entry point would clash with the entry point's command.
             let Some(path) = self.place(&name)?.filter(|path| !commands.contains(path)) else { continue };
             if !seen.insert(path.clone()) {
                 return Err(invalid(format!("it has `{name}` twice")));
@@ -157,7 +159,7 @@ impl Distribution {
             let (size, modified) = (member.size(), member.last_modified().and_then(seconds).unwrap_or(EPOCH));
             let executable = is_script || member.unix_mode().is_some_and(|mode| mode & 0o111 != 0);
             let has_shebang = is_script && begins_with_shebang(zip, index)?;
-            // Not all builders list all files; what is not listed was hashed with the archive.
+            // Not all builders list all files. A file that is not listed is covered by the hash of the archive.
             let sha256 = match self.record.get(&name).copied().flatten() {
                 Some(sha256) => sha256,
                 None => hash(zip, index)?,
@@ -169,7 +171,7 @@ impl Distribution {
 
     /// The path of a member in the package; `None` for files that the installer writes.
     fn place(&self, name: &str) -> io::Result<Option<String>> {
-        // A line break would make two paths of one in `RECORD`, and pip uninstalls what stands there.
+        // A line break would turn one path into two in `RECORD`, and pip removes the paths in that file.
         let is_bad = |each: char| each == '\\' || each.is_control();
         let is_clean = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains(is_bad);
         if !name.split('/').all(is_clean) {
@@ -194,9 +196,9 @@ impl Distribution {
         }))
     }
 
-    /// The wheel as a noarch python package.
+    /// The metadata of the equivalent noarch python package.
     fn info(&self, members: &[Member]) -> io::Result<InfoFiles> {
-        // The time of what has none of its own: commands and records.
+        // The time for files without a time of their own: commands and records.
         let newest = members.iter().map(|member| member.modified).max().unwrap_or(EPOCH);
         let index = json!({
             "name": self.name, "version": self.version, "build": "pypi_0", "build_number": 0, "depends": [],
@@ -229,10 +231,10 @@ impl Distribution {
     }
 }
 
-/// 1980-01-01, the first day that a zip knows.
+/// 1980-01-01, the earliest time in a zip, in seconds since 1970.
 const EPOCH: i64 = 315_532_800;
 
-/// Converts a time of a zip, which has no time zone. It is read as UTC, so that it is the same everywhere.
+/// Converts a time of a zip, which has no time zone. It is read as UTC, so that the result is the same on all machines.
 fn seconds(time: zip::DateTime) -> Option<i64> {
     let of_day = [time.hour(), time.minute(), time.second()].map(i64::from);
     mlconda_types::time::seconds([
@@ -245,7 +247,7 @@ fn seconds(time: zip::DateTime) -> Option<i64> {
     ])
 }
 
-/// The one `.dist-info` directory, which must be the distribution's.
+/// The only `.dist-info` directory, which must have the name of the distribution.
 fn dist_info(zip: &Zip<'_>, name: &str) -> io::Result<String> {
     let mut found = BTreeMap::new();
     for member in zip.file_names() {
@@ -264,7 +266,7 @@ fn dist_info(zip: &Zip<'_>, name: &str) -> io::Result<String> {
     }
 }
 
-/// A member's text, if it is there.
+/// The text of a member, if it exists.
 fn text(zip: &mut Zip<'_>, name: &str) -> io::Result<Option<String>> {
     let Some(index) = zip.index_for_name(name) else { return Ok(None) };
     let mut bytes = Vec::new();
@@ -275,15 +277,15 @@ fn text(zip: &mut Zip<'_>, name: &str) -> io::Result<Option<String>> {
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// A field of a head of lines `Key: value`.
+/// The value of a field in a header of lines `Key: value`.
 fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     let head = text.lines().take_while(|line| !line.trim().is_empty());
     let mut values = head.filter_map(|line| line.split_once(':')).filter(|(name, _)| name.eq_ignore_ascii_case(key));
     values.next().map(|(_, value)| value.trim())
 }
 
-/// `RECORD`: of each path its hash, where that is a sha256. One of another kind is as good as none; one that cannot be
-/// read is damage.
+/// Parses `RECORD`: for each path its sha256. A hash of another kind is ignored. A hash that cannot be parsed is an
+/// error.
 fn read_record(text: &str) -> io::Result<HashMap<String, Option<Sha256Hash>>> {
     let mut record = HashMap::new();
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
@@ -303,7 +305,7 @@ fn read_record(text: &str) -> io::Result<HashMap<String, Option<Sha256Hash>>> {
     Ok(record)
 }
 
-/// The commands of `entry_points.txt`.
+/// Parses the commands in `entry_points.txt`.
 fn read_entry_points(text: &str) -> io::Result<Vec<EntryPoint>> {
     let (mut commands, mut section) = (BTreeMap::new(), "");
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', ';'])) {
@@ -337,7 +339,7 @@ fn hash(zip: &mut Zip<'_>, index: usize) -> io::Result<Sha256Hash> {
     Ok(hasher.finalize())
 }
 
-/// A member's content, which must be as long as it says, and what `RECORD` says. Who has read all of it has been told.
+/// Reads the content of a member, and checks its size and its hash in `RECORD`. The checks are complete at the end.
 struct Checked<R> {
     content: R,
     left: u64,
@@ -357,7 +359,7 @@ impl<R: Read> Checked<R> {
     }
 
     fn check(&mut self) -> io::Result<()> {
-        // At its end the archive's own sum is compared.
+        // At the end, the zip reader compares the archive's own checksum.
         if self.content.read(&mut [0])? > 0 {
             return Err(invalid(format!("`{}` is larger than it says", self.path)));
         }
@@ -387,7 +389,7 @@ impl<R: Read> Read for Checked<R> {
     }
 }
 
-/// The sha256 of bytes, as `RECORD` has it.
+/// A sha256 in the notation of `RECORD`.
 pub(crate) fn record_hash(hash: &Sha256Hash) -> String {
     format!("sha256={}", BASE64_URL_SAFE_NO_PAD.encode(hash))
 }

@@ -6,15 +6,15 @@ use mlconda_system::files;
 
 use super::Archive;
 
-/// How much is read at once, in bytes.
+/// The number of bytes that are read at once.
 const SIZE: usize = 64 << 10;
 
 pub(super) struct Window<'a> {
     archive: &'a Archive,
     length: u64,
-    /// Where the next byte is read.
+    /// The current position, in bytes.
     place: u64,
-    /// What has been read, and where it begins.
+    /// The buffered bytes, and the position of the first one.
     bytes: Vec<u8>,
     begin: u64,
 }

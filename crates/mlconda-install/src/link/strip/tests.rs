@@ -1,10 +1,11 @@
-//! Files made by hand, whose sections are where linkers and patchelf put them, and a true program: this one.
+//! Tests with files made by hand, whose sections are where linkers and patchelf put them, and with a real program: this
+//! one.
 
 use std::{fs, io::Write};
 
 use super::*;
 
-/// A section: name, type, flags, content, what it is linked to.
+/// A section: its name, type, flags, content, and the section that it refers to.
 struct Made {
     name: &'static str,
     kind: u32,
@@ -18,7 +19,8 @@ fn made(name: &'static str, kind: u32, flags: u64, size: usize) -> Made {
     Made { name, kind, flags, content, link: 0 }
 }
 
-/// The sections of a library: loaded text, symbols and debug information, and what stays though it is not loaded.
+/// The sections of a library: loaded text, symbols, debug information, and sections that stay although they are not
+/// loaded.
 fn usual() -> Vec<Made> {
     vec![
         made(".text", 1, 6, 5000),
@@ -29,7 +31,8 @@ fn usual() -> Vec<Made> {
     ]
 }
 
-/// An ELF file of these sections, in this order, each at a multiple of 8, those that are loaded at a page.
+/// An ELF file with these sections, in this order. Each offset is a multiple of 8, and those of loaded sections are at
+/// a page.
 fn elf(sections: &[Made]) -> Vec<u8> {
     let loaded: Vec<&Made> = sections.iter().filter(|section| section.flags & 2 != 0).collect();
     let mut file = vec![0; HEAD + SEGMENT * (1 + loaded.len())];
@@ -77,7 +80,7 @@ fn elf(sections: &[Made]) -> Vec<u8> {
     file
 }
 
-/// The file without its symbols; `None` if it stays as it is.
+/// The file without its symbols; `None` if it is not changed.
 fn stripped(content: &[u8]) -> Option<Vec<u8>> {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(content).unwrap();
@@ -88,7 +91,7 @@ fn stripped(content: &[u8]) -> Option<Vec<u8>> {
     Some(after)
 }
 
-/// Of each section that has bytes, its name and content.
+/// The name and the content of each section with bytes.
 fn sections(file: &[u8]) -> Vec<(String, Vec<u8>)> {
     let at = |number: u64| usize::try_from(number).unwrap();
     let table = &file[at(number(file, 40, 8))..];
@@ -102,7 +105,7 @@ fn sections(file: &[u8]) -> Vec<(String, Vec<u8>)> {
     entries.iter().filter(|entry| number(entry, 4, 4) != 0).map(|entry| (name(entry), content(entry))).collect()
 }
 
-/// What the segments have in memory: their content, and that each is where the page it belongs to allows it.
+/// The content of the segments. Checks that the offset of each fits its address in memory.
 fn segments(file: &[u8]) -> Vec<Vec<u8>> {
     let count = usize::try_from(number(file, 56, 2)).unwrap();
     let table = &file[usize::try_from(number(file, 32, 8)).unwrap()..];
@@ -111,7 +114,7 @@ fn segments(file: &[u8]) -> Vec<Vec<u8>> {
         assert!(start.is_multiple_of(4096), "{start} is not where it can be loaded");
         start..start + usize::try_from(number(segment, 32, 8)).unwrap()
     };
-    // The first has the head and the table itself.
+    // The first segment contains the file header and this table.
     table.chunks_exact(SEGMENT).take(count).skip(1).map(|segment| file[range(segment)].to_vec()).collect()
 }
 
@@ -132,11 +135,11 @@ fn symbols_go_and_the_rest_stays() {
 
 #[test]
 fn what_is_loaded_behind_symbols_moves_by_whole_pages() {
-    // As patchelf leaves it: a segment that was added at the end.
+    // A segment that was added at the end, as by patchelf.
     let mut made_later = usual();
     made_later.push(made(".dynstr", 3, 2, 700));
     let before = elf(&made_later);
-    // It also leaves a zero behind.
+    // patchelf also leaves a zero after the end.
     assert_eq!(stripped(&[&before[..], b"\0"].concat()), stripped(&before));
     let after = stripped(&before).unwrap();
     assert_eq!(sections(&after), without_symbols(&before));
@@ -146,7 +149,8 @@ fn what_is_loaded_behind_symbols_moves_by_whole_pages() {
 #[test]
 fn a_file_that_is_not_as_linkers_write_it_stays() {
     let before = elf(&usual());
-    // Data behind it; relocations that name the symbols; an object; 32 bits; nothing that is worth it.
+    // Not changed: data after the end; relocations that refer to the symbols; an object file; 32 bits; too little to
+    // save.
     assert_eq!(stripped(&[&before[..], b"payload"].concat()), None);
     let mut sections = usual();
     sections.push(Made { link: 3, ..made(".rela.text", 4, 0, 48) });
@@ -162,7 +166,7 @@ fn a_file_that_is_not_as_linkers_write_it_stays() {
 
 #[test]
 fn a_segment_without_bytes_moves_by_whole_pages_or_the_file_stays() {
-    // `.bss`, which is only in memory: behind what moves by less than a page, and behind the new end.
+    // `.bss` exists only in memory: after data that moves by less than a page, and after the new end of the file.
     let bss = || made(".bss", 8, 2, 0);
     let mut sections = usual();
     sections.push(bss());

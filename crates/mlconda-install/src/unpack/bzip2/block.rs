@@ -1,9 +1,9 @@
-//! One block of a bzip2 archive, decompressed by itself.
+//! Decodes one block of a bzip2 archive separately.
 //!
-//! A block depends on no other. `mlconda-bzip2` decodes it as it is, and refuses what is not as usual. Then, with a header
-//! before it and the end of a stream behind, it is an archive that the usual decoder reads. Both succeed only where the
-//! block ends exactly where it was said to and its content has the checksum that it says: whoever reads the archive from
-//! the beginning comes to the same.
+//! A block does not depend on others. `mlconda-bzip2` decodes a block directly, and refuses unusual ones. In that case,
+//! a header is put before the block and an end of stream after it. The result is an archive for the usual decoder. Both
+//! decoders succeed only if the block ends exactly at the given end and its content has the expected checksum. So the
+//! result is the same as for a reader that begins at the beginning of the archive.
 
 use std::io;
 
@@ -15,22 +15,23 @@ use super::{
     split::{Block, Splitter},
 };
 
-/// How a stream ends: the mark, then the checksum over all blocks, which is that of the only one.
+/// The end of a stream: the mark, and then the checksum of all blocks, which is that of the only block.
 const END: u128 = 0x1772_4538_5090;
 
-/// Contents up to this size, in bytes, are kept. Most have 0.9 MB to 2 MB; a block of zeros has 46.
+/// The largest content that is kept, in bytes. Most blocks have 0.9 MB to 2 MB of content, and a block of zeros has 46
+/// MB.
 const LARGEST: usize = 4 << 20;
 
-/// What is in a block.
+/// The content of a block.
 pub(super) enum Content {
     /// Its content.
     Whole(Vec<u8>),
-    /// An archive with the block alone, whose content is too large to be kept.
+    /// An archive that contains only the block, whose content is too large to keep.
     Large(Vec<u8>),
 }
 
 impl Block {
-    /// An archive with the block alone, and the checksum of the content.
+    /// An archive that contains only the block, and the checksum of the content.
     fn alone(&self) -> Option<(Vec<u8>, u32)> {
         let bits = usize::try_from(self.end - self.start).ok()?;
         let mut archive = Vec::with_capacity(self.bytes.len() + 16);
@@ -39,7 +40,7 @@ impl Block {
         archive.truncate(4 + bits.div_ceil(8));
         let checksum = u32::from_be_bytes(*archive.get(10..)?.first_chunk()?);
         let mut end = END << 32 | u128::from(checksum);
-        // The end goes on where the block stops, inside of a byte.
+        // The end of stream begins in the last byte of the block, after the block's last bit.
         let over = bits % 8;
         if over != 0 {
             end |= u128::from(archive.pop()? >> (8 - over)) << 80;
@@ -50,7 +51,7 @@ impl Block {
     }
 }
 
-/// Moves bits to the beginning of a byte.
+/// Shifts bits so that the first one is at the beginning of a byte.
 fn align(bytes: &[u8], start: u64, aligned: &mut Vec<u8>) {
     let shift = start % 8;
     if shift == 0 {
@@ -61,7 +62,7 @@ fn align(bytes: &[u8], start: u64, aligned: &mut Vec<u8>) {
     aligned.extend(bytes.last().map(|last| last << shift));
 }
 
-/// Decompresses a block; `None` if it is not one.
+/// Decodes a block. `None` if it is not a valid block.
 pub(super) fn decode(block: Block, decoder: &mut Decoder) -> Option<(Content, u32)> {
     let (first, length) = ((block.start % 8) as u32, block.end.saturating_sub(block.start));
     if let Some((content, checksum)) = decoder.decode(&block.bytes, first, length, block.level, LARGEST) {
@@ -70,7 +71,7 @@ pub(super) fn decode(block: Block, decoder: &mut Decoder) -> Option<(Content, u3
     by_usual_decoder(block)
 }
 
-/// The same with the decoder that reads whatever bzip2 reads, and contents of any size.
+/// Decodes a block with the usual decoder, which reads all valid blocks, and contents of any size.
 fn by_usual_decoder(block: Block) -> Option<(Content, u32)> {
     let (archive, checksum) = block.alone()?;
     drop(block);
@@ -100,8 +101,8 @@ fn by_usual_decoder(block: Block) -> Option<(Content, u32)> {
     }
 }
 
-/// A block that does not end at the first mark, whole: with its true end, or the error that a reader from the
-/// beginning would have met.
+/// Finds the true end of a block that does not end at the first mark. The error is the one that a reader from the
+/// beginning would get.
 pub(super) fn repair(archive: &Archive, start: u64, level: u8) -> io::Result<Block> {
     let mut splitter = Splitter::at_mark(archive.clone(), start, level);
     let mut decoder = Decompress::new(false);
@@ -111,7 +112,7 @@ pub(super) fn repair(archive: &Archive, start: u64, level: u8) -> io::Result<Blo
     loop {
         let end = splitter.mark(from)?.ok_or_else(cut_short);
         let stop = *end.as_ref().unwrap_or(&splitter.length());
-        // Whole bytes; the last holds some bits of what comes next, and they are what they are.
+        // Only whole bytes can be decoded. The last one may contain bits of the next block, which do no harm.
         let count = usize::try_from(stop.saturating_sub(fed).div_ceil(8)).map_err(io::Error::other)?;
         let mut piece = Vec::with_capacity(count + 1);
         align(splitter.bytes(fed, stop.max(fed) + 8), fed, &mut piece);

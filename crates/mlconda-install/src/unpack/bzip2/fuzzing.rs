@@ -1,12 +1,12 @@
-//! The way in for the fuzz targets (`fuzz/`), which compare the reader with a plain decoder. It is compiled with
-//! `--cfg mlconda_fuzzing` only.
+//! Access for the fuzz targets (`fuzz/`), which compare the reader with a plain decoder. It is compiled only with
+//! `--cfg mlconda_fuzzing`.
 
 use std::io::{self, Read};
 
 use super::{Archive, Bzip2Reader, IdleCores};
 
-/// Decompresses with helpers on this many cores, however small the archive is; without, on this thread alone. What was
-/// read before an error comes along.
+/// Decompresses with helpers on `cores` cores, even if the archive is small. With 0 cores, only this thread is used.
+/// Also returns the content before an error.
 pub(crate) fn bunzip2(bytes: &[u8], cores: usize) -> (Vec<u8>, Option<io::Error>) {
     let idle_cores = IdleCores::default();
     let _lent: Vec<_> = (0..cores).map(|_| idle_cores.lend()).collect();

@@ -1,9 +1,9 @@
-//! Where the blocks of a bzip2 archive begin and end.
+//! Finds the beginnings and ends of blocks in a bzip2 archive.
 //!
-//! A stream is `BZh`, a digit, blocks and an end. Each block begins with the same 48 bits, and so does the end, but
-//! nothing tells how long a block is and none begins at a byte. So the bits are searched for, at every place. They may
-//! also occur by chance inside of a block, once in some thousand gigabytes: what comes out of here is a guess, which
-//! [`super::block::decode`] confirms or refuses.
+//! A stream is `BZh`, a digit, blocks, and an end. Each block begins with the same 48 bits, and the end begins with
+//! others. But the length of a block is not stored, and blocks do not begin at a byte. So these marks are searched for
+//! at each bit. A mark may also occur by chance inside of a block, about once in some thousand gigabytes. So the
+//! results are guesses, which [`super::block::decode`] confirms or refuses.
 
 use std::io;
 
@@ -11,29 +11,29 @@ use super::{Archive, cut_short, damaged};
 
 /// A part of an archive that looks like a block.
 pub(super) struct Block {
-    /// Where it begins, in bits from the archive's beginning.
+    /// The first bit, counted from the beginning of the archive.
     pub(super) start: u64,
-    /// Where it ends.
+    /// The bit after the last one.
     pub(super) end: u64,
     /// The digit of its stream.
     pub(super) level: u8,
-    /// The bytes from the one with its first bit to the one with its last.
+    /// The bytes that contain the bits of the block.
     pub(super) bytes: Vec<u8>,
 }
 
-/// How a block begins: the digits of pi.
+/// The mark of a block: digits of pi.
 const BLOCK: u64 = 0x3141_5926_5359;
-/// How the end of a stream begins: the digits of its square root.
+/// The mark of the end of a stream: digits of the square root of pi.
 const END: u64 = 0x1772_4538_5090;
 
-/// No block is longer, in bytes: 900,001 symbols of at most 20 bits, and the tables in front of them.
+/// The longest block, in bytes: 900,001 symbols of at most 20 bits, and the tables in front of them.
 const LONGEST: u64 = 2_300_000;
 
-/// How much is read at once, in bytes.
+/// The number of bytes that are read at once.
 const PIECE: usize = 256 << 10;
 
-/// Of each 16 bits, whether they may be in the middle of one of the two marks. A mark, wherever its first bit is in a
-/// byte, fills the five bytes that come after; so one of each four pairs of bytes is in this table.
+/// For each pair of bytes, one bit: whether it can be in the middle of one of the two marks. A mark always fills the
+/// five bytes after the one with its first bit. So in each mark, one of every four pairs of bytes is in this table.
 static MARKS: [u64; 1024] = marks();
 
 const fn marks() -> [u64; 1024] {
@@ -49,52 +49,52 @@ const fn marks() -> [u64; 1024] {
     table
 }
 
-/// What an archive is made of.
+/// A part of an archive.
 pub(super) enum Piece {
-    /// A block, or what looks like one.
+    /// A block, or bits that look like one.
     Block(Block),
-    /// The end of a stream, with the checksum over its blocks.
+    /// The end of a stream, with the checksum of its blocks.
     End(u32),
 }
 
-/// What comes next.
+/// What is expected next.
 #[derive(Clone, Copy)]
 enum Next {
     /// The first stream.
     First,
-    /// Another stream, or the end of the archive: what else may stand there, bzip2 passes over.
+    /// Another stream, or the end of the archive. bzip2 ignores other data here.
     Stream,
     /// A block, or the end of the stream.
     Mark,
-    /// Nothing, or nothing that makes sense.
+    /// Nothing: the end was reached, or an error was returned.
     Nothing,
-    /// The archive ended before its stream did.
+    /// The archive ended within a stream.
     Cut,
 }
 
 /// Cuts an archive into pieces.
 pub(super) struct Splitter {
     archive: Archive,
-    /// A part of the archive, and behind its end some zeros.
+    /// A part of the archive. After the end of the archive, some zeros follow.
     window: Vec<u8>,
-    /// Where that part begins, in bytes.
+    /// The offset of that part, in bytes.
     base: u64,
-    /// How long the archive is, in bytes, once that is known.
+    /// The length of the archive in bytes, once it is known.
     length: Option<u64>,
-    /// Up to where pieces have been made, in bits.
+    /// The position of the next piece, in bits.
     at: u64,
-    /// The digit of the stream.
+    /// The digit of the current stream.
     level: u8,
     next: Next,
 }
 
 impl Splitter {
-    /// At an archive's beginning.
+    /// Begins at the beginning of an archive.
     pub(crate) fn new(archive: Archive) -> Self {
         Self { archive, window: Vec::new(), base: 0, length: None, at: 0, level: b'9', next: Next::First }
     }
 
-    /// Where a block or a stream's end begins, in bits.
+    /// Begins at the mark of a block or of a stream's end. `at` is its position in bits.
     pub(super) fn at_mark(archive: Archive, at: u64, level: u8) -> Self {
         Self { base: at / 8, at, level, next: Next::Mark, ..Self::new(archive) }
     }
@@ -129,7 +129,7 @@ impl Splitter {
         }
     }
 
-    /// The block that begins here.
+    /// The block that begins at the current position.
     fn block(&mut self) -> io::Result<Block> {
         let (start, level) = (self.at, self.level);
         let end = self.mark(start + 48)?;
@@ -139,19 +139,19 @@ impl Splitter {
         Ok(Block { start, end: self.at, level, bytes })
     }
 
-    /// How long the archive is, in bits; only where its end has been seen.
+    /// The length of the archive in bits, or the maximum while it is unknown.
     pub(super) fn length(&self) -> u64 {
         self.length.map_or(u64::MAX, |length| length * 8)
     }
 
-    /// The bytes in which the bits from `start` to `end` are. They must be in the window.
+    /// The bytes that contain the bits from `start` to `end`. They must be in the window.
     pub(super) fn bytes(&self, start: u64, end: u64) -> &[u8] {
         let place = |byte: u64| usize::try_from(byte - self.base).unwrap_or(usize::MAX);
         self.window.get(place(start / 8)..place(end.div_ceil(8))).unwrap_or(&[])
     }
 
-    /// Where the first mark is that does not begin before `from`; `None` if there is none to the end. The block that it is
-    /// looked for may not be too long.
+    /// The position of the first mark that begins at `from` or later; `None` if there is none. Fails if the block up to
+    /// the mark is too long.
     pub(super) fn mark(&mut self, from: u64) -> io::Result<Option<u64>> {
         let mut at = usize::try_from(from / 8 - self.base).unwrap_or(usize::MAX) + 1;
         loop {
@@ -175,14 +175,14 @@ impl Splitter {
         }
     }
 
-    /// The mark that has the pair of bytes at this place of the window in its middle.
+    /// The mark whose middle is the pair of bytes at this index of the window.
     fn mark_around(&self, pair: usize, from: u64) -> Option<u64> {
         let first = (self.base + pair as u64).saturating_sub(4) * 8;
         let end = self.length();
         (first.max(from)..first + 32).find(|bit| bit + 48 <= end && matches!(self.window_bits(*bit, 48), BLOCK | END))
     }
 
-    /// The next bits, at most 48; `None` if there are not as many.
+    /// The next `count` bits, at most 48. `None` if there are fewer.
     fn bits(&mut self, count: u32) -> io::Result<Option<u64>> {
         let used = usize::try_from(self.at / 8 - self.base).unwrap_or(usize::MAX).min(self.window.len());
         self.window.drain(..used);
@@ -194,14 +194,14 @@ impl Splitter {
         Ok(is_there.then(|| self.window_bits(self.at, count)))
     }
 
-    /// Bits of the window, at most 48.
+    /// `count` bits of the window, at most 48.
     fn window_bits(&self, bit: u64, count: u32) -> u64 {
         let byte = usize::try_from(bit / 8 - self.base).unwrap_or(usize::MAX);
         let bytes = self.window.get(byte..).and_then(|bytes| bytes.first_chunk()).copied().unwrap_or_default();
         u64::from_be_bytes(bytes) << (bit % 8) >> (64 - count)
     }
 
-    /// Reads one piece more, and zeros where there is none.
+    /// Reads one more piece into the window. After the end of the archive, the piece is zeros.
     fn read(&mut self) -> io::Result<()> {
         let old = self.window.len();
         self.window.resize(old + PIECE, 0);

@@ -1,4 +1,4 @@
-//! Whatever the number of helpers, the result is that of one decoder which begins at the beginning.
+//! With any number of helpers, the result is that of one decoder that begins at the beginning.
 
 use std::io::{Read, Write};
 
@@ -10,27 +10,27 @@ use super::{
     split::{Piece, Splitter},
 };
 
-/// Reads with as many spare cores; also what came before an error.
+/// Reads with this number of idle cores. Also returns the content before an error.
 fn read(bytes: &[u8], cores: usize) -> (Vec<u8>, Option<std::io::ErrorKind>) {
     let idle_cores = IdleCores::default();
     let _lent: Vec<_> = (0..cores).map(|_| idle_cores.lend()).collect();
     let archive = Archive::Memory(bytes.into());
     let mut reader = Bzip2Reader::new(&archive, &idle_cores).unwrap();
-    // Else nobody would help with so little.
+    // Otherwise no helper would be started for such a small archive.
     reader.is_large = cores > 0;
     let mut content = Vec::new();
     let error = reader.read_to_end(&mut content).err();
     (content, error.map(|error| error.kind()))
 }
 
-/// What one decoder reads of an archive with one stream.
+/// The result of one decoder, for an archive with one stream.
 fn sequential(bytes: &[u8]) -> (Vec<u8>, Option<std::io::ErrorKind>) {
     let mut content = Vec::new();
     let error = bufread::BzDecoder::new(bytes).read_to_end(&mut content).err();
     (content, error.map(|error| error.kind()))
 }
 
-/// Numbers that look like chance, always the same.
+/// Pseudorandom numbers, which are the same in each run.
 fn chance(mut seed: u64) -> impl FnMut(usize) -> usize {
     move |below| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -60,7 +60,7 @@ fn compress(content: &[u8], level: u32) -> Vec<u8> {
 fn blocks_come_in_their_order() {
     let mut noise = chance(1);
     let noise: Vec<u8> = (0..350_000).map(|_| noise(256) as u8).collect();
-    // A block of zeros is larger than what is kept of a block.
+    // The content of a block of zeros is too large to keep.
     let contents = [Vec::new(), b"a".to_vec(), text(1_200_000), noise, [vec![0; 12_000_000], text(300_000)].concat()];
     for content in &contents {
         let archive = compress(content, 1);
@@ -99,7 +99,7 @@ fn a_damaged_archive_is_as_damaged_as_it_was() {
         let expected = sequential(&damaged);
         for cores in [0, 2] {
             let found = read(&damaged, cores);
-            // Each may notice the damage a little sooner.
+            // Either of the two may notice the damage a little earlier.
             let common = expected.0.len().min(found.0.len());
             assert!(expected.0[..common] == found.0[..common], "round {round}, {cores} cores: other content");
             assert_eq!(found.1.is_some(), expected.1.is_some(), "round {round}, {cores} cores");
@@ -107,19 +107,19 @@ fn a_damaged_archive_is_as_damaged_as_it_was() {
     }
 }
 
-/// An archive of one block, in which each symbol takes four bits: so the symbols can be chosen for the bits that they
-/// make. They decide what the content is.
+/// An archive of one block in which each symbol has four bits, so that the symbols can be chosen by their bits. The
+/// symbols determine the content.
 fn crafted(symbols: &str) -> String {
     let bits = |value: u64, count: usize| format!("{value:0count$b}");
     let code: String = symbols.chars().map(|digit| bits(digit.to_digit(16).unwrap().into(), 4)).collect();
-    // Not randomised, begins with the second; the bytes from `a` to `n`; two tables, of which the first is used; in each
-    // table all lengths are four.
+    // The block is not randomised, and begins with the second row. It has the bytes from `a` to `n`, and two tables, of
+    // which the first one is used. All codes have four bits.
     let tables = bits(0b00100, 5) + &"0".repeat(16);
     let head = "0".to_owned() + &bits(1, 24) + &bits(1 << 9, 16) + &bits(0x7ffe, 16) + &bits(2, 3);
     let selectors = (symbols.len() + 1).div_ceil(50);
     let rest = head + &bits(selectors as u64, 15) + &"0".repeat(selectors) + &tables + &tables + &code + "1111";
     let block = |checksum: u32| bits(0x3141_5926_5359, 48) + &bits(checksum.into(), 32) + &rest;
-    // The decoder tells the content before it finds that the checksum is wrong.
+    // The decoder returns the content before it notices the wrong checksum.
     let mut content = Vec::with_capacity(1 << 20);
     assert_eq!(Decompress::new(false).decompress_vec(&archive(&[block(0)], 0), &mut content), Err(Error::Data));
     block(checksum(&content))
@@ -150,7 +150,7 @@ fn the_marks_may_occur_inside_of_a_block() {
     let archive = archive(&blocks, sum);
     let expected = sequential(&archive);
     assert!(expected.1.is_none(), "{expected:?}");
-    // They are found, and refused.
+    // These marks are found, and refused.
     let mut splitter = Splitter::new(Archive::Memory(archive.as_slice().into()));
     assert!(
         matches!(splitter.piece(), Ok(Some(Piece::Block(block))) if block.end - block.start < blocks[0].len() as u64)
@@ -163,7 +163,7 @@ fn the_marks_may_occur_inside_of_a_block() {
 #[test]
 fn a_randomised_block_is_read() {
     let mut block = crafted("234567");
-    // As bzip2 0.9.0 marked blocks. What it changes in them begins behind the 600th byte.
+    // A block as bzip2 0.9.0 marked it. It changes bytes only after the 600th one.
     block.replace_range(80..81, "1");
     let sum = u32::from_str_radix(&block[48..80], 2).unwrap();
     let archive = archive(&[block], sum);
@@ -186,7 +186,7 @@ fn a_reader_that_goes_away_takes_its_helpers_along() {
         let work = std::sync::Arc::downgrade(&reader.work);
         drop(reader);
         assert_eq!(work.strong_count(), 0);
-        // All borrowed cores are back.
+        // All borrowed cores were returned.
         assert!([idle_cores.borrow(), idle_cores.borrow()].iter().all(Option::is_some));
     }
 }
