@@ -1,9 +1,10 @@
 //! Compiles the byte code of noarch python packages with the environment's own python, before the commit.
 //!
-//! Packages for one platform contain their byte code. Noarch packages cannot, because they do not know the python version.
-//! Modules are compiled in the stage, where python finds its library, so that a killed process leaves nothing incomplete in
-//! the prefix. Python only returns the code; the stage writes the files, with their modes and times. The same lock gives the
-//! same bytes: the code contains the final prefix, the hash seed is fixed, and modules are compiled independently.
+//! Packages for one platform contain their byte code. Noarch packages cannot, because they do not know the python
+//! version. Modules are compiled in the stage, where python finds its library, so that a killed process leaves nothing
+//! incomplete in the prefix. Python only returns the code; the stage writes the files, with their modes and times. The
+//! same lock gives the same bytes: the code contains the final prefix, the hash seed is fixed, and modules are compiled
+//! independently.
 
 mod built;
 mod detect;

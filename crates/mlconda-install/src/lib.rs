@@ -98,8 +98,8 @@ pub fn recover(prefix: &Prefix) -> Result<(), InstallError> {
     recovery::recover(prefix.path()).map(|_| ())
 }
 
-/// Removes a prefix and everything in it. The prefix is renamed first, so that its path is free at once. If the process is
-/// killed, the next installation removes the rest.
+/// Removes a prefix and everything in it. The prefix is renamed first, so that its path is free at once. If the process
+/// is killed, the next installation removes the rest.
 ///
 /// # Errors
 /// If another process is changing the prefix, or a file cannot be removed.

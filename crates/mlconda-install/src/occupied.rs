@@ -24,8 +24,8 @@ pub(super) fn holds_other_files(path: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
-/// The directories of a root prefix that may contain files of conda before there is an environment, and the names of these
-/// files.
+/// The directories of a root prefix that may contain files of conda before there is an environment, and the names of
+/// these files.
 const FOR_SHELLS: [&str; 4] = ["bin", "condabin", "etc", "shell"];
 const OF_CONDA: [&str; 6] = ["conda", "mamba", "micromamba", "mlconda", "activate", "deactivate"];
 

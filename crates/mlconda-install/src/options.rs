@@ -127,8 +127,8 @@ pub enum OutwardLinks {
 
 /// Whether noarch python packages are compiled, and how python detects that a module has changed since (PEP 552).
 ///
-/// The default is not to compile, because compiling runs the environment's python, which is code of packages. The program
-/// `mlconda` uses [`Bytecode::Timestamp`] by default, as conda does.
+/// The default is not to compile, because compiling runs the environment's python, which is code of packages. The
+/// program `mlconda` uses [`Bytecode::Timestamp`] by default, as conda does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Bytecode {
     /// Nothing is compiled.
@@ -148,8 +148,8 @@ pub enum CacheCheck {
     /// Not at all: they were verified when they were added to the cache.
     #[default]
     Presence,
-    /// Every file is hashed and compared with the hashes of the package before it is linked. A damaged package is removed and
-    /// fetched again.
+    /// Every file is hashed and compared with the hashes of the package before it is linked. A damaged package is
+    /// removed and fetched again.
     Content,
 }
 

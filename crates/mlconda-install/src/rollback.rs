@@ -1,10 +1,11 @@
-//! Rollback of a change in place: old files are moved into a backup directory in the prefix until the change is complete.
+//! Rollback of a change in place: old files are moved into a backup directory in the prefix until the change is
+//! complete.
 //!
-//! A journal is written before anything changes. It lists removed and added paths and the attributes of directories. The
-//! same function rolls back after an error and, in the next run, after the process was killed. Files are renamed into the
-//! backup and back, which needs no disk space. On an overlay file system there is no backup, because a rename copies each
-//! file of a lower layer and waits for the disk (20 ms per file). There, old files are removed; after the first removal no
-//! rollback is possible, and the next installation links all packages again.
+//! A journal is written before anything changes. It lists removed and added paths and the attributes of directories.
+//! The same function rolls back after an error and, in the next run, after the process was killed. Files are renamed
+//! into the backup and back, which needs no disk space. On an overlay file system there is no backup, because a rename
+//! copies each file of a lower layer and waits for the disk (20 ms per file). There, old files are removed; after the
+//! first removal no rollback is possible, and the next installation links all packages again.
 
 mod bytes;
 

@@ -126,7 +126,8 @@ impl Stage {
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Claims a path for a package, creates its parent, and returns the path to write the file to, relative to the stage.
+    /// Claims a path for a package, creates its parent, and returns the path to write the file to, relative to the
+    /// stage.
     pub(super) fn claim<'a>(&self, path: &'a Path, package: usize) -> Result<Cow<'a, Path>, InstallError> {
         let parent_kind = self.directory(path.parent().unwrap_or(path))?;
         self.claim_inside(path, package, parent_kind)

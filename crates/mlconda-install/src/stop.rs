@@ -33,8 +33,8 @@ const REQUESTED: u8 = 1;
 const TOO_LATE: u8 = 2;
 
 impl Stop {
-    /// Asks the installation to stop. `false` if it is too late: the installation has passed the last step that can be rolled
-    /// back.
+    /// Asks the installation to stop. `false` if it is too late: the installation has passed the last step that can be
+    /// rolled back.
     pub fn request(&self) -> bool {
         let is_requested = self.decide(REQUESTED);
         self.0.requested.fetch_or(is_requested, Ordering::SeqCst);

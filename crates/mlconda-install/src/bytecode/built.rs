@@ -29,8 +29,8 @@ use super::{
 };
 use crate::python_info::PythonInfo;
 
-/// Compiles the modules of a distribution in the prefix, sets their times, and adds the byte code to the record. `place` is the
-/// path of the record, relative to the prefix.
+/// Compiles the modules of a distribution in the prefix, sets their times, and adds the byte code to the record.
+/// `place` is the path of the record, relative to the prefix.
 pub(crate) async fn compile_built(
     place: &Path,
     prefix: &Prefix,

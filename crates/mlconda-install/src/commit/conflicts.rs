@@ -1,5 +1,5 @@
-//! Finds what exists in a prefix at the paths of new files: untracked files that are replaced, and conflicts that stop the
-//! installation.
+//! Finds what exists in a prefix at the paths of new files: untracked files that are replaced, and conflicts that stop
+//! the installation.
 
 use std::{
     cell::RefCell,

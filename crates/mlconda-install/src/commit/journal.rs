@@ -95,8 +95,8 @@ impl PrefixChange<'_> {
         Ok(journal)
     }
 
-    /// Finds untracked files, except those that move anyway. In a root prefix, other environments and conda's package cache are
-    /// skipped.
+    /// Finds untracked files, except those that move anyway. In a root prefix, other environments and conda's package
+    /// cache are skipped.
     fn find_untracked(&self, relative: &Path, moved: &HashSet<&PathBuf>, found: &mut Vec<PathBuf>) -> io::Result<()> {
         let root = self.root()?;
         for (name, kind) in root.entries(relative)? {

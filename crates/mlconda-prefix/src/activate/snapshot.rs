@@ -2,8 +2,9 @@
 //! installed, where a shell exists.
 //!
 //! `conda-meta/activation.mlconda` contains the variables, and the inputs of the scripts: the sha256 of each script and the
-//! variables of the environment. The snapshot is ignored if any input has changed. If a variable depends on something else,
-//! such as the home directory, the inputs are stored without variables: the scripts need not run again to find that out.
+//! variables of the environment. The snapshot is ignored if any input has changed. If a variable depends on something
+//! else, such as the home directory, the inputs are stored without variables: the scripts need not run again to find
+//! that out.
 
 use std::{
     collections::BTreeMap,
