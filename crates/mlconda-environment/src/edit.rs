@@ -151,7 +151,7 @@ impl YamlEditor {
         let root = self.root()?;
         let done =
             apply_to_json(&mut wanted, path, change).and_then(|()| self.lines.change(root.as_deref(), path, change));
-        // What it has become is read as any file is: a new item may hold what no file may.
+        // The edited text is parsed like any file, because a new item may contain text that no file may contain.
         let again = done.and_then(|()| Self::new(self.to_text().as_bytes(), &self.file).ok());
         if again.is_some_and(|again| again.to_json().is_ok_and(|now| now == wanted)) {
             return Ok(());

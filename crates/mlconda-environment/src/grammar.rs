@@ -1,7 +1,7 @@
 //! Parses one line of a requirements file as pip does: a requirement (PEP 508, a URL or a path), or options.
 //!
-//! Pure: reads no files. What pip rejects is rejected with its range in the line. Markers are not evaluated: the
-//! resolver does that.
+//! It reads no files. An error has the range of the invalid text in the line. Markers are not evaluated: the resolver
+//! does that.
 
 mod options;
 #[cfg(test)]
@@ -14,7 +14,7 @@ use pep440_rs::VersionSpecifiers;
 
 use options::{hash, option_item, options, options_begin};
 
-/// What a line says. A line with options may say several things.
+/// An item of a line. A line with options may have several items.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LineItem {
     /// A package by name.

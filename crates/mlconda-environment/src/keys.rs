@@ -1,4 +1,4 @@
-//! The words that the readers share: the keys of an environment.yml, and the nearest to a misspelt one.
+//! Words that the readers share: the keys of an environment.yml, and the known word that is nearest to a misspelt one.
 
 /// The known keys.
 pub(super) const KEYS: &[&str] = &["name", "channels", "dependencies", "variables", "prefix", "platforms", "x-mlconda"];

@@ -1,10 +1,17 @@
-//! Reads `environment.yml` files (CEP-24) and requirements files, with the location of everything in them. It never writes a
-//! file, and uses no program and no network. Reading is pure but for [`Environment::read`] and its like: whatever else the
-//! result depends on is passed as [`ReadOptions`]. `docs/environment.md` lists the accepted forms.
+//! Reads `environment.yml` files (CEP-24) and requirements files, and keeps the location of every value. It never
+//! writes a file, runs no program and uses no network.
 //!
-//! Read in this order: [`Environment`], what a file becomes; [`decode`] and [`yaml`], bytes to a tree; `reader`, the tree to an
-//! environment, with `spec`, `channel` and `selector` for what stands in it; `lint`, `suggestion` and `error`, what is said of
-//! mistakes; `merge`, several files as one; [`requirements`] and `grammar`, the `pip:` list; [`edit`], a file changed in place.
+//! Only [`Environment::read`], [`Environment::read_text`] and [`Environment::read_all`] read files. All other input is
+//! passed as [`ReadOptions`]. `docs/environment.md` lists the accepted forms.
+//!
+//! Read in this order:
+//! - [`Environment`]: the result of reading a file;
+//! - [`decode`] and [`yaml`]: bytes to a tree;
+//! - `reader`, with `spec`, `channel` and `selector`: the tree to an environment;
+//! - `lint`, `suggestion` and `error`: warnings and errors;
+//! - `merge`: several files as one environment;
+//! - [`requirements`] and `grammar`: the `pip:` list;
+//! - [`edit`]: changes a file in place.
 
 mod channel;
 pub mod decode;
@@ -93,7 +100,7 @@ impl Display for Warning {
     }
 }
 
-/// What the result depends on besides the file.
+/// The input of reading, besides the file itself.
 #[derive(Clone, Debug, Default)]
 pub struct ReadOptions {
     /// The directory that the path of the file and the paths in `extra_channels` are relative to: an absolute path.
@@ -112,17 +119,17 @@ pub struct ReadOptions {
     /// Custom channel names, and the channels that each stands for, in order (conda's `custom_channels` and
     /// `custom_multichannels`).
     pub custom_channels: Vec<(String, Vec<String>)>,
-    /// Whether the channels of the file count.
+    /// Whether the channels of the file are used.
     pub channel_rule: ChannelRule,
 }
 
-/// Whether the channels of the file count.
+/// Whether the channels of the file are used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ChannelRule {
-    /// The channels of the file count after the extra ones.
+    /// The extra channels first, then the channels of the file.
     #[default]
     FileAndExtra,
-    /// Only the extra channels count (`--override-channels`).
+    /// Only the extra channels (`--override-channels`).
     ExtraOnly,
 }
 
@@ -150,11 +157,12 @@ pub struct Environment {
     pub prefix: Option<PathBuf>,
     /// `platforms:`
     pub platforms: Vec<Subdir>,
-    /// `slim:` of `x-mlconda:`, what the environment does without.
+    /// `slim:` of `x-mlconda:`: the parts of packages that the environment leaves out.
     pub slim: Option<Slim>,
     /// Warnings about the file.
     pub warnings: Vec<Warning>,
-    /// The location of `channels:`, if there is any. A merged environment takes no channels from a file without it.
+    /// The location of `channels:`, if the file has this key. When environments are merged, a file without it has no
+    /// say in the list of channels.
     channels_key: Option<Box<Diagnostic>>,
     /// The lines of channels, by their URLs without secrets.
     channel_lines: IndexMap<String, Excerpt>,
@@ -341,8 +349,8 @@ impl Environment {
         self.requirements.iter().map(|requirement| requirement.spec.clone()).collect()
     }
 
-    /// All channels: [`Self::channels`], then those that only a `channel::package` names, in order. conda searches
-    /// these too, with lower priority.
+    /// All channels: [`Self::channels`], then the channels that are named only in a `channel::package`, in order. conda
+    /// searches these too, with lower priority.
     pub fn all_channels(&self) -> Vec<Channel> {
         let mut channels = self.channels.clone();
         for channel in self.requirements.iter().filter_map(|requirement| requirement.spec.channel.as_deref()) {
@@ -354,16 +362,16 @@ impl Environment {
     }
 
     /// The sha256 of the meaning of the environment, in hex. Files that differ only in layout and comments have the
-    /// same.
+    /// same digest.
     ///
-    /// The name, the order of channels and of pip lines, and the contents of the files that these name count. The
-    /// order of dependencies, variables and platforms does not count, nor do `prefix:`, warnings, locations and
-    /// secrets in URLs.
+    /// It depends on the name, the order of channels and of pip lines, and the contents of the files that the pip lines
+    /// name. It does not depend on the order of dependencies, variables and platforms, nor on `prefix:`, warnings,
+    /// locations and secrets in URLs.
     pub fn digest(&self) -> String {
         hex::encode(compute_bytes_digest::<Sha256>(self.canonical_text()))
     }
 
-    /// The input of [`Self::digest`]: one line for everything that counts, with escaped strings.
+    /// The input of [`Self::digest`]: one line for each value that it depends on, with escaped strings.
     fn canonical_text(&self) -> String {
         let mut text = String::from("mlconda environment 1\n");
         // Writing to a string cannot fail.

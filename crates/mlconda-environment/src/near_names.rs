@@ -1,4 +1,4 @@
-//! The names that somebody may have meant who wrote one that is unknown.
+//! Suggests existing package names for a name that no channel has.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
 //! Collects the `pip:` list and all files that it names into one list: requirements, constraints and indexes.
 //!
-//! Pure, except that the caller passes a function to read files to [`collect()`]. So an environment reads each file
-//! once, includes it in its digest, and is locked with the same contents.
+//! It reads no files itself: the caller passes a function that reads them to [`collect()`]. So an environment reads
+//! each file once, includes it in its digest, and is locked with the same contents.
 
 mod collect;
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub(super) fn parse(text: &str, resolver: &ChannelResolver<'_>) -> Result<Parsed
         let message = format!("`{start}…` is too long or too deeply nested for a match spec");
         return Err(SpecError::new(message, "check the quotes and the line breaks around it"));
     }
-    // The name of a directory may have any white space in it.
+    // The name of a directory may contain any white space.
     let spaced = match with_blanks(text) {
         Cow::Owned(spaced) if matches!(package(text, resolver), Ok(None)) => Cow::Owned(spaced),
         _ => text.into(),
@@ -197,7 +197,7 @@ fn package(text: &str, resolver: &ChannelResolver<'_>) -> Result<Option<MatchSpe
     Ok(Some(spec))
 }
 
-/// With a blank for each other white space: a tab, a line break in quotes, a no-break space.
+/// Replaces all other white space by spaces: a tab, a line break in quotes, a no-break space.
 fn with_blanks(text: &str) -> Cow<'_, str> {
     let is_other = |letter: char| letter.is_whitespace() && letter != ' ';
     if text.contains(is_other) { text.replace(is_other, " ").into() } else { text.into() }

@@ -1,5 +1,5 @@
-//! What is accepted, by the lists of `docs/environment.md`: every item is tested here, so that the page is always true. Then
-//! how errors look, and what the lists do not contain.
+//! Tests every item of the lists in `docs/environment.md`, so that the page stays correct. Then tests the errors, and
+//! forms that the lists do not contain.
 
 mod channels;
 mod merge;
@@ -32,7 +32,8 @@ fn error_found(text: &str) -> String {
     read(text).unwrap_err().to_string()
 }
 
-/// The items of the list below a heading: what is written, and what is said of it. An item continues in indented lines.
+/// The items of the list below a heading: the example, and what the page says about it. Indented lines continue an
+/// item.
 pub(crate) fn items(heading: &str) -> Vec<(String, String)> {
     let section = PAGE.split(&format!("\n## {heading}\n")).nth(1).unwrap();
     let section = section.split("\n## ").next().unwrap();
@@ -41,7 +42,7 @@ pub(crate) fn items(heading: &str) -> Vec<(String, String)> {
     items.map(|(left, right)| (left.replace('⏎', "\n").replace('⇥', "\t"), right.to_owned())).collect()
 }
 
-/// Compares every item with what the code says of its left side.
+/// Compares what the page says about each example with what the code says.
 fn check(heading: &str, say: impl Fn(&str) -> String) {
     let items = items(heading);
     assert!(items.len() > 10, "the list under `{heading}` was not found");
@@ -122,7 +123,8 @@ fn match_specs_are_read_as_documented() {
     });
 }
 
-/// A line break or a no-break space before the build made one version of both, which no package has.
+/// A line break or a no-break space before the build string used to become part of the version, and no package has such
+/// a version.
 #[test]
 fn all_white_space_in_a_spec_separates_as_a_blank_does() {
     let spec = |text: &str| {
@@ -202,7 +204,8 @@ fn the_digest_is_of_the_meaning() {
     assert_eq!(secret("one"), secret("two"));
 }
 
-/// What a requirements file says belongs to the environment: the lock's hash of its input would lie without it.
+/// The contents of requirements files are part of the environment: without them, the input hash in a lock would be
+/// wrong.
 #[test]
 fn requirements_files_count_in_the_digest_and_logins_do_not() {
     let directory = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@ fn text(text: &str) -> YamlEditor {
     YamlEditor::new(text.as_bytes(), Path::new("e.yml")).unwrap()
 }
 
-/// What a change makes of a text.
+/// The text after a change.
 fn changed(before: &str, change: impl FnOnce(&mut YamlEditor) -> Result<(), EditError>) -> String {
     let mut text = text(before);
     change(&mut text).unwrap_or_else(|error| panic!("{error}: {before}"));

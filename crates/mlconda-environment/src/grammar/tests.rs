@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What a line says, in short.
+/// The items of a line, in a short form.
 fn read(line: &str) -> String {
     let show = |word: LineItem| match word {
         LineItem::Named(NamedRequirement { name, extras, versions, url, marker, hashes }) => {

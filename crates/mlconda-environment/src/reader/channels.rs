@@ -1,4 +1,4 @@
-//! The list of channels.
+//! Reads `channels:`.
 
 use std::rc::Rc;
 

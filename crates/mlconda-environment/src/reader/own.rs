@@ -1,4 +1,4 @@
-//! `x-mlconda:`, the section of mlconda itself, which other tools ignore.
+//! Reads `x-mlconda:`, mlconda's own section, which other tools ignore.
 
 use std::rc::Rc;
 

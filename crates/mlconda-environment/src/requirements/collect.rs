@@ -1,4 +1,4 @@
-//! The list is followed, line by line, into the files that it names.
+//! Follows the `pip:` list, line by line, into the files that it names.
 
 use std::{
     io,

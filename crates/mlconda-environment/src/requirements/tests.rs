@@ -5,7 +5,7 @@ use std::io;
 use super::*;
 use crate::PipLine;
 
-/// Reads lines that stand in `/project/environment.yml`, with these files.
+/// Reads lines as if they were in `/project/environment.yml`, with these files beside it.
 fn read(lines: &[&str], files: &[(&str, &str)]) -> Result<Requirements, String> {
     let line = |(index, text): (usize, &&str)| PipLine {
         text: (*text).to_owned(),

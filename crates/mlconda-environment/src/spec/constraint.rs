@@ -1,5 +1,5 @@
-//! Parses the version of a match spec, and the build string behind it, and warns of versions that mean another thing
-//! than they seem to.
+//! Parses the version of a match spec and the build string after it. Warns about versions that do not mean what they
+//! seem to mean.
 
 use std::str::FromStr;
 

@@ -1,4 +1,4 @@
-//! Channels: where they are named, and which of them count.
+//! Channels: where they can be named, and which of them are used.
 
 use super::*;
 

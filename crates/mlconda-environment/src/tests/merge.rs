@@ -6,7 +6,7 @@ fn named(file: &str, text: &str) -> Environment {
     Environment::parse(text, Path::new(file), &options()).unwrap()
 }
 
-/// As conda-lock merges them: every dependency counts, and the channels must have one order.
+/// As in conda-lock, all dependencies are kept, and the lists of channels must have a common order.
 #[test]
 fn several_files_are_one_environment() {
     let base = named(
@@ -19,7 +19,7 @@ fn several_files_are_one_environment() {
         "name: other\nchannels: [conda-forge]\ndependencies:\n  - numpy<2\n  - python=3.11\n  - pip\n  - pip: [x]\n\
          variables: {B: 2}\nplatforms: [osx-arm64, linux-64]",
     );
-    // A file without channels has no say in them, and one without dependencies brings none.
+    // A file without channels does not change the list of channels, and one without dependencies adds no specs.
     let rest = named("rest.yml", "variables: {C: 3}");
     let merged = Environment::merge(vec![rest.clone(), more.clone(), base.clone()]).unwrap();
     assert_snapshot!(summary(&merged), @"name `other`; channels `nvidia`, `conda-forge`; specs `numpy<2`, `python=3.11`, `pip`, `numpy`; pip `x`; variables `C=3`, `B=1`, `A=1`; platforms `osx-arm64`, `linux-64`");
@@ -44,7 +44,8 @@ fn several_files_are_one_environment() {
     assert_snapshot!(Environment::merge(Vec::new()).unwrap_err(), @"no environment file is named");
 }
 
-/// A file alone is told what the others settle, and what the others change.
+/// A warning of a single file is dropped if another file resolves it; a merge has warnings of its own for what it
+/// changes.
 #[test]
 fn what_a_merge_changes_is_told() {
     let base = named("base.yml", "channels: [nvidia, conda-forge]\ndependencies: [python=3.11, pip]");

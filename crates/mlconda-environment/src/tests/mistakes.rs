@@ -1,8 +1,8 @@
-//! How mistakes look: what is wrong, at which place, and what to do.
+//! Messages for mistakes: what is wrong, where it is, and what to do.
 
 use super::*;
 
-/// The example on the page is what is printed.
+/// The example on the page is the text that is printed.
 #[test]
 fn a_missing_comma_is_shown_with_the_spec_that_was_meant() {
     let example = PAGE.split("```text\n").nth(1).unwrap().split("\n```").next().unwrap();
@@ -10,7 +10,7 @@ fn a_missing_comma_is_shown_with_the_spec_that_was_meant() {
     assert_eq!(error_found(text).strip_prefix("env/"), Some(example));
 }
 
-/// One run tells all that has to be mended, in the order of the lines.
+/// All errors are reported at once, in the order of the lines.
 #[test]
 fn all_mistakes_are_told_at_once() {
     let text = "name: a b\nchannels: [two words, a]\nchannels: [b]\ndependencies:\n  - python >=3.8 <3.12\n  - 3.10\n  - pip:\n    \
@@ -45,13 +45,14 @@ fn all_mistakes_are_told_at_once() {
     ");
     let many = mistakes(33);
     assert!(many.matches("= help").count() == 20 && many.ends_with("\n\nand 13 more"), "{many}");
-    // Each has its line with it; more than a hundred of them are only counted.
+    // Each error contains its line; after the first hundred, errors are only counted.
     assert!(mistakes(5000).ends_with("\n\nand 4980 more"));
     let kept = read(&format!("dependencies:\n{}", "  - 1\n".repeat(5000))).unwrap_err();
     assert_eq!(kept.diagnostics().len(), 100);
 }
 
-/// The parser of versions takes stack by the depth of parentheses, and time by the square of the length.
+/// The parser of versions needs stack in proportion to the depth of parentheses, and time in proportion to the square
+/// of the length.
 #[test]
 fn specs_beyond_reason_are_refused() {
     let spec = |spec: &str| error_found(&format!("channels: [a]\ndependencies:\n  - '{spec}'\n"));
@@ -66,14 +67,14 @@ fn specs_beyond_reason_are_refused() {
     assert!(many.contains(":10002:3: a mapping of more than 10000 keys"), "{many}");
 }
 
-/// A device has no end.
+/// A device such as `/dev/zero` has no end.
 #[test]
 fn files_beyond_reason_are_not_read_whole() {
     let message = Environment::read(Path::new("/dev/zero"), &options()).unwrap_err().to_string();
     assert_eq!(message, "cannot read `/dev/zero`: it is larger than 16 MiB");
 }
 
-/// What a file says does not reach the terminal as a command, and what is not seen is shown.
+/// Text of a file must not reach the terminal as a control sequence, and invisible characters are shown escaped.
 #[test]
 fn invisible_characters_are_written_out() {
     let file = |spec: &str| error_found(&format!("channels: [a]\ndependencies:\n  - {spec}\n"));
@@ -91,7 +92,7 @@ fn invisible_characters_are_written_out() {
       |     ^^^^^^^^^^
       = help: write a package's name, then a version if need be: `numpy`, `numpy=1.26`, `numpy >=1.24,<2`
     ");
-    // It shows what is behind it in another order.
+    // This character reverses the direction of the text after it.
     assert!(file("num\u{2067}py").starts_with(r"env/environment.yml:3:5: `num\u{2067}py` has a character in it"));
     assert_snapshot!(file("a\n  -\u{a0}b\n  - c"), @"
     env/environment.yml:4:4: the YAML is broken here
@@ -100,7 +101,7 @@ fn invisible_characters_are_written_out() {
       |    ^
       = help: a character that only looks like a space or a `-` stands here: type it anew
     ");
-    // The first of them is shown, wherever the parser stumbles.
+    // The first such character is shown, even if the parser reports an error at another place.
     assert_snapshot!(file("a\n\u{a0} - b\n\u{a0} - c"), @"
     env/environment.yml:4:1: the YAML is broken here
       |
@@ -173,7 +174,7 @@ fn broken_yaml_is_shown_with_its_place() {
     ");
 }
 
-/// A line of ten thousand characters is not printed whole, and the mark still stands under its place.
+/// A line of ten thousand characters is not printed in full, and the marker is still below the right place.
 #[test]
 fn long_lines_are_cut() {
     let text = format!("dependencies: [{}a >=1 <2{}]", "x, ".repeat(100), ", y".repeat(1000));
@@ -186,7 +187,7 @@ fn long_lines_are_cut() {
     ");
 }
 
-/// What a variable stands for is a secret as a rule, and is not shown.
+/// The value of a variable is often a secret, so it is not shown.
 #[test]
 fn messages_show_variables_by_name() {
     let message = error_found("channels: ['a:$TOKEN']");
@@ -201,11 +202,12 @@ fn files_of_other_kinds_are_told_by_their_names() {
     };
     assert_snapshot!(error_found("pyproject.toml", "[project]\nname = 'x'\n"), @"pyproject.toml: refused: this is TOML, and an environment is YAML; name an environment.yml");
     assert_snapshot!(error_found("requirements.txt", "numpy\npandas>=2\n"), @"requirements.txt: refused: an environment is a mapping, and this is a string; list conda's packages under `dependencies:` of an environment.yml, and name what pip requires there: `- -r requirements.txt` under `- pip:`");
-    // As pip-compile writes it, it is no YAML.
+    // The output of pip-compile is not YAML.
     assert_snapshot!(error_found("requirements.txt", "numpy==2.0 # via x\npandas==2.2\n"), @"requirements.txt: refused: an environment is YAML, and this is none; list conda's packages under `dependencies:` of an environment.yml, and name what pip requires there: `- -r requirements.txt` under `- pip:`");
 }
 
-/// Files without an end, and files that stand for more lines than there is memory for, are refused where they are named.
+/// Files without an end, and files that expand to more lines than fit in memory, are rejected at the line that names
+/// them.
 #[test]
 fn requirements_files_have_an_end() {
     let directory = tempfile::tempdir().unwrap();
@@ -231,7 +233,7 @@ fn requirements_files_have_an_end() {
     environment.yml:7:12: `latin.txt` cannot be read: it is not UTF-8 text
     ");
     assert!(error.contains("more than 1000 requirements files are named"), "{error}");
-    // Nor does an environment.yml.
+    // The same limit holds for an environment.yml.
     let error = Environment::read(&place("large.txt"), &options).unwrap_err().to_string();
     assert!(error.contains("large.txt`: it is larger than 16 MiB"), "{error}");
 }

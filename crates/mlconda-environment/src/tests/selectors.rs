@@ -1,4 +1,4 @@
-//! Selectors: which lines count for a platform.
+//! Selectors: which lines apply to a platform.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn selectors_are_resolved_for_a_platform() {
     assert_eq!(names(Subdir::Win64), "always elsewhere pip");
 }
 
-/// What is found wrong later is shown with the line, in a log of a build for example.
+/// Errors that are found later show the line, for example in a build log, so the kept line must not contain a token.
 #[test]
 fn lines_that_are_kept_show_no_token() {
     let text = "channels: [https://h/t/tk-1/lab]\ndependencies:\n  - https://h/t/tk-2/lab::numpy\n";
@@ -32,7 +32,7 @@ fn lines_that_are_kept_show_no_token() {
     assert!(shown[1].contains("https://h/t/********/lab::numpy"), "{}", shown[1]);
 }
 
-/// A file can be one key of sixteen million letters.
+/// A key may be 16 million characters long.
 #[test]
 fn no_selector_is_too_long_for_the_stack() {
     assert_eq!(Selector::parse(&format!("linux{}", " or linux".repeat(1 << 20))), None);
@@ -51,7 +51,8 @@ fn what_is_not_a_selector_is_not_taken_for_one() {
     assert!(matches("emscripten and wasm32", Subdir::EmscriptenWasm32) && !matches("wasi", Subdir::EmscriptenWasm32));
 }
 
-/// What an export of another machine leads to is said once, and not where its builds can be had.
+/// An export from another platform gets one warning for all its lines, and no warning on the platform that it comes
+/// from.
 #[test]
 fn builds_of_another_platform_are_told_once() {
     let text = "name: x\nchannels: [a]\ndependencies:\n  - numpy=1.26\n  - zlib=1.2.13=h8cc25b3_0\n  - vc=14.2\n  \

@@ -1,4 +1,4 @@
-//! Our tree of a YAML file against the crate `serde_yaml`, whose parser is libyaml, as conda's is.
+//! Compares our tree of a YAML file with the crate `serde_yaml`. Its parser is libyaml, which conda uses, too.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::{Value, YamlNode, parse};
 
-/// A value in the terms of both.
+/// A value that both trees can be converted to.
 #[derive(Clone, Debug, PartialEq)]
 enum Plain {
     Null,
@@ -18,9 +18,9 @@ enum Plain {
     Table(Vec<(Plain, Plain)>),
 }
 
-/// What we read; `None` if we refuse it.
+/// The value that we read; `None` if we reject the text.
 fn ours(text: &str) -> Option<Plain> {
-    // As `decode` gives it on.
+    // `decode` converts line breaks in the same way.
     let text = &text.replace("\r\n", "\n");
     let lines: Vec<&str> = text.split('\n').collect();
     let document = parse(SourceText { file: Path::new("environment.yml"), text, lines: &lines }).ok()?;
@@ -51,7 +51,7 @@ fn number(text: &str) -> f64 {
     }
 }
 
-/// What the library reads; `None` if it refuses it.
+/// The value that the library reads; `None` if it rejects the text.
 fn expected(text: &str) -> Option<Plain> {
     let mut value: serde_yaml::Value = serde_yaml::from_str(text).ok()?;
     value.apply_merge().ok()?;
@@ -72,7 +72,7 @@ fn known(value: serde_yaml::Value) -> Option<Plain> {
     })
 }
 
-/// Lines of environment files as people write them, the odd ones too.
+/// Lines of environment files as people write them, including unusual ones.
 const LINES: &[&str] = &[
     "name: ml",
     "name: \"ml\" # ours",
@@ -125,7 +125,7 @@ const LINES: &[&str] = &[
     "...",
 ];
 
-/// A document that the library writes.
+/// A document written by the library.
 fn value() -> impl Strategy<Value = serde_yaml::Value> {
     let leaf = prop_oneof![
         "[ -~]{0,12}|[é\t\"\\\\'#\u{1}\n: -]{0,6}".prop_map(serde_yaml::Value::from),
@@ -232,7 +232,7 @@ fn scalars_are_what_they_are_to_the_library() {
     }
 }
 
-/// Where the library says something else: a text, and why.
+/// Texts for which the library has another result, and the reason.
 const DIFFERENCES: &[(&str, &str)] = &[
     ("007", "a number, as YAML 1.2 has it; the library takes it for text"),
     ("0b1", "text, as YAML 1.2 has it; the library reads the number that only YAML 1.1 knew"),
