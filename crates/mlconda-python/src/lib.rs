@@ -1,5 +1,5 @@
-//! Formats of the Python ecosystem: names of projects, metadata of distributions, markers and wheel tags. It touches nothing:
-//! no file, no program, no network.
+//! Formats of the Python ecosystem: project names, distribution metadata, markers and wheel tags. It reads no file,
+//! runs no program and uses no network.
 //!
 //! Read in this order: [`normalize`] (names), [`metadata`], [`marker`], [`tags`].
 
@@ -26,7 +26,7 @@ pub const SDIST_EXTENSIONS: [&str; 5] = [".tar.gz", ".zip", ".tar.bz2", ".tar.xz
 /// The version in the file name of an archive of the package `name` (PEP 427, PEP 625).
 ///
 /// # Errors
-/// If the file name has another form, or is of another package, as text.
+/// If the file name has another form, or belongs to another package. The error is the message.
 pub fn archive_version(file: &str, name: &str) -> Result<String, String> {
     let parts = match (file.strip_suffix(".whl"), SDIST_EXTENSIONS.iter().find_map(|end| file.strip_suffix(end))) {
         (Some(stem), _) => stem.split_once('-').map(|(start, rest)| (start, rest.split('-').next().unwrap_or(rest))),

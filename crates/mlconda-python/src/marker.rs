@@ -227,7 +227,7 @@ mod tests {
             ("extra == 'none'", false),
             ("python_version >= '3.6.*'", true),
             ("python_version < '3.11.*'", true),
-            // What is not known or not understood counts.
+            // A part that is unknown or not understood counts as true.
             ("extra in 'none'", true),
             ("extra not in 'all-of-it'", true),
             ("platform_release >= '20'", true),
@@ -239,7 +239,7 @@ mod tests {
         }
         let unknown = MarkerEnvironment { platform: Subdir::NoArch, python: None };
         assert!(unknown.evaluate("python_version < '3' and sys_platform == 'win32'", &extras));
-        // Anybody's metadata are read, and no stack is deep enough for all of them.
+        // Metadata is untrusted: no stack would be large enough for this nesting.
         assert!(target.evaluate(&"(".repeat(1 << 20), &extras));
     }
 }

@@ -1,7 +1,7 @@
 //! Wheel tags: which wheels fit a python on a machine, and which fits best (PEP 425, PEP 600).
 //!
-//! The lock chooses wheels with it, and the installation checks them with it, so both agree. The order is that of pip:
-//! first the python and ABI that a wheel was built for, then the newest system that it asks for.
+//! The lock chooses wheels with this module, and the installation checks them with it, so both agree. The order is that
+//! of pip: first the python and ABI that a wheel was built for, then the newest system that it asks for.
 
 use rattler_conda_types::{GenericVirtualPackage, Subdir};
 
@@ -174,7 +174,7 @@ fn linux(processor: &str, (major, minor): (u64, u64)) -> Vec<String> {
     tags
 }
 
-/// macOS tags of this version and all older ones. From 11 on, only the major version counts.
+/// macOS tags of this version and all older ones. From macOS 11 on, only the major version counts.
 fn macos(processor: &str, (major, minor): (u64, u64)) -> Vec<String> {
     let new: &[&str] = if processor == "arm64" { &["arm64", "universal2"] } else { &["x86_64", "universal2"] };
     // arm64 begins with macOS 11. Universal wheels have had their tag since then, too.

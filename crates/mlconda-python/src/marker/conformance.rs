@@ -1,4 +1,4 @@
-//! Our evaluation of markers against the crate `pep508_rs`, on markers made by chance.
+//! Compares our evaluation of markers with the crate `pep508_rs`, on random markers.
 
 use std::{collections::BTreeSet, str::FromStr};
 
@@ -11,7 +11,7 @@ use super::MarkerEnvironment;
 const PYTHONS: [&str; 4] = ["3.8.20", "3.11.0", "3.12.7", "3.13.0"];
 const PLATFORMS: [Subdir; 5] = [Subdir::Linux64, Subdir::LinuxAarch64, Subdir::Osx64, Subdir::OsxArm64, Subdir::Win64];
 
-/// What the library says; `None` if it refuses the marker.
+/// The result of the library; `None` if it rejects the marker.
 fn expected(marker: &str, platform: Subdir, python: &str, extras: &[&str]) -> Option<bool> {
     let ours = MarkerEnvironment::new(platform, Some(python.to_owned()));
     let value = |name: &str| ours.value(name).unwrap();
@@ -113,9 +113,10 @@ proptest! {
     }
 }
 
-/// Where the library says something else, on Linux with the extra `a`: the marker, the python, what ours says, and why.
+/// Markers for which the library has another result, on Linux with the extra `a`: the marker, the python version, our
+/// result, and the reason.
 const DIFFERENCES: &[(&str, &str, bool, &str)] = &[
-    // Versions before a release. The library forgets the `rc1`, or takes 3.13.0rc1 for a version of 3.12.
+    // Versions before a release. The library drops the `rc1`, or takes 3.13.0rc1 for a version of 3.12.
     ("python_full_version < '3.13'", "3.13.0rc1", false, "PEP 440: `<3.13` leaves out what comes before 3.13 itself"),
     ("python_full_version >= '3.13.0rc1'", "3.13.0rc1", true, "it is that version"),
     ("python_version == '3.12'", "3.13.0rc1", false, "python says 3.13"),
@@ -124,16 +125,16 @@ const DIFFERENCES: &[(&str, &str, bool, &str)] = &[
     ("python_version in '3.121'", "3.12.7", true, "`3.12` is in the text"),
     ("python_version not in '3.80 3.11'", "3.8.20", false, "`3.8` is in the text"),
     ("'3.12' in python_full_version", "3.8.20", false, "the library passes over it"),
-    // What is no version is compared as text (PEP 508); the library passes over it.
+    // A text that is not a version is compared as text (PEP 508); the library ignores the comparison.
     ("python_version >= 'three'", "3.12.7", false, "the text is larger"),
     ("'3.8.*' == python_version", "3.8.20", false, "the left side is no version"),
     ("'3.8' ~= python_version", "3.12.7", false, "3.8 is not at least 3.12"),
     ("python_version == '3.12+x'", "3.12.7", false, "PEP 440: a local version is another one"),
-    // Old metadata have such stars; the library passes over them.
+    // Old metadata contains such stars; the library ignores the comparison.
     ("python_version < '3.11.*'", "3.12.7", false, "read without the star"),
-    // What a lock does not say counts as true; to the library it is an empty text.
+    // A value that a lock does not contain counts as true; the library takes it for an empty text.
     ("platform_release >= '20'", "3.12.7", true, "the release of the kernel is not known"),
-    // What cannot be read counts as true; the library refuses it.
+    // A marker that cannot be parsed counts as true; the library rejects it.
     ("sys_platform === 'linux'", "3.12.7", true, "the grammar has `===`"),
     ("nonsense == 'x'", "3.12.7", true, "no such variable"),
     ("os_name == posix", "3.12.7", true, "no quotes"),
