@@ -1,5 +1,5 @@
 //! Explains for each package of a new solution why it differs from the lock: which line, or which other package,
-//! changed it. Reviewers of a lock want to know. The reasons are found by looking at the solution.
+//! changed it. Reviewers of a lock need this. The reasons are found by looking at the solution, not by solving again.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -82,8 +82,8 @@ impl Display for ChangeReason {
     }
 }
 
-/// The reasons for all packages that differ from the first of the previous locks, by name. `host` is the host of the
-/// solution.
+/// The reasons for all packages that differ from the first of the previous locks, by package name. `host` is the host
+/// of the solution.
 pub fn change_reasons(
     environment: &Environment,
     repodata: &Repodata,
@@ -238,7 +238,7 @@ impl<'a> ReasonSearch<'a> {
         }
     }
 
-    /// How another package caused a change, if that package counts.
+    /// The reason if another package caused the change, and that package counts.
     fn caused_by(
         &self,
         name: &str,

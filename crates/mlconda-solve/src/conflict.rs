@@ -1,5 +1,5 @@
-//! Why the solver has no solution, as data: resolvo's graph of a conflict, made a tree of reasons, and the virtual
-//! packages that the records in it need.
+//! Why the solver has no solution, as data: resolvo's conflict graph, converted to a tree of reasons, and the virtual
+//! packages that its records need.
 
 #[cfg(test)]
 mod tests;
@@ -26,31 +26,32 @@ const MAX_DEPTH: usize = 100;
 
 /// Why there is no solution.
 pub(super) struct Reasons {
-    /// What of the specs that were asked for is not possible, or is possible but in the way.
+    /// For each requested spec that has matches: why it is impossible, or that it is possible and conflicts with
+    /// others.
     trees: Vec<TreeNode>,
-    /// The specs that were asked for and that no record matches: name and spec.
+    /// The requested specs that no record matches: name and spec.
     unmatched: Vec<(String, String)>,
-    /// The specs of virtual packages that records have and the host does not satisfy: name and version.
+    /// The specs of virtual packages that records depend on and the host does not satisfy: name and version.
     demands: BTreeSet<(String, String)>,
 }
 
 impl Reasons {
-    /// Reasons that are a sentence, with nothing below it.
+    /// Reasons that consist of one sentence.
     pub(super) fn sentence(text: String) -> Self {
         Self { trees: vec![TreeNode { text, children: Vec::new() }], unmatched: Vec::new(), demands: BTreeSet::new() }
     }
 
-    /// That no record matches a spec that is asked for.
+    /// The reason that no record matches a requested spec.
     pub(super) fn unmatched(name: String, spec: String) -> Self {
         Self { trees: Vec::new(), unmatched: vec![(name, spec)], demands: BTreeSet::new() }
     }
 
-    /// Adds that a record needs a virtual package.
+    /// Adds a virtual package that a record needs.
     pub(super) fn add_demand(&mut self, name: &str, wanted: &str) {
         self.demands.insert((name.to_owned(), wanted.trim_matches('*').to_owned()));
     }
 
-    /// The reasons of a graph, in the words of what it was made from. Each record is told of once.
+    /// The reasons of a conflict graph. Each record is explained once.
     pub(super) fn of_graph<I: Interner<SolvableId = SolvableId>>(graph: &ConflictGraph, interner: &I) -> Self {
         let nodes = nodes(graph);
         let is_possible = possible(&nodes);
@@ -82,7 +83,7 @@ impl Reasons {
         self.unmatched.iter().map(|(name, _)| name.as_str())
     }
 
-    /// The reasons as text. What nothing matches comes first, with the versions that there are.
+    /// The reasons as text. Specs without matches come first, with the versions that exist.
     pub(super) fn text(&self, repodata: &Repodata) -> String {
         let mut lines: Vec<_> =
             self.unmatched.iter().map(|(name, spec)| wording::no_candidate(name, spec, repodata)).collect();
@@ -107,19 +108,19 @@ impl Reasons {
     }
 }
 
-/// A node of a conflict's graph, with its edges by what they mean.
+/// A node of a conflict graph, with its edges sorted by their meaning.
 struct Node {
     kind: ConflictNode,
     /// For each requirement, the nodes that would satisfy it.
     requires: Vec<(VersionSetId, Vec<usize>)>,
     constrains: Vec<VersionSetId>,
-    /// Why it may not be chosen.
+    /// Why it must not be chosen.
     excluded: Option<StringId>,
     /// Whether another record of the same package is also needed.
     is_second: bool,
 }
 
-/// The nodes of a graph, by their index in it.
+/// The nodes of a conflict graph, by their index in it.
 fn nodes(graph: &ConflictGraph) -> Vec<Node> {
     let node = |kind: &ConflictNode| Node {
         kind: *kind,
@@ -148,15 +149,15 @@ fn nodes(graph: &ConflictGraph) -> Vec<Node> {
                 source.excluded = Some(reason);
             }
             (ConflictEdge::Conflict(ConflictCause::ForbidMultipleInstances), _) => source.is_second = true,
-            // Conda has no unions, and nothing is locked for the solver.
+            // Conda has no unions, and the solver gets no locked records.
             (ConflictEdge::Requires(Requirement::Union(_)) | ConflictEdge::Conflict(_), _) => {}
         }
     }
     nodes
 }
 
-/// Which nodes nothing in the graph stands in the way of: each of their requirements has such a node again. Packages
-/// that need each other do not stand in their own way.
+/// For each node, whether it is possible: it has no conflict of its own, and each of its requirements has a possible
+/// node. Packages that only need each other are possible.
 fn possible(nodes: &[Node]) -> Vec<bool> {
     let is_free = |node: &Node| {
         let is_record = matches!(node.kind, ConflictNode::Root | ConflictNode::Solvable(_));
@@ -181,15 +182,15 @@ fn is_missing(nodes: &[Node], targets: &[usize]) -> bool {
     matches!(targets, [target] if matches!(nodes[*target].kind, ConflictNode::UnresolvedDependency))
 }
 
-/// A walk from what was asked for to what stands in the way.
+/// A walk through the graph, from the requested specs to the conflicts.
 struct Walk<'g, I> {
     nodes: &'g [Node],
     is_possible: &'g [bool],
-    /// The records that say the same as one.
+    /// The records that have the same reasons as a record.
     merged: &'g dyn Fn(SolvableId) -> Vec<SolvableId>,
     interner: &'g I,
     told: HashSet<SolvableId>,
-    /// How many more reasons there may be.
+    /// How many more reasons may be shown.
     left: usize,
     reasons: Reasons,
 }
@@ -199,7 +200,7 @@ impl<'g, I: Interner<SolvableId = SolvableId>> Walk<'g, I> {
         self.interner.display_name(self.interner.version_set_name(set)).to_string()
     }
 
-    /// A spec with its name, as people write it.
+    /// A spec with its name, as users write it.
     fn spec(&self, set: VersionSetId) -> String {
         let (name, bare) = (self.name(set), self.interner.display_version_set(set).to_string());
         if matches!(bare.as_str(), "" | "*") { name } else { format!("{name} {bare}") }
@@ -213,7 +214,7 @@ impl<'g, I: Interner<SolvableId = SolvableId>> Walk<'g, I> {
         }
     }
 
-    /// Requirements, those that are possible first: others conflict with them.
+    /// Requirements, the possible ones first, because the others conflict with them.
     fn in_order(&self, requires: &'g [(VersionSetId, Vec<usize>)]) -> Vec<(VersionSetId, &'g [usize])> {
         let is_possible = |targets: &[usize]| targets.iter().any(|target| self.is_possible[*target]);
         let (possible, others): (Vec<_>, Vec<_>) = requires
@@ -223,8 +224,8 @@ impl<'g, I: Interner<SolvableId = SolvableId>> Walk<'g, I> {
         possible.into_iter().chain(others).collect()
     }
 
-    /// A requirement, with the records that would satisfy it. `None` if there are too many reasons to show already; what it
-    /// demands of the system is collected all the same.
+    /// A requirement, with the records that would satisfy it. `None` if the limit of reasons is reached; the virtual
+    /// packages that it needs are collected nevertheless.
     fn requirement(&mut self, set: VersionSetId, targets: &[usize], depth: usize) -> Option<TreeNode> {
         let is_shown = self.take_room();
         let spec = self.spec(set);
@@ -249,20 +250,21 @@ impl<'g, I: Interner<SolvableId = SolvableId>> Walk<'g, I> {
         let end = match children.is_empty() {
             false => ":",
             true if has_room && targets.iter().all(is_told) => " (see above)",
-            // It is cut off here.
+            // The reasons are cut off here.
             true => " (and more)",
         };
         is_shown.then(|| TreeNode { text: format!("`{spec}`{says}{end}"), children })
     }
 
-    /// Takes the room of one reason, and says whether there was any.
+    /// Counts one reason. Returns whether the limit still allows it.
     fn take_room(&mut self) -> bool {
         let has_room = self.left > 0;
         self.left = self.left.saturating_sub(1);
         has_room
     }
 
-    /// A record, and what stands in its way. `None` if it was told of, or there are too many reasons to show already.
+    /// A record, and why it cannot be installed. `None` if it was already explained, or the limit of reasons is
+    /// reached.
     fn candidate(&mut self, index: usize, depth: usize) -> Option<TreeNode> {
         let node = &self.nodes[index];
         let ConflictNode::Solvable(id) = node.kind else { return None };

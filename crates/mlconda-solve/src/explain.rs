@@ -1,6 +1,6 @@
-//! Explains why an environment has no solution: the smallest set of its lines that conflict, and changes that were
-//! checked to help. Both are found by solving again, with fewer lines or with looser ones, so every proposal was
-//! tried. The number of solves is limited by a count, not by a clock: the same input gives the same explanation.
+//! Explains why an environment has no solution: the smallest set of its lines that conflict, and changes that help.
+//! Both are found by solving again, with fewer or looser lines, so every proposed change was tried. The number of
+//! solves is limited by a count, not by a clock: the same input gives the same explanation.
 
 mod remedies;
 #[cfg(test)]
@@ -33,7 +33,7 @@ const MAX_CONFLICTS: usize = 12;
 const MAX_SHOWN_CONFLICTS: usize = 3;
 /// The number of solves that are reserved for the remedies.
 const RESERVED_SOLVES: usize = 30;
-/// For how many systems, each newer than the last, a contradiction is searched for.
+/// The most systems, each newer than the last, for which a contradiction is searched for.
 const MAX_SYSTEMS: usize = 3;
 /// The most lines of the solver's own reasons that are shown if no better ones are found.
 const MAX_REASON_LINES: usize = 20;
@@ -46,13 +46,13 @@ pub struct ExplainEffort {
 }
 
 impl Default for ExplainEffort {
-    /// Enough for a hundred lines with a conflict of a few.
+    /// The default is enough for a hundred lines with a conflict of a few of them.
     fn default() -> Self {
         Self { solves: 80 }
     }
 }
 
-/// Why an environment has no solution, and what would give it one.
+/// Why an environment has no solution, and which changes give it one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {
     /// The environment's file.
@@ -147,7 +147,7 @@ pub fn explain(
         suspects = if is_enough { None } else { search.next_core(&open, &found) };
     }
     let cores: Vec<usize> = found.iter().flat_map(|conflict| &conflict.core).copied().in_order().collect();
-    // A remedy has to resolve all of them.
+    // A remedy has to resolve all of the conflicts.
     let premises = found.iter().fold(Premises::ALL, |premises, conflict| premises.and(conflict.premises));
     let remedies = search.remedies(&cores, found.len(), premises);
     let conflicts = found.into_iter().in_order_by_key(|found| found.core.first().copied());

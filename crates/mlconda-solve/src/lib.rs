@@ -1,14 +1,17 @@
-//! Chooses records with a SAT solver, and explains why there is no solution. It touches nothing: no file, no program, no
-//! network, no clock. The same input gives the same result.
+//! Chooses records with a SAT solver, and explains why there is no solution. It uses no file, no program, no network
+//! and no clock. The same input gives the same result.
 //!
-//! By default ([`SolveOptions`]) channel priority is strict: a package comes from the first channel that has any
-//! record of its name. And every python depends on pip (`add_pip_as_python_dependency`), as with conda and micromamba,
-//! so that environments that worked with them still have `pip`. This dependency exists only during the solve: the
-//! chosen records are those of the channels.
+//! By default ([`SolveOptions`]) channel priority is strict: a package comes from the first channel that has any record
+//! of its name. And every python depends on pip (`add_pip_as_python_dependency`), as with conda and micromamba, so that
+//! environments that worked with them still have `pip`. This dependency exists only during the solve: the chosen
+//! records are those of the channels.
 //!
-//! Read in this order: `session`, the one way to the solver, `request`, what it is asked, and `limits`, what it may cost; `pool`, `prune`, `order` and
-//! `provider`, one solve from records to an answer; `update`, a solve that changes little; `explain`, which lines conflict and
-//! what helps; `propagation`, `tree` and `wording`, the reasons and their words.
+//! Read in this order:
+//! - `session`, through which every solve goes; `request`, its input; and `limits`, its cost;
+//! - `pool`, `prune`, `order` and `provider`: one solve, from records to a solution;
+//! - `update`: a solve that changes as little as possible;
+//! - `explain`: which lines conflict, and what helps;
+//! - `propagation`, `tree` and `wording`: the reasons, and their text.
 
 mod conflict;
 mod eliminate;
@@ -92,7 +95,7 @@ pub enum SolveError {
     /// The records contradict themselves.
     #[error("the repodata contradicts itself: {0}")]
     Repodata(String),
-    /// It was stopped ([`SolveStop`]).
+    /// The solve was stopped ([`SolveStop`]).
     #[error("the solve was stopped")]
     Stopped,
     /// The limit of steps was reached ([`SolveLimits::steps`]).
@@ -118,17 +121,17 @@ pub struct VirtualDemand {
     pub name: String,
     /// The version spec, such as `>=12`; empty if any version will do.
     pub wanted: String,
-    /// The version that the host has, if any.
+    /// The version that the host has, if it has any.
     pub assumed: Option<Version>,
 }
 
 /// Solves an environment for the oldest possible system, as `mlconda lock` does. The environment must be reduced to the
 /// host's platform ([`Environment::for_platform`]).
 ///
-/// If only the age of the declared system stands in the way (its `__glibc`, `__linux` or `__osx`), the declaration is
-/// raised to the lowest version that a package asks for, until there is a solution. So [`Host::baseline`] will do for
-/// every environment, and the result depends on the channels only, not on the machine. What the user declared
-/// (`pinned`) is not raised, and a GPU is never assumed.
+/// If only the age of the declared system prevents a solution (its `__glibc`, `__linux` or `__osx`), the declaration is
+/// raised to the lowest version that a package asks for, until there is a solution. So [`Host::baseline`] works for
+/// every environment, and the result depends on the channels only, not on the machine. Versions that the user declared
+/// (`pinned`) are not raised, and a GPU is never assumed.
 ///
 /// Returns the solution and the host that it is for: a lock of it ([`Lock::new`](mlconda_lock::Lock::new)) names that
 /// host.
@@ -167,8 +170,8 @@ pub fn solve_within(
     Ok((Solution { records, options: *options }, host))
 }
 
-/// Solves for exactly this host, however old: for the machine at hand ([`Host::detect`]), or to compare solvers. An
-/// environment for which `mlconda lock` finds a lock may have no solution here: [`solve()`] raises the host.
+/// Solves for exactly this host, even if it is old: for the machine at hand ([`Host::detect`]), or to compare solvers.
+/// An environment for which `mlconda lock` finds a lock may have no solution here: [`solve()`] raises the host.
 ///
 /// # Errors
 /// If there is no solution. The error has the solver's reasons; [`explain()`] finds better ones.
@@ -187,8 +190,8 @@ pub fn solve_for_host(
     Ok(Solution { records, options: *options })
 }
 
-/// Solves once more without pruning, for every reason. That there is no solution is known before: if the limits do not
-/// allow the second solve, the reasons of the first stay.
+/// Solves once more without pruning, to get every reason. It is already known that there is no solution. If the limits
+/// do not allow the second solve, the reasons of the first one are kept.
 fn with_all_reasons<T>(
     first: SolveFailure,
     unpruned: impl FnOnce() -> Result<T, SolveFailure>,

@@ -1,6 +1,6 @@
-//! What a solve may cost: a number of steps, and a token by which somebody else stops it.
+//! Limits of a solve: a number of steps, and a token that stops it from outside.
 //!
-//! A solve has no clock, so that the same input gives the same result. A limit of time is a token that a timer stops.
+//! A solve uses no clock, so that the same input gives the same result. To limit the time, stop the token with a timer.
 
 use std::{
     cell::Cell,
@@ -10,18 +10,18 @@ use std::{
     },
 };
 
-/// Stops solves from another thread. Clones share their state; each solve that was given one of them ends with
+/// Stops solves from another thread. Clones share their state. Each solve that was given one of them ends with
 /// [`SolveError::Stopped`](super::SolveError::Stopped).
 #[derive(Clone, Debug, Default)]
 pub struct SolveStop(Arc<AtomicBool>);
 
 impl SolveStop {
-    /// Asks the solves to stop, for good.
+    /// Asks the solves to stop. This cannot be undone.
     pub fn request(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether they were asked to.
+    /// Whether a stop was requested.
     pub fn is_requested(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -31,35 +31,35 @@ impl SolveStop {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct SolveLimits {
-    /// The most steps: decisions of the solver, and looks at a package. The same input takes the same number on every
-    /// machine. A usual environment takes some thousands; one that needs millions has no answer soon.
+    /// The most steps: decisions of the solver, and visits of packages. The same input takes the same number on every
+    /// machine. A usual environment takes some thousands. One that needs millions will not be solved soon.
     pub steps: Option<u64>,
-    /// By what it is stopped. It is looked at at every step, and between the stages of a solve.
+    /// The token that stops the solve. It is checked at every step, and between the stages of a solve.
     pub stop: SolveStop,
 }
 
 impl SolveLimits {
-    /// A number of steps, and no more.
+    /// A limit of steps only.
     pub fn of_steps(steps: u64) -> Self {
         Self { steps: Some(steps), stop: SolveStop::default() }
     }
 
-    /// No limit but this token.
+    /// No limit except this token.
     pub fn until(stop: SolveStop) -> Self {
         Self { steps: None, stop }
     }
 }
 
-/// Which limit ended a solve.
+/// The limit that ended a solve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exceeded {
-    /// It was stopped.
+    /// The token was stopped.
     Stopped,
-    /// So many steps were not enough.
+    /// This number of steps was not enough.
     Steps(u64),
 }
 
-/// Counts the steps of all that one call solves. What has ended stays so.
+/// Counts the steps of all solves of one call. After a limit is exceeded, it stays exceeded.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     limits: SolveLimits,
@@ -71,13 +71,13 @@ impl Meter {
         Self { limits: limits.clone(), steps: Cell::new(0) }
     }
 
-    /// Counts a step. Gives the limit that is exceeded.
+    /// Counts a step. Returns the limit that is exceeded, if one is.
     pub(super) fn step(&self) -> Option<Exceeded> {
         self.steps.set(self.steps.get().saturating_add(1));
         self.exceeded()
     }
 
-    /// The limit that is exceeded.
+    /// The limit that is exceeded, if one is.
     pub(super) fn exceeded(&self) -> Option<Exceeded> {
         if self.limits.stop.is_requested() {
             return Some(Exceeded::Stopped);

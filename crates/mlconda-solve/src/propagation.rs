@@ -212,12 +212,12 @@ impl Contradiction<'_> {
 }
 
 impl<'a> Propagation<'a> {
-    /// Finds a contradiction of these requirements; `None` if none is found.
+    /// Finds a contradiction of these requirements; `None` if there is none that propagation can find.
     pub(super) fn contradiction(records: &Rc<Records<'a>>, host: &Host, lines: &[usize]) -> Option<Contradiction<'a>> {
         Self::of(records, host, lines, lines).find_contradiction()
     }
 
-    /// The same, where the channels that any requirement of the environment names count.
+    /// The same, if the channels that all requirements of the environment name also count.
     pub(super) fn contradiction_in_context(
         records: &Rc<Records<'a>>,
         host: &Host,
@@ -339,7 +339,7 @@ impl<'a> Propagation<'a> {
         (id, matches)
     }
 
-    /// What it depends on that a package has no candidates left: follows the reasons of each candidate back.
+    /// The premises of the fact that a package has no candidates left: follows the reasons of each candidate back.
     fn premises(&self, id: PackageId) -> Premises {
         let mut premises = Premises::NONE;
         let mut seen = BTreeSet::new();

@@ -73,11 +73,11 @@ pub(super) fn solve(pool: &mut Pool<'_>, request: &SolveRequest<'_>) -> Result<V
     Ok(chosen.into_iter().filter_map(|id| provider.record(id)).cloned().collect())
 }
 
-/// The reasons if a spec has a condition or extras (CEP-43, CEP-44). With conditions, resolvo 0.12 can miss an edge of a
-/// conflict's graph and panic; so the graph is not asked for.
+/// The text that replaces the reasons if a spec has a condition or extras (CEP-43, CEP-44). With conditions, resolvo
+/// 0.12 can miss an edge of a conflict graph and panic, so the graph is not requested.
 const CONDITIONS: &str = "some of it is asked for under conditions or with extras, of which the solver cannot tell";
 
-/// These reasons, with the raisable virtual packages that are too old.
+/// The reasons for specs with conditions, and the raisable virtual packages that are too old.
 fn conditional_reasons(pool: &Pool<'_>, request: &SolveRequest<'_>) -> Reasons {
     let mut reasons = Reasons::sentence(CONDITIONS.to_owned());
     for id in 0..pool.spec_count() as SpecId {

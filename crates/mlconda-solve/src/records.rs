@@ -1,5 +1,5 @@
-//! A solve over records that the caller has, without an environment.yml: for programs that load repodata themselves, or
-//! that come from `rattler_solve`.
+//! Solves over records of the caller, without an environment.yml: for programs that load repodata themselves, or that
+//! used `rattler_solve` before.
 
 use std::{
     cmp::Ordering,
@@ -30,7 +30,7 @@ pub struct RecordList<'a> {
     pub multichannel: Option<&'a str>,
 }
 
-/// What [`solve_records`] is asked.
+/// The input of [`solve_records`].
 #[derive(Clone, Debug)]
 pub struct RecordsTask<'a> {
     /// The records that may be chosen: one list for each subdir of each channel, in order of priority. If a build exists
@@ -40,21 +40,22 @@ pub struct RecordsTask<'a> {
     pub specs: Vec<MatchSpec>,
     /// The platform, for messages, and the virtual packages.
     pub host: Host,
-    /// The options. Unlike [`solve`](super::solve()), [`SolveOptions::exclude_newer`] is all that leaves records out by age.
+    /// The options. Unlike in [`solve`](super::solve()), records are left out by age only through
+    /// [`SolveOptions::exclude_newer`].
     pub options: SolveOptions,
-    /// Records that are chosen before others of their name, if that is possible. They are found in `lists` by their URL.
+    /// Records that are preferred to others of their name, if that is possible. They are found in `lists` by their URL.
     pub favored: Vec<&'a RepoDataRecord>,
     /// Records that are the only ones of their name. They are found in `lists` by their URL.
     pub pinned: Vec<&'a RepoDataRecord>,
-    /// What the solve may cost.
+    /// The limits of the solve.
     pub limits: SolveLimits,
 }
 
-/// Solves over records. The result depends on the task only; records are neither copied before the solve nor changed.
+/// Solves over records. The result depends on the task only. Records are not copied before the solve, and not changed.
 ///
 /// # Errors
-/// If there is no solution ([`SolveError::Unsolvable`]), a limit is reached, or two records of a list are of the same
-/// archive and differ ([`SolveError::Repodata`]).
+/// If there is no solution ([`SolveError::Unsolvable`]), if a limit is reached, or if two records of a list have the
+/// same archive and differ ([`SolveError::Repodata`]).
 pub fn solve_records(task: &RecordsTask<'_>) -> Result<Vec<RepoDataRecord>, SolveError> {
     let mut subdirs = Vec::with_capacity(task.lists.len());
     for list in &task.lists {
@@ -81,7 +82,7 @@ pub fn solve_records(task: &RecordsTask<'_>) -> Result<Vec<RepoDataRecord>, Solv
         outcome => outcome,
     });
     outcome.map_err(|failure| {
-        // Only the records that the message has versions of are copied.
+        // Only the records whose versions the message shows are copied.
         let named: Vec<&str> = match &failure {
             SolveFailure::Unsolvable(reasons) => reasons.unmatched_names().collect(),
             SolveFailure::Exceeded(_) => Vec::new(),
@@ -95,7 +96,7 @@ pub fn solve_records(task: &RecordsTask<'_>) -> Result<Vec<RepoDataRecord>, Solv
     })
 }
 
-/// The records of a list by name and URL, of each build one.
+/// The records of a list, sorted by name and URL, with one record for each build.
 fn sorted<'a>(records: &[&'a RepoDataRecord]) -> Result<Vec<&'a RepoDataRecord>, SolveError> {
     let mut builds: HashMap<_, &'a RepoDataRecord> = HashMap::with_capacity(records.len());
     for record in records.iter().copied() {

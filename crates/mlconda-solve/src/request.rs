@@ -1,4 +1,4 @@
-//! What one solve is asked, and what it fails with.
+//! The input of one solve, and the reasons why it can fail.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ use super::{
 /// The input of one solve.
 pub(super) struct SolveRequest<'q> {
     pub(super) specs: &'q [MatchSpec],
-    /// Specs that are not asked for, but whose channels count.
+    /// Specs that are not requested, but whose channels count.
     pub(super) channel_specs: &'q [MatchSpec],
     pub(super) host: &'q Host,
     pub(super) options: SolveOptions,
@@ -28,7 +28,7 @@ pub(super) struct SolveRequest<'q> {
 /// Which records the solver sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
-    /// Those that may be in a solution.
+    /// Only the records that may be in a solution.
     Pruned,
     /// All records: slower, but a failure has every reason.
     All,

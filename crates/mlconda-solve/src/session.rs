@@ -28,7 +28,7 @@ pub(super) const ARCHIVE_TIER: &str = "archives";
 pub(super) struct SolverSession<'a> {
     pub(super) repodata: &'a Repodata,
     pub(super) options: SolveOptions,
-    /// Specs that are not asked for, but whose channels count.
+    /// Specs that are not requested, but whose channels count.
     channel_specs: &'a [MatchSpec],
     /// The pool of all records, of any age; made on the first solve.
     pool: Rc<RefCell<Option<Pool<'a>>>>,
@@ -98,7 +98,7 @@ impl<'a> SolverSession<'a> {
         Self { meter: Rc::new(Meter::new(limits)), ..self }
     }
 
-    /// The error that a limit is reached, if one is. What was found until then may not be the best.
+    /// An error if a limit is reached: a solution that was found before may not be the best one.
     pub(crate) fn check(&self) -> Result<(), SolveFailure> {
         self.meter.exceeded().map_or(Ok(()), |limit| Err(SolveFailure::Exceeded(limit)))
     }

@@ -1,4 +1,4 @@
-//! Solving on hand-made repodata: which records are chosen, and how it reads when there are none.
+//! Solves with hand-made repodata: which records are chosen, and the messages if there is no solution.
 
 mod failures;
 mod limited;
@@ -19,7 +19,7 @@ use super::*;
 pub(super) const FIRST: &str = "https://first.example/lab/";
 pub(super) const SECOND: &str = "https://second.example/lab/";
 
-/// A record of `noarch`, from its file name without the extension and what it depends on.
+/// A `noarch` record, from its file name without the extension and its dependencies.
 pub(super) fn record(channel: &str, stem: &str, depends: &[&str]) -> RepoDataRecord {
     let file = format!("{stem}.conda");
     let mut parts = stem.rsplitn(3, '-');
@@ -134,7 +134,8 @@ fn what_is_newer_than_the_cutoff_does_not_exist() {
     let at = |stem: &str, time: i64| {
         with(record(FIRST, stem, &[]), |record| record.timestamp = serde_json::from_value(time.into()).unwrap())
     };
-    // Channels have milliseconds and, from early days, seconds: 2020-09-13T12:26:40Z and 2023-11-14T22:13:20Z.
+    // Channels have timestamps in milliseconds and, in old records, in seconds: 2020-09-13T12:26:40Z and
+    // 2023-11-14T22:13:20Z.
     let ages = || vec![vec![at("tool-2.0-0", 1_600_000_000), at("tool-3.0-0", 1_700_000_000_000)]];
     let chosen_at = |cutoff: &str, subdirs| {
         let options = SolveOptions { exclude_newer: Some(cutoff.parse().unwrap()), ..SolveOptions::default() };
@@ -143,7 +144,7 @@ fn what_is_newer_than_the_cutoff_does_not_exist() {
     assert_eq!(chosen_at("2023-11-14", ages()), ["first/tool-3.0-0"], "a date is its end");
     assert_eq!(chosen_at("2023-11-14T22:13:20Z", ages()), ["first/tool-3.0-0"]);
     assert_eq!(chosen_at("2023-11-15T00:13:19+02:00", ages()), ["first/tool-2.0-0"]);
-    // When it was indexed counts more than when it was built; and what tells neither counts as old.
+    // The time of indexing takes precedence over the time of the build; a record with neither counts as old.
     let indexed = |time: i64| {
         with(at("tool-3.0-0", 1_700_000_000_000), |record| {
             record.indexed_timestamp = serde_json::from_value(time.into()).unwrap();
@@ -152,7 +153,7 @@ fn what_is_newer_than_the_cutoff_does_not_exist() {
     let late = vec![vec![at("tool-2.0-0", 1_600_000_000), indexed(1_750_000_000_000)]];
     assert_eq!(chosen_at("2024-01-01", late), ["first/tool-2.0-0"]);
     assert_eq!(chosen_at("2001-01-01", vec![vec![record(FIRST, "tool-9.0-0", &[])]]), ["first/tool-9.0-0"]);
-    // A channel that had nothing yet hides nothing.
+    // A channel without any record that is old enough hides nothing.
     let channels = vec![vec![at("tool-3.0-0", 1_700_000_000_000)], vec![record(SECOND, "tool-1.0-0", &[])]];
     assert_eq!(chosen_at("2021-01-01", channels), ["second/tool-1.0-0"]);
     assert!(
@@ -179,7 +180,7 @@ fn among_equal_versions_the_choice_is_condas() {
     assert_eq!(chosen("- blas=*=special*", vec![vec![tracks, plain]]), ["first/blas-2.0-special_0"]);
     let times = vec![built("tool-1.0-x_0", 1_700_000_000_000), built("tool-1.0-y_0", 1_600_000_000_000)];
     assert_eq!(chosen("- tool", vec![times]), ["first/tool-1.0-x_0"]);
-    // The dependencies' versions decide between variants before the time does.
+    // The versions of the dependencies decide between variants before the timestamp does.
     let variants = vec![
         record(FIRST, "ext-1.0-py311_0", &["python 3.11.*"]),
         record(FIRST, "ext-1.0-py312_0", &["python 3.12.*"]),
@@ -250,7 +251,8 @@ fn the_order_of_records_does_not_count() {
     assert_eq!(chosen("- tool", vec![records]), there);
 }
 
-/// A package that became `noarch` is there twice for a while. conda prefers the platform's, too, after the build number.
+/// A package that became `noarch` may exist twice for a while. conda, too, prefers the platform's record after
+/// comparing the build number.
 #[test]
 fn of_a_build_in_noarch_and_on_the_platform_the_platforms_counts() {
     let native = |stem: &str| {

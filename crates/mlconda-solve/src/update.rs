@@ -86,8 +86,8 @@ pub fn update(
     update_within(environment, repodata, (host, pinned), options, previous, &SolveLimits::default())
 }
 
-/// Like [`update`], within limits: a search that reaches one of them gives no solution, also where one was found that may not
-/// be the nearest.
+/// Like [`update`], within limits. If a limit is reached, there is no solution, even if one was found: it may not be
+/// the nearest.
 ///
 /// # Errors
 /// As for [`update`], or if a limit is reached, or the token is stopped.

@@ -1,4 +1,4 @@
-//! What is made of resolvo's graphs: the reasons as text, and what records need of the system.
+//! The reasons from resolvo's conflict graphs as text, and the virtual packages that records need.
 
 use mlconda_channel::repodata::Repodata;
 use rattler_conda_types::RepoDataRecord;

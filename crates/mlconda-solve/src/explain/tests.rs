@@ -1,4 +1,4 @@
-//! Every kind of conflict, as it reads: the reasons, the lines, and what was found to help.
+//! Every kind of conflict, as text: the reasons, the lines, and the remedies.
 
 mod channels;
 mod systems;
@@ -16,8 +16,8 @@ use crate::{
     tests::{FIRST, SECOND, environment, linux, record},
 };
 
-/// What an environment with these dependencies is told; line 3 is the first of them. Every remedy is carried out by the
-/// letter, to see that it is true.
+/// The explanation for an environment with these dependencies; the first of them is on line 3. Every remedy is applied
+/// exactly as written, to check that it helps.
 fn told(dependencies: &[&str], subdirs: &[Vec<RepoDataRecord>], options: SolveOptions) -> String {
     let text = |lines: &[String]| lines.iter().map(|line| format!("- {line}\n")).collect::<String>();
     let lines: Vec<String> = dependencies.iter().map(ToString::to_string).collect();
@@ -57,7 +57,7 @@ fn constrains(mut record: RepoDataRecord, specs: &[&str]) -> RepoDataRecord {
     record
 }
 
-/// A record with its time, in milliseconds since 1970 or in seconds, as both are found.
+/// A record with a timestamp. Channels have both milliseconds and seconds since 1970.
 fn dated(mut record: RepoDataRecord, time: i64) -> RepoDataRecord {
     record.package_record.timestamp = serde_json::from_value(time.into()).unwrap();
     record
@@ -89,7 +89,7 @@ fn a_version_that_nobody_has() {
     ");
 }
 
-/// The nearest form that there is a solution for is proposed, and none that allows nothing new, or all there is.
+/// The nearest form that has a solution is proposed, but no form that allows nothing new, or every version.
 #[test]
 fn a_version_that_is_too_exact() {
     let records = [
@@ -184,7 +184,7 @@ fn two_packages_that_want_different_versions_of_a_third() {
     ");
 }
 
-/// 3.9 comes before 3.10, wherever the channel has them.
+/// 3.9 comes before 3.10, regardless of their order in the channel.
 #[test]
 fn alternatives_are_told_in_the_order_of_their_versions() {
     let app = |number: usize, python: &str| {
@@ -366,7 +366,7 @@ fn two_conflicts_at_once_and_a_change_for_both() {
     ");
 }
 
-/// Of many, the first are explained; of lines that exclude each other, it is told that they do.
+/// If there are many conflicts, only the first are explained; the lines of the others are only named.
 #[test]
 fn further_conflicts_are_named() {
     let names = ["a", "b", "c", "d", "e"];
@@ -411,7 +411,8 @@ fn lines_of_two_files_are_told_with_their_file() {
     ");
 }
 
-/// `==3.11` asks for 3.11.0 alone: the answer is the one that the warning gives, also if the channel has nothing else.
+/// `==3.11` allows 3.11.0 only. The proposal is the one that the warning makes, even if the channel has no other
+/// version.
 #[test]
 fn an_exact_version_is_loosened_to_the_nearest_that_solves() {
     for versions in [&["3.11.1"][..], &["3.11.1", "3.11.4"], &["3.11.4", "3.12.1"]] {
@@ -422,7 +423,7 @@ fn an_exact_version_is_loosened_to_the_nearest_that_solves() {
     }
 }
 
-/// A chain as long as a channel can make it: what is told of it is no longer than of others, and takes no stack.
+/// A chain as long as the channel: its explanation is no longer than that of other conflicts, and needs no deep stack.
 #[test]
 fn a_long_chain_is_told_in_short() {
     const LENGTH: usize = 1_000;
@@ -449,7 +450,7 @@ fn a_long_chain_is_told_in_short() {
     this line alone has no solution:
       environment.yml:3: p0
     ");
-    // Two ways, of which neither is needed by itself: a chain that can only be gone back.
+    // Two alternatives, neither of which is needed by itself, so the chain can only be followed backward.
     records.push(record(FIRST, "p0-2.0-0", &["p500"]));
     let told = plainly(&["p0"], &records);
     assert!(told.lines().count() < 40, "{told}");

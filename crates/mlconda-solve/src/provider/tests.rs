@@ -1,4 +1,4 @@
-//! What rattler's provider leaves to chance, ignores, or does not come back from.
+//! Cases in which rattler's provider depends on chance, ignores something, or does not return.
 
 use itertools::Itertools;
 use mlconda_channel::repodata::Repodata;
@@ -9,7 +9,7 @@ use crate::{
     tests::{FIRST, SECOND, environment, linux, record},
 };
 
-/// The files of the answer, sorted, or that there is none.
+/// The file names of the solution, sorted, or the text that there is none.
 fn answer(dependencies: &str, repodata: &Repodata, channel_priority: ChannelPriority) -> String {
     let options = SolveOptions { channel_priority, ..SolveOptions::default() };
     solve_for_host(&environment(dependencies), repodata, &linux(), &options).map_or_else(
@@ -41,7 +41,7 @@ fn a_spec_means_the_subdir_and_all_the_channels_that_it_names() {
 #[test]
 fn dependencies_beyond_reason_cost_their_records() {
     let long = format!("lib >=1{}", ",!=1.1".repeat(2000));
-    // The solver writes out `a and a and …`, `b and a and …`, and so on.
+    // The solver writes out every combination: `a and a and …`, `b and a and …`, and so on.
     let tangled = format!("lib[when=\"{}\"]", ["(a or b)"; 14].join(" and "));
     let simple = "lib[when=\"(a or b) and (a or b)\"]";
     let channel = |dependency: &str| {
@@ -65,7 +65,7 @@ fn what_excludes_itself_cannot_be_had() {
     assert_eq!(strictly("- tool", channel("tool >=2")), "tool-2-0.conda");
 }
 
-/// The library tells of `f` and `h`, which need each other, as often as it comes across them.
+/// `f` and `h` need each other; the library explains them each time that it visits them.
 #[test]
 fn reasons_that_go_round_in_a_circle_come_to_an_end() {
     let mut records = vec![
@@ -92,7 +92,7 @@ fn a_line_that_makes_no_sense_is_not_passed_over() {
     assert!(message.contains("a condition has a condition"), "{message}");
 }
 
-/// resolvo's own words for a conflict with conditions may cost the program.
+/// resolvo's own explanation of a conflict with conditions may panic.
 #[test]
 fn a_conflict_with_conditions_has_words_and_a_newer_system_is_found() {
     let repodata = Repodata::new([vec![
@@ -119,7 +119,7 @@ fn of_two_archives_of_a_build_the_newer_format_counts() {
     assert_eq!(strictly("- lib", vec![records[1..].to_vec()]), "lib-1-0.tar.bz2");
 }
 
-/// As for rattler: of two builds, the one goes first whose dependencies can be newer, those of its extras too.
+/// As in rattler, the build whose dependencies can be newer comes first. Dependencies of extras count, too.
 #[test]
 fn dependencies_of_extras_count_in_the_order() {
     let build = |stem: &str, bound: &str, time: i64| {
@@ -133,7 +133,8 @@ fn dependencies_of_extras_count_in_the_order() {
     assert_eq!(strictly("- tool", vec![records]), "tool-1-a.conda");
 }
 
-/// The first of all lists has what is named by its URL: that says nothing about the rest of its channel.
+/// Packages that are named by their URL are in the first list. This must not put their channel before the other
+/// channels.
 #[test]
 fn a_package_named_by_its_url_does_not_put_its_channel_before_others() {
     let named = || record(SECOND, "tool-1-0", &[]);

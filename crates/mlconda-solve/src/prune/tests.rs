@@ -1,4 +1,4 @@
-//! What remains for the solver, rule by rule; and that the answer is the same as that from everything.
+//! Which records remain for the solver, rule by rule; and that the solution is the same as without pruning.
 
 use itertools::Itertools;
 use mlconda_channel::repodata::Repodata;
@@ -13,7 +13,7 @@ use crate::{
     tests::{FIRST, SECOND, environment, linux, record},
 };
 
-/// The file names of what remains, without extensions, sorted.
+/// The file names of the remaining records, without extensions, sorted.
 fn left(dependencies: &str, channel_priority: ChannelPriority, subdirs: Vec<Vec<RepoDataRecord>>) -> String {
     let repodata = Repodata::new(subdirs);
     let runs = repodata.runs().map(|(_, records, rows)| RecordRun {
@@ -109,8 +109,8 @@ fn what_every_solution_has_leaves_only_what_goes_with_it() {
             record(FIRST, "side-3-0", &[]),
         ]
     };
-    // Each tool needs a lib, and each lib that goes with a tool a base. Side is needed by none, but what there is of it
-    // has to go with a tool; and more is needed by one of the tools only.
+    // Each tool needs a lib, and each lib that fits a tool needs a base. Nothing needs side, but a side that remains
+    // has to fit a tool. Only one of the tools needs more.
     assert_eq!(
         left_of("- tool\n- other", records()),
         "base-1-0 base-2-0 lib-2-0 lib-3-0 more-1-0 other-2-0 other-4-0 side-1-0 side-3-0 tool-1-0 tool-2-0"
@@ -133,10 +133,10 @@ fn the_better_twin_remains_unless_the_other_is_wanted_for_itself() {
         ]
     };
     assert_eq!(left_of("- tool", records()), "base-1-0 base-2-0 lib-2-0 lib-3-0 tool-1-0");
-    // For `lib <2`, as a bound, means only the first.
+    // `lib <2`, as an upper bound, matches only lib 1.
     let with_side = "base-1-0 base-2-0 lib-1-0 lib-2-0 lib-3-0 old-1-0 side-1-0 side-2-0 tool-1-0";
     assert_eq!(left_of("- tool\n- side", records()), with_side);
-    // Without base 1, to ask for base or for 2 of it is the same.
+    // Without base 1, `base` and `base >=2` match the same records.
     assert_eq!(left_of("- tool\n- base=2", records()), "base-2-0 lib-3-0 tool-1-0");
 }
 
@@ -148,7 +148,7 @@ fn a_channel_hides_another_under_strict_priority_only() {
     };
     assert_eq!(left("- tool", ChannelPriority::Strict, subdirs()), "lib-1-0 tool-1-0");
     assert_eq!(left("- tool", ChannelPriority::Flexible, subdirs()), "lib-1-0 lib-2-0 tool-1-0");
-    // Nothing of the first will do; what it hides stays hidden.
+    // No record of the first channel matches, but the channel still hides the second one.
     assert_eq!(left("- lib >=2", ChannelPriority::Strict, subdirs()), "");
 }
 
@@ -156,7 +156,7 @@ fn a_channel_hides_another_under_strict_priority_only() {
 fn the_system_takes_nothing_away_and_conditions_leave_everything() {
     let records = || vec![record(FIRST, "tool-1-0", &["__glibc >=9"]), record(FIRST, "tool-2-0", &["__cuda"])];
     assert_eq!(left_of("- tool", records()), "tool-1-0 tool-2-0");
-    // Nor if the environment asks for it by name.
+    // The same is true if the environment asks for the virtual package by name.
     let constrained = constraining(record(FIRST, "tool-1-0", &[]), "__glibc >=2.17");
     assert_eq!(left_of("- tool\n- __glibc", vec![constrained]), "tool-1-0");
     let mut records = records();
@@ -165,7 +165,7 @@ fn the_system_takes_nothing_away_and_conditions_leave_everything() {
     assert_eq!(left_of("- tool", records), "stranger-1-0 tool-1-0 tool-2-0 tool-3-0");
 }
 
-/// Numbers that look like chance, and are always the same.
+/// Pseudo-random numbers that are the same in every run.
 struct Dice(u64);
 
 impl Dice {
@@ -225,19 +225,19 @@ impl Dice {
     }
 }
 
-/// What records ask for: bounds, or conditions and extras too.
+/// What records depend on: version bounds only, or also conditions and extras.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Plain,
     Intricate,
 }
 
-/// Two channels that are one for conda.
+/// Two channels that conda treats as one.
 const ONE: [&str; 2] = ["https://repo.anaconda.com/pkgs/main/", "https://repo.anaconda.com/pkgs/r/"];
 
 const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
 
-/// The answer of rattler's own provider, from everything.
+/// The solution of rattler's own provider, without pruning.
 fn expected(all: &CandidateRecords<'_>, specs: &[MatchSpec]) -> Option<Vec<RepoDataRecord>> {
     let available =
         all.subdirs().map(|SubdirRecords { records, tier }| resolvo::RepoData { records, multi_channel: tier });
@@ -263,9 +263,9 @@ fn expected(all: &CandidateRecords<'_>, specs: &[MatchSpec]) -> Option<Vec<RepoD
     resolvo::Solver.solve(task).ok().map(|answer| answer.records)
 }
 
-/// Asked for everything, the solver gives rattler's answer, whatever it is. Asked for what is possible, it decides between
-/// answers that are as good as each other, in which one package is newer and another older, by the order in which it
-/// comes across them; so in one of a hundred of these worlds it has another answer.
+/// Without pruning, the solver always finds rattler's solution. With pruning, it may choose another one of several
+/// equally good solutions, in which one package is newer and another one older: then the choice depends on the order in
+/// which it visits them. That happens in one of a hundred of these worlds.
 #[test]
 fn there_is_an_answer_if_rattler_has_one_and_it_is_the_same_nearly_always() {
     let mut dice = Dice(7);
@@ -296,8 +296,8 @@ fn there_is_an_answer_if_rattler_has_one_and_it_is_the_same_nearly_always() {
     assert!(others * 50 < answers, "{others} of {answers} answers differ");
 }
 
-/// Whatever the answer is: asked again with its records favored, the solver has no reason for another one, though better twins
-/// of them may be there.
+/// If the records of a solution are favored in the next solve, the solver finds the same solution again, even if there
+/// are better twins of these records.
 #[test]
 fn what_is_favored_is_the_answer_if_it_is_one() {
     let mut dice = Dice(11);
@@ -306,7 +306,7 @@ fn what_is_favored_is_the_answer_if_it_is_one() {
         let repodata = Repodata::new(dice.channels([FIRST, SECOND], Kind::Plain));
         let dependencies: String = (0..3).map(|_| format!("- {}\n", dice.spec(&NAMES))).collect();
         let specs = environment(&dependencies).specs();
-        // An older answer: one from a part of the records.
+        // An older solution, from only a part of the records.
         let part = repodata.subdirs.iter().map(|records| {
             records.iter().filter(|_| dice.below(3) > 0).map(|record| RepoDataRecord::clone(record)).collect_vec()
         });

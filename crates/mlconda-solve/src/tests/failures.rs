@@ -1,4 +1,4 @@
-//! What has no solution, and the words for it.
+//! Environments without a solution, and their messages.
 
 use super::*;
 
@@ -97,7 +97,7 @@ fn a_version_that_is_nowhere_is_told_with_those_that_are_there() {
     no set of packages for `linux-64` satisfies what is asked for:
     nothing matches `lib >=11`: the channels have versions 10.0, 2.0
     ");
-    // Of what was not loaded whole, there may be more.
+    // If a package was only partly loaded, there may be more versions.
     let mut repodata = Repodata::new(vec![records]);
     repodata.partial = ["lib".to_owned()].into();
     let error = solve_for_host(&environment("- lib >=11"), &repodata, &linux(), &SolveOptions::default()).unwrap_err();

@@ -1,8 +1,9 @@
-//! Solves that end before they have an answer: by a number of steps, or by somebody who stops them.
+//! Solves that end before there is a result: because of a limit of steps, or because they are stopped.
 
 use super::*;
 
-/// Ten birds and nine holes, each for one bird: no solver of this kind sees soon that it cannot be.
+/// Ten birds and nine holes for one bird each (the pigeonhole principle): a SAT solver needs very long to prove that
+/// there is no solution.
 fn hopeless() -> (Environment, Repodata) {
     let (birds, holes) = (10, 9);
     let mut records = Vec::new();

@@ -1,4 +1,5 @@
-//! Packages that a channel has taken back (`removed`): they are as if they had never been, also for whoever names them.
+//! Packages that a channel has removed (`removed`): they are treated as if they had never existed, even if a spec names
+//! them.
 
 use std::{path::Path, time::SystemTime};
 
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{ExplainEffort, SolveOptions, explain, solve_for_host};
 
-/// A package of the channel, and its file name.
+/// A package of the channel: its file name, and its record.
 fn record(name: &str, version: &str, depends: &[&str]) -> (String, Value) {
     let record = json!({
         "name": name, "version": version, "build": "0", "build_number": 0, "depends": depends, "subdir": "noarch",
@@ -21,7 +22,7 @@ fn record(name: &str, version: &str, depends: &[&str]) -> (String, Value) {
     (format!("{name}-{version}-0.conda"), record)
 }
 
-/// What comes of locking with these dependencies: the packages, or the explanation.
+/// The result of locking with these dependencies: the packages, or the explanation.
 async fn outcome(directory: &Path, dependencies: &[&str]) -> String {
     let url = url::Url::from_directory_path(directory.join("channel")).unwrap();
     let text = format!("channels: [\"{url}\"]\ndependencies: {dependencies:?}");
@@ -39,7 +40,7 @@ async fn outcome(directory: &Path, dependencies: &[&str]) -> String {
             files.in_order().collect::<Vec<_>>().join(" ")
         }
         Err(_) => {
-            // An explanation is to know of the versions that no spec allows.
+            // The explanation has to know the versions that no spec allows.
             repodata.add_any_version(&client, &environment).await.unwrap();
             let explanation = explain(&environment, &repodata, &host, &[], &options, ExplainEffort::default());
             explanation.unwrap().to_string()

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Solves with locks of these packages there already.
+/// The result of a solve that prefers the packages of these locks.
 fn updated(
     dependencies: &str,
     subdirs: Vec<Vec<RepoDataRecord>>,
@@ -33,7 +33,7 @@ fn updated(
     (names.sorted().collect(), why.iter().map(|(name, why)| format!("{name}: {why}")).collect())
 }
 
-/// `app` needs `lib`, and each of its versions another; `base` is below both.
+/// Each version of `app` needs another version of `lib`; both need `base`.
 fn generations() -> Vec<RepoDataRecord> {
     vec![
         record(FIRST, "app-1.0-0", &["lib >=1,<2", "base"]),
@@ -57,7 +57,7 @@ fn what_was_locked_stays_for_as_long_as_it_answers() {
         update("- app", Upgrade::AsNeeded),
         (vec!["app-1.0".into(), "base-1.0".into(), "lib-1.0".into()], vec![])
     );
-    // Something new comes in a version that goes with what is there.
+    // A new package comes in a version that fits the locked packages.
     insta::assert_debug_snapshot!(update("- app\n- other", Upgrade::AsNeeded), @r#"
     (
         [
@@ -71,7 +71,7 @@ fn what_was_locked_stays_for_as_long_as_it_answers() {
         ],
     )
     "#);
-    // What must change takes along what it forces, and no more.
+    // A package that must change forces only the changes that are necessary.
     insta::assert_debug_snapshot!(update("- app >=2", Upgrade::AsNeeded), @r#"
     (
         [
@@ -169,12 +169,13 @@ fn what_is_gone_hidden_or_too_much_for_the_machine_is_replaced() {
         ],
     )
     "#);
-    // Another channel has come before the one that it is from: favouring it must not lead around the order.
+    // Another channel now comes before that of the locked record: preferring the record must not bypass channel
+    // priority.
     let hidden = vec![vec![record(SECOND, "base-0.5-0", &[])], generations()];
     let (chosen, why) = updated("- base", hidden, &[&["base-1.0-0"]], Upgrade::AsNeeded);
     assert_eq!(chosen, ["https://second.example/lab/noarch/base-0.5"]);
     assert_eq!(why, ["base: the old one is ruled out by the order of the channels, or by its age"]);
-    // The machine was raised for it once, and is again.
+    // The system was raised for the locked package, and is raised again.
     let raised = vec![record(FIRST, "tool-1.0-0", &[]), record(FIRST, "tool-2.0-0", &["__glibc >=2.34"])];
     let newer = vec![record(FIRST, "tool-2.0-0", &["__glibc >=2.40"]), record(FIRST, "tool-1.0-0", &[])];
     assert_eq!(updated("- tool", vec![raised], &[&["tool-2.0-0"]], Upgrade::AsNeeded).0, ["tool-2.0"]);
@@ -207,7 +208,7 @@ fn of_several_locks_the_first_that_answers_counts() {
 
 #[test]
 fn what_does_not_fit_is_found_among_many_that_do() {
-    // Fifty pairs, each of which goes together, and one package that must move and takes one of them along.
+    // Fifty pairs that each fit together, and a package that must change and forces a change in one of the pairs.
     let mut records = vec![record(FIRST, "core-1.0-0", &[]), record(FIRST, "core-2.0-0", &[])];
     for number in 0..50 {
         let core = if number == 17 { "core <2" } else { "core" };
@@ -215,7 +216,7 @@ fn what_does_not_fit_is_found_among_many_that_do() {
         records.push(record(FIRST, &format!("p{number}-2.0-0"), &[]));
         records.push(record(FIRST, &format!("q{number}-1.0-0"), &[]));
         records.push(record(FIRST, &format!("q{number}-1.1-0"), &[]));
-        // The newest of a new package wants what is not locked, an older one does not.
+        // The newest version of a new package needs a version that is not locked; an older one does not.
         records.push(record(FIRST, &format!("r{number}-2.0-0"), &[&format!("q{number} >=1.1")]));
         records.push(record(FIRST, &format!("r{number}-1.0-0"), &[&format!("q{number}")]));
     }

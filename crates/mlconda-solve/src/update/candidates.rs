@@ -1,4 +1,5 @@
-//! Which records of the channels the locked packages are, which may stay, and what may take their place.
+//! The candidates for locked packages: their records in the channels, the records that may stay, and those that may
+//! replace them.
 
 use std::collections::HashMap;
 
@@ -69,7 +70,7 @@ impl<'a> LockedCandidates<'a> {
             }
         }
         let mut kept: Vec<_> = found.into_values().collect();
-        // Requested packages are put back first: users notice these.
+        // Requested packages are put back first, because users notice them.
         mlconda_types::sorting::sort_by_key(&mut kept, |record| (!self.asked.contains_key(name(record)), name(record)));
         kept
     }

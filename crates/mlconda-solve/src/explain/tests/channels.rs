@@ -1,10 +1,10 @@
-//! Conflicts between channels: what their priority hides, and what a line names in vain.
+//! Conflicts between channels: packages that channel priority hides, and channels that lack the package.
 
 use std::sync::Arc;
 
 use super::*;
 
-/// conda's own channels are one for a spec that names them, as they are for the solver.
+/// conda's own channels are one channel for a spec that names them, as for the solver.
 #[test]
 fn what_defaults_consists_of_is_one_channel_in_a_spec() {
     let (main, r) = ("https://repo.anaconda.com/pkgs/main/", "https://repo.anaconda.com/pkgs/r/");
@@ -66,7 +66,7 @@ fn a_channel_that_lacks_what_is_asked_of_it() {
     ");
 }
 
-/// Its channel is no matter of what another line asks for.
+/// Only the line that names a channel is reported: its channel does not affect the other lines.
 #[test]
 fn a_line_that_names_a_channel_in_vain_is_told_once() {
     let first = vec![record(FIRST, "tool-3.0-0", &[]), record(FIRST, "tool-4.0-0", &[])];
@@ -84,7 +84,8 @@ fn a_line_that_names_a_channel_in_vain_is_told_once() {
     ");
 }
 
-/// A line without which others have no solution, for it takes a package from where it is hidden from these.
+/// The first line takes a package from a later channel, where it is hidden from the other lines. Without this line, the
+/// others would have no solution.
 #[test]
 fn what_a_line_takes_from_a_later_channel_is_there_for_the_others() {
     let first = vec![record(FIRST, "tool-1.0-0", &[]), record(FIRST, "enemy-1.0-0", &["tool <2"])];

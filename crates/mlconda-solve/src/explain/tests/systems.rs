@@ -1,4 +1,4 @@
-//! Conflicts with the machine: what it is not declared to have, and other platforms.
+//! Conflicts with the system: virtual packages that are not declared, and other platforms.
 
 use super::*;
 
@@ -83,7 +83,7 @@ fn what_a_newer_system_will_do_for_is_no_conflict() {
     assert_eq!(lines(&told(&["__glibc=2.28".parse().unwrap()])), ["engine", "a b"]);
 }
 
-/// A newer system would do for one need, and for the package all the same not.
+/// A newer system would satisfy one dependency, but the package still could not be installed.
 #[test]
 fn what_a_newer_system_does_not_help_is_not_told_of_the_system() {
     let records =
