@@ -1,7 +1,7 @@
 //! Checks whether a lock still satisfies an environment, without solving and without network access, for commit hooks.
 //!
-//! If the hash of the environment file is equal, nothing has changed. If it differs, or another tool wrote the lock, the
-//! contents are compared: a file with reordered lines or wider specs needs no new lock.
+//! If the hash of the environment file is equal, only the packages are compared. If it differs, or another tool wrote
+//! the lock, everything is compared: a file with reordered lines or wider specs needs no new lock.
 
 use std::{
     collections::HashMap,
@@ -27,7 +27,7 @@ use super::{Digest, Lock, LockedPackage, normalize};
 pub struct Mismatch {
     /// The position in the environment file, if there is one.
     pub place: Option<(PathBuf, Location)>,
-    /// What it is.
+    /// The kind of the mismatch.
     pub reason: MismatchKind,
 }
 
@@ -54,7 +54,7 @@ pub enum MismatchKind {
         /// The locked URL, without secrets.
         locked: String,
     },
-    /// The lock has a match spec, or a requirement of pip, that the environment does not request any more.
+    /// The lock has a match spec, or a requirement of pip, that the environment no longer has.
     NotAskedFor {
         /// The spec, as the lock has it.
         spec: String,
@@ -82,11 +82,11 @@ pub enum MismatchKind {
         /// The environment's value.
         wanted: Option<String>,
     },
-    /// Something else is left out of the packages.
+    /// The environment leaves out other parts of packages than the lock.
     Slim {
-        /// What the lock leaves out.
+        /// The parts that the lock leaves out.
         locked: Slim,
-        /// What the environment says.
+        /// The parts that the environment leaves out.
         wanted: Slim,
     },
     /// The platform of the lock is not in the environment.
@@ -108,8 +108,8 @@ pub enum MismatchKind {
 }
 
 impl Lock {
-    /// Compares the lock with an environment; the result is empty if the lock satisfies it. The environment is that of the
-    /// file, or that of the lock's platform.
+    /// Compares the lock with an environment. The result is empty if the lock satisfies it. The environment may be that
+    /// of the whole file, or already reduced to the lock's platform.
     ///
     /// ```
     /// # use std::path::Path;
@@ -130,8 +130,8 @@ impl Lock {
     pub fn check(&self, environment: &Environment) -> Vec<Mismatch> {
         let environment = &environment.for_platform(self.platform);
         let mut unmet = Vec::new();
-        // Not even the hash makes up for a package that is not there: a merge may have taken the hash from one side and
-        // the packages from the other.
+        // The packages are checked even if the hash is equal: a merge may have taken the hash from one side and the
+        // packages from the other.
         self.check_specs(environment, &mut unmet);
         self.check_pip(environment, &mut unmet);
         if let Some(wanted) = environment.slim.as_ref().filter(|wanted| **wanted != self.slim) {
@@ -147,8 +147,8 @@ impl Lock {
         unmet
     }
 
-    /// Compares the virtual packages of the lock with declared ones. Others are not compared, because a solve may have raised
-    /// them. Locks of other tools do not contain virtual packages.
+    /// Compares the virtual packages of the lock with the declared ones. Virtual packages that are not declared are not
+    /// compared, because a solve may have raised them. Locks of other tools do not contain virtual packages.
     pub fn check_assumed(&self, declared: &[Override]) -> Vec<Mismatch> {
         if self.input.is_none() {
             return Vec::new();
@@ -186,7 +186,7 @@ impl Lock {
         }
     }
 
-    /// A spec of a virtual package, which only a lock of ours can answer.
+    /// The mismatch of a spec for a virtual package. Only locks of mlconda contain virtual packages.
     fn virtual_reason(&self, requirement: &Requirement) -> Option<MismatchKind> {
         let assumed = self.virtual_packages.iter().any(|package| requirement.spec.matches(package));
         (self.input.is_some() && !assumed).then(|| MismatchKind::NotLocked { spec: requirement.text.clone() })
@@ -195,7 +195,7 @@ impl Lock {
     fn check_pip(&self, environment: &Environment, unmet: &mut Vec<Mismatch>) {
         let told: Vec<String> = self.pip_requirements.iter().map(|text| plain(text)).collect();
         let is_locked = |text: &str| match told.as_slice() {
-            // A lock of another tool has the packages only.
+            // A lock of another tool contains only the packages, not the requirements.
             [] => pip_name(text).is_some_and(|name| self.pip.iter().any(|package| package.name == name)),
             told => told.contains(&plain(text)),
         };
@@ -205,7 +205,7 @@ impl Lock {
         }
     }
 
-    /// What the lock was made for and the environment has no word of.
+    /// Adds the specs and requirements of the lock that the environment no longer has.
     fn check_left_over(&self, environment: &Environment, unmet: &mut Vec<Mismatch>) {
         let asked = |name: &str| {
             let names = environment.requirements.iter().filter_map(|each| each.spec.name.as_exact());
@@ -219,7 +219,7 @@ impl Lock {
         unmet.extend(conda.chain(pip).map(reason));
     }
 
-    /// What only a lock of ours tells.
+    /// Compares the platforms, and the settings that only locks of mlconda contain.
     fn check_settings(&self, environment: &Environment, unmet: &mut Vec<Mismatch>) {
         let at = |key: &str| environment.place(key).and_then(|(file, location)| placed(file, location));
         if !environment.platforms.is_empty() && !environment.platforms.contains(&self.platform) {
@@ -264,7 +264,7 @@ impl LockedPackage {
         spec.matches(&record)
     }
 
-    /// The record, or as much of it as the file name tells.
+    /// The record; without one, a record with the facts from the file name.
     pub(crate) fn known(&self) -> Option<PackageRecord> {
         if let Some(record) = &self.record {
             return Some(PackageRecord::clone(record));
@@ -282,12 +282,12 @@ impl LockedPackage {
         Some(record)
     }
 
-    /// The version, if it is one.
+    /// The version, if it is valid.
     pub(crate) fn parsed_version(&self) -> Option<Version> {
         self.version.parse().ok()
     }
 
-    /// Why this is not what is asked for.
+    /// The mismatch if this package does not satisfy a requirement.
     fn refusal(&self, Requirement { text, spec, .. }: &Requirement) -> Option<MismatchKind> {
         if !self.matches(spec) {
             let locked = format!("{} {} {}", self.name, self.version, self.build);
@@ -301,12 +301,12 @@ impl LockedPackage {
     }
 }
 
-/// The number that most build strings end with.
+/// The build number at the end of most build strings.
 fn build_number(build: &str) -> Option<u64> {
     build.rsplit('_').next()?.parse().ok()
 }
 
-/// The name that a requirement of pip begins with (PEP 508), as indexes compare it.
+/// The project name at the beginning of a requirement of pip (PEP 508), normalized.
 pub(crate) fn pip_name(text: &str) -> Option<String> {
     let text = text.trim();
     let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c))).unwrap_or(text.len());
@@ -316,7 +316,7 @@ pub(crate) fn pip_name(text: &str) -> Option<String> {
     is_name.then(|| normalize(name))
 }
 
-/// A requirement without what makes no difference.
+/// A requirement without differences that have no meaning.
 fn plain(text: &str) -> String {
     let text = text.split(" #").next().unwrap_or(text);
     text.split_whitespace().collect::<Vec<_>>().join(" ")

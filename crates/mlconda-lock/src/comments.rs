@@ -17,11 +17,11 @@ pub(super) const FORMAT: u32 = 1;
 /// The first comment of each lock.
 const MARK: &str = "# mlconda lock: ";
 
-/// The comments for one lock, up to what is said of single packages.
+/// The comments for one lock, except those about single packages.
 pub(super) fn render(lock: &Lock) -> String {
     let mut text = format!("{MARK}{FORMAT}\n");
     let mut line = |key: &str, value: &str| {
-        // A comment is one line, whatever was in the environment. Writing to a string cannot fail.
+        // A comment is one line, even if the value has line breaks. Writing to a string cannot fail.
         let _ = writeln!(text, "# {key}: {}", value.replace(is_unseen, " "));
     };
     if let Some(name) = &lock.name {
@@ -57,7 +57,7 @@ pub(super) fn render(lock: &Lock) -> String {
     text
 }
 
-/// Whether a character may not stand in a comment of any format.
+/// Whether a character is not allowed in a comment, in any format.
 pub(super) fn is_unseen(character: char) -> bool {
     (character.is_control() && character != '\t') || matches!(character, '\u{fffe}' | '\u{ffff}')
 }
@@ -76,8 +76,10 @@ impl Default for LockComments {
 }
 
 impl LockComments {
-    /// The facts in the comments at the beginning of a text, one for each lock that they are about; with what is wrong with
-    /// one of them, and the number of its line.
+    /// The facts in the comments at the beginning of a text, one item for each lock.
+    ///
+    /// # Errors
+    /// If a comment is invalid: the number of its line, and the message.
     pub(super) fn of_comments(text: &str) -> Result<Vec<Self>, (usize, String)> {
         let mut all = Vec::new();
         let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line.trim()));
@@ -92,7 +94,7 @@ impl LockComments {
         Ok(all)
     }
 
-    /// Takes a line. Comments of other tools, and those of this one that are not known, are passed over.
+    /// Reads a line. Comments of other tools and unknown comments of mlconda are ignored.
     pub(super) fn line(&mut self, line: &str) -> Result<(), String> {
         let Some((key, value)) = line.strip_prefix('#').and_then(|comment| comment.trim().split_once(": ")) else {
             return if line.is_empty() || line.starts_with('#') || line == "---" {
@@ -106,13 +108,13 @@ impl LockComments {
             "mlconda lock" => self.format = Some(value.parse().map_err(|_| "the format is a number")?),
             "platform" => match value.parse() {
                 Ok(platform) => self.lock.platform = platform,
-                // Other tools may say it otherwise; then the packages tell.
+                // Other tools may write another platform name; then the platform is taken from the packages.
                 Err(_) if self.format.is_none() => {}
                 Err(_) => return Err(format!("unknown platform `{value}`")),
             },
-            // The rest is ours only where the first line says that the file is.
+            // The other keys are only read if the first comment says that mlconda wrote the file.
             _ if self.format.is_none() => {}
-            // YAML has none, and a line of one lock is to be one of each other format.
+            // YAML does not allow these characters, and every comment must be valid in all formats.
             _ if value.contains(is_unseen) => return Err("the line has a character that cannot be seen".to_owned()),
             "name" if mlconda_environment::is_name(value) => self.lock.name = Some(value.to_owned()),
             "name" => return Err(format!("`{value}` cannot name an environment: its name becomes a directory")),
@@ -146,7 +148,7 @@ impl LockComments {
         Ok(())
     }
 
-    /// Takes the platform from the first package that has one; every other must be for the same.
+    /// Takes the platform from the first package that has one. All other packages must be for the same platform.
     pub(super) fn check_platform(&mut self, package: &LockedPackage) -> Result<(), String> {
         let platform = &mut self.lock.platform;
         if package.subdir == Subdir::NoArch || package.subdir == *platform {
@@ -160,10 +162,10 @@ impl LockComments {
     }
 }
 
-/// A virtual package as NAME=VERSION=BUILD; pixi leaves out a build of `0`.
+/// A virtual package from NAME=VERSION=BUILD; pixi omits a build of `0`.
 pub(super) fn virtual_package(text: &str) -> Result<GenericVirtualPackage, String> {
     let whole = if text.matches('=').count() == 1 { format!("{text}=0") } else { text.to_owned() };
-    // Serde is the one parser that the type has.
+    // Serde is the only parser of this type.
     serde_json::from_value(whole.into())
         .map_err(|_| format!("`{text}` is not a virtual package: NAME=VERSION=BUILD is"))
 }

@@ -21,10 +21,10 @@ use super::{
 };
 pub(crate) use mlconda_environment::yaml::{Value, YamlNode};
 
-/// The versions that have this shape.
+/// The versions of the format.
 const VERSIONS: std::ops::RangeInclusive<u32> = 1..=3;
 
-/// A part in the making: by platform and category.
+/// The parts read so far, by platform and category.
 type Parts = IndexMap<(Subdir, String), (Lock, HashSet<String>)>;
 
 /// Reads the locks of a tree.
@@ -42,7 +42,7 @@ pub(super) fn read(document: &Document<'_>, root: &YamlNode) -> Result<LockFile,
         take(document, item, &mut parts)?;
     }
     let channels = channels(document, root)?;
-    // What is in every selection comes first.
+    // The main category, which is in every selection, comes first.
     parts.sort_by(|(_, one), _, (_, other), _| (other == MAIN_CATEGORY).cmp(&(one == MAIN_CATEGORY)));
     let parts = parts.into_iter().map(|((_, category), (mut lock, _))| {
         sort_for_linking(&mut lock.packages);
@@ -53,7 +53,7 @@ pub(super) fn read(document: &Document<'_>, root: &YamlNode) -> Result<LockFile,
     Ok(LockFile { file, kind, parts: parts.collect() })
 }
 
-/// The platforms that the file says it has; one of them may hold no package.
+/// The platforms that the file declares, with empty locks, because a platform may have no packages.
 fn declared(document: &Document<'_>, root: Mapping<'_>) -> Result<Parts, LockError> {
     let Some(metadata) = root.get("metadata") else { return Ok(Parts::new()) };
     let mut parts = Parts::new();
@@ -68,14 +68,14 @@ fn empty(document: &Document<'_>, platform: Subdir) -> Lock {
     Lock { expansions: document.expansion.variables.clone(), ..Lock::empty(platform) }
 }
 
-/// The channels in order, as they are written: names, or URLs.
+/// The channels in order, as written: names or URLs.
 fn channels(document: &Document<'_>, root: Mapping<'_>) -> Result<Vec<String>, LockError> {
     let Some(metadata) = root.get("metadata") else { return Ok(Vec::new()) };
     let items = document.items(document.fields(metadata)?.get("channels"))?;
     items.iter().map(|item| document.channel(item).map(str::to_owned)).collect()
 }
 
-/// The URL of a channel that is named, as far as the packages tell; without its secrets.
+/// The URL of a channel, without secrets. A channel that is given by name gets its URL from the packages, if possible.
 fn address(channel: &str, packages: &[LockedPackage]) -> String {
     if let Ok(url) = url::Url::parse(channel) {
         return redact::url(&url);
@@ -86,7 +86,7 @@ fn address(channel: &str, packages: &[LockedPackage]) -> String {
     found.unwrap_or_else(|| channel.to_owned())
 }
 
-/// Puts a package where it belongs.
+/// Reads a package, and adds it to the parts of its platform and categories.
 fn take(document: &Document<'_>, item: &YamlNode, parts: &mut Parts) -> Result<(), LockError> {
     let fields = document.fields(item)?;
     let platform = document.subdir(fields.get("platform").unwrap_or(item), document.required(fields, "platform")?)?;
@@ -132,7 +132,7 @@ enum CondaLockPackage {
 fn conda(document: &Document<'_>, fields: Mapping<'_>, platform: Subdir) -> Result<LockedPackage, LockError> {
     let place = document.required(fields, "url")?;
     let node = fields.get("url").unwrap_or(fields.node);
-    // Some write the hash behind the URL as well.
+    // Some tools also append the hash to the URL.
     let package = document.package(node, place.split('#').next().unwrap_or(place), fields)?;
     if package.subdir != platform && package.subdir != Subdir::NoArch {
         let message = format!("the package is for {}, and stands here for {platform}", package.subdir);
@@ -165,7 +165,7 @@ fn pip(document: &Document<'_>, fields: Mapping<'_>) -> Result<LockedPip, LockEr
     Ok(package)
 }
 
-/// A requirement as pip writes it (PEP 508): where conda-lock has a bare version behind the name, that very one is meant.
+/// A requirement in pip's syntax (PEP 508). In conda-lock, a bare version after the name means exactly this version.
 fn requirement(spec: &str) -> String {
     let Some((name, rest)) = spec.split_once(' ') else { return spec.to_owned() };
     let is_url = rest.split(' ').next().is_some_and(|word| word.contains("://"));

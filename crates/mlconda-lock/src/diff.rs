@@ -17,7 +17,8 @@ use super::{Digest, Lock, LockedPackage, LockedPip, PipSource};
 pub struct Diff {
     /// The packages that differ, by name; conda packages before packages of pip.
     pub changes: Vec<PackageChange>,
-    /// What else differs: platform, name, channels, match specs, virtual packages, what is left out, variables.
+    /// Other differences: platform, name, channels, match specs, virtual packages, omitted parts of packages,
+    /// variables.
     pub settings: Vec<SettingChange>,
     /// How many packages are the same.
     pub unchanged: usize,
@@ -28,7 +29,7 @@ pub struct Diff {
 pub struct PackageChange {
     /// Its name.
     pub name: String,
-    /// Who installs it.
+    /// The tool that installs it.
     pub manager: Manager,
     /// The old package; `None` if it was added.
     pub old: Option<PinnedPackage>,
@@ -50,9 +51,9 @@ pub enum Manager {
 pub struct PinnedPackage {
     /// The version; the commit of a repository; `None` for a directory.
     pub version: Option<String>,
-    /// The build string; none for packages of pip.
+    /// The build string; `None` for packages of pip.
     pub build: Option<String>,
-    /// The channel's URL without secrets and subdir; the host, or the place, for packages of pip.
+    /// The channel's URL without secrets and subdir; for packages of pip the host, or the path.
     pub channel: String,
     /// The hash in hex, with its kind: `sha256:…`.
     pub hash: Option<String>,
@@ -60,22 +61,22 @@ pub struct PinnedPackage {
     pub size: Option<u64>,
 }
 
-/// The kind of a change; the first that applies.
+/// The kind of a change. If several apply, the first one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeKind {
     /// It was added.
     Added,
     /// It was removed.
     Removed,
-    /// Its version is higher.
+    /// The new version is higher.
     Upgraded,
-    /// Its version is lower.
+    /// The new version is lower.
     Downgraded,
-    /// Its version is another, and one of the two is not a number: a commit, or a spec.
+    /// The versions differ, and cannot be compared: one is a commit, or a spec.
     Changed,
-    /// Its version is the same, its build is not.
+    /// The version is the same, and the build differs.
     Build,
-    /// Version and build are the same, the channel is not.
+    /// Version and build are the same, and the channel differs.
     Channel,
     /// Only the archive's hash differs.
     Hash,
@@ -86,7 +87,7 @@ pub enum ChangeKind {
 pub struct SettingChange {
     /// The kind of setting: `variable`, `channels`.
     pub kind: &'static str,
-    /// Its name, where there are several of the kind.
+    /// Its name, if there are several of this kind.
     pub name: Option<String>,
     /// The old value.
     pub old: Option<String>,
@@ -95,7 +96,7 @@ pub struct SettingChange {
 }
 
 impl Diff {
-    /// Compares.
+    /// Compares two locks.
     ///
     /// ```
     /// # use std::path::Path;
@@ -145,8 +146,8 @@ impl Diff {
         self.changes.is_empty() && self.settings.is_empty()
     }
 
-    /// The sizes of the archives that only the old lock has, and of those that only the new one has, in bytes; `None`
-    /// where one of them is not known.
+    /// The total size in bytes of the archives that only the old lock has, and of those that only the new lock has;
+    /// `None` if the size of one of them is unknown.
     pub fn sizes(&self) -> (Option<u64>, Option<u64>) {
         let sum = |side: fn(&PackageChange) -> &Option<PinnedPackage>| {
             self.changes.iter().filter_map(|change| side(change).as_ref()).map(|pinned| pinned.size).sum()
@@ -161,7 +162,7 @@ impl Diff {
 }
 
 impl PackageChange {
-    /// How the package differs.
+    /// The kind of the change.
     pub fn kind(&self) -> ChangeKind {
         let (old, new) = match (&self.old, &self.new) {
             (None, _) => return ChangeKind::Added,
@@ -236,7 +237,7 @@ pub fn requested(environment: &Environment) -> Table {
 impl From<&LockedPackage> for PinnedPackage {
     fn from(package: &LockedPackage) -> Self {
         let url = redact::url(&package.url);
-        // The file's name, and the subdir.
+        // Removes the file name and the subdir.
         let channel = url.rsplitn(3, '/').nth(2).unwrap_or_default();
         Self {
             version: Some(package.version.clone()),
@@ -267,10 +268,10 @@ impl From<&LockedPip> for PinnedPackage {
     }
 }
 
-/// What differs besides packages. A lock of another tool, or a prefix, has no word for some of it.
+/// The differences besides packages. A lock of another tool, or a prefix, does not contain all of these settings.
 fn settings(old: &Lock, new: &Lock) -> Vec<SettingChange> {
     let mut found = Vec::new();
-    // Where nothing depends on the platform, a prefix does not tell it.
+    // A prefix without platform-specific packages has no platform.
     if ![old.platform, new.platform].contains(&Subdir::NoArch) {
         note(&mut found, "platform", None, Some(old.platform.to_string()), Some(new.platform.to_string()));
     }

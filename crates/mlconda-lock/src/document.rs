@@ -18,10 +18,11 @@ use serde_json::{Map, Value as Json};
 use super::{Digest, Expansion, LockError, LockedPackage, comments, explicit, normalize, order};
 pub(crate) use mlconda_environment::yaml::{self, Value, YamlNode};
 
-/// The fields of a package's record that are numbers; a scalar of any other is text, whatever it looks like.
+/// The fields of a package's record that are numbers. A scalar of any other field is text, even if it looks like a
+/// number.
 const NUMBERS: &[&str] = &["build_number", "size", "timestamp", "legacy_bz2_size", "indexed_timestamp"];
 
-/// The fields of a package's record that are text, lists of it, or mappings to such.
+/// The fields of a package's record that are text, lists of text, or mappings to text.
 const WORDS: &[&str] = &[
     "arch",
     "attestations_sha256",
@@ -55,7 +56,7 @@ pub(super) struct Mapping<'n> {
 }
 
 impl<'n> Mapping<'n> {
-    /// The value of a key; `None` if it is not there, or null.
+    /// The value of a key; `None` if it is missing or null.
     pub(super) fn get(&self, key: &str) -> Option<&'n YamlNode> {
         let (_, value) = self.entries.iter().find(|(name, _)| name.text() == Some(key))?;
         Some(&**value).filter(|value| !value.is_null())
@@ -68,7 +69,7 @@ impl<'n> Mapping<'n> {
 }
 
 impl<'a> Document<'a> {
-    /// The tree.
+    /// The root of the tree.
     pub(super) fn root(&self) -> Result<Rc<YamlNode>, LockError> {
         let document = yaml::parse(self.source).map_err(|diagnostic| self.place(diagnostic))?;
         if let Some(duplicate) = document.duplicates.into_iter().next() {
@@ -102,7 +103,7 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// The items of a list; none if it is not there.
+    /// The items of a list; empty if the list is missing.
     pub(super) fn items<'n>(&self, node: Option<&'n YamlNode>) -> Result<&'n [Rc<YamlNode>], LockError> {
         match node.map(|node| (node, &node.value)) {
             None => Ok(&[]),
@@ -115,19 +116,19 @@ impl<'a> Document<'a> {
         node.text().ok_or_else(|| self.fail(node, "this is not a text", "write one value, or lock again"))
     }
 
-    /// The text of a field, if it is there.
+    /// The text of an optional field.
     pub(super) fn optional<'n>(&self, fields: Mapping<'n>, key: &str) -> Result<Option<&'n str>, LockError> {
         fields.get(key).map(|node| self.text(node)).transpose()
     }
 
-    /// The text of a field that must be there.
+    /// The text of a required field.
     pub(super) fn required<'n>(&self, fields: Mapping<'n>, key: &str) -> Result<&'n str, LockError> {
         let missing =
             || self.fail(fields.node, format!("`{key}:` is missing here"), "lock again: the file is incomplete");
         self.text(fields.get(key).ok_or_else(missing)?)
     }
 
-    /// A channel, as it is written: a name or a URL, alone or as `url:`. It becomes a comment, too.
+    /// A channel as written: a name or a URL, alone or as `url:`. It must also be valid in a comment.
     pub(super) fn channel<'n>(&self, item: &'n YamlNode) -> Result<&'n str, LockError> {
         let text = match &item.value {
             Value::Mapping(_) => self.required(self.fields(item)?, "url")?,
@@ -143,7 +144,7 @@ impl<'a> Document<'a> {
         Ok(text)
     }
 
-    /// The texts of a list; none if it is not there.
+    /// The texts of a list; empty if the list is missing.
     pub(super) fn texts(&self, fields: Mapping<'_>, key: &str) -> Result<Vec<String>, LockError> {
         let items = self.items(fields.get(key))?;
         items.iter().map(|item| self.text(item).map(str::to_owned)).collect()
@@ -154,7 +155,7 @@ impl<'a> Document<'a> {
         text.parse().map_err(|_| self.fail(node, format!("`{text}` is not a platform"), help))
     }
 
-    /// The package of a URL or a path. Its name must be that of the file, which becomes a path.
+    /// The package of a URL or a path. Its name must match the file name, which becomes part of a path.
     pub(super) fn package(
         &self,
         node: &YamlNode,
@@ -170,12 +171,13 @@ impl<'a> Document<'a> {
         let (sha256, md5) = self.hashes(hashes)?;
         let digest = sha256.map(Digest::Sha256).or(md5.map(Digest::Md5)).unwrap_or(Digest::Unknown);
         let mut package = LockedPackage::from_url(url, digest).map_err(wrong)?;
-        // Some tools write names as indexes of pip do.
+        // Some tools normalize the names of conda packages as for pip (PEP 503).
         let same = |name: &&str| normalize(name) == normalize(&package.name);
         if let Some(name) = self.optional(fields, "name")?.filter(|name| !same(name)) {
             return Err(wrong(format!("`{}` is not an archive of `{name}`", package.file_name)));
         }
-        // Where the URL names one, that counts: versions 4 and 5 of pixi.lock have packages under subdirs of others.
+        // A subdir in the URL takes precedence: versions 4 and 5 of pixi.lock list packages under the subdirs of other
+        // platforms.
         let mut segments = package.url.path_segments().into_iter().flatten().rev().skip(1);
         let in_url = segments.next().is_some_and(|segment| segment.parse::<Subdir>().is_ok());
         if let Some(subdir) = fields.get("subdir").filter(|_| !in_url) {
@@ -188,7 +190,7 @@ impl<'a> Document<'a> {
         Ok(package)
     }
 
-    /// The sha256 and the md5 of an archive, of the fields of these names or of a `hash: md5:…`.
+    /// The sha256 and the md5 of an archive, from the fields of these names, or from a field `hash: md5:…`.
     pub(super) fn hashes(&self, fields: Mapping<'_>) -> Result<(Option<Sha256Hash>, Option<Md5Hash>), LockError> {
         let written = |key: &str| fields.get(key).map(|node| Ok::<_, LockError>((node, self.text(node)?))).transpose();
         let (mut sha256, mut md5) = (written("sha256")?, written("md5")?);
@@ -230,7 +232,7 @@ impl<'a> Document<'a> {
                 object.insert(key.to_owned(), number.into());
             }
         }
-        // The platform that a conda-lock.yml says is the environment's.
+        // In a conda-lock.yml, the platform is that of the environment, not of the package.
         if fields.get("manager").is_some() {
             object.remove("platform");
         }
@@ -247,7 +249,7 @@ impl<'a> Document<'a> {
             let kind = if build.contains("py") { "python" } else { "generic" };
             object.insert("noarch".to_owned(), kind.into());
         }
-        // conda-lock has a mapping for what others have a list for.
+        // conda-lock has a mapping where the other formats have a list.
         for (key, known) in [("dependencies", "depends"), ("constrains", "constrains")] {
             if let Some(dependencies) = fields.get(key) {
                 object.insert(known.to_owned(), self.dependencies(dependencies)?.into());
@@ -296,7 +298,7 @@ pub(super) fn sort_for_linking(packages: &mut [LockedPackage]) {
     mlconda_types::sorting::sort_by_key(packages, |package| places.get(&package.name).copied().unwrap_or(usize::MAX));
 }
 
-/// A value of strings.
+/// Converts text, and lists and mappings of text, to JSON.
 fn words(node: &YamlNode) -> Json {
     match &node.value {
         Value::Scalar { text, .. } => text.as_str().into(),

@@ -1,4 +1,4 @@
-//! Variables in the addresses of locks: put in where a lock is read, and named again where one is written.
+//! Environment variables in the URLs of locks: expanded when a lock is read, and restored when it is written.
 
 use mlconda_types::redact;
 use url::Url;
@@ -10,7 +10,7 @@ pub(super) fn address(url: &Url, expansions: &[(String, String)]) -> String {
     let mut text = url.to_string();
     for secret in redact::secrets(url) {
         let Some(name) = variable(secret, expansions) else { continue };
-        // Elsewhere in the URL the same letters mean something else.
+        // In other places of the URL, the same text has another meaning.
         let places: &[(&str, &str)] = match Some(secret) {
             _ if secret == url.username() => &[("://", ":"), ("://", "@"), (":", "@"), ("/t/", "/")],
             password if password == url.password() => &[(":", "@"), ("/t/", "/")],
@@ -24,26 +24,27 @@ pub(super) fn address(url: &Url, expansions: &[(String, String)]) -> String {
     text
 }
 
-/// A URL in which secrets are replaced by `${NAME}` if a variable has their value; others of the user are removed, tokens stay.
+/// A URL in which secrets are replaced by `${NAME}` if a variable has their value. Other user names and passwords are
+/// removed, other tokens stay.
 pub(super) fn address_without_login(url: &Url, expansions: &[(String, String)]) -> String {
     let mut url = url.clone();
     let unknown = |secret: &str| !secret.is_empty() && variable(secret, expansions).is_none();
     if url.password().is_some_and(unknown) || (url.password().is_none() && unknown(url.username())) {
-        // Neither fails for a URL that has a login.
+        // These only fail for URLs that cannot have a login.
         let _ = url.set_password(None);
         let _ = url.set_username("");
     }
     address(&url, expansions)
 }
 
-/// The variable that stands for a secret.
+/// The name of the variable whose value is a secret.
 pub(super) fn variable<'a>(secret: &str, expansions: &'a [(String, String)]) -> Option<&'a str> {
     let plain = super::decode(secret).ok();
     let stands = |value: &str| !value.is_empty() && (value == secret || Some(value) == plain.as_deref());
     expansions.iter().find(|(_, value)| stands(value)).map(|(name, _)| name.as_str())
 }
 
-/// Puts in the home directory for a leading `~/`, and variables for `$NAME` and `${NAME}`.
+/// Expands a leading `~/`, and `$NAME` and `${NAME}`.
 pub(super) fn expand(text: &str, expansion: &Expansion) -> Result<String, String> {
     let (mut result, mut rest) = match (text.strip_prefix("~/"), &expansion.home) {
         (Some(rest), Some(home)) => (format!("{}/", home.display()), rest),

@@ -1,8 +1,8 @@
-//! @EXPLICIT files (CEP-23): one URL with a hash a line.
+//! @EXPLICIT files (CEP-23): one line with a URL and a hash for each package.
 //!
-//! What mlconda has to say besides stands in `# key: value` comments, all of them *before* the line
-//! `@EXPLICIT`: micromamba takes every line after it for a package. The hash is written as `#sha256:…`,
-//! the form that conda, mamba 1 and 2 and rattler all read. `docs/lockfile.md` has the grammar.
+//! All other facts of mlconda are in `# key: value` comments *before* the line `@EXPLICIT`, because micromamba takes
+//! every line after it for a package. The hash is written as `#sha256:…`, the form that conda, mamba 1 and 2 and
+//! rattler all read. `docs/lockfile.md` has the grammar.
 
 use std::{collections::HashSet, fmt::Write, path::Path};
 
@@ -20,7 +20,7 @@ use super::{
 /// The version of the grammar of the comments that this module writes.
 pub const FORMAT: u32 = comments::FORMAT;
 
-/// The lock as text. Paths below `directory`, which is that of the file, are relative to it.
+/// The lock as text. Paths below `directory`, the directory of the file, are written as relative paths.
 pub fn render(lock: &Lock, directory: Option<&Path>) -> String {
     let mut text = comments::render(lock);
     let mut line = |key: &str, value: &str| {
@@ -69,7 +69,7 @@ pub fn parse(text: &str, file: &Path, expansion: &Expansion) -> Result<Lock, Loc
     };
     let marked = text.lines().any(|line| line.trim() == MARK);
     if !marked && !is_bare(text) {
-        // A comment that is not understood says more than that the line is missing.
+        // A line before `@EXPLICIT` that is not a comment is reported first: it is the likely cause of the error.
         if let Some((index, line)) = text.lines().enumerate().find(|(_, line)| !is_comment(line)) {
             return Err(fail(index + 1, line, "only comments may stand before the line `@EXPLICIT`".to_owned()));
         }
@@ -83,7 +83,7 @@ pub fn parse(text: &str, file: &Path, expansion: &Expansion) -> Result<Lock, Loc
             above = false;
         } else if let Some(text) = line.strip_prefix("# pip ").filter(|text| is_package(text)) {
             let mut text = text.to_owned();
-            // pip's way of going on in the next line.
+            // As in pip, a backslash continues a line.
             while let Some(begun) = text.strip_suffix('\\') {
                 let next = lines.next().map(|(_, line)| line.trim_start_matches(['#', ' '])).unwrap_or_default();
                 text = format!("{} {}", begun.trim_end(), next.strip_prefix("pip ").unwrap_or(next).trim_start());
@@ -120,7 +120,7 @@ fn is_comment(line: &str) -> bool {
     line.is_empty() || line.starts_with('#')
 }
 
-/// Whether a text is a list of packages' URLs, without the line that says so.
+/// Whether a text is a list of package URLs without the line `@EXPLICIT`.
 pub(super) fn is_bare(text: &str) -> bool {
     let is_package = |line: &str| {
         let place = line.split('#').next().unwrap_or_default().trim();
@@ -130,17 +130,17 @@ pub(super) fn is_bare(text: &str) -> bool {
     lines.peek().is_some() && lines.all(is_package)
 }
 
-/// Whether what stands behind `# pip ` is NAME @ URL. A line of the list, which stands behind a key, may be of that form, too.
+/// Whether the text after `# pip ` is a package (NAME @ URL). A comment with a key may also contain ` @ `.
 fn is_package(text: &str) -> bool {
     text.split_once(" @ ").is_some_and(|(name, _)| !name.contains(": "))
 }
 
-/// A line with a login in it is shown without.
+/// A line without its login.
 pub fn shown(line: &str) -> String {
     Url::parse(line).map_or_else(|_| line.to_owned(), |url| redact::url(&url))
 }
 
-/// The lock, with the sizes that its comments have given.
+/// The lock, with the sizes from its comments.
 fn with_sizes(LockComments { mut lock, sizes, .. }: LockComments) -> Lock {
     for package in &mut lock.packages {
         package.size = sizes.get(&package.file_name).copied();
@@ -154,16 +154,16 @@ fn with_sizes(LockComments { mut lock, sizes, .. }: LockComments) -> Lock {
     lock
 }
 
-/// A line after `@EXPLICIT`: a URL or a path, `#`, and a hash.
+/// Parses a line after `@EXPLICIT`: a URL or a path, `#`, and a hash.
 fn package(line: &str, file: &Path, expansion: &Expansion) -> Result<LockedPackage, String> {
     let (place, hash) = line.split_once('#').unwrap_or((line, ""));
     let url = locate(place, file.parent().unwrap_or(Path::new("/")), expansion)?;
     LockedPackage::from_url(url, digest(hash.trim())?)
 }
 
-/// A URL, or the URL of a path: with `~`, variables, or relative to a directory.
+/// A URL, or the URL of a path, with `~` and variables expanded. Relative paths refer to `directory`.
 pub(super) fn locate(place: &str, directory: &Path, expansion: &Expansion) -> Result<Url, String> {
-    // `conda list --explicit` shows this in the place of a login, which is known to whoever installs.
+    // `conda list --explicit` shows this instead of a token. The client adds the token again.
     let place = expand(place.trim(), expansion)?.replace("/t/<TOKEN>/", "/");
     match Url::parse(&place) {
         Ok(url) if place.contains("://") => Ok(url),

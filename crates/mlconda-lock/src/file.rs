@@ -1,7 +1,7 @@
-//! What a file of locks of any format becomes: a [`LockFile`] of [`Part`]s; and one lock of them, selected.
+//! The contents of a lock file of any format: a [`LockFile`] with [`Part`]s, and the selection of one lock from them.
 //!
-//! An @EXPLICIT file contains one lock, conda-lock.yml one per platform and category, pixi.lock one per platform and
-//! environment.
+//! An @EXPLICIT file contains one lock, conda-lock.yml one for each platform and category, pixi.lock one for each
+//! platform and environment.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ pub const MAIN_CATEGORY: &str = "main";
 pub enum LockKind {
     /// @EXPLICIT (CEP-23), of mlconda, conda, mamba, conda-lock or pixi.
     Explicit,
-    /// conda-lock.yml, version 1 (CEP-37), and what pixi made of that before its version 4.
+    /// conda-lock.yml version 1 (CEP-37), and the variants of it that pixi wrote as pixi.lock before version 4.
     CondaLock,
     /// pixi.lock.
     Pixi,
@@ -97,7 +97,7 @@ impl LockFile {
         Self { file: file.to_owned(), kind, parts: vec![Part::new(lock)] }
     }
 
-    /// The platforms that there are locks for, in the order of the file; [`Subdir::NoArch`] stands for all.
+    /// The platforms of the locks, in the order of the file; [`Subdir::NoArch`] means all platforms.
     pub fn platforms(&self) -> Vec<Subdir> {
         unique(self.parts.iter().map(|part| part.lock.platform))
     }
@@ -157,7 +157,7 @@ impl LockFile {
             (wanted, all) => return Err(self.no_platform(wanted, all)),
         };
         let of_platform = || here().filter(|part| part.lock.platform == platform);
-        // Of several machines of one subdir, the one that says no more than that is meant.
+        // If pixi has several machines for one subdir, the one without a name of its own is selected.
         let machines = unique(of_platform().map(|part| &part.platform_name));
         let machine = match machines.as_slice() {
             [only] => *only,

@@ -13,12 +13,12 @@ use super::{
 /// A format that locks are written in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LockFormat {
-    /// @EXPLICIT (CEP-23): one platform, and what conda, mamba and mlconda install as it is.
+    /// @EXPLICIT (CEP-23): one platform; conda, mamba and mlconda install it directly.
     #[default]
     Explicit,
     /// conda-lock.yml, version 1 (CEP-37): all platforms and categories of an environment.
     CondaLock,
-    /// pixi.lock, version 6, or 7 where 6 has no room: all platforms and environments.
+    /// pixi.lock version 6, or version 7 for facts that 6 cannot contain: all platforms and environments.
     Pixi,
 }
 
@@ -51,19 +51,19 @@ impl FromStr for LockFormat {
 pub struct Rendered {
     /// The file's text.
     pub text: String,
-    /// The facts that the format cannot contain, a sentence each.
+    /// The facts that the format cannot contain, one sentence each.
     pub losses: Vec<String>,
 }
 
 impl LockFile {
-    /// What is selected, in a format. The same locks give the same text.
+    /// The selected locks as text in a format. The same locks give the same text.
     ///
-    /// @EXPLICIT takes one lock, so the selection has to leave no choice; conda-lock.yml takes every platform and category
-    /// of one environment, and pixi.lock every platform of every environment, unless the selection says which. Categories
-    /// besides the main one are put together with it where the format knows none, as far as they are selected.
+    /// @EXPLICIT contains one lock, so the selection must be unambiguous. conda-lock.yml contains all platforms and
+    /// categories of one environment, and pixi.lock all platforms of all environments, unless the selection restricts
+    /// them. Formats without categories join the selected categories with the main one.
     ///
     /// # Errors
-    /// If the selection leaves a choice that the format has to have made, or finds nothing.
+    /// If the format needs a choice that the selection leaves open, or if nothing is selected.
     ///
     /// ```
     /// use std::path::Path;
@@ -106,8 +106,8 @@ impl LockFile {
         Ok(Rendered { text, losses })
     }
 
-    /// Writes what [`LockFile::render`] gives: the old file stays whole until the new one is, and one that is up to date is
-    /// left alone.
+    /// Writes the text of [`LockFile::render`] to a file, atomically. A file that is up to date is not written. Returns
+    /// the losses, too.
     ///
     /// # Errors
     /// As [`LockFile::render`], or if the file cannot be written.
@@ -121,7 +121,7 @@ impl LockFile {
         Ok((super::replace(path, &text)?, losses))
     }
 
-    /// The one lock that is selected, as a part of its own.
+    /// The selected lock, as a part of its own.
     fn one(&self, selection: &Selection, losses: &mut Vec<String>) -> Result<Part, LockError> {
         let lock = self.select_with_sources(selection)?;
         let chosen = self.chosen_environment(selection)?;
@@ -136,7 +136,7 @@ impl LockFile {
         Ok(Part { sources: lock.1, ..Part::new(lock.0) })
     }
 
-    /// The parts of one environment, for the selected platform or all.
+    /// The parts of one environment, for the selected platform or all platforms.
     fn of_environment(&self, selection: &Selection, losses: &mut Vec<String>) -> Result<Vec<Part>, LockError> {
         let chosen = self.chosen_environment(selection)?;
         left_out(losses, "environment", self.environments().into_iter().filter(|name| *name != chosen));
@@ -156,7 +156,8 @@ impl LockFile {
         Ok(parts)
     }
 
-    /// The parts of every environment, or of the selected one; for the selected platform or all. Categories become one.
+    /// The parts of all environments or the selected one, for the selected platform or all platforms. Categories are
+    /// joined.
     fn of_environments(&self, selection: &Selection, losses: &mut Vec<String>) -> Result<Vec<Part>, LockError> {
         if let Some(wanted) = &selection.environment {
             self.chosen_environment(selection)?;
@@ -193,7 +194,7 @@ fn is_wanted(part: &Part, platform: Option<Subdir>) -> bool {
     platform.is_none_or(|wanted| [wanted, Subdir::NoArch].contains(&part.lock.platform))
 }
 
-/// A lock that fits every machine becomes one for the platform that is asked for.
+/// A lock without platform-specific packages becomes a lock for the selected platform.
 fn adopt(parts: &mut [Part], platform: Option<Subdir>) {
     let everywhere = parts.iter_mut().filter(|part| part.lock.platform == Subdir::NoArch);
     everywhere.for_each(|part| part.lock.platform = platform.unwrap_or(Subdir::NoArch));
@@ -203,7 +204,7 @@ fn left_out<'a>(losses: &mut Vec<String>, what: &str, names: impl Iterator<Item 
     losses.extend(names.map(|name| format!("the {what} `{name}` is left out")));
 }
 
-/// What @EXPLICIT has no word for, in any comment either.
+/// Adds the facts that @EXPLICIT cannot contain, not even in comments.
 fn explicit_losses(parts: &[Part], losses: &mut Vec<String>) {
     let knows = |package: &&LockedPackage| package.record.as_ref().is_some_and(|record| !record.depends.is_empty());
     if parts.iter().flat_map(|part| &part.lock.packages).filter(knows).count() > 0 {

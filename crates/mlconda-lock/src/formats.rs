@@ -1,5 +1,5 @@
-//! The way to conda-lock.yml and pixi.lock, which are in the feature `formats`. Without it, a file of these formats is an
-//! error that says so.
+//! Access to conda-lock.yml and pixi.lock, which need the feature `formats`. Without it, files of these formats are an
+//! error that names the feature.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub(super) fn read(kind: LockKind, text: &str, file: &Path, expansion: &Expansio
     }
 }
 
-/// The error that neither can be read.
+/// The error for reading without the feature.
 #[cfg(not(feature = "formats"))]
 pub(super) fn read(kind: LockKind, _text: &str, file: &Path, _expansion: &Expansion) -> Result<LockFile, LockError> {
     Err(not_built_in(file, matches!(kind, LockKind::Pixi).then_some(LockFormat::Pixi).unwrap_or(LockFormat::CondaLock)))
@@ -42,7 +42,7 @@ pub(super) fn render(
     }
 }
 
-/// The error that neither can be written.
+/// The error for writing without the feature.
 #[cfg(not(feature = "formats"))]
 pub(super) fn render(
     format: LockFormat,

@@ -175,7 +175,7 @@ impl Graph {
             .iter()
             .filter_map(|each| asked(names.requirement(&each.text), &each.text, &each.file, each.location.line));
         let mut asked: Vec<(usize, Request)> = conda.chain(pip).collect();
-        // What stands in requirements files, only the lock knows by name.
+        // Packages that are requested in requirements files are known by name only, from the lock.
         for GraphRoot { package, asked: known } in &self.roots {
             let GraphPackage { kind, name, .. } = &self.packages[*package];
             let is_named = asked.iter().any(|(other, _)| other == package);
@@ -202,7 +202,7 @@ impl Graph {
         self
     }
 
-    /// The index of a package by its name. If a conda package and a package of pip have this name, the conda package.
+    /// The index of a package by its name. A conda package takes precedence over a package of pip with the same name.
     pub fn find(&self, name: &str) -> Option<usize> {
         let (conda, pip) = (name.to_lowercase(), normalize(name));
         let is = |package: &GraphPackage, kind, name: &str| package.kind == kind && package.name == name;
@@ -265,7 +265,8 @@ fn pip_node(package: &LockedPip) -> GraphPackage {
 pub struct NameIndex {
     conda: HashMap<String, usize>,
     pip: HashMap<String, usize>,
-    /// Packages of channels by the projects that they are; where no record tells, they are mostly named alike.
+    /// Conda packages by the PyPI projects that they provide. Without a record, the project is assumed to have the same
+    /// name.
     projects: HashMap<String, usize>,
 }
 
@@ -279,7 +280,7 @@ impl NameIndex {
         Self { conda, pip, projects: of(PackageKind::Conda, normalize) }
     }
 
-    /// With what the records of a lock tell.
+    /// Replaces assumed project names by those from the records of a lock.
     fn knowing(mut self, lock: &Lock) -> Self {
         self.projects.retain(|_, place| lock.packages.get(*place).is_some_and(|package| package.record.is_none()));
         for (name, provided) in provided(&lock.packages) {

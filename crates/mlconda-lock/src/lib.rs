@@ -1,15 +1,20 @@
-//! The lock: every package of an environment, pinned by URL and sha256, for one platform. It reads and writes lock files and
-//! reads prefixes; it never runs a program or uses a network.
+//! The lock: every package of an environment, pinned by URL and sha256, for one platform. It reads and writes lock
+//! files and reads prefixes; it never runs a program or uses a network.
 //!
-//! A [`Lock`] is independent of its file format; each format has its own module. mlconda writes @EXPLICIT files (CEP-23) by
-//! default, which conda, mamba and other tools can install. Facts that this format does not have are in comments
-//! ([`explicit`], `docs/lockfile.md`).
+//! A [`Lock`] is independent of its file format; each format has its own module. mlconda writes @EXPLICIT files
+//! (CEP-23) by default, which conda, mamba and other tools can install. Facts that this format does not have are in
+//! comments ([`explicit`], `docs/lockfile.md`).
 //!
 //! Two features are on by default: `formats` (conda-lock.yml and pixi.lock) and `sbom`.
 //!
-//! Read in this order: [`Lock`]; `file`, what a file of any format becomes; `read` and `format`, the ways in and out, with
-//! [`explicit`], and behind `formats` `conda_lock` and `pixi`, for the formats; `order`, in which packages are linked; `check`, [`diff`] and [`merge`],
-//! two locks beside each other; [`graph`] and [`sbom`], what depends on what and what is in it.
+//! Read in this order:
+//! - [`Lock`];
+//! - `file`: the contents of a lock file of any format;
+//! - `read` and `format`: reading and writing, with [`explicit`], and `conda_lock` and `pixi` if the feature `formats`
+//!   is on;
+//! - `order`: the order in which packages are linked;
+//! - `check`, [`diff`] and [`merge`]: comparisons;
+//! - [`graph`] and [`sbom`]: dependencies, and the bill of materials.
 
 mod check;
 mod comments;
@@ -70,14 +75,14 @@ use rattler_conda_types::{GenericVirtualPackage, PackageRecord, PrefixRecord, Re
 use rattler_digest::{Md5Hash, Sha256Hash};
 use url::Url;
 
-/// What a package's archive must hash to.
+/// The expected hash of a package's archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Digest {
     /// sha256, in 32 bytes.
     Sha256(Sha256Hash),
-    /// md5, in 16 bytes: what older locks have. It finds damage, but stops no forger.
+    /// md5, in 16 bytes, in older locks. It detects damage, but does not protect against forged archives.
     Md5(Md5Hash),
-    /// Unknown: a line without a hash.
+    /// No hash is known.
     Unknown,
 }
 
@@ -109,7 +114,7 @@ pub struct LockedPackage {
 pub struct Lock {
     /// The environment's name.
     pub name: Option<String>,
-    /// The platform; [`Subdir::NoArch`] where the lock names none and holds nothing that depends on one.
+    /// The platform; [`Subdir::NoArch`] if the lock names none and contains no package that depends on one.
     pub platform: Subdir,
     /// The sha256 in hex of the locked environment file ([`Environment::digest`]).
     pub input: Option<String>,
@@ -121,11 +126,12 @@ pub struct Lock {
     pub virtual_packages: Vec<GenericVirtualPackage>,
     /// The options of the solve.
     pub options: SolveOptions,
-    /// What the environment does without.
+    /// The parts of packages that the environment leaves out.
     pub slim: Slim,
     /// Variables to be set when the environment is active.
     pub variables: IndexMap<String, String>,
-    /// Environment variables and their values. Where a URL contains such a value as a secret, the file has `${NAME}`.
+    /// Environment variables and their values. If a URL contains such a value as a secret, the lock file has `${NAME}`
+    /// instead.
     pub expansions: Vec<(String, String)>,
     /// The packages, dependencies first. Where two packages contain the same path, the file of the later one is installed.
     pub packages: Vec<LockedPackage>,
@@ -147,7 +153,7 @@ pub struct Expansion {
     pub variables: Vec<(String, String)>,
 }
 
-/// A lock that could not be read or written.
+/// Why a lock could not be read or written.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum LockError {
@@ -250,7 +256,8 @@ impl Lock {
                 Ok(package)
             })
             .collect::<Result<_, _>>()?;
-        // As they were written: the URL of a channel that is meant may hold a secret, and an export shows them again.
+        // The specs are stored as written, because an export shows them again. A spec may contain a channel URL with a
+        // secret.
         let mut specs: Vec<String> = environment.requirements.iter().map(|each| each.text.clone()).collect();
         mlconda_types::sorting::sort(&mut specs);
         specs.dedup();
@@ -350,8 +357,8 @@ impl Lock {
         explicit::render(self, None)
     }
 
-    /// Writes the lock as an @EXPLICIT file, atomically. A file that is up to date is not written. Paths below its directory are
-    /// written as relative paths.
+    /// Writes the lock as an @EXPLICIT file, atomically. A file that is up to date is not written. Paths below its
+    /// directory are written as relative paths.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -359,7 +366,8 @@ impl Lock {
         replace(path, &explicit::render(self, path.parent()))
     }
 
-    /// File names of packages whose URLs have a secret that no variable stands for, so that the file contains it.
+    /// File names of the packages whose URLs contain a secret that no variable has as its value: the lock file contains
+    /// the secret.
     pub fn exposed(&self) -> Vec<&str> {
         let exposes = |package: &&LockedPackage| {
             redact::secrets(&package.url)
@@ -369,14 +377,15 @@ impl Lock {
         self.packages.iter().filter(exposes).map(|package| package.file_name.as_str()).collect()
     }
 
-    /// Packages whose URLs have asterisks where a secret was, as records have them: they cannot be downloaded before
-    /// something else stands there. By file name.
+    /// File names of the packages whose URLs have asterisks instead of a secret, as in records. They cannot be
+    /// downloaded until the secret is filled in.
     pub fn masked(&self) -> Vec<&str> {
         let is_masked = |package: &&LockedPackage| package.url.as_str().contains(redact::MASK);
         self.packages.iter().filter(is_masked).map(|package| package.file_name.as_str()).collect()
     }
 
-    /// The sum of the archives' sizes in bytes, with those of pip, if all are known. What has no archive counts as nothing.
+    /// The total size of all archives in bytes, including those of pip, if all are known. Packages without an archive
+    /// count as 0.
     pub fn download_size(&self) -> Option<u64> {
         let pip = self.pip.iter().map(|package| match &package.source {
             PipSource::Archive { size, .. } => *size,
@@ -386,32 +395,32 @@ impl Lock {
     }
 }
 
-/// Puts a text in the place of a file, which stays whole until then.
+/// Replaces a file by a text, atomically.
 fn replace(path: &Path, text: &str) -> Result<Written, LockError> {
     if files::read(path, files::LARGEST_LOCK).is_ok_and(|old| old == text.as_bytes()) {
         return Ok(Written::UpToDate);
     }
-    // The temporary file's name would say nothing to whoever reads the message.
+    // The name of the temporary file would not help the reader of the message.
     files::replace(path, text.as_bytes(), Some(0o644)).map_err(|error| {
         std::io::Error::new(error.kind(), format!("cannot write `{}`: {}", path.display(), error.kind()))
     })?;
     Ok(Written::Changed)
 }
 
-/// What [`Lock::write`] did.
+/// The result of [`Lock::write`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
     /// The file is new or has changed.
     Changed,
-    /// The file said the same already, and was not touched.
+    /// The file already had the same text, and was not written.
     UpToDate,
 }
 
 impl LockedPackage {
-    /// The package that a URL names. Its name, version and build become paths, so they are checked.
+    /// The package of a URL. Its name, version and build become parts of paths, so they are checked.
     ///
     /// # Errors
-    /// What is wrong with the URL, in words.
+    /// If the URL is not that of a conda package. The error is the message.
     pub fn from_url(url: Url, digest: Digest) -> Result<Self, String> {
         let mut segments = url.path_segments().into_iter().flatten().rev();
         let file_name = decode(segments.next().unwrap_or_default())?;
@@ -422,20 +431,20 @@ impl LockedPackage {
             return Err(format!("`{file_name}` is not of the form NAME-VERSION-BUILD"));
         };
         file_name_parts::check(name, version, build)?;
-        // No package with such a one can be installed, and other formats have no place for it.
+        // No package with an invalid version can be installed, and other formats cannot contain it.
         version
             .parse::<Version>()
             .map_err(|error| format!("`{version}` in `{file_name}` is not a version: {error}"))?;
         let subdir = segments.next().and_then(|segment| segment.parse().ok()).unwrap_or(Subdir::NoArch);
-        // Records go by the normalized name, whatever the file's spelling.
+        // Records have normalized names, so the name is converted to lower case.
         let (name, version, build) = (name.to_lowercase(), version.to_owned(), build.to_owned());
         Ok(Self { name, version, build, subdir, file_name, url, digest, size: None, record: None })
     }
 
-    /// Whether a record is of this package: what its archive is called counts.
+    /// Whether a record belongs to this package, by the name, version and build in the archive's file name.
     ///
     /// # Errors
-    /// In words, what the record says.
+    /// If it does not. The error is the message with the values of the record.
     pub(crate) fn agrees(&self, name: &str, version: &str, build: &str) -> Result<(), String> {
         if name == self.name && version == self.version && build == self.build {
             return Ok(());
@@ -445,7 +454,7 @@ impl LockedPackage {
         Err(format!("its record says that it is `{shown}`, which is not what `{}` is called", self.file_name))
     }
 
-    /// Whether this is from no channel, as [`LockedPip::as_package`] has it.
+    /// Whether this is a distribution from no channel, made by [`LockedPip::as_package`].
     pub fn is_distribution(&self) -> bool {
         self.build == distributions::BUILD
     }
@@ -460,7 +469,7 @@ impl LockedPackage {
     }
 }
 
-/// Undoes percent-encoding.
+/// Decodes percent-encoding.
 fn decode(segment: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(segment.len());
     let mut rest = segment.as_bytes();

@@ -7,8 +7,8 @@ use std::{cmp::Ordering, collections::HashSet};
 
 use super::{Lock, LockedPackage};
 
-/// The two sides of a text with git's conflict markers, each as a whole; `None` if there are no such markers. What was
-/// there before (`|||||||`, with `merge.conflictStyle` `diff3` or `zdiff3`) is left out.
+/// The two sides of a text with git's conflict markers, each as a complete text; `None` if there are no such markers.
+/// The common ancestor (`|||||||`, with `merge.conflictStyle` `diff3` or `zdiff3`) is left out.
 ///
 /// ```
 /// use mlconda_lock::merge::sides;
@@ -56,8 +56,8 @@ pub fn sides(text: &str) -> Option<(String, String)> {
     (found && matches!(side, Side::Both)).then_some((ours, theirs))
 }
 
-/// An @EXPLICIT text in which each package stands once, where it stands first. Around its conflicts, git has put the lines
-/// of both sides in, so that one side of a conflict may have a package twice.
+/// An @EXPLICIT text with only the first line of each package. Outside of the conflicts, git merges the lines of both
+/// sides, so one side may contain a package twice.
 ///
 /// ```
 /// use mlconda_lock::merge::each_once;
@@ -81,8 +81,8 @@ pub fn each_once(text: &str) -> String {
     text.split_inclusive('\n').filter(first).collect()
 }
 
-/// A lock with the packages of both; where both have a package, the newer version. It is not a solution; it serves only as the
-/// preference of the next solve. Everything else is from `ours`.
+/// A lock with the packages of both locks. If both have a package, the newer version is taken. The result is not a
+/// solution, only the preference of the next solve. Everything else is from `ours`.
 ///
 /// ```
 /// # use std::path::Path;
@@ -116,7 +116,7 @@ pub fn newer_of_both(ours: &Lock, theirs: &Lock) -> Lock {
     both
 }
 
-/// By version, then by build number.
+/// Compares the versions, then the build numbers.
 fn is_newer(package: &LockedPackage, known: &LockedPackage) -> bool {
     let order = package.parsed_version().cmp(&known.parsed_version());
     let number = |package: &LockedPackage| package.known().map(|record| record.build_number);

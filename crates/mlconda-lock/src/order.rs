@@ -15,7 +15,7 @@ pub fn linking_order(records: &[RepoDataRecord]) -> Vec<&RepoDataRecord> {
     order_of(&packages).into_iter().map(|number| &records[number]).collect()
 }
 
-/// The numbers of some packages, in the linking order of `all`.
+/// The indices of some packages, in the linking order of `all`.
 pub fn in_linking_order(some: &[&PackageRecord], all: &[&PackageRecord]) -> Vec<usize> {
     if some.len() < 2 {
         return (0..some.len()).collect();
@@ -27,7 +27,7 @@ pub fn in_linking_order(some: &[&PackageRecord], all: &[&PackageRecord]) -> Vec<
     numbers
 }
 
-/// The numbers of packages in linking order; of several of one name, the last.
+/// The indices of packages in linking order. If several have one name, only the last.
 fn order_of(packages: &[&PackageRecord]) -> Vec<usize> {
     let by_name: BTreeMap<&str, usize> =
         packages.iter().enumerate().map(|(number, record)| (record.name.as_normalized(), number)).into_tree();
@@ -38,7 +38,7 @@ fn order_of(packages: &[&PackageRecord]) -> Vec<usize> {
             (*name, depends.filter(|other| other != name && by_name.contains_key(other)).into_tree())
         })
         .into_tree();
-    // conda takes python out of pip's way: pip depends on python, never the other way round.
+    // As in conda, python does not wait for pip: pip depends on python.
     if let Some(depends) = open.get_mut("python") {
         depends.remove("pip");
     }
@@ -47,7 +47,8 @@ fn order_of(packages: &[&PackageRecord]) -> Vec<usize> {
 
 /// Names in linking order. `open` maps each name to the names it still waits for, and is emptied.
 pub(crate) fn order<'a>(open: &mut BTreeMap<&'a str, BTreeSet<&'a str>>) -> Vec<&'a str> {
-    // Who waits for a name, so that a level costs what it sets free, and not a look at all that is open.
+    // For each name, the names that wait for it. So the cost of a level depends on the names that it frees, not on all
+    // open names.
     let mut waiting: HashMap<&str, Vec<&str>> = HashMap::new();
     for (name, depends) in &*open {
         depends.iter().for_each(|other| waiting.entry(other).or_default().push(name));

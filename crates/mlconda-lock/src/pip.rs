@@ -24,7 +24,7 @@ use super::{Digest, Expansion, LockedPackage};
 pub struct LockedPip {
     /// The name, normalized (PEP 503): lower case, with single dashes.
     pub name: String,
-    /// The version (PEP 440), where the source tells it.
+    /// The version (PEP 440), if the source contains it.
     pub version: Option<String>,
     /// The source of the package.
     pub source: PipSource,
@@ -96,8 +96,8 @@ impl LockedPip {
         }
     }
 
-    /// Notes its name, and its repository or directory, which holds only one distribution; the name of an archive tells whose
-    /// it is. If another package of the lock has one of them, words that say so.
+    /// Records its name, and its repository or directory, which contains only one distribution. Archives are identified
+    /// by their name. Returns a message if another package of the lock already has one of these.
     pub(super) fn clash(&self, seen: &mut HashSet<String>) -> Option<&'static str> {
         let place = match &self.source {
             PipSource::Archive { .. } => None,
@@ -163,10 +163,10 @@ impl LockedPip {
         let file_name = self.file_name()?;
         Some(LockedPackage {
             name: self.name.clone(),
-            // What a record can have; in names of files, a dash parts one field from the next.
+            // A record cannot have a version with a dash, because a dash separates the fields in file names.
             version: self.version.as_deref().unwrap_or("0").replace('-', "_"),
             build: distributions::BUILD.to_owned(),
-            // Of no subdir: it waits for python as noarch packages do.
+            // It is installed after python, like noarch packages.
             subdir: Subdir::NoArch,
             file_name,
             url: url.clone(),
@@ -223,7 +223,7 @@ pub(super) fn parse(text: &str, directory: &Path, expansion: &Expansion) -> Resu
             }
             _ if option == "--direct" => given.origin = Some(ArchiveOrigin::Direct),
             _ if option == "--editable" => given.mode = Some(DirectoryMode::Editable),
-            // An md5 pins nothing that a forger could not make.
+            // An md5 does not protect against forged archives, so it is ignored.
             _ if option.starts_with("--hash=md5:") => {}
             _ => return Err(format!("`{option}` means nothing for a package of pip")),
         }
@@ -237,11 +237,11 @@ pub(super) struct PipHints {
     pub(super) sha256: Option<Sha256Hash>,
     pub(super) origin: Option<ArchiveOrigin>,
     pub(super) mode: Option<DirectoryMode>,
-    /// The version, for archives whose names do not tell it.
+    /// The version, for archives whose names do not contain it.
     pub(super) version: Option<String>,
 }
 
-/// A package of pip by its name and its place: a URL of an archive, a repository, or a path.
+/// A package of pip from its name and its place: the URL of an archive, a repository, or a path.
 pub(super) fn locate(
     name: &str,
     place: &str,
@@ -267,18 +267,18 @@ pub(super) fn locate(
         match archive_version(&file, &name) {
             Ok(of_file) => version = Some(of_file),
             Err(message) if file.ends_with(".whl") || !is_archive(&file) => return Err(message),
-            // Only an index names archives of sources after what is in them.
+            // Only in an index, the name of a source archive always matches the project.
             Err(_) => origin = ArchiveOrigin::Direct,
         }
         PipSource::Archive { url, sha256, size: None, origin }
     } else {
         let path = std::path::absolute(directory.join(&place)).map_err(|error| error.to_string())?;
         let path: PathBuf = path.components().collect();
-        // It would be written as the path of an archive, and read as one.
+        // It would be written as the path of an archive, and read back as one.
         if is_archive(&path.to_string_lossy()) {
             return Err(format!("`{}` is called as an archive is, and has something behind its name", path.display()));
         }
-        // What a directory is worth is known when it is built.
+        // The version of a directory is known only when it is built.
         version = None;
         PipSource::Directory { path, mode: given.mode.unwrap_or(DirectoryMode::Copied) }
     };
@@ -289,10 +289,10 @@ pub(super) fn locate(
 fn archive_url(place: &str, directory: &Path) -> Result<Option<Url>, String> {
     if place.contains("://") {
         let url = Url::parse(place.strip_prefix("direct+").unwrap_or(place));
-        // Not shown: it may hold a login.
+        // The URL is not shown, because it may contain a login.
         return url.map(Some).map_err(|error| format!("its URL cannot be read: {error}"));
     }
-    // `https:/host` would be a directory.
+    // `https:/host` would be taken for a directory.
     let scheme = place.split_once(":/").map_or("", |(scheme, _)| scheme);
     if scheme.len() > 1 && scheme.bytes().all(|byte| byte.is_ascii_alphabetic()) {
         return Err(format!("its URL cannot be read: `//` stands behind `{scheme}:`"));
@@ -301,7 +301,7 @@ fn archive_url(place: &str, directory: &Path) -> Result<Option<Url>, String> {
     Ok(path.and_then(|path| Url::from_file_path(path).ok()))
 }
 
-/// A version becomes part of paths.
+/// A valid version. It becomes part of paths.
 fn checked_version(version: &str) -> Result<String, String> {
     let safe = version.chars().all(|each| each.is_ascii_alphanumeric() || "-_.+!".contains(each));
     match safe && version.starts_with(|first: char| first.is_ascii_alphanumeric()) {
@@ -310,20 +310,20 @@ fn checked_version(version: &str) -> Result<String, String> {
     }
 }
 
-/// The place, and the options behind it; paths may hold spaces.
+/// Splits a place from the options after it. Paths may contain spaces.
 fn split_options(text: &str) -> (&str, impl Iterator<Item = &str>) {
     let end = text.find(" --").unwrap_or(text.len());
     (text[..end].trim_end(), text[end..].split_whitespace())
 }
 
-/// `https://host/repository@COMMIT#subdirectory=DIRECTORY`, or as pixi has it,
+/// Parses `https://host/repository@COMMIT#subdirectory=DIRECTORY`, or pixi's form
 /// `https://host/repository?subdirectory=DIRECTORY#COMMIT`.
 fn git(place: &str) -> Result<PipSource, String> {
     let (place, fragment) = place.split_once('#').unwrap_or((place, ""));
     let (place, query) = place.split_once('?').unwrap_or((place, ""));
     let (repository, commit) = match place.rsplit_once('@') {
         _ if is_commit(fragment) => (place, fragment),
-        // What stands behind the `@` of a login is no revision.
+        // The text after the `@` of a login is not a revision.
         Some((repository, revision)) if !revision.contains('/') => (repository, revision),
         _ => return Err(format!("`{place}` names no commit")),
     };
@@ -345,7 +345,7 @@ fn is_archive(file: &str) -> bool {
     file.ends_with(".whl") || SDIST_EXTENSIONS.iter().any(|end| file.ends_with(end))
 }
 
-/// The name of an archive's file, which becomes one here: it may lead nowhere else.
+/// The file name of an archive. It becomes a local file name, so it must not lead to another directory.
 fn file_name(url: &Url) -> Option<String> {
     let segment = url.path_segments()?.next_back()?;
     let is_bad = |each: char| each == '/' || each == '\\' || each.is_control();
@@ -369,7 +369,7 @@ mod tests {
             let error = read(&format!("a @ {place}")).unwrap_err();
             assert!(error.starts_with("its URL cannot be read: "), "{place}: {error}");
         }
-        // A directory is written without what stands behind its name.
+        // A directory is written without these endings.
         for place in ["./a-1-py3-none-any.whl/.", "a-1.tar.gz/", "/opt/a-1.zip/./"] {
             let error = read(&format!("a @ {place}")).unwrap_err();
             assert!(error.ends_with("is called as an archive is, and has something behind its name"), "{error}");

@@ -23,7 +23,7 @@ use super::{
 };
 pub(crate) use mlconda_environment::yaml::YamlNode;
 
-/// The versions that have this shape.
+/// The versions of the format.
 const VERSIONS: std::ops::RangeInclusive<u32> = 4..=7;
 
 /// A package of the list `packages:`.
@@ -31,11 +31,11 @@ const VERSIONS: std::ops::RangeInclusive<u32> = 4..=7;
 enum PixiPackage {
     Conda(LockedPackage),
     Pip(LockedPip),
-    /// The name of one that is built from source.
+    /// The name of a package that is built from source.
     Source(String),
 }
 
-/// The list `packages:`, by what refers to its items; each is read when it is first asked for.
+/// The list `packages:`, indexed by the keys that refer to its items. Each item is parsed when it is first needed.
 struct Packages<'d, 'n> {
     document: &'d Document<'d>,
     by_place: HashMap<&'n str, Vec<usize>>,
@@ -88,7 +88,7 @@ pub(super) fn read(document: &Document<'_>, root: &YamlNode) -> Result<LockFile,
     Ok(LockFile { file: document.source.file.to_owned(), kind: LockKind::Pixi, parts })
 }
 
-/// The platforms that have a name, by it.
+/// The platforms that have a name, by name.
 fn platforms<'n>(document: &Document<'_>, root: Mapping<'n>) -> Result<HashMap<&'n str, Platform>, LockError> {
     let mut platforms = HashMap::new();
     for node in document.items(root.get("platforms"))? {
@@ -182,7 +182,8 @@ impl<'d, 'n> Packages<'d, 'n> {
         let wanted = document.fields(selector)?;
         let place = ["conda", "pypi", "conda_source"].iter().find_map(|key| wanted.get(key)).unwrap_or(selector);
         let candidates = self.by_place.get(document.text(place)?).map(Vec::as_slice).unwrap_or_default();
-        // Packages of one place that differ in more are built from source, or stand once a platform (versions 4 and 5).
+        // Several items may have one place: packages that are built from source, and packages that are listed once for
+        // each platform (versions 4 and 5).
         let same = |index: &&usize, key: &str, value: Option<&str>| {
             let own = self.items[**index].0.get(key).and_then(YamlNode::text);
             value.is_none_or(|value| own.is_none_or(|own| own == value))
@@ -225,7 +226,7 @@ fn package(document: &Document<'_>, fields: Mapping<'_>) -> Result<PixiPackage, 
     document.package(node, text, fields).map(PixiPackage::Conda)
 }
 
-/// Where a package of version 4 or 5 is.
+/// The place of a package of version 4 or 5.
 pub(crate) fn place<'n>(fields: Mapping<'n>) -> Option<&'n YamlNode> {
     fields.get("url").or_else(|| fields.get("path"))
 }

@@ -17,7 +17,7 @@ use super::LockedPackage;
 /// A project of PyPI that a conda package provides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provided {
-    /// The version, as PyPI has it.
+    /// The version as on PyPI.
     pub version: Version,
     /// The conda package's name.
     pub package: String,
@@ -56,7 +56,7 @@ fn projects(record: &PackageRecord) -> Vec<String> {
     }
     match name.strip_prefix("spacy-model-") {
         Some(model) => vec![normalize(model)],
-        // conda-forge's names of R packages; some of them run python.
+        // R packages of conda-forge are never PyPI projects, even if they depend on python.
         None if name.starts_with("r-") => Vec::new(),
         None => vec![normalize(name)],
     }
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
     use crate::Digest;
 
-    /// A package with this record's additions.
+    /// A package whose record has these additional fields.
     fn package(name: &str, version: &str, additions: &serde_json::Value) -> LockedPackage {
         let mut record = serde_json::json!({
             "name": name, "version": version, "build": "py311_0", "build_number": 0, "subdir": "linux-64", "depends": ["python >=3.11,<3.12.0a0"],

@@ -35,7 +35,7 @@ impl LockFile {
         Self::parse(&text, path, expansion)
     }
 
-    /// Reads a file of locks from its text; `file` names it, and its directory is what paths are relative to.
+    /// Reads the text of a lock file. `file` is its name for messages, and paths are relative to its directory.
     ///
     /// # Errors
     /// If the text is not a lock.
@@ -87,7 +87,7 @@ impl LockFile {
         }
     }
 
-    /// The packages of a prefix as a lock, for the platform that they name.
+    /// The packages of a prefix as a lock, for the platform of its packages.
     fn of_prefix(path: &Path) -> Result<Self, LockError> {
         let root = if path.file_name().is_some_and(|name| name == "conda-meta") { path.parent() } else { None };
         let prefix = Prefix::open(root.unwrap_or(path))?;
@@ -152,7 +152,7 @@ fn strange(text: &str) -> String {
     found.to_owned()
 }
 
-/// What is not a text says so with its place.
+/// An error for a file that is not text keeps its location.
 fn place(error: EnvironmentError, file: &Path) -> LockError {
     match error {
         EnvironmentError::Encoding(diagnostic) => LockError::Place(diagnostic),

@@ -1,4 +1,5 @@
-//! What the writers of conda-lock.yml and pixi.lock share: what a lock says in their terms, and what they cannot contain.
+//! Common parts of the writers of conda-lock.yml and pixi.lock: conversions, and the facts that the formats cannot
+//! contain.
 
 use indexmap::IndexSet;
 use mlconda_types::redact;
@@ -10,22 +11,22 @@ use super::{
     file::{DEFAULT_ENVIRONMENT, MAIN_CATEGORY, Part},
 };
 
-/// The newest form of pixi.lock, which has a place for virtual packages.
+/// The newest version of pixi.lock, which has fields for virtual packages.
 pub(super) const PIXI_7: &str = "pixi.lock of version 7";
 
-/// The sha256 and the md5 of a package, as far as anything tells them.
+/// The sha256 and the md5 of a package, from its digest and its record.
 pub(super) fn hashes(package: &LockedPackage) -> (Option<Sha256Hash>, Option<Md5Hash>) {
     let record = package.record.as_deref();
     let (sha256, md5) = (record.and_then(|record| record.sha256), record.and_then(|record| record.md5));
     match package.digest {
         Digest::Sha256(digest) => (Some(digest), md5),
-        // What does not pin the package does not pin it in another format.
+        // A sha256 from the record is not verified by an md5 lock, but it is the record's own.
         Digest::Md5(digest) => (sha256, Some(digest)),
         Digest::Unknown => (sha256, md5),
     }
 }
 
-/// What a format has no word for, so that it stands in comments of mlconda's.
+/// Adds the facts that a format cannot contain, so that they are kept in comments of mlconda.
 pub(super) fn comment_losses(parts: &[Part], file: &str, losses: &mut Vec<String>) {
     let any = |has: fn(&Lock) -> bool| parts.iter().any(|part| has(&part.lock));
     let found = [
@@ -40,7 +41,7 @@ pub(super) fn comment_losses(parts: &[Part], file: &str, losses: &mut Vec<String
     }
 }
 
-/// Packages whose records are not known, so that a format that has a place for dependencies shows none.
+/// Adds the number of packages without a record: their dependencies are missing in the file.
 pub(super) fn record_losses(parts: &[Part], losses: &mut Vec<String>) {
     let locks = || parts.iter().map(|part| &part.lock);
     let all: usize = locks().map(|lock| lock.packages.len() + lock.pip.len()).sum();
@@ -51,7 +52,7 @@ pub(super) fn record_losses(parts: &[Part], losses: &mut Vec<String>) {
     }
 }
 
-/// A string as YAML: as it is where no reader can misunderstand it, else in quotes.
+/// A string as YAML: unquoted if no reader can misunderstand it.
 pub(super) fn scalar(text: &str) -> String {
     let is_hash = matches!(text.len(), 32 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     // `1e5` is a number.
@@ -61,7 +62,7 @@ pub(super) fn scalar(text: &str) -> String {
     mlconda_environment::yaml::scalar(text)
 }
 
-/// The channels of parts as other tools want them: without logins, and without the asterisks in their place.
+/// The channels of parts for other tools: without logins, and without the asterisks that replace them.
 pub(super) fn channels(parts: &[&Part]) -> IndexSet<String> {
     let mut channels: IndexSet<String> = parts.iter().flat_map(|part| part.lock.channels.iter().cloned()).collect();
     if channels.is_empty() {
@@ -71,18 +72,19 @@ pub(super) fn channels(parts: &[&Part]) -> IndexSet<String> {
     channels.iter().map(plain).collect()
 }
 
-/// The channel of a package as a URL without secrets, by where the package is.
+/// The channel of a package, from its URL, without secrets.
 pub(super) fn channel_of(package: &LockedPackage) -> Option<String> {
     let mut url = package.url.clone();
     url.path_segments_mut().ok()?.pop().pop().push("");
     Some(redact::url(&url))
 }
 
-/// A URL without user, password, and the token that its path begins with; of several tokens, without any, so that none is
-/// found in what is written. What a file is called after is no token: `/t/tool/tool-1.0.tar.gz`.
+/// A URL without user, password, and the token at the beginning of its path. If there are several tokens, all are
+/// removed, so that none is found in the output. If the file name begins with the segment, it is not a token:
+/// `/t/tool/tool-1.0.tar.gz`.
 pub(super) fn without_login(url: &Url) -> String {
     let mut url = url.clone();
-    // Neither fails for a URL that has a login.
+    // These only fail for URLs that cannot have a login.
     let _ = url.set_password(None);
     let _ = url.set_username("");
     let (path, file) = (url.path(), url.path().rsplit('/').next().unwrap_or_default());
@@ -100,7 +102,7 @@ pub(super) fn without_login(url: &Url) -> String {
     url.into()
 }
 
-/// Whether a part is the one that comments without further words are about.
+/// Whether comments that name no part refer to this part.
 pub(super) fn is_default(part: &Part) -> bool {
     part.environment == DEFAULT_ENVIRONMENT && part.category == MAIN_CATEGORY && part.platform_name.is_none()
 }

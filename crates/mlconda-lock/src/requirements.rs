@@ -13,10 +13,10 @@ pub(crate) struct Requirement<'a> {
     /// The project, normalized.
     pub(crate) name: String,
     extras: BTreeSet<String>,
-    /// The versions or the URL, as they are written.
+    /// The versions or the URL, as written.
     pub(crate) versions: &'a str,
     marker: &'a str,
-    /// All but the marker.
+    /// The requirement without its marker.
     pub(crate) text: &'a str,
 }
 
@@ -30,7 +30,7 @@ impl<'a> Requirement<'a> {
         let rest = rest.trim_start();
         let (extras, versions) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')).unwrap_or(("", rest));
         let extras = extras.split(',').map(|extra| normalize(extra.trim())).filter(|extra| !extra.is_empty()).collect();
-        // `numpy (>=1)` is how older metadata have it (PEP 345).
+        // `numpy (>=1)` is the form of older metadata (PEP 345).
         let versions = versions.trim();
         let versions = versions.strip_prefix('(').and_then(|inner| inner.strip_suffix(')')).unwrap_or(versions);
         let is_name = name.starts_with(|first: char| first.is_ascii_alphanumeric());
@@ -56,7 +56,7 @@ pub(crate) fn needed(lock: &Lock) -> Vec<Vec<Requirement<'_>>> {
         extras.entry(requirement.name).or_default().extend(requirement.extras);
     }
     let none = BTreeSet::new();
-    // One extra may ask for another: until there is nothing new.
+    // An extra may request other extras, so this is repeated until nothing changes.
     let mut rounds = 0;
     loop {
         rounds += 1;
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(parts("-e ./x"), None);
     }
 
-    /// An extra counts if the list asks for it, or another package does, or another extra.
+    /// An extra counts if the `pip:` list, another package or another extra requests it.
     #[test]
     fn extras_count_where_something_asks_for_them() {
         let text = "# mlconda lock: 1\n# platform: linux-64\n# pip requirement: app[fast]\n\
@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(names(1), ["lib[y]", "deep>=1"]);
     }
 
-    /// Whoever writes metadata for it could have each round find one extra more.
+    /// Malicious metadata could request one more extra in each round.
     #[test]
     fn extras_are_not_followed_for_ever() {
         let text = "# mlconda lock: 1\n# platform: linux-64\n# pip requirement: a[e0]\n\

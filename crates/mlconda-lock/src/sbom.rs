@@ -35,11 +35,12 @@ pub enum Format {
 pub struct Subject {
     /// The name of the environment, if the lock has none. The default is `environment`.
     pub name: Option<String>,
-    /// The time of the bill, in seconds since 1970 (`SOURCE_DATE_EPOCH`). Without it, it is the time at which the newest
-    /// package was built, and if no package tells it, CycloneDX has none, and SPDX, which wants one, the beginning of 1970.
+    /// The time of the SBOM, in seconds since 1970 (`SOURCE_DATE_EPOCH`). The default is the time at which the newest
+    /// package was built. If no package has a time, CycloneDX omits the field, and SPDX, which requires it, has
+    /// 1970-01-01.
     pub time: Option<i64>,
-    /// What was left out of installed packages: by name, the parts. The names of distributions that are from no channel begin
-    /// with `pypi:`.
+    /// The parts that were left out of installed packages, by package name. The names of distributions that are from no
+    /// channel begin with `pypi:`.
     pub left_out: BTreeMap<String, String>,
 }
 
@@ -81,13 +82,13 @@ pub fn sbom(lock: &Lock, format: Format, subject: &Subject) -> String {
     }
 }
 
-/// The facts.
+/// The facts of an SBOM.
 struct Bill<'a> {
     name: &'a str,
     lock: &'a Lock,
     /// In seconds since 1970.
     time: Option<i64>,
-    /// What the others are there for, as places in `components`.
+    /// The requested packages, as indices in `components`.
     roots: Vec<usize>,
     components: Vec<Component<'a>>,
 }
@@ -102,14 +103,14 @@ struct Component<'a> {
     sha256: Option<String>,
     /// In hex.
     md5: Option<String>,
-    /// Where it can be downloaded, without secrets; a file of this machine is nowhere.
+    /// The download URL, without secrets; `None` for a file on this machine.
     url: Option<String>,
     file_name: Option<String>,
-    /// As places in `components`.
+    /// Its dependencies, as indices in `components`.
     needs: Vec<usize>,
-    /// Whether that is all it needs.
+    /// Whether `needs` is complete.
     is_known: bool,
-    /// The parts that were left out of it.
+    /// The parts of the package that were left out.
     left_out: Option<String>,
 }
 
@@ -163,7 +164,7 @@ fn address(url: &Url) -> Option<String> {
     ["http", "https"].contains(&url.scheme()).then(|| public(url))
 }
 
-/// A URL without its login, as if it needed none: as a name, it is the same for whoever has another login.
+/// A URL without its login and the asterisks for it, so that it identifies the same package for every user.
 fn public(url: &Url) -> String {
     let mut shown = url.clone();
     shown.set_query(None);
@@ -176,13 +177,13 @@ fn timestamp(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).unwrap_or_default().to_string()
 }
 
-/// JSON for people to read.
+/// Indented JSON.
 fn json(document: &impl Serialize) -> String {
-    // It fails for maps whose keys are no text, and there is none.
+    // This fails only for maps with keys that are not text; there are none.
     serde_json::to_string_pretty(document).unwrap_or_default() + "\n"
 }
 
-/// A UUID of a content (RFC 9562, version 8).
+/// A UUID that is derived from the content (RFC 9562, version 8).
 fn uuid(content: &str) -> String {
     let hash = compute_bytes_digest::<Sha256>(content);
     let mut bytes = [0; 16];

@@ -1,4 +1,4 @@
-//! Locks of every tool: what is read, what is written, and that nothing is lost on the way that both formats have.
+//! Locks of every tool: reading, writing, and conversions without loss of the facts that both formats have.
 
 use std::{path::Path, sync::Arc};
 
@@ -31,7 +31,7 @@ fn names(lock: &Lock) -> Vec<&str> {
     conda.chain(lock.pip.iter().map(|package| package.name.as_str())).collect()
 }
 
-/// A lock as `mlconda lock` makes it: with all that any of the formats has a word for.
+/// A lock as `mlconda lock` makes it, with every fact that any of the formats can contain.
 fn made(platform: Subdir) -> Lock {
     let package = |json: serde_json::Value, place: &str| {
         let record: PackageRecord = serde_json::from_value(json).unwrap();
@@ -179,7 +179,7 @@ fn conda_lock_has_platforms_and_categories() {
     assert_snapshot!(error(&Selection { categories: vec!["docs".to_owned()], ..on(Subdir::Linux64) }), @"`/project/some.file` has no category `docs`; it has `main`, `dev`");
 }
 
-/// One workspace in the words of each version.
+/// The same workspace in each version of the format.
 fn pixi(version: u32) -> String {
     let (conda, pypi) = match version {
         4 | 5 => ("- kind: conda\n  name: a\n  version: 1.10\n  build: h1_0\n  url", "- kind: pypi\n  url"),
@@ -306,7 +306,7 @@ fn what_begins_as_a_url_is_no_directory() {
         let said = complaint(&text);
         assert!(said.contains("its URL cannot be read: `//` stands behind `https:`"), "{said}");
     }
-    // What a directory is worth is known when it is built.
+    // The version of a directory is known only when it is built.
     let lock = read(&conda_lock("./mine")).unwrap().select(&on(Subdir::Linux64)).unwrap();
     assert_eq!((lock.pip[0].name.as_str(), &lock.pip[0].version), ("mine", &None));
 }
@@ -364,7 +364,7 @@ fn what_is_wrong_has_its_place_and_its_remedy() {
     ");
 }
 
-/// A lock goes through every format and back, and is the same file in the end.
+/// A lock that is converted to every format and back gives the same file.
 #[test]
 fn a_lock_survives_every_format() {
     let locks = [made(Subdir::Linux64), made(Subdir::OsxArm64)];
@@ -402,13 +402,13 @@ fn records_survive_pixi() {
     );
 }
 
-/// pixi's own library reads what is written, and finds in it what was locked.
+/// pixi's own library reads the file, and finds the same packages.
 #[test]
 fn pixis_own_reader_agrees() {
     let mut locks = vec![made(Subdir::Linux64), made(Subdir::OsxArm64)];
     for version in [6, 7] {
         if version == 7 {
-            // Only version 7 has a word for these.
+            // Only version 7 has fields for these.
             let package = &mut locks[0].packages[1];
             let mut record = PackageRecord::clone(package.record.as_ref().unwrap());
             record.run_exports = serde_json::from_str(r#"{"weak": ["python_abi 3.11.*"]}"#).ok();

@@ -1,5 +1,5 @@
-//! A conda-lock.yml of version 1, which conda-lock, mamba and mlconda read. conda-lock refuses keys that it does not know, so
-//! there is nothing in the file but what the format has; mlconda's own facts stand in comments.
+//! Writes conda-lock.yml version 1, which conda-lock, mamba and mlconda read. conda-lock rejects unknown keys, so the
+//! file contains only the keys of the format; mlconda's own facts are in comments.
 
 use std::fmt::Write;
 
@@ -14,7 +14,7 @@ use crate::{
     rendering::{channels, comment_losses, hashes, is_default, record_losses, scalar},
 };
 
-/// What is said at the top of the file.
+/// The comment at the top of the file.
 const HEAD: &str =
     "# A conda-lock.yml. Install it with `mlconda install`, or with `conda-lock install` or `micromamba create -f`.\n";
 
@@ -46,7 +46,7 @@ fn is_empty(part: &Part) -> bool {
     part.lock.packages.is_empty() && part.lock.pip.iter().all(|package| place(package, part).is_none())
 }
 
-/// What the format has no word for.
+/// Adds the facts that the format cannot contain.
 fn find_losses(parts: &[Part], losses: &mut Vec<String>) {
     let packages = || parts.iter().flat_map(|part| &part.lock.packages);
     let describes = |package: &LockedPackage| {
@@ -72,7 +72,7 @@ fn find_losses(parts: &[Part], losses: &mut Vec<String>) {
     }
 }
 
-/// What is said of the file as a whole. Writing to a string cannot fail.
+/// Writes the metadata of the file. Writing to a string cannot fail.
 fn metadata(parts: &[Part], text: &mut String) {
     let platforms: IndexSet<&str> = parts.iter().map(|part| part.lock.platform.as_str()).collect();
     let channels = channels(&parts.iter().collect::<Vec<_>>());
@@ -120,7 +120,7 @@ fn pip(package: &LockedPip, needs: &[Requirement<'_>], part: &Part, text: &mut S
     end(part, text);
 }
 
-/// The URL of a package of pip, and its sha256; `None` for what the format has no word for.
+/// The URL of a pip package, and its sha256; `None` for a directory, which the format cannot contain.
 pub(crate) fn place(package: &LockedPip, part: &Part) -> Option<(String, Option<String>)> {
     let address = |url| expansions::address_without_login(url, &part.lock.expansions);
     match &package.source {
@@ -161,14 +161,14 @@ fn mapping(entries: &IndexMap<&str, String>, text: &mut String) {
     }
 }
 
-/// Dependencies by name. The format has one entry for each, so what is asked of one name twice is put together.
+/// Dependencies by name. The format has one entry for each name, so several specs of one name are joined.
 fn by_name(depends: &[String]) -> IndexMap<&str, String> {
     let mut entries: IndexMap<&str, String> = IndexMap::new();
     for spec in depends {
         let name = dependency_name(spec);
         let asked = spec[name.len()..].trim();
         let entry = entries.entry(name).or_default();
-        // With a build behind the version there is no comma that would do; the one that says the most stays.
+        // Specs with a build string cannot be joined by a comma; then the longest spec is kept.
         let joins = !entry.is_empty() && !asked.is_empty() && !entry.contains(' ') && !asked.contains(' ');
         if joins && entry != asked {
             entry.push(',');

@@ -25,7 +25,7 @@ pub struct Chains {
 /// Which chains to find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChainSelection {
-    /// The shortest from each root.
+    /// The shortest chain from each root.
     Shortest,
     /// All chains without repeated packages, up to a limit.
     All {
@@ -59,7 +59,7 @@ impl Graph {
         found
     }
 
-    /// How many steps each package is from this one, against the direction of the needs; `None` where no way leads.
+    /// The distance from each package to this one along dependencies; `None` if there is no path.
     fn distances(&self, package: usize) -> Vec<Option<usize>> {
         let needed = self.needed_by();
         let mut distances = vec![None; self.packages.len()];
@@ -76,7 +76,7 @@ impl Graph {
         distances
     }
 
-    /// The shortest way to where the distance is 0; of several, the first by what is needed.
+    /// The shortest path to the package with the distance 0; of several, the first in the order of `needs`.
     fn shortest(&self, from: usize, distances: &[Option<usize>]) -> Vec<usize> {
         let (mut way, mut here) = (vec![from], from);
         while let Some(distance) = distances[here].filter(|distance| *distance > 0) {
@@ -89,7 +89,7 @@ impl Graph {
     }
 }
 
-/// A way that is being looked for.
+/// The state of a search for all paths.
 struct Way<'a> {
     graph: &'a Graph,
     distances: &'a [Option<usize>],
@@ -98,7 +98,7 @@ struct Way<'a> {
 }
 
 impl Way<'_> {
-    /// Goes on from a package wherever a way leads, and tells each way that is complete, until that answers no.
+    /// Follows all paths from a package to the end, and calls `tell` for each of them, until `tell` returns `false`.
     fn follow(&mut self, from: usize, tell: &mut impl FnMut(&[usize]) -> bool) -> bool {
         if self.distances[from].is_none() || self.passed.contains(&from) {
             return true;

@@ -19,7 +19,8 @@ impl Graph {
         mlconda_types::sorting::sort_by(&mut rest, |one, other| {
             self.packages[*one].name.cmp(&self.packages[*other].name)
         });
-        // On top first; what is left then is needed in circles, and any of a circle will do.
+        // First the packages without dependents. The packages that remain are in cycles; any package of a cycle can be
+        // the root.
         let tops: Vec<usize> = rest.iter().copied().filter(|package| needed[*package].is_empty()).collect();
         for package in tops.into_iter().chain(rest) {
             if !reached[package] {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Packages from lines such as `a 10: b c`, and the names of those that were asked for.
+/// A graph from lines such as `a 10: b c`, and the names of the requested packages.
 fn graph(lines: &[&str], asked: &[&str]) -> Graph {
     let rows: Vec<(&str, u64, Vec<&str>)> = lines
         .iter()
@@ -38,9 +38,9 @@ fn what_only_one_package_needs_goes_with_it() {
     let weights = |asked: &[&str]| -> Vec<(usize, u64)> {
         graph(DIAMOND, asked).weights().iter().map(|weight| (weight.packages, weight.bytes.unwrap())).collect()
     };
-    // `left` takes `own` along, and leaves `base` to `right`.
+    // Without `left`, `own` is also removed, but `base` stays because of `right`.
     assert_eq!(weights(&["app"]), [(5, 31), (2, 10), (1, 4), (1, 8), (1, 16)]);
-    // What was asked for stays.
+    // Requested packages stay.
     assert_eq!(weights(&["app", "left"]), [(2, 5), (2, 10), (1, 4), (1, 8), (1, 16)]);
 }
 
@@ -48,7 +48,7 @@ fn what_only_one_package_needs_goes_with_it() {
 fn what_only_one_root_needs_is_that_roots() {
     let only = |asked: &[&str]| graph(DIAMOND, asked).only_root();
     assert_eq!(only(&["app"]), [Some(0); 5]);
-    // `app` and `right` both need `base`; of `left` and `own`, `app` is the only cause.
+    // `app` and `right` both need `base`. `left` and `own` are there only because of `app`.
     assert_eq!(only(&["app", "right"]), [Some(0), Some(0), Some(1), Some(0), None]);
 }
 
@@ -68,7 +68,7 @@ fn every_package_is_reached_from_a_root() {
     };
     assert_eq!(roots(DIAMOND, &["right"]), "right app");
     assert_eq!(roots(DIAMOND, &[]), "app");
-    // A circle that nothing leads to.
+    // A cycle that no other package depends on.
     assert_eq!(roots(&["a 1: b", "b 1: a c", "c 1:", "d 1: c"], &["d"]), "d a");
 }
 

@@ -13,10 +13,11 @@ pub struct Weight {
 }
 
 impl Graph {
-    /// The weight of each package. What was asked for is not there for the sake of another one, whoever needs it besides.
+    /// The weight of each package. A requested package is never counted for another one, even if that one depends on
+    /// it.
     ///
-    /// Each package is left out once, and what is not reached any more is counted: simpler than the algorithms for
-    /// dominators, and a few milliseconds for a thousand packages.
+    /// Each package is left out once, and the packages that cannot be reached any more are counted. This is simpler
+    /// than the algorithms for dominators, and takes a few milliseconds for a thousand packages.
     pub fn weights(&self) -> Vec<Weight> {
         let weight = |package| {
             let goes = self.reached(Some(package)).into_iter().enumerate().filter(|(_, is_reached)| !is_reached);
@@ -26,8 +27,8 @@ impl Graph {
         (0..self.packages.len()).map(weight).collect()
     }
 
-    /// For each package the root that alone needs it, as an index in [`Graph::roots`]: without this root, the package would
-    /// not be there. `None` if several roots need it.
+    /// For each package, the only root that needs it, as an index in [`Graph::roots`]: without this root, the package
+    /// would not be there. `None` if several roots need it.
     pub fn only_root(&self) -> Vec<Option<usize>> {
         let mut only = vec![None; self.packages.len()];
         for (number, root) in self.roots.iter().enumerate() {

@@ -1,5 +1,5 @@
-//! A pixi.lock: of version 6, which every pixi since 2024 reads, or of version 7 where there is something that 6 has no
-//! room for (a platform that has a name of its own, a package's `run_exports`, one of pip that has no version).
+//! Writes pixi.lock: version 6, which every pixi since 2024 reads, or version 7 for facts that 6 cannot contain (a
+//! platform with a name of its own, `run_exports` of a package, a package of pip without a version).
 
 use std::{collections::BTreeMap, fmt::Write, path::Path};
 
@@ -13,7 +13,7 @@ use crate::{
     rendering::{PIXI_7, channels, comment_losses, hashes, is_default, record_losses, scalar, without_login},
 };
 
-/// The parts as text. Directories below `directory` are relative to it.
+/// The parts as text. Directories below `directory` are written as relative paths.
 pub(crate) fn render(parts: &[Part], directory: Option<&Path>, losses: &mut Vec<String>) -> String {
     let version = if parts.iter().any(needs_newest) { 7 } else { 6 };
     let name = if version == 7 { PIXI_7 } else { "pixi.lock" };
@@ -46,7 +46,7 @@ pub(crate) fn render(parts: &[Part], directory: Option<&Path>, losses: &mut Vec<
     text
 }
 
-/// Whether version 6 has no room for what is in a part.
+/// Whether a part has facts that version 6 cannot contain.
 fn needs_newest(part: &Part) -> bool {
     let known = part.lock.packages.iter().filter_map(|package| package.record.as_ref());
     part.platform_name.is_some()
@@ -74,7 +74,7 @@ fn find_losses(parts: &[Part], version: u32, losses: &mut Vec<String>) {
     );
 }
 
-/// Where a package's archive is. pixi reads the file name as it is, so nothing in it is percent-encoded.
+/// The URL of a package's archive. pixi does not decode the file name, so it is not percent-encoded.
 fn archive(package: &LockedPackage) -> String {
     let address = without_login(&package.url);
     match address.rsplit_once('/') {
@@ -83,7 +83,7 @@ fn archive(package: &LockedPackage) -> String {
     }
 }
 
-/// The machines of the environments.
+/// Writes the platforms of the environments.
 fn platforms(parts: &[Part], text: &mut String) {
     let mut all: BTreeMap<&str, &Part> = BTreeMap::new();
     for part in parts {
@@ -142,7 +142,7 @@ fn environments(parts: &[Part], directory: Option<&Path>, text: &mut String) {
 fn conda(package: &LockedPackage, place: &str, version: u32) -> String {
     let mut item = Item::new(&format!("conda: {}", scalar(place)));
     let (sha256, md5) = hashes(package);
-    // pixi takes a file for a path, which says nothing of the platform.
+    // pixi takes a file URL for a path, from which it cannot derive the platform.
     let is_file = package.url.scheme() == "file";
     let Some(record) = &package.record else {
         item.some("subdir", is_file.then_some(package.subdir.as_str()));
@@ -192,7 +192,7 @@ fn conda(package: &LockedPackage, place: &str, version: u32) -> String {
     item.text
 }
 
-/// The kind of a noarch package, where its URL does not tell it to pixi.
+/// The kind of a noarch package, if pixi cannot derive it from the URL.
 fn noarch(record: &PackageRecord, subdir: Subdir) -> Option<&'static str> {
     let derived = match subdir {
         Subdir::NoArch if record.build.as_str().contains("py") => NoArchType::python(),
@@ -222,7 +222,7 @@ fn pypi(package: &LockedPip, place: &str, version: u32) -> String {
     item.text
 }
 
-/// Where a package of pip is, as pixi writes it.
+/// The place of a package of pip, in pixi's syntax.
 pub(crate) fn place(package: &LockedPip, directory: Option<&Path>) -> String {
     match &package.source {
         PipSource::Archive { url, origin, .. } => {
@@ -240,7 +240,7 @@ pub(crate) fn place(package: &LockedPip, directory: Option<&Path>) -> String {
     }
 }
 
-/// An item of a list, in the making.
+/// A list item that is being written.
 struct Item {
     text: String,
 }

@@ -4,10 +4,10 @@ use serde::Serialize;
 
 use super::{Bill, Component, Licence, json, timestamp, uuid};
 
-/// The property that tells what was left out: of the environment, as it was wished; of a package, what it has.
+/// The property with the omitted parts: for the environment, as requested; for a package, as installed.
 const LEFT_OUT: &str = "mlconda:left-out";
 
-/// What the environment itself is called by.
+/// The reference of the environment itself.
 const ROOT: &str = "environment";
 
 #[derive(Serialize)]
@@ -47,7 +47,7 @@ struct Tool {
     version: &'static str,
 }
 
-/// The environment, which the components are the parts of.
+/// The environment, whose parts are the components.
 #[derive(Serialize)]
 struct Environment<'a> {
     r#type: &'static str,
@@ -101,7 +101,7 @@ enum Choice<'a> {
     },
 }
 
-/// Either the identifier or the name.
+/// A licence: either the identifier or the name.
 #[derive(Serialize)]
 struct Named<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,14 +125,14 @@ struct Dependency<'a> {
     depends_on: Vec<&'a str>,
 }
 
-/// How much is known of what these components depend on.
+/// Whether the dependencies of these components are complete.
 #[derive(Serialize)]
 struct Composition<'a> {
     aggregate: &'static str,
     dependencies: Vec<&'a str>,
 }
 
-/// The text of the bill.
+/// The SBOM as text.
 pub(super) fn render(bill: &Bill<'_>) -> String {
     let purl = |place: &usize| bill.components[*place].purl.as_str();
     let root = Dependency { r#ref: ROOT, depends_on: bill.roots.iter().map(purl).collect() };
@@ -176,12 +176,12 @@ pub(super) fn render(bill: &Bill<'_>) -> String {
     json(&document)
 }
 
-/// What a lock says of an environment, and CycloneDX has no word for.
+/// The facts of a lock that CycloneDX has no field for.
 fn properties(bill: &Bill<'_>) -> Vec<Property> {
     let lock = bill.lock;
     let one = |name, value: String| Property { name, value };
     let platform = one("mlconda:platform", lock.platform.as_str().to_owned());
-    // A directory of this machine is no channel to anybody else.
+    // A directory on this machine is not a channel for anybody else.
     let channels = lock.channels.iter().filter(|channel| !channel.starts_with("file:"));
     let channels = channels.map(|channel| one("mlconda:channel", channel.clone()));
     let virtual_packages =
@@ -208,7 +208,7 @@ fn library<'a>(component: &'a Component<'_>) -> Library<'a> {
 }
 
 fn choice(licence: &Licence) -> Choice<'_> {
-    // As opposed to one that somebody has found by reading the files.
+    // `declared` means: not concluded by reading the files.
     let acknowledgement = "declared";
     match licence {
         Licence::Id(id) => Choice::License(Named { id: Some(id), name: None, acknowledgement }),

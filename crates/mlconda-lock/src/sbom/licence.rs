@@ -1,7 +1,7 @@
 //! Parses licences of packages: an SPDX expression (ISO/IEC 5962, annex D), or other text.
 //!
-//! The identifiers are those of version 3.28 of the SPDX list, which the schema of CycloneDX allows. They are two small files
-//! here, a tenth of the size of a crate with the list.
+//! The identifiers are those of version 3.28 of the SPDX list, which the schema of CycloneDX allows. They are in two
+//! small files, a tenth of the size of a crate with the list.
 
 use mlconda_types::dependency::is_within_limits;
 
@@ -20,7 +20,7 @@ pub(super) enum Licence {
     Expression {
         /// In canonical spelling.
         text: String,
-        /// The licences in it that are not of the list: `LicenseRef-…`.
+        /// The licences in it that are not in the list: `LicenseRef-…`.
         references: Vec<String>,
     },
     /// Text that is not a valid expression, as written.
@@ -46,28 +46,28 @@ impl Licence {
     }
 }
 
-/// Words and parentheses, the last one first.
+/// Words and parentheses, in reverse order.
 fn tokens(text: &str) -> Vec<String> {
     let spaced = text.replace('(', " ( ").replace(')', " ) ");
     spaced.split_whitespace().rev().map(str::to_owned).collect()
 }
 
-/// The spelling of the list: case does not count in a licence's identifier.
+/// The spelling of the list. Case is ignored in the identifier of a licence.
 fn listed(list: &'static str, id: &str) -> Option<&'static str> {
     list.lines().find(|known| known.eq_ignore_ascii_case(id))
 }
 
-/// Reads an expression, word by word.
+/// Parses an expression, word by word.
 struct Parser {
     tokens: Vec<String>,
-    /// What was read, in canonical spelling.
+    /// The text so far, in canonical spelling.
     written: Vec<String>,
     references: Vec<String>,
 }
 
 impl Parser {
-    /// `licence [WITH exception]`, `( expression )`, and several of these with `AND` and `OR` between them. Which of the two
-    /// binds more tightly makes no difference to the text.
+    /// Parses `licence [WITH exception]` or `( expression )`, several of them joined by `AND` and `OR`. The precedence
+    /// does not matter, because it does not change the text.
     fn expression(&mut self) -> bool {
         loop {
             if !self.operand() {
@@ -95,7 +95,7 @@ impl Parser {
         exception.is_some()
     }
 
-    /// Takes the next word if it is this one.
+    /// Consumes the next word if it is this one.
     fn takes(&mut self, word: &str) -> bool {
         let is_next = self.tokens.last().is_some_and(|next| next.eq_ignore_ascii_case(word));
         if is_next {
@@ -114,7 +114,7 @@ impl Parser {
             self.written.push(word.to_owned());
             return is_reference;
         }
-        // A plus means: or any later version.
+        // A plus means "or any later version".
         let (id, plus) = word.strip_suffix('+').map_or((word, ""), |id| (id, "+"));
         let known = listed(LICENCES, word).map(str::to_owned);
         let known = known.or_else(|| listed(LICENCES, id).map(|id| format!("{id}{plus}")));
@@ -124,7 +124,7 @@ impl Parser {
     }
 }
 
-/// Whether a letter may stand in the name of a `LicenseRef-`.
+/// Whether a character is allowed in the name of a `LicenseRef-`.
 pub(super) fn is_of_reference(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || letter == '-' || letter == '.'
 }

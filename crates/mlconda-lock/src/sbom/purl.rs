@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::public;
 use crate::{ArchiveOrigin, LockedPackage, LockedPip, PipSource};
 
-/// Public channels stand in a package URL by their names, as everybody writes them there.
+/// Channels on these hosts are written by name in a package URL, as is usual.
 const HOSTS: [&str; 3] =
     ["https://conda.anaconda.org/", "https://repo.anaconda.com/pkgs/", "https://repo.continuum.io/pkgs/"];
 
@@ -13,7 +13,7 @@ const HOSTS: [&str; 3] =
 pub(super) fn conda(package: &LockedPackage) -> String {
     let kind = if package.file_name.ends_with(".conda") { "conda" } else { "tar.bz2" };
     let url = public(&package.url);
-    // A directory of this machine is no channel to anybody else.
+    // A directory on this machine is not a channel for anybody else.
     let channel = url.rsplitn(3, '/').nth(2).filter(|_| package.url.scheme() != "file");
     let channel = channel.map(|base| HOSTS.iter().find_map(|host| base.strip_prefix(host)).unwrap_or(base));
     let qualifiers = [
@@ -25,7 +25,7 @@ pub(super) fn conda(package: &LockedPackage) -> String {
     purl("conda", &package.name, Some(&package.version), &qualifiers)
 }
 
-/// `pkg:pypi/NAME@VERSION`, and where the package comes from, if not from an index.
+/// `pkg:pypi/NAME@VERSION`, with the source of the package if that is not an index.
 pub(super) fn pypi(package: &LockedPip) -> String {
     let (mut download, mut repository) = (None, None);
     match &package.source {
@@ -37,7 +37,7 @@ pub(super) fn pypi(package: &LockedPip) -> String {
     purl("pypi", &package.name, package.version.as_deref(), &qualifiers)
 }
 
-/// The parts put together; qualifiers have to come sorted by their keys.
+/// Joins the parts. The qualifiers must be sorted by key.
 fn purl(kind: &str, name: &str, version: Option<&str>, qualifiers: &[(&str, Option<&str>)]) -> String {
     let mut text = format!("pkg:{kind}/{}", encoded(name));
     if let Some(version) = version {
@@ -54,7 +54,7 @@ fn purl(kind: &str, name: &str, version: Option<&str>, qualifiers: &[(&str, Opti
     text
 }
 
-/// Percent-encoded, but for what the reference implementation leaves as it is.
+/// Percent-encodes all characters except those that the reference implementation keeps.
 fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {

@@ -76,7 +76,7 @@ struct External<'a> {
     reference_locator: &'a str,
 }
 
-/// A licence that is not of the list.
+/// A licence that is not in the SPDX list.
 #[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Extracted {
@@ -93,7 +93,7 @@ struct Relationship<'a> {
     related_spdx_element: &'a str,
 }
 
-/// The text of the bill.
+/// The SBOM as text.
 pub(super) fn render(bill: &Bill<'_>) -> String {
     let ids = ids(bill);
     let licences = Licences::new(bill);
@@ -127,12 +127,12 @@ pub(super) fn render(bill: &Bill<'_>) -> String {
         has_extracted_licensing_infos: licences.extracted.clone(),
         relationships,
     };
-    // A name, not a place: nothing need be there.
+    // The namespace is only a name: the URL does not have to exist.
     document.document_namespace = format!("https://spdx.org/spdxdocs/mlconda-{}", uuid(&json(&document)));
     json(&document)
 }
 
-/// The environment, which the packages are the parts of.
+/// The environment, whose parts are the packages.
 fn environment<'a>(bill: &Bill<'a>) -> Package<'a> {
     Package {
         id: ROOT,
@@ -191,20 +191,20 @@ fn ids(bill: &Bill<'_>) -> Vec<String> {
     ids
 }
 
-/// A text of what identifiers may consist of.
+/// A text that contains only the characters of identifiers.
 fn plain(text: &str) -> String {
     let plain: String = text.chars().map(|each| if is_of_reference(each) { each } else { '-' }).collect();
     let plain = plain.trim_matches('-');
     if plain.is_empty() { "unnamed".to_owned() } else { plain.to_owned() }
 }
 
-/// The identifier, or, if it is taken, the identifier with a number.
+/// The identifier; with a number if it is already used.
 fn unique(id: &str, is_taken: impl Fn(&str) -> bool) -> String {
     let numbered = |number: usize| if number == 1 { id.to_owned() } else { format!("{id}-{number}") };
     (1..).map(numbered).find(|id| !is_taken(id)).unwrap_or_default()
 }
 
-/// Licences that are not of the list: each is declared in the document, under an identifier of its own.
+/// Licences that are not in the SPDX list: each is declared in the document, with its own identifier.
 struct Licences {
     /// Identifiers, by the names as they were written.
     named: BTreeMap<String, String>,
@@ -216,7 +216,7 @@ impl Licences {
         let mut licences = Self { named: BTreeMap::new(), extracted: Vec::new() };
         let known = bill.components.iter().filter_map(|component| component.licence.as_ref());
         let (names, others): (Vec<_>, Vec<_>) = known.partition(|licence| matches!(licence, Licence::Name(_)));
-        // References first: they have their identifiers already.
+        // References come first, because they already have identifiers.
         for licence in others {
             if let Licence::Expression { references, .. } = licence {
                 references.iter().for_each(|id| licences.extract(id, id.trim_start_matches("LicenseRef-")));

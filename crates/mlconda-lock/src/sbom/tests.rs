@@ -1,4 +1,4 @@
-//! Both formats of one lock that has something of everything. (`docs/DESIGN.md` says by what the formats were validated.)
+//! Both formats for a lock that contains every kind of package. (`docs/DESIGN.md` says how the formats were validated.)
 
 use std::{path::Path, sync::Arc};
 
@@ -23,7 +23,7 @@ file:///pkgs/unknown-1.0-0.conda
 https://host/lab/linux-64/tool_a-2.0-h1_0.conda#sha256:bcf0ca02a1b9bb26c883b2525ea6b59dbd6304d22e64196338a813487b8394cb
 ";
 
-/// The lock, with records of all but `unknown`.
+/// The lock, with records for all packages except `unknown`.
 fn lock() -> Lock {
     let mut lock = explicit::parse(LOCK, Path::new("/env.lock"), &Expansion::default()).unwrap();
     let record = |name: &str, depends: &[&str], licence: &str, time: u64| {
