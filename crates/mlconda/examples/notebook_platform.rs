@@ -1,5 +1,5 @@
-//! A platform that installs environments for its users: from records, without a lock file in between, with progress of
-//! its own, and with an end that nobody has to wait for.
+//! A platform that installs environments for its users: from records without a lock file in between, with its own
+//! progress display, and with a time limit.
 //!
 //! ```sh
 //! cargo run --example notebook_platform -- https://conda.anaconda.org/conda-forge /srv/envs/ada python=3.12 numpy
@@ -27,7 +27,7 @@ use mlconda::{
     solve::{SolveOptions, solve},
 };
 
-/// What the page of the user shows. It is called from several threads.
+/// The lines on the user's page. Several threads write to it.
 #[derive(Default)]
 pub(crate) struct Page(Mutex<Vec<String>>);
 
@@ -48,7 +48,7 @@ impl Progress for Page {
     }
 }
 
-/// Which records these specs need, from a channel.
+/// Solves for these specs, with the records of one channel.
 pub(crate) async fn choose(
     channel: &str,
     specs: &[String],
@@ -65,7 +65,8 @@ pub(crate) async fn choose(
     Ok(solve(&environment, &repodata, &host, &[], &SolveOptions::default())?.0.records)
 }
 
-/// Makes a prefix what these records say. If it takes too long, it is undone: the future is dropped.
+/// Changes a prefix to contain exactly these records. If that takes too long, the future is dropped, and the change is
+/// undone.
 pub(crate) async fn provide(
     records: &[RepoDataRecord],
     prefix: &Path,

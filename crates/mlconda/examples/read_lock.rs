@@ -1,5 +1,5 @@
-//! Reads anybody's lock (@EXPLICIT, conda-lock.yml, pixi.lock) and tells what is in it, a line a package. It needs no
-//! network, and none is compiled with `--no-default-features --features formats`.
+//! Reads a lock of any format (@EXPLICIT, conda-lock.yml, pixi.lock) and prints one line for each package. It uses no
+//! network. With `--no-default-features --features formats`, no network code is compiled.
 //!
 //! ```sh
 //! cargo run --example read_lock -- pixi.lock
@@ -11,7 +11,7 @@ use std::path::Path;
 
 use mlconda::lock::{Expansion, LockFile};
 
-/// The packages of a file of locks, a line each: platform, name, version, and where it comes from, without secrets.
+/// The packages of a lock file, one line each: platform, name, version, and the URL without secrets.
 pub(crate) fn packages(path: &Path) -> Result<Vec<String>, Box<dyn std::error::Error>> {
     let file = LockFile::read(path, &Expansion::default())?;
     let mut lines = Vec::new();

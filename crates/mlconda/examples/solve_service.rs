@@ -1,13 +1,13 @@
-//! A service that solves: the body of `POST /lock` is an environment.yml, the answer its lock for linux-64.
+//! A service that solves: the body of `POST /lock` is an environment.yml, and the answer is its lock for linux-64.
 //!
 //! ```sh
 //! cargo run --example solve_service -- 127.0.0.1:8080 /var/cache/solve
 //! curl --data-binary @environment.yml 127.0.0.1:8080/lock
 //! ```
 //!
-//! A request has limits: 64 kB of environment, twenty seconds and ten million steps of solving, two solves at a time.
-//! So the memory has one, too: that of two solves. Whoever hangs up stops his solve. Callers are trusted in one thing:
-//! the service reads whatever channel they name.
+//! A request has limits: 64 kB of environment, twenty seconds and ten million steps of solving. Only two solves run at
+//! a time, so memory is limited, too. If a client disconnects, its solve is stopped. Clients are trusted in one
+//! respect: the service reads any channel that they name.
 
 #![allow(clippy::print_stderr, reason = "it is a program")]
 
@@ -39,7 +39,7 @@ const LONGEST: Duration = Duration::from_secs(20);
 const MOST_STEPS: u64 = 10_000_000;
 const SOLVES_AT_ONCE: usize = 2;
 
-/// What all requests share.
+/// The state that all requests share.
 pub(crate) struct Service {
     client: Client,
     cache: PathBuf,
@@ -56,7 +56,7 @@ pub(crate) fn routes(cache: &Path) -> mlconda::Result<Router> {
         .with_state(Arc::new(service)))
 }
 
-/// Stops a solve when it is dropped, which is also what happens to the future of a request whose client is gone.
+/// Stops a solve when it is dropped. When a client disconnects, the future of its request is dropped, and this with it.
 struct StopWhenDropped(SolveStop);
 
 impl Drop for StopWhenDropped {
@@ -89,7 +89,7 @@ impl Service {
         let mut limits = SolveLimits::until(stop);
         limits.steps = Some(MOST_STEPS);
         let solved = tokio::task::spawn_blocking(move || {
-            // Held until the solve has really ended.
+            // The permit is held until the solve has really ended.
             let _permit = permit;
             let (solution, host) =
                 solve_within(&environment, &repodata, &host, &[], &SolveOptions::default(), &limits).map_err(answer)?;
@@ -100,7 +100,7 @@ impl Service {
     }
 }
 
-/// What is answered to a solve that has failed.
+/// The response for a failed solve.
 fn answer(error: SolveError) -> (StatusCode, String) {
     match error {
         SolveError::Stopped | SolveError::TooManySteps(_) => (StatusCode::GATEWAY_TIMEOUT, format!("{error}\n")),

@@ -1,9 +1,9 @@
-//! The library's errors: one enum of stages, each wrapping the stage's own error. `Debug` of all of them is their words, with
-//! the causes, so that a `main` may return them.
+//! The library's errors: one enum with a variant for each stage, which wraps the stage's own error. `Debug` of an error
+//! prints its message and its causes, so that `main` can return it.
 
 pub use mlconda_types::words::chain;
 
-/// What went wrong, by stage.
+/// An error, by stage.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

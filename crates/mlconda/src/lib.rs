@@ -157,19 +157,19 @@ pub use mlconda_types::{host, progress, redact, slim, sorting};
 
 pub use error::{Error, Result};
 
-/// The field's vocabulary, re-exported once from `rattler_conda_types`.
+/// Types of conda, re-exported from `rattler_conda_types`.
 pub use rattler_conda_types::{
     Channel, GenericVirtualPackage, MatchSpec, Matches, PackageName, PackageRecord, PrefixRecord, RepoDataRecord,
     StringMatcher, Subdir, Version, VersionSpec,
 };
 pub use url::Url;
 
-/// The example of the page is compiled.
+/// Compiles the examples of `docs/embedding.md`.
 #[cfg(all(doctest, feature = "install", feature = "solve"))]
 #[doc = include_str!("../../../docs/embedding.md")]
 struct Embedding;
 
-/// The code of the README, which has to compile.
+/// Compiles the code of the README.
 #[cfg(all(doctest, feature = "install", feature = "solve"))]
 #[doc = include_str!("../../../README.md")]
 struct Readme;

@@ -1,6 +1,7 @@
-//! For programs that already use rattler's crates: the solver behind the interface of `rattler_solve`. (Repodata from
-//! what a `rattler_repodata_gateway` gives is made by [`Repodata::from_shared`](crate::repodata::Repodata::from_shared),
-//! and records are installed without a lock file by [`Lock::of_records`](crate::lock::Lock::of_records).)
+//! The solver behind the interface of `rattler_solve`, for programs that already use rattler's crates. To make repodata
+//! from the records of a `rattler_repodata_gateway`, use
+//! [`Repodata::from_shared`](crate::repodata::Repodata::from_shared). To install records without a lock file, use
+//! [`Lock::of_records`](crate::lock::Lock::of_records).
 //!
 //! ```
 //! use rattler_solve::{SolverImpl, SolverTask};
@@ -33,14 +34,17 @@ use crate::{
     solve::{self, Pip, RecordList, RecordsTask, SolveLimits, SolveOptions, SolveStop, solve_records},
 };
 
-/// A solver for `rattler_solve`, faster than `rattler_solve::resolvo::Solver`. Both find a solution for the same tasks, and
-/// nearly always the same one: where several meet all that is asked for, it may be another of them (one of 46 real
-/// environments; "The solve" in `docs/DESIGN.md`).
+/// A solver for `rattler_solve`, faster than `rattler_solve::resolvo::Solver`. Both find a solution for the same tasks,
+/// and nearly always the same one. Where several solutions are equally good, the two solvers may choose different ones
+/// (in one of 46 real environments; see "The solve" in `docs/DESIGN.md`).
 ///
-/// What this solver does not know is handed to that one: constraints, dependency overrides, other strategies than the
-/// highest version, extras and conditions, names that are patterns, and locked or pinned records that are not among the
-/// available ones, that strict priority hides, or beside specs that name a channel. Unlike
-/// [`solve`](crate::solve::solve()), it adds no dependency on pip.
+/// A task that this solver does not support is passed to `rattler_solve::resolvo::Solver`. Not supported are:
+/// - constraints, dependency overrides, extras, conditions, and names that are patterns;
+/// - strategies other than the highest version;
+/// - locked or pinned records that are not among the available ones, that strict priority hides, or that are combined
+///   with specs that name a channel.
+///
+/// Unlike [`solve`](crate::solve::solve()), it adds no dependency on pip.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Solver;
 
@@ -66,7 +70,7 @@ impl SolverImpl for Solver {
     /// Solves a task.
     ///
     /// # Errors
-    /// As `rattler_solve::resolvo::Solver`; the words for a task without a solution are mlconda's.
+    /// As for `rattler_solve::resolvo::Solver`. If a task has no solution, the message is mlconda's.
     fn solve<'a, R, T>(&mut self, task: SolverTask<'a, T>) -> Result<SolverResult, SolveError>
     where
         R: IntoRepoData<'a, Self::RepoData<'a>>,
@@ -82,7 +86,7 @@ impl SolverImpl for Solver {
 
 type Task<'a> = SolverTask<'a, Vec<RecordList<'a>>>;
 
-/// Solves a task by mlconda; `None` if it asks for what mlconda does not know.
+/// Solves a task with mlconda's solver; `None` if the task needs the other solver.
 fn solve_here(task: &Task<'_>) -> Option<Result<SolverResult, SolveError>> {
     if !is_known(task) {
         return None;
@@ -106,21 +110,21 @@ fn solve_here(task: &Task<'_>) -> Option<Result<SolverResult, SolveError>> {
         limits: SolveLimits::default(),
     };
     match within_time(task, &question.limits.stop.clone(), || solve_records(&question)) {
-        // Which extras count is known to the other solver only.
+        // Only the other solver reports which extras are active.
         Ok(records) if records.iter().any(|record| !record.package_record.extra_depends.is_empty()) => None,
         Ok(records) => Some(Ok(SolverResult { records, extras: HashMap::new() })),
         Err(solve::SolveError::Stopped) => Some(Err(SolveError::Cancelled)),
         Err(solve::SolveError::Repodata(reason)) => Some(Err(SolveError::DuplicateRecords(reason))),
-        // The other solver tells which candidates were excluded, and why.
+        // Only the other solver reports which candidates were excluded, and why.
         Err(_) if !task.excluded_candidates.is_empty() || task.exclude_newer.is_some() => None,
         Err(error) => Some(Err(SolveError::Unsolvable(vec![error.to_string()]))),
     }
 }
 
-/// How often a token is looked at.
+/// The interval at which the cancellation token is checked.
 const INTERVAL: Duration = Duration::from_millis(10);
 
-/// Solves; stops it when the time of the task is over, or its token says so.
+/// Solves; requests a stop when the task's timeout is reached or its token is cancelled.
 fn within_time<T>(task: &Task<'_>, stop: &SolveStop, solve: impl FnOnce() -> T) -> T {
     if task.timeout.is_none() && task.cancellation_token.is_none() {
         return solve();
@@ -145,7 +149,7 @@ fn within_time<T>(task: &Task<'_>, stop: &SolveStop, solve: impl FnOnce() -> T) 
     })
 }
 
-/// Whether mlconda knows all that a task asks for.
+/// Whether mlconda's solver supports everything in a task.
 fn is_known(task: &Task<'_>) -> bool {
     let is_plain = |spec: &MatchSpec| {
         spec.name.as_exact().is_some() && spec.extras.is_none() && spec.condition.is_none() && spec.url.is_none()
@@ -153,13 +157,13 @@ fn is_known(task: &Task<'_>) -> bool {
     task.constraints.is_empty()
         && task.dependency_overrides.is_empty()
         && task.strategy == SolveStrategy::Highest
-        // To the other solver, what is locked or pinned may come from any channel.
+        // For the other solver, locked and pinned records may come from any channel.
         && (task.locked_packages.is_empty() && task.pinned_packages.is_empty()
             || task.specs.iter().all(|spec| spec.channel.is_none()))
         && task.specs.iter().all(is_plain)
 }
 
-/// The records that may be chosen. With strict priority, a record that is excluded hides those of later channels, too.
+/// The records that may be chosen. With strict priority, an excluded record still hides the records of later channels.
 fn candidates<'a>(task: &Task<'a>) -> Vec<RecordList<'a>> {
     if task.excluded_candidates.is_empty() && task.exclude_newer.is_none() {
         return task.available_packages.clone();
@@ -179,12 +183,13 @@ fn candidates<'a>(task: &Task<'a>) -> Vec<RecordList<'a>> {
     candidates.collect()
 }
 
-/// What has a priority of its own: a multichannel, or else a channel.
+/// The unit that has one channel priority: a multichannel, or a channel that is in none.
 fn tier<'a>(list: &RecordList<'a>, record: &'a RepoDataRecord) -> (Option<&'a str>, Option<&'a str>) {
     (list.multichannel, record.channel.as_deref().filter(|_| list.multichannel.is_none()))
 }
 
-/// Whether each record is among the candidates, in the first channel that has its name if that is all that counts.
+/// Whether each record is among the candidates. With strict priority, it must be in the first channel that has its
+/// name.
 fn are_first<'a>(lists: &[RecordList<'a>], records: &[&'a RepoDataRecord], priority: ChannelPriority) -> bool {
     if records.is_empty() {
         return true;
@@ -208,7 +213,7 @@ fn solve_there(task: Task<'_>) -> Result<SolverResult, SolveError> {
     resolvo::Solver.solve(with_packages(task, |lists| lists.into_iter().map(theirs)))
 }
 
-/// The same task, with its available packages as something else.
+/// The same task, with its available packages converted.
 fn with_packages<'a, T, U>(task: SolverTask<'a, T>, convert: impl FnOnce(T) -> U) -> SolverTask<'a, U> {
     SolverTask {
         available_packages: convert(task.available_packages),
@@ -239,7 +244,7 @@ fn priority(priority: ChannelPriority) -> solve::ChannelPriority {
     }
 }
 
-/// A host with these virtual packages. Its platform counts for messages only.
+/// A host with these virtual packages. Its platform is only used in messages.
 fn host(virtual_packages: Vec<GenericVirtualPackage>) -> Host {
     Host { platform: Subdir::current().unwrap_or(Subdir::NoArch), virtual_packages }
 }

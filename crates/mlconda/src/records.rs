@@ -1,10 +1,10 @@
-//! The records of a lock's packages: dependencies, licences and the like, for which an @EXPLICIT file has no words.
+//! Finds the records of a lock's packages: dependencies, licences and so on, which an @EXPLICIT file does not contain.
 //!
-//! The channels are asked first: what they say may have been mended since the package was built, the solver went by it,
-//! and it is the same for everybody. Then come the prefix of that lock, and the package cache: what packages say of
-//! themselves, without a network. A lock of another format has its records, and nobody is asked for them.
+//! The channels are asked first, for three reasons: their records may have been corrected since the package was built,
+//! the solver used them, and they are the same for everybody. Next come a prefix of the lock, and the package cache,
+//! both without a network. Locks of other formats already contain records, so nothing is searched for.
 //!
-//! What a package of pip says of itself is the same wherever it is read, so what is nearest is asked first (module `python`).
+//! The metadata of a pip package is the same at all places, so the nearest place is asked first (module `python`).
 
 mod python;
 mod remote;
@@ -23,36 +23,37 @@ use mlconda_system::{Slice, files};
 use mlconda_types::progress::Progress;
 use rattler_conda_types::PackageRecord;
 
-/// Where records may come from.
+/// Where to look for records.
 #[derive(Clone, Debug)]
 pub struct Sources {
-    /// How the channels are asked; whether the servers of packages of pip are.
+    /// How the channels are asked. With [`Access::Offline`](repodata::Access::Offline), the servers of pip packages are
+    /// not asked either.
     pub repodata: RepodataOptions,
-    /// A prefix in which the lock may be installed; packages of it that are not the lock's do not count.
+    /// A prefix in which the lock may be installed. Packages in it that are not in the lock are ignored.
     pub prefix: Option<Prefix>,
     /// The directory of the package cache.
     pub package_cache: Option<PathBuf>,
-    /// Bundles that have archives. For a wheel in one of them no server is asked what the package says of itself.
+    /// Bundles with archives. If a wheel is in one of them, its metadata is read there, and no server is asked.
     pub archives: Vec<Arc<PackedArchives>>,
-    /// What is looked for.
+    /// What to look for.
     pub wanted: Wanted,
 }
 
-/// What is to be known of a lock's packages.
+/// What to look for in the records of a lock's packages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wanted {
-    /// What they need.
+    /// Their dependencies.
     #[default]
     Dependencies,
-    /// Their licences, too: of packages of pip, no lock tells them, also where it tells what they need.
+    /// Their licences, too. No lock contains those of pip packages, even if it contains their dependencies.
     Licences,
 }
 
-/// What is still not known.
+/// The records that were not found.
 #[derive(Debug, Default)]
 pub struct Missing {
-    /// The packages without a record, by file name, in the order of the lock; behind them those of pip whose metadata are
-    /// not to be had, by file name or by name.
+    /// The packages without a record, by file name, in the order of the lock; then the pip packages without metadata,
+    /// by file name, or by name if there is none.
     pub packages: Vec<String>,
     /// Why channels could not be asked.
     pub reasons: Vec<RepodataError>,
@@ -106,7 +107,7 @@ pub async fn complete(lock: &mut Lock, client: &Client, sources: &Sources, progr
     Missing { packages: packages.chain(pip).collect(), reasons }
 }
 
-/// Gives conda packages their records; why channels could not be asked.
+/// Gives conda packages their records. Returns why channels could not be asked.
 async fn conda(lock: &mut Lock, client: &Client, sources: &Sources, progress: &dyn Progress) -> Vec<RepodataError> {
     let open: Vec<usize> = (0..lock.packages.len()).filter(|place| lock.packages[*place].record.is_none()).collect();
     if open.is_empty() {
@@ -114,7 +115,7 @@ async fn conda(lock: &mut Lock, client: &Client, sources: &Sources, progress: &d
     }
     let packages: Vec<PinnedPackage<'_>> = open.iter().map(|place| pinned(&lock.packages[*place])).collect();
     let (found, reasons) = repodata::pinned_records(client, &packages, &sources.repodata, progress).await;
-    // A prefix that cannot be read is not a prefix of use here.
+    // A prefix that cannot be read is ignored.
     let installed = match (&sources.prefix, found.iter().any(Option::is_none)) {
         (Some(prefix), true) => prefix.records().unwrap_or_default(),
         _ => Vec::new(),
@@ -132,7 +133,7 @@ async fn conda(lock: &mut Lock, client: &Client, sources: &Sources, progress: &d
     reasons
 }
 
-/// What the channels are asked for.
+/// The query for a channel.
 fn pinned(package: &LockedPackage) -> PinnedPackage<'_> {
     let (sha256, md5) = match package.digest {
         Digest::Sha256(hash) => (Some(hash), None),
@@ -143,7 +144,7 @@ fn pinned(package: &LockedPackage) -> PinnedPackage<'_> {
     PinnedPackage { name, version, build, subdir: *subdir, file_name, url, sha256, md5 }
 }
 
-/// Whether a record of a prefix is that of a package: the same archive, or, where no hash can be compared, the same build.
+/// Whether a record of a prefix belongs to a package: the same build and, if both have a hash, the same archive.
 fn is_of(record: &PackageRecord, package: &LockedPackage) -> bool {
     let is_archive = match package.digest {
         Digest::Sha256(hash) => record.sha256.is_none_or(|other| other == hash),
@@ -154,7 +155,7 @@ fn is_of(record: &PackageRecord, package: &LockedPackage) -> bool {
     record.name.as_normalized() == package.name && is_build && is_archive
 }
 
-/// What a package says of itself, in the cache, or where the lock has a file of this machine.
+/// The package's own record, from `index.json` in the cache, or in the archive if the lock names a local file.
 fn of_itself(package: &LockedPackage, sources: &Sources) -> Option<PackageRecord> {
     let cached = || install::cached_index(sources.package_cache.as_deref()?, package);
     let file = || {

@@ -1,5 +1,5 @@
-//! The library as programs use it: under runtimes of every kind, with futures that are dropped in the middle, and with two
-//! clients in one process.
+//! The library as programs use it: under every kind of runtime, with dropped futures, and with two clients in one
+//! process.
 
 use std::{
     future::poll_fn,
@@ -30,7 +30,7 @@ use crate::{
     solve::{SolveOptions, solve},
 };
 
-/// A channel on a server: `greeting` needs `words` and a newer glibc than the baseline.
+/// A channel on a server. `greeting` needs `words` and a newer glibc than the baseline has.
 struct World {
     directory: TempDir,
     server: Server,
@@ -84,7 +84,7 @@ fn locked(environment: &Environment, repodata: &Repodata) -> Result<Lock> {
     Ok(Lock::new(environment, &host, &solution)?)
 }
 
-/// An environment into a prefix.
+/// From an environment to an installed prefix.
 async fn whole_way(environment: Environment, cache: RepodataOptions, prefix: PathBuf) -> Result<install::Report> {
     let client = client();
     let lock = {
@@ -96,7 +96,7 @@ async fn whole_way(environment: Environment, cache: RepodataOptions, prefix: Pat
     Ok(install(&Plan::new(&lock, &prefix)?, &client, &prefix, &options, &()).await?)
 }
 
-/// Polls a future so many times at most; `None` if it was dropped before it was done.
+/// Polls a future at most this many times; `None` if it was dropped before it was ready.
 fn polled<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
     runtime().block_on(async {
         let (mut future, mut left) = (pin!(future), times);
@@ -138,7 +138,7 @@ fn an_installation_that_is_dropped_at_any_await_leaves_nothing_and_no_broken_cac
     }
     assert!(dropped > 3, "it was done after {dropped} polls");
     assert!(prefix.is_environment() && Plan::new(&lock, &prefix).unwrap().is_empty());
-    // What is in the cache is whole: another prefix has all of it, without a network.
+    // The cache has complete packages: another prefix is installed from it without a network.
     let other = Prefix::open(world.path("envs/other")).unwrap();
     let plan = Plan::new(&lock, &other).unwrap();
     let report = runtime().block_on(install(&plan, &client, &other, &options(Access::Offline), &())).unwrap();

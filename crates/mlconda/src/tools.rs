@@ -1,5 +1,6 @@
-//! uv and python as conda packages, for machines that lack them: solved from the environment's own channels, for the machine
-//! at hand, and installed into a prefix of their own in the cache. So no manual step is needed where a channel can be reached.
+//! Installs uv and python as conda packages, for machines that lack them. They are solved from the environment's own
+//! channels, for the machine at hand, and installed into a prefix of their own in the cache. So no manual step is
+//! needed if a channel can be reached.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,7 @@ use mlconda_types::{host::Host, progress::Progress};
 
 use crate::Error;
 
-/// What bringing in uv needs.
+/// What [`install_tools`] needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Tools<'a> {
     /// The client.
@@ -42,12 +43,12 @@ pub struct InstalledTools {
     pub python: PathBuf,
 }
 
-/// Has uv and python in a prefix of their own, from the channels of an environment.
+/// Installs uv and python into a prefix of their own, from the channels of an environment.
 ///
 /// The future may be dropped, as those of [`repodata::load`] and [`install::install`].
 ///
 /// # Errors
-/// If the channels have none for this machine, or cannot be reached, or the prefix cannot be written.
+/// If the channels lack one of them for this machine or cannot be reached, or if the prefix cannot be written.
 pub async fn install_tools(
     environment: &Environment,
     tools: &Tools<'_>,
@@ -61,7 +62,7 @@ pub async fn install_tools(
     let options = SolveOptions { pip: Pip::NotAdded, ..SolveOptions::default() };
     let solution = solve::solve_for_host(&wanted, &loaded, tools.machine, &options).map_err(|error| match error {
         SolveError::Unknown { packages, .. } => {
-            // The lines are not the user's.
+            // The error must not show these lines, because the user did not write them.
             let names = packages.iter().map(|package| format!("`{}`", package.name)).collect::<Vec<_>>();
             PipError::NoUv { reason: format!("none has {} for `{}`", names.join(" and "), tools.machine.platform) }
         }
@@ -78,7 +79,7 @@ pub async fn install_tools(
     Ok(InstalledTools { uv: program("uv"), python: program("python") })
 }
 
-/// The error of any stage, as one of what brings in the tools.
+/// Wraps an error of any stage as an error of the tools.
 fn tools_error(error: impl Into<Error>) -> PipError {
     PipError::Tools(Box::new(error.into()))
 }

@@ -1,4 +1,4 @@
-//! The examples, run against a channel on this machine.
+//! Runs the examples against a channel on this machine.
 
 #![allow(clippy::unwrap_used, reason = "they are tests")]
 #![allow(dead_code, reason = "the functions `main` of the examples are not called")]
@@ -27,13 +27,13 @@ use tokio::{
 fn channel(directory: &Path) -> String {
     let words = PackageBuilder::new("words", "1.0").noarch(Noarch::Generic).file("share/words.txt", "hello\n");
     let greeting = PackageBuilder::new("greeting", "2.1").noarch(Noarch::Generic).depends("words >=1");
-    // It has a runtime of its own.
+    // `Channel::write` starts a runtime of its own.
     tokio::task::block_in_place(|| Channel::write(directory.join("channel"), &[words, greeting], &["linux-64"]))
         .unwrap();
     format!("file://{}", directory.join("channel").display())
 }
 
-/// Sends a request, and gives the status line and the body of the answer.
+/// Sends a request. Returns the status line and the body of the response.
 async fn post(address: std::net::SocketAddr, body: &str) -> (String, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!("POST /lock HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
@@ -77,7 +77,7 @@ async fn a_platform_installs_records_and_gives_up_after_a_while() {
 
     let prefix = directory.path().join("envs/ada");
     let page = notebook_platform::Page::default();
-    // However fast the machine is, it does not end.
+    // The server holds the response back, so this cannot end, even on a fast machine.
     server.fail("words-1.0", Fault::Held);
     let late = notebook_platform::provide(&records, &prefix, &client, &page, Duration::ZERO).await;
     assert_eq!(late.unwrap_err().to_string(), "it took longer than 0 seconds");

@@ -1,7 +1,7 @@
-//! Bad networks, by seeds: a lock and an installation through whatever a relay or a proxy does to them are right, or are an
-//! error with words and nothing half-done.
+//! Bad networks, by seed: a relay or a proxy disturbs a lock and an installation. The result must be correct, or an
+//! error with a clear message, and nothing half-done.
 //!
-//! `MLCONDA_TEST_SEEDS=500 cargo test -p mlconda --test networks` tries so many seeds; without it they are few.
+//! `MLCONDA_TEST_SEEDS=500 cargo test -p mlconda --test networks` tries 500 seeds; the default is a few.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "they are tests")]
 
@@ -34,11 +34,11 @@ use mlconda_test::{
     tree,
 };
 
-/// No lock and no installation takes longer with the limits of [`short`], whatever the network does: a request has four
-/// attempts, each of which ends after half a second without a byte, and there are twelve files.
+/// The longest time for a lock or an installation with the limits of [`short`], whatever the network does: there are
+/// twelve files, a request has four attempts, and each attempt ends after half a second without a byte.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// A channel with packages of both kinds of archives, and a server for it that is always right.
+/// A channel with packages of both archive formats, and a server for it without faults.
 struct World {
     directory: tempfile::TempDir,
     server: Server,
@@ -66,7 +66,7 @@ impl World {
             package("other", &["bottom"], Archive::Conda),
             package("bottom", &[], Archive::TarBz2),
         ];
-        // It has a runtime of its own.
+        // `Channel::write` starts a runtime of its own.
         tokio::task::block_in_place(|| Channel::write(directory.path().join("channel"), &packages, &["linux-64"]))
             .unwrap();
         let server = Server::serve(directory.path().join("channel")).unwrap();
@@ -81,7 +81,7 @@ impl World {
         self.directory.path().join(name)
     }
 
-    /// Removes what a seed has left.
+    /// Removes the files that a seed has left.
     fn clean(&self, names: &[&str]) {
         for name in names {
             if self.path(name).exists() {
@@ -124,7 +124,7 @@ impl World {
     }
 }
 
-/// An error with all its causes.
+/// An error with all its causes, as text.
 fn words(error: impl std::error::Error) -> String {
     let (mut text, mut cause) = (error.to_string(), error.source());
     while let Some(error) = cause {
@@ -134,7 +134,7 @@ fn words(error: impl std::error::Error) -> String {
     text
 }
 
-/// Limits under which nothing is waited for for long.
+/// Limits under which nothing waits for long.
 fn short() -> Limits {
     let short = Duration::from_millis(500);
     let limit = |limit: Limit| Limit { time: 4 * short, ..limit };
@@ -162,13 +162,13 @@ fn options(authority: Option<&Path>, proxy: Option<String>, limits: Limits) -> N
     }
 }
 
-/// A way to the channel.
+/// A network route to the channel.
 struct Way<'a> {
     name: &'static str,
     channel: String,
     disturbance: &'a Disturbance,
     options: NetworkOptions,
-    /// What comes of it where nothing goes wrong.
+    /// The lock without any disturbance.
     lock: String,
     tree: BTreeMap<String, String>,
 }
@@ -189,7 +189,7 @@ impl<'a> Way<'a> {
         Self { name, channel, disturbance, options, lock, tree }
     }
 
-    /// One seed: what was locked and installed, or the errors of both.
+    /// Runs one seed. Returns the lock and the installation, or the errors of both.
     async fn attempt(&self, world: &World, seed: u64) -> [Option<String>; 2] {
         world.clean(&["cache", "packages", "env"]);
         let client = Client::new(&self.options).unwrap();
@@ -201,7 +201,7 @@ impl<'a> Way<'a> {
         if let Ok(lock) = &locked {
             assert_eq!(*lock, self.lock, "{}, seed {seed}: another lock", self.name);
         }
-        // What is left in the cache misleads nobody.
+        // Leftovers in the cache must not change a later lock.
         let again = world.lock(&patient, &self.channel, "cache").await.unwrap();
         assert_eq!(again, self.lock, "{}, seed {seed}: the cache was spoilt", self.name);
 
@@ -220,7 +220,7 @@ impl<'a> Way<'a> {
     }
 }
 
-/// The URL of a relay and what goes wrong there.
+/// The URL of a relay, and its disturbance.
 fn of_relay(relay: &Relay) -> (String, &Disturbance) {
     (relay.url(""), relay.disturbance())
 }
@@ -230,7 +230,7 @@ fn seeds() -> u64 {
     std::env::var("MLCONDA_TEST_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(12)
 }
 
-/// Errors name the server or the package: what a user needs to go on.
+/// Whether an error names the server or the package, so that a user knows how to go on.
 fn is_clear(error: &str) -> bool {
     ["127.0.0.1", "[::1]", ".conda", ".tar.bz2"].iter().any(|word| error.contains(word))
 }
@@ -307,7 +307,7 @@ async fn nobody_is_believed_whose_certificate_is_of_nobody_or_of_another_host() 
     let world = World::new();
     let (known, unknown) = (Authority::for_hosts(&["other.example"]).unwrap(), Authority::new().unwrap());
     let trusted = known.write(world.directory.path()).unwrap();
-    // Both authorities have one name, so that the signature decides.
+    // Both authorities have the same name, so the signature decides.
     for (authority, words) in [(&known, "certificate not valid for name"), (&unknown, "BadSignature")] {
         let relay = Relay::start("127.0.0.1:0", world.upstream(), Some(authority)).unwrap();
         let client = Client::new(&options(Some(&trusted), None, short())).unwrap();

@@ -1,4 +1,4 @@
-//! The solver behind the interface of `rattler_solve` against rattler's own, on channels made by chance.
+//! Compares the solver behind the interface of `rattler_solve` with rattler's own, on random channels.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -76,7 +76,7 @@ fn task<'a>(
     }
 }
 
-/// The URLs of an answer, sorted; `None` if there is none.
+/// The URLs of a solution, sorted; `None` if there is none.
 fn urls(answer: Result<rattler_conda_types::SolverResult, SolveError>) -> Option<BTreeSet<String>> {
     match answer {
         Ok(answer) => Some(answer.records.iter().map(|record| record.url.to_string()).collect()),
@@ -90,8 +90,8 @@ fn priority() -> impl Strategy<Value = ChannelPriority> {
 }
 
 proptest! {
-    // Always the same cases: where several solutions are equally good, two solvers may find different ones. That is so in
-    // about one of 10,000 made-up channels, and in none of these.
+    // The cases are always the same, because two solvers may choose different ones of several equally good solutions.
+    // That happens in about one of 10,000 random channels, and in none of these.
     #![proptest_config(ProptestConfig {
         cases: 1000,
         rng_seed: RngSeed::Fixed(1),

@@ -1,7 +1,9 @@
-//! What packages of pip say of themselves: their metadata, from the prefix, from the package cache, from an archive or a
-//! project of this machine, and last from the server that has the wheel: in a file beside it (PEP 658), else in the wheel.
+//! Finds the metadata of pip packages. The places in order: the prefix, the package cache, an archive or a project on
+//! this machine, and last the server of a wheel, where it is in a file beside the wheel (PEP 658) or in the wheel
+//! itself.
 //!
-//! Archives are not downloaded for it, but the end of them. So of sources and commits nothing is known before they are installed.
+//! Of a wheel on a server, at most the pieces with the metadata are downloaded. So the metadata of source archives and
+//! of commits is not known before they are installed.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -29,10 +31,10 @@ use super::{
     wheel::{LARGEST, metadata_of},
 };
 
-/// How many files are asked for at once.
+/// The number of concurrent requests.
 const QUESTIONS: usize = 16;
 
-/// Gives packages what their metadata say, where they are to be had.
+/// Completes packages with their metadata, if it is found.
 pub(super) async fn complete(packages: &mut [LockedPip], client: &Client, sources: &Sources) {
     let is_open = |package: &LockedPip| match sources.wanted {
         Wanted::Dependencies => package.requires.is_none(),
@@ -71,9 +73,9 @@ fn take(package: &mut LockedPip, found: Metadata) {
 
 type Hash = Option<rattler_digest::Sha256Hash>;
 
-/// The metadata of what is installed, by name, each with the hash of the archive that it came in.
+/// The metadata of the installed distributions, by name, each with the hash of its archive.
 fn installed(prefix: &Prefix) -> HashMap<String, (Metadata, Hash)> {
-    // A prefix that cannot be read is not a prefix of use here.
+    // A prefix that cannot be read is ignored.
     let records = prefix.distributions().unwrap_or_default();
     let read = |record: &rattler_conda_types::PrefixRecord| {
         let file = record.files.iter().find(|path| distributions::is_metadata(path))?;
@@ -84,13 +86,14 @@ fn installed(prefix: &Prefix) -> HashMap<String, (Metadata, Hash)> {
     records.iter().filter_map(read).collect()
 }
 
-/// Whether metadata are those of a package: of the same archive or, where no hash can be compared, of the same version.
+/// Whether metadata belongs to a package: it is from the same archive or, if no hash can be compared, of the same
+/// version.
 fn is_of(metadata: &Metadata, hash: Hash, package: &LockedPip) -> bool {
     let locked = match &package.source {
         PipSource::Archive { sha256, .. } => *sha256,
         _ => None,
     };
-    // `2024.05` and `2024.5` are one version.
+    // `2024.05` and `2024.5` are the same version.
     let plain = |version: &str| Version::from_str(version).map_or_else(|_| version.to_owned(), |each| each.to_string());
     match (hash, locked) {
         (Some(hash), Some(locked)) => hash == locked,
@@ -101,7 +104,7 @@ fn is_of(metadata: &Metadata, hash: Hash, package: &LockedPip) -> bool {
     }
 }
 
-/// The metadata in the cache, in a file of this machine, or in a bundle.
+/// The metadata from the cache, from a local file, or from a bundle.
 fn of_machine(package: &LockedPip, sources: &Sources) -> Option<Metadata> {
     let cached = || install::cached_metadata(sources.package_cache.as_deref()?, &package.as_package()?);
     let PipSource::Archive { url, .. } = &package.source else { return None };
@@ -114,12 +117,12 @@ fn of_machine(package: &LockedPip, sources: &Sources) -> Option<Metadata> {
     Metadata::read(&cached().or_else(file).or_else(packed)?).filter(|metadata| metadata.name == package.name)
 }
 
-/// The metadata in a wheel.
+/// The metadata in a wheel on this machine.
 fn of_wheel(path: &Path) -> Option<String> {
     metadata_of(&mut ZipArchive::new(files::open(path).ok()?).ok()?)
 }
 
-/// The metadata beside a wheel, else those in it. A server that does not answer is not asked again.
+/// The metadata beside a wheel on a server, or else inside the wheel. A server that does not answer is not asked again.
 async fn of_server(package: &LockedPip, client: &Client, silent: &Mutex<HashSet<String>>) -> Option<Metadata> {
     let PipSource::Archive { url, size, .. } = &package.source else { return None };
     if !["http", "https"].contains(&url.scheme()) || silent.lock().ok()?.contains(url.host_str()?) {
@@ -130,7 +133,7 @@ async fn of_server(package: &LockedPip, client: &Client, silent: &Mutex<HashSet<
     let is_it = |text: &str| Metadata::read(text).filter(|metadata| is_of(metadata, None, package));
     match client.get(&place, BodyKind::Metadata(LARGEST)).await {
         Ok(response) => {
-            // Some servers have a page for whatever is asked of them.
+            // Some servers answer every request with some page.
             let found = response.bytes().await.ok().and_then(|bytes| is_it(&String::from_utf8_lossy(&bytes)));
             if found.is_some() {
                 return found;

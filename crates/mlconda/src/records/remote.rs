@@ -1,5 +1,6 @@
-//! The metadata in a wheel on a server, of which only two pieces are downloaded: its end, where a zip has its list of
-//! members and a wheel mostly its `.dist-info` (PEP 427), and, if they are elsewhere, the metadata.
+//! Reads the metadata of a wheel on a server from at most two pieces. The first is the end of the file: a zip has its
+//! central directory there, and most wheels also their `.dist-info` (PEP 427). If the metadata is elsewhere, the second
+//! piece is the metadata.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -11,17 +12,17 @@ use zip::ZipArchive;
 
 use super::wheel::{LARGEST, metadata_of, place_of_metadata};
 
-/// How much of the end is asked for, in bytes.
+/// The number of bytes that are requested from the end.
 const END: u64 = 64 << 10;
 
-/// A list of members is not longer than this, in bytes.
+/// The most bytes of a central directory.
 const LONGEST: u64 = 4 << 20;
 
-/// What stands before a member's content has at most this many bytes besides its name.
+/// The most bytes before a member's content, besides its name.
 const HEAD: u64 = 4 << 10;
 
-/// Reads the metadata of the wheel at this URL, of `size` bytes; `None` if the server gives no pieces of files, or they are
-/// not to be had otherwise.
+/// Reads the metadata of the wheel at this URL, of `size` bytes; `None` if the server does not support ranges, or the
+/// metadata cannot be read.
 pub(super) async fn metadata(url: &Url, size: u64, client: &Client) -> Option<String> {
     let mut file = Pieces { length: size, place: 0, pieces: Vec::new() };
     file.fetch(size.saturating_sub(END), size, url, client).await?;
@@ -46,28 +47,28 @@ pub(super) async fn metadata(url: &Url, size: u64, client: &Client) -> Option<St
     metadata_of(&mut file.open()?)
 }
 
-/// A file of which only some pieces are at hand. What is not, cannot be read.
+/// A file of which only some pieces were downloaded. Reading elsewhere is an error.
 struct Pieces {
     length: u64,
     place: u64,
-    /// Where each begins, and what is there.
+    /// Each piece: its offset, and its bytes.
     pieces: Vec<(u64, Vec<u8>)>,
 }
 
 impl Pieces {
-    /// The archive. One whose end says that it is of more than 65,535 members or of 4 GiB (zip64) is not read: before the first
-    /// member is looked for, there would be room made for as many as its server pleases to say.
+    /// Opens the archive. Zip64 archives (more than 65,535 members, or more than 4 GiB) are rejected: the zip reader
+    /// allocates memory for as many members as the server claims, before it reads the first one.
     fn open(&mut self) -> Option<ZipArchive<&mut Self>> {
         let is_large = self.pieces.iter().any(|(_, bytes)| bytes.windows(4).any(|each| each == b"PK\x06\x06"));
         if is_large { None } else { ZipArchive::new(self).ok() }
     }
 
-    /// Gets the bytes from `start` to before `end`.
+    /// Downloads the bytes from `start` up to, not including, `end`.
     async fn fetch(&mut self, start: u64, end: u64, url: &Url, client: &Client) -> Option<()> {
         let range = format!("bytes={start}-{}", end.checked_sub(1)?);
         let answer =
             client.request(url, BodyKind::Metadata(end - start), &[(header::RANGE, range.as_str())]).await.ok()?;
-        // With the whole file, it is not worth its while.
+        // A server that would send the whole file is not worth it.
         let bytes = match answer.status() {
             StatusCode::PARTIAL_CONTENT => answer.bytes().await.ok()?,
             _ => return None,
@@ -109,7 +110,7 @@ mod tests {
     use super::*;
     use mlconda_channel::network::NetworkOptions;
 
-    /// Zeros deflate to nothing: what fills an archive looks like noise.
+    /// Bytes that do not compress, to fill an archive.
     fn noise(bytes: usize) -> Vec<u8> {
         let mut state = 1_u64;
         let next = |_| {
@@ -119,8 +120,8 @@ mod tests {
         (0..bytes).map(next).collect()
     }
 
-    /// The end of a wheel, as its server has it, says how many members there are and how long it is: room for all of them
-    /// would be more than any machine has.
+    /// The end of a wheel, as the server sends it, states how many members there are and how long the wheel is. Memory
+    /// for that many members would be more than any machine has.
     #[test]
     fn no_room_is_made_for_members_that_cannot_be_there() {
         let (length, many) = (1_u64 << 50, 1_u64 << 40);
@@ -151,7 +152,7 @@ mod tests {
         };
         let wheel = |version: &str| Wheel::new("big", version).requires("small");
         assert_eq!(read(wheel("1.0").file("big/noise", noise(200_000))), (true, 1));
-        // They begin before what is asked for first.
+        // The metadata begins before the first piece.
         let large = wheel("2.0").metadata(&format!("Summary: {}", hex::encode(noise(150_000))));
         assert_eq!(read(large), (true, 2));
     }
