@@ -1,18 +1,18 @@
-//! The two parts of a `.conda` archive: a zip of `metadata.json`, `info-….tar.zst` and `pkg-….tar.zst`, neither of which
-//! is compressed again.
+//! Reads the two parts of a `.conda` archive. It is a zip of `metadata.json`, `info-….tar.zst` and `pkg-….tar.zst`,
+//! stored without further compression.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
 use zip::{CompressionMethod, ZipArchive, result::ZipError};
 
-/// What an archive is read from. All of them are boxed, so that there is one reader of zips for all.
+/// A readable archive. All archives are boxed, so that the zip reader is compiled only once.
 pub trait Source: Read + Seek {}
 impl<T: Read + Seek> Source for T {}
 
 /// A part of a `.conda` archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// What is said of the package: `info/`.
+    /// The metadata of the package: `info/`.
     Info,
     /// The files that are installed.
     Content,
@@ -21,7 +21,7 @@ pub enum Part {
 /// Opens a part: the bytes of a tar.
 ///
 /// # Errors
-/// If the archive cannot be read, is no zip, or lacks the part, or if the part is compressed twice.
+/// If the archive cannot be read, is not a zip, or lacks the part; or if the part is also compressed in the zip.
 pub fn part<'a>(archive: Box<dyn Source + 'a>, part: Part) -> io::Result<impl Read + use<'a>> {
     let mut zip = ZipArchive::new(archive).map_err(bad_zip)?;
     let beginning = match part {
@@ -45,7 +45,7 @@ pub fn part<'a>(archive: Box<dyn Source + 'a>, part: Part) -> io::Result<impl Re
     zstd::stream::read::Decoder::new(archive.take(size))
 }
 
-/// An error of a zip as one of reading.
+/// Converts a zip error to an I/O error.
 fn bad_zip(error: ZipError) -> io::Error {
     match error {
         ZipError::Io(error) => error,

@@ -1,8 +1,11 @@
-//! Talks to conda channels: [`network`] is the one HTTP client, [`repodata`] loads the records that the solver chooses
-//! from. It uses the network and keeps a cache of repodata; it never runs a program, and knows nothing of locks and prefixes.
+//! Talks to conda channels. [`network`] is the only HTTP client, and [`repodata`] loads the records that the solver
+//! chooses from. The crate uses the network and keeps a cache of repodata. It never runs a program, and has no notion
+//! of locks and prefixes.
 //!
-//! Read in this order: [`network`], from a URL to an answer within its limits; [`repodata`], from an environment to all records
-//! that it can reach, whose page names its own chapters; [`conda_archive`], how an archive of a package is opened.
+//! Read in this order:
+//! - [`network`]: requests a URL within limits;
+//! - [`repodata`]: loads all records that an environment can reach; its page lists its modules;
+//! - [`conda_archive`]: opens package archives.
 
 pub mod conda_archive;
 pub mod network;

@@ -2,15 +2,15 @@
 //!
 //! * **Roots.** The Mozilla roots are built in, because a `debian:slim` or `scratch` image has none. Roots of the
 //!   system and of a company are added to them and never replace them.
-//! * **TLS** is rustls with ring, passed explicitly. Nothing is installed for the whole process, so the choice of a
-//!   program that embeds this crate is not touched.
+//! * **TLS** is rustls with ring, passed explicitly. No provider is installed for the whole process, so a program that
+//!   embeds this crate can choose another one.
 //! * **Names** are resolved here on Linux (module `dns`).
 //! * **Retries** are made here and nowhere else, so that repodata and packages are treated alike. Transient failures
-//!   (an overloaded server, a lost connection) are retried. Others (an unknown name, an untrusted certificate) are
-//!   reported at once.
+//!   (an overloaded server, a lost connection) are retried. Other failures (an unknown name, an untrusted certificate)
+//!   are reported at once.
 //! * **Logins** come from the URL, or from files of other tools (module `credentials`). **Mirrors** come from the
 //!   caller (module `mirrors`).
-//! * **Registries** (`oci://`) are asked by the caller (module `registry`).
+//! * **Registries** (`oci://`) are asked by an implementation that the caller passes (module `registry`).
 //! * **Secrets.** Channel URLs contain tokens and passwords. Messages show a URL only after [`redact`].
 
 mod cause;
@@ -72,7 +72,7 @@ pub struct NetworkOptions {
     pub credential_files: Vec<CredentialFile>,
     /// Mirrors, in order of preference.
     pub mirrors: Vec<Mirror>,
-    /// Who asks registries of images for channels at `oci://`; without it they are not supported.
+    /// Loads channels at `oci://` from registries of images. Without it, `oci://` is not supported.
     pub registry: Option<Arc<dyn ChannelRegistry>>,
     /// The wait before the first retry. Each later wait is twice as long.
     pub retry_delay: Duration,
@@ -116,11 +116,11 @@ pub struct Client {
     proxies: Arc<Proxies>,
     limits: Arc<Limits>,
     waits: Arc<WaitMonitor>,
-    /// Whether there is who asks registries.
+    /// Whether a [`ChannelRegistry`] for `oci://` was given.
     asks_registries: bool,
 }
 
-/// A client that could not be made, or a request that failed.
+/// Why a client could not be made, or a request failed.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum NetworkError {
@@ -133,14 +133,14 @@ pub enum NetworkError {
     /// A file with logins is invalid.
     #[error("the stored logins in `{}` cannot be read: it is not a JSON object of hosts", .0.display())]
     BrokenCredentials(PathBuf),
-    /// The address of a proxy is no URL, or has a scheme that is not supported.
+    /// The address of a proxy is not a URL, or has an unsupported scheme.
     #[error(
         "the address of the proxy for `{scheme}://` is not a URL with `http://`, `https://`, `socks5://` or `socks5h://`"
     )]
     Proxy {
         /// The scheme that the proxy is for.
         scheme: &'static str,
-        /// The reason, if it is no URL.
+        /// The reason, if it is not a URL.
         #[source]
         source: Option<reqwest::Error>,
     },
@@ -157,9 +157,9 @@ pub enum NetworkError {
         url: String,
         /// The status.
         status: StatusCode,
-        /// What a registry says of it; empty for other servers.
+        /// The message of a registry; empty for other servers.
         said: String,
-        /// How long the server asks to wait.
+        /// How long the server asks to wait, if it does.
         wait: Option<Duration>,
     },
     /// The server gave no answer.
@@ -172,7 +172,7 @@ pub enum NetworkError {
         /// The reason, as a value.
         cause: Cause,
     },
-    /// The body did not arrive whole, or exceeds a limit.
+    /// The body is incomplete, or exceeds a limit.
     #[error("{reason}")]
     Transfer {
         /// The reason.
@@ -180,7 +180,7 @@ pub enum NetworkError {
         /// The reason, as a value.
         cause: Cause,
     },
-    /// A registry of images gave no file. It has been asked again where that may help.
+    /// A registry of images did not give the file. Transient failures were already retried.
     #[error(transparent)]
     Registry(#[from] RegistryError),
 }
@@ -218,15 +218,15 @@ impl Client {
         Self::with_layers(builder, options, credentials, (Some(mirrors), login))
     }
 
-    /// Makes a client for servers that are no channels: it knows no mirrors and no stored logins, and bodies of
-    /// requests may take long (module [`send`]). Sends nothing.
+    /// Makes a client for servers that are not channels: it has no mirrors and no stored logins, and request bodies may
+    /// take long (module [`send`]). Sends nothing.
     ///
     /// # Errors
     /// As [`Client::new`].
     pub fn for_registries(options: &NetworkOptions) -> Result<Self, NetworkError> {
         let watch: Arc<dyn Middleware> =
             Arc::new(send::Watch { moves: options.limits.read_timeout, stored: options.limits.stored });
-        // What is on this machine is asked over `http://`: no proxy gets its logins.
+        // Registries on this machine are asked over `http://`, so no proxy may get their logins.
         let mut options = NetworkOptions { registry: None, ..options.clone() };
         let except = options.proxies.except.take().map_or_else(String::new, |list| list + ",");
         options.proxies.except = Some(except + "localhost,127.0.0.0/8,::1");
@@ -281,7 +281,7 @@ impl Client {
 
     /// Requests a URL with extra headers, with retries, up to the headers of the response. Any status is returned.
     ///
-    /// The future may be dropped: the connection is closed. The server may have acted upon the request.
+    /// The future may be dropped: the connection is closed. The server may already have handled the request.
     ///
     /// # Errors
     /// If there is no response.
@@ -309,7 +309,7 @@ impl Client {
             return error.clone().into();
         }
         let cause = classify(error, self.proxies.route(url));
-        // One that has a mirror was asked for by another scheme, and has another cause.
+        // If the URL has a mirror, it was requested with the mirror's scheme, and the error has another cause.
         let has_registry = self.asks_registries && url.scheme() == "oci" && !host(url).is_empty();
         if let (Cause::Other, Some(scheme), false) = (cause, Scheme::unsupported(url), has_registry) {
             if url.scheme() == "oci" && self.asks_registries {
@@ -332,7 +332,8 @@ impl Client {
         Transfer::new(response, kind, url, Arc::clone(&self.limits), Arc::clone(&self.waits))
     }
 
-    /// The size of a file in bytes, if the server tells it in the answer to a HEAD request.
+    /// The size of a file in bytes, from the headers of a HEAD request; `None` if there is no size, or the request
+    /// fails.
     ///
     /// The future may be dropped.
     pub async fn content_length(&self, url: &Url) -> Option<u64> {
@@ -340,12 +341,12 @@ impl Client {
         response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     }
 
-    /// The size of a file in bytes; `None` if the server has the file and does not tell its size.
+    /// The size of a file in bytes; `None` if the server does not report it.
     ///
     /// The future may be dropped.
     ///
     /// # Errors
-    /// If there is no response, or the server does not give the file.
+    /// If there is no response, or the server does not have the file.
     pub async fn size(&self, url: &Url) -> Result<Option<u64>, NetworkError> {
         let answer = self.http.head(url.clone()).send().await.map_err(|error| self.unreachable_error(url, &error))?;
         let length = |text: &str| text.parse().ok();
@@ -353,7 +354,7 @@ impl Client {
         if answer.status().is_success() && told.is_some() {
             return Ok(told);
         }
-        // Not all servers answer HEAD, and what is wrong is in the answer to GET.
+        // Not all servers support HEAD, and the response to GET has the right error.
         let transfer = self.get(url, BodyKind::Package(None)).await?;
         Ok(transfer.header(header::CONTENT_LENGTH).and_then(length))
     }
@@ -400,14 +401,14 @@ impl Proxies {
     }
 }
 
-/// What all clients have in common.
+/// The settings of all clients.
 fn builder(options: &NetworkOptions) -> Result<reqwest::ClientBuilder, NetworkError> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("mlconda/", env!("CARGO_PKG_VERSION")))
         .tls_backend_preconfigured(tls::configuration(options)?)
         .connect_timeout(options.limits.connect)
         .redirect(scheme::policy())
-        // It would send the URL, with its token, to the host of the redirect.
+        // The header `Referer` would send the URL, with its token, to the host of the redirect.
         .referer(false)
         // The caller decides whether to read the environment.
         .no_proxy();
@@ -432,13 +433,13 @@ fn proxies(proxies: &Proxies) -> Result<Vec<reqwest::Proxy>, NetworkError> {
     Ok(all)
 }
 
-/// The proxy for a scheme, if it is of a kind that is supported. reqwest would connect directly for any other.
+/// The proxy for a scheme. Unsupported kinds are an error, because reqwest would ignore them and connect directly.
 fn proxy(
     scheme: &'static str,
     url: &str,
     proxy: Result<reqwest::Proxy, reqwest::Error>,
 ) -> Result<reqwest::Proxy, NetworkError> {
-    // Without a host, such as `name:8080`, it has no scheme: reqwest adds `http://`.
+    // A text without a host, such as `name:8080`, has no scheme: reqwest adds `http://`.
     let other = Url::parse(url)
         .is_ok_and(|url| url.has_host() && !["http", "https", "socks5", "socks5h"].contains(&url.scheme()));
     match proxy {

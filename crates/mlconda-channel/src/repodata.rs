@@ -118,8 +118,8 @@ impl Repodata {
         Self { subdirs, ends, table, interner, names, ..Self::default() }
     }
 
-    /// Loads every version and build of the packages that the environment asks for, and what these newly lead to. An
-    /// explanation needs them. Only the missing records are read; the channels are not asked for their repodata again.
+    /// Loads every version and build of the requested packages, and all records that these can reach. An explanation
+    /// needs them. Only the missing records are read; the repodata is not requested again.
     ///
     /// The future may be dropped: the repodata is unchanged then.
     ///

@@ -8,27 +8,27 @@ use url::Url;
 
 use super::{dns::DnsError, registry::RegistryError, scheme::SchemeDowngrade};
 
-/// Why a transfer failed.
+/// Why a transfer failed. The command line chooses its hint by this value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause {
-    /// There is no host of this name.
+    /// The host name does not exist.
     NoHost,
-    /// There is no host of this name here. The proxy (`socks5://`) is told addresses only.
+    /// The host name cannot be resolved on this machine. It is needed because a `socks5://` proxy gets addresses only.
     NoHostForProxy,
-    /// No name server answers.
+    /// No name server answered.
     NameServer,
     /// The connection was refused.
     Refused,
     /// There is no route to the address.
     NoRoute,
-    /// There was no response in time, or the rest of it did not come.
+    /// The response, or the rest of it, did not come in time.
     TimedOut,
-    /// The transfer is too slow.
+    /// The transfer was too slow.
     Slow,
     /// The connection was closed before the response was complete.
     BrokeOff,
-    /// The response exceeds its limit of size.
+    /// The response exceeds its size limit.
     TooLong,
     /// The certificate is from an untrusted issuer.
     UnknownIssuer,
@@ -40,15 +40,15 @@ pub enum Cause {
     Tls,
     /// The proxy cannot be reached, or refuses the connection.
     Proxy,
-    /// The proxy asks for a login.
+    /// The proxy requires a login.
     ProxyLogin,
     /// There were too many redirects, or one to a scheme that is not followed.
     Redirect,
     /// The URL has a scheme that is not supported, such as `s3`.
     Scheme(Scheme),
-    /// A registry of images wants a login, or refuses the one that it got.
+    /// A registry of images requires a login, or rejects the one that was sent.
     RegistryLogin,
-    /// A file with logins of registries of images cannot be read. The message names it.
+    /// A file with logins for registries cannot be read. The message names the file.
     LoginFile,
     /// The artifact is not a file of a channel, or differs from its manifest.
     Registry,
@@ -68,7 +68,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// The scheme of a URL; `None` if servers are asked by it.
+    /// The unsupported scheme of a URL; `None` if it is supported.
     pub(super) fn unsupported(url: &Url) -> Option<Self> {
         match url.scheme() {
             "http" | "https" => None,
@@ -125,7 +125,7 @@ pub(super) fn classify(error: &(dyn Error + 'static), by_proxy: Route) -> Cause 
     for cause in source_chain(error) {
         let text = cause.to_string();
         is_local_name |= text == "error resolving for socks proxy";
-        // hyper tells these kinds of errors by their text only.
+        // hyper reports these errors only by their text.
         if text.contains("proxy authorization required") || is_socks_login(&text) {
             return Cause::ProxyLogin;
         }
@@ -147,19 +147,19 @@ pub(super) fn classify(error: &(dyn Error + 'static), by_proxy: Route) -> Cause 
     if by_proxy == Route::Proxy && (never_came_about || is_timed_out) { Cause::Proxy } else { found }
 }
 
-/// How hyper's words about a SOCKS proxy begin.
+/// The beginning of hyper's messages about SOCKS proxies.
 const SOCKS: &str = "SOCKS error: ";
 
-/// What hyper says if a login does not fit into a request (RFC 1929).
+/// hyper's message if a login is too long for a request (RFC 1929).
 const LONG_LOGIN: &str = "failed serialize request";
 
-/// Whether a SOCKS proxy wants a login, or another one.
+/// Whether a SOCKS proxy requires a login, or rejects the one that was sent.
 fn is_socks_login(text: &str) -> bool {
     let words = text.strip_prefix(SOCKS).unwrap_or_default();
     words.contains("authentication") || words.contains("credentials") || words == LONG_LOGIN
 }
 
-/// Why a SOCKS proxy could not be used, from hyper's words.
+/// Why a SOCKS proxy could not be used, from hyper's message.
 fn socks_reason(words: &str) -> String {
     match words {
         LONG_LOGIN => "SOCKS allows 255 bytes for the name in the proxy's login, and 255 for the password".to_owned(),

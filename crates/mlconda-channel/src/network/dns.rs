@@ -169,7 +169,7 @@ impl Resolve for Resolver {
 
 /// The addresses of a host: IPv4 first, because containers seldom have a route for IPv6.
 async fn lookup(config: &ResolverConfig, name: &str) -> Result<Vec<IpAddr>, DnsError> {
-    // For a proxy at `socks5://`, reqwest has addresses resolved, too.
+    // For a `socks5://` proxy, reqwest also resolves addresses.
     if let Ok(address) = name.trim_start_matches('[').trim_end_matches(']').parse() {
         return Ok(vec![address]);
     }
@@ -230,7 +230,8 @@ pub(crate) async fn query_servers(config: &ResolverConfig, name: &str, kind: u16
     let mut failure = None;
     for _ in 0..config.attempts {
         for &server in &config.servers {
-            // The ID and the port tell answers from forgeries. This hash is random enough for that.
+            // Replies are accepted only with the right ID and port, as a protection against forgeries. This hash is
+            // random enough.
             let id = RandomState::new().hash_one(server) as u16;
             let query = Query::new(id, name, kind).ok_or_else(|| DnsError::Invalid(name.to_owned()))?;
             let reason = match with_timeout(config.timeout, exchange(server, &query)).await {
@@ -299,8 +300,8 @@ mod tests {
         assert_eq!(ResolverConfig::parse("", "").servers, ["127.0.0.1:53".parse().unwrap()]);
     }
 
-    /// Answers every question for `host.corp`: IPv4 cut short by UDP and whole by TCP, IPv6 with nothing; knows no
-    /// other name.
+    /// A name server that knows only `host.corp`: IPv4 addresses truncated by UDP and complete by TCP, and no IPv6
+    /// addresses.
     async fn serve(udp: UdpSocket, tcp: tokio::net::TcpListener) {
         let mut buffer = [0; 512];
         loop {
@@ -311,7 +312,7 @@ mod tests {
             let mut reply = query.to_vec();
             reply[2] = if known && is_a { 0x83 } else { 0x81 };
             reply[3] = if known { 0x80 } else { 0x83 };
-            // A forgery comes first, and must be passed over.
+            // A forged reply comes first, and must be ignored.
             let mut forged = reply.clone();
             forged[0] ^= 0xff;
             udp.send_to(&forged, from).await.unwrap();
@@ -354,7 +355,7 @@ mod tests {
         server.abort();
     }
 
-    /// What a name server does that lies or is silent, by a number; the right answer last.
+    /// Sends a wrong reply or none, chosen by a number, and sometimes the right reply after it.
     async fn misbehave(udp: &UdpSocket, from: SocketAddr, query: &[u8], how: u64) {
         let address: &[u8] = b"\xc0\x0c\0\x01\0\x01\0\0\0\x09\0\x04\x0a\x01\x02\x03";
         let is_a = query[query.len() - 4..query.len() - 2] == [0, 1];
@@ -368,26 +369,26 @@ mod tests {
             *last = 66;
         }
         match how {
-            // Silence, and noise.
+            // No reply, or a reply that is too short.
             0 => return,
             1 => wrong = b"\0\x01".to_vec(),
             2 => wrong.truncate(7),
-            // Another question's answer, or nobody's.
+            // The reply to another query, or not a reply.
             3 => wrong[0] ^= 1,
             4 => wrong[14] ^= 1,
             5 => wrong[2] = 1,
             6 => wrong[5] = 2,
-            // It cannot, or says that there is more by TCP, where nobody listens.
+            // A failure of the server, or a truncated reply although no server listens on TCP.
             7 => (right[3], right[7]) = (0x82, 0),
             8 => right[2] |= 2,
-            // More records than there are.
+            // The header counts more records than there are.
             9 => right[7] = 9,
             _ => {}
         }
         if (1..7).contains(&how) {
             let _ = udp.send_to(&wrong, from).await;
         }
-        // After a lie, the truth comes with every other number.
+        // For every second number, the right reply follows a wrong one.
         if how > 6 || how.is_multiple_of(2) {
             let _ = udp.send_to(&right, from).await;
         }
@@ -411,7 +412,7 @@ mod tests {
         let (mut right, mut failed) = (0, 0);
         for number in 0..60 {
             seed.store(number, std::sync::atomic::Ordering::SeqCst);
-            // Both families are asked at once, twice each, for two names at most.
+            // Both address families are queried at the same time, each twice, for two names at most.
             let outcome =
                 timeout(Duration::from_secs(5), lookup(&config, "host.corp")).await.expect("it takes too long");
             match outcome {

@@ -10,8 +10,8 @@ pub struct Limits {
     pub connect: Duration,
     /// The time to wait for the headers of a response, and for the next bytes of a body.
     pub read_timeout: Duration,
-    /// The time to wait for the answer to a body in pieces, when all of it was sent: a registry may hash a blob, and bring it
-    /// to where it keeps them.
+    /// The time to wait for the response after all of a body in pieces was sent: a registry may hash the blob, and move
+    /// it to its storage.
     pub stored: Duration,
     /// No request is retried after this time.
     pub retry_budget: Duration,
@@ -19,9 +19,9 @@ pub struct Limits {
     pub max_retry_after: Duration,
     /// A wait is reported after this time, and again after each further interval.
     pub notice_interval: Duration,
-    /// The lowest transfer rate, in bytes a second.
+    /// The lowest transfer rate, in bytes per second.
     pub min_rate: u64,
-    /// How long a transfer may be slower than that.
+    /// How long a transfer may be slower than `min_rate`.
     pub slow_window: Duration,
     /// The limit for `repodata.json` as transferred.
     pub repodata: Limit,
@@ -31,7 +31,7 @@ pub struct Limits {
     pub shard: Limit,
     /// The limit for the metadata of a wheel.
     pub metadata: Limit,
-    /// The limit for an archive of unknown size. An archive of known size may not be larger than that.
+    /// The limit for an archive of unknown size. A known size must not exceed it either.
     pub package: Limit,
 }
 
@@ -78,7 +78,7 @@ pub enum BodyKind {
     Repodata,
     /// A shard of repodata, or an index of shards.
     Shard,
-    /// The metadata of a wheel, with the most bytes.
+    /// The metadata of a wheel, with the limit in bytes.
     Metadata(u64),
     /// An archive, with its size in bytes if that is known.
     Package(Option<u64>),

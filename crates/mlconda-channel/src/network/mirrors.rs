@@ -43,7 +43,7 @@ impl FromStr for Mirror {
             let url = Url::parse(&format!("{}/", text.trim_end_matches('/'))).ok().map(with_lower_host);
             url.filter(|url| schemes.contains(&url.scheme())).ok_or(MirrorError)
         };
-        // Buckets can only be asked by a mirror.
+        // S3 buckets are only supported through a mirror.
         Ok(Self { of: url(of, &["http", "https", "s3", "oci"])?, at: url(at, &["http", "https", "oci"])? })
     }
 }
@@ -151,7 +151,7 @@ pub fn percent_decoded(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// A URL with its host in lower case. The URL standard leaves the hosts of schemes that it does not know as they are.
+/// A URL with its host in lower case. For schemes that the URL standard does not list, the library keeps the case.
 fn with_lower_host(mut url: Url) -> Url {
     if url.scheme() == "oci"
         && let Some(host) = url.host_str().map(str::to_ascii_lowercase)
@@ -162,7 +162,7 @@ fn with_lower_host(mut url: Url) -> Url {
     url
 }
 
-/// Whether a registry has answered, and does not give the file.
+/// Whether a registry answered, but did not give the file.
 fn is_refused(error: &reqwest_middleware::Error) -> bool {
     matches!(error, reqwest_middleware::Error::Middleware(inner) if inner.downcast_ref::<RegistryError>().is_some_and(
         |error| matches!(error.cause, Cause::RegistryLogin | Cause::Registry | Cause::LoginFile)

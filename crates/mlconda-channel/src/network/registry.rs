@@ -1,5 +1,5 @@
-//! Channels in registries of images (`oci://`). Registries are asked by a crate above this one; here its answers become
-//! answers of HTTP, so that whoever asks for a file of a channel sees no difference.
+//! Channels in registries of images (`oci://`). A crate above this one implements [`ChannelRegistry`]. Here, its
+//! answers are converted to HTTP responses, so that callers treat them like those of other channels.
 
 use std::{fmt, sync::Arc};
 
@@ -11,27 +11,28 @@ use reqwest_middleware::{Error, Middleware, Next};
 
 use super::{Cause, waits::WaitMonitor};
 
-/// Who asks registries for the files of channels.
+/// Loads files of channels from registries of images.
 #[async_trait::async_trait]
 pub trait ChannelRegistry: fmt::Debug + Send + Sync {
-    /// Answers a request for an `oci://` URL (GET or HEAD). The header `Authorization` is the login of the URL, and
+    /// Answers a request for an `oci://` URL (GET or HEAD). The header `Authorization` has the login of the URL, and
     /// `If-None-Match` has the `ETag` of an earlier answer.
     ///
     /// # Errors
-    /// If the registry gives no answer, or one that cannot be used. That it does not have the file is an answer.
+    /// If the registry gives no answer, or an unusable one. A missing file is not an error, but an answer with a
+    /// status.
     async fn answer(&self, request: &Request) -> Result<RegistryAnswer, RegistryError>;
 }
 
-/// What a registry answers.
+/// The answer of a registry.
 #[derive(Debug)]
 pub struct RegistryAnswer {
-    /// The status: of the registry, or what its answer means.
+    /// The HTTP status: that of the registry, or one that corresponds to its answer.
     pub status: StatusCode,
-    /// What there is to say of an error status; empty if nothing.
+    /// The message for an error status; empty if there is none.
     pub said: String,
-    /// Headers.
+    /// The headers.
     pub headers: Vec<(HeaderName, String)>,
-    /// The file. An error of it that is a [`RegistryError`] keeps its cause.
+    /// The contents of the file. If reading them fails with a [`RegistryError`], its cause is kept.
     pub body: Body,
 }
 
@@ -42,7 +43,7 @@ impl RegistryAnswer {
     }
 }
 
-/// Why a registry gave no file.
+/// Why a registry did not give a file.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{reason}")]
 pub struct RegistryError {
@@ -52,7 +53,7 @@ pub struct RegistryError {
     pub cause: Cause,
 }
 
-/// What a registry said with an error status, kept with the response.
+/// The message of a registry for an error status, kept with the response.
 #[derive(Clone)]
 pub(super) struct Said(pub(super) String);
 

@@ -1,4 +1,4 @@
-//! Retries requests after transient failures, within the limits, and reports what it waits for.
+//! Retries requests after transient failures, within the limits, and reports the waits.
 
 use std::{sync::Arc, time::Duration};
 
@@ -40,7 +40,7 @@ impl Middleware for RetryMiddleware {
                 drop(waiting);
                 return answer;
             };
-            // A body that moves is not waited for.
+            // While a body is being sent, each piece restarts the wait.
             activity.hold(Some(waiting));
             let answer = next.clone().run(request, extensions).await;
             activity.hold(None);

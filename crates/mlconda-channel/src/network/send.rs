@@ -1,8 +1,8 @@
-//! Requests of any method, with bodies that are sent in pieces: what registries of images are asked.
+//! Requests of any method, with bodies that are sent in pieces, for registries of images.
 //!
-//! A client for these ([`Client::for_registries`]) knows no mirrors and no stored logins of channels: the caller says
-//! what is sent. A body may take as long as it moves: the limit of the wait for an answer begins anew with each piece. After
-//! the last one it is longer, for the server may have to hash the whole and bring it elsewhere.
+//! A client for these ([`Client::for_registries`]) has no mirrors and no stored logins of channels: the caller sets all
+//! headers. Sending a body may take any time if it makes progress, because each piece restarts the limit for the
+//! response. After the last piece the limit is longer, because the server may have to hash the whole body and move it.
 
 use std::{
     pin::Pin,
@@ -23,7 +23,7 @@ use url::Url;
 
 use super::{BodyKind, Client, NetworkError, Transfer, waits::WaitGuard};
 
-/// A request. It holds secrets, and so has no form to be printed in.
+/// A request. It contains secrets, so it does not implement `Debug`.
 pub struct Outgoing<'a> {
     /// The method.
     pub method: Method,
@@ -35,17 +35,17 @@ pub struct Outgoing<'a> {
     pub authorization: Option<&'a str>,
     /// The body.
     pub body: Body,
-    /// What the body of the answer is.
+    /// The kind of the response body.
     pub answer: BodyKind,
 }
 
 /// The body of a request.
 pub enum Body {
-    /// None.
+    /// No body.
     Empty,
     /// Bytes in memory. Such a request is repeated after transient failures.
     Bytes(Vec<u8>),
-    /// Pieces that come one by one, made by [`pieces`]. Such a request is not repeated.
+    /// Pieces that are sent one by one, made by [`pieces`]. Such a request is not repeated.
     Pieces(Pieces),
 }
 
@@ -61,7 +61,7 @@ pub struct Pieces {
 #[derive(Debug)]
 pub struct PieceSender(mpsc::Sender<Vec<u8>>);
 
-/// Both ends of a body of `length` bytes. If the sending end is dropped before, the request fails.
+/// Both ends of a body of `length` bytes. If the sending end is dropped too early, the request fails.
 pub fn pieces(length: u64) -> (PieceSender, Body) {
     let (sender, receiver) = mpsc::channel(2);
     let activity = Arc::new(Activity::new(length));
@@ -69,10 +69,10 @@ pub fn pieces(length: u64) -> (PieceSender, Body) {
 }
 
 impl PieceSender {
-    /// Sends a piece, once there is room. Waits for ever after the request has ended: run it beside the request, and
-    /// drop it then.
+    /// Sends a piece, as soon as there is room. After the request has ended, this never returns: run it concurrently
+    /// with the request, and drop it when the request ends.
     ///
-    /// The future may be dropped, and the body with it: the server may lack this piece.
+    /// The future may be dropped together with the body: the server may not have received the piece.
     pub async fn send(&self, piece: Vec<u8>) {
         if self.0.send(piece).await.is_err() {
             std::future::pending::<()>().await;
@@ -92,16 +92,16 @@ impl Stream for Pieces {
     }
 }
 
-/// When a body has last moved.
+/// The time at which a body last made progress.
 #[derive(Debug)]
 pub(super) struct Activity(Mutex<Moves>);
 
 #[derive(Debug)]
 struct Moves {
     last: Instant,
-    /// The report of the wait.
+    /// The report of the wait for the response.
     waiting: Option<WaitGuard>,
-    /// How many bytes are still to come; `None` if there is no body in pieces.
+    /// How many bytes are still to be sent; `None` if the body is not sent in pieces.
     left: Option<u64>,
 }
 
@@ -129,12 +129,12 @@ impl Activity {
         }
     }
 
-    /// Takes the report of the wait over, until the request ends.
+    /// Keeps the report of the wait, until the request ends.
     pub(super) fn hold(&self, waiting: Option<WaitGuard>) {
         self.state().waiting = waiting;
     }
 
-    /// How long the wait may still be; `None` if it is over.
+    /// The remaining time to wait; `None` if the time is over.
     fn left(&self, watch: &Watch) -> Option<Duration> {
         let state = self.state();
         let limit = if state.left == Some(0) { watch.stored } else { watch.moves };
@@ -142,11 +142,11 @@ impl Activity {
     }
 }
 
-/// Gives up a request whose body does not move, and that is not answered.
+/// Ends a request with an error if its body makes no progress, and there is no response.
 pub(super) struct Watch {
-    /// The limit for the wait for an answer, and for a body that does not move.
+    /// The limit for the response, and for a body without progress.
     pub(super) moves: Duration,
-    /// The limit for the wait for the answer to a body in pieces, when all of it has gone.
+    /// The limit for the response after a body in pieces was sent completely.
     pub(super) stored: Duration,
 }
 
@@ -173,13 +173,13 @@ impl Middleware for Watch {
 }
 
 impl Client {
-    /// Sends a request, with retries where its body allows them, up to the headers of the answer. Any status is
-    /// returned, also that of a redirect that is not followed.
+    /// Sends a request, with retries if its body allows them, up to the headers of the response. Any status is
+    /// returned, also that of a redirect, which is not followed.
     ///
-    /// The future may be dropped: the connection is closed. The server may have acted upon the request.
+    /// The future may be dropped: the connection is closed. The server may already have handled the request.
     ///
     /// # Errors
-    /// If there is no answer.
+    /// If there is no response.
     pub async fn send(&self, outgoing: Outgoing<'_>) -> Result<Transfer, NetworkError> {
         let has_body = ![Method::GET, Method::HEAD].contains(&outgoing.method);
         let mut request = self.http.request(outgoing.method, outgoing.url.clone());
@@ -191,7 +191,7 @@ impl Client {
             request = request.header(AUTHORIZATION, value);
         }
         request = match outgoing.body {
-            // Servers want to hear that there is none.
+            // Some servers require the length, even if there is no body.
             Body::Empty if has_body => request.header(CONTENT_LENGTH, 0),
             Body::Empty => request,
             Body::Bytes(bytes) => request.body(bytes),

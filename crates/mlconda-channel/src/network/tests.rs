@@ -1,4 +1,4 @@
-//! The client against a server on loopback that gives canned answers, or misbehaves.
+//! The client against a server on loopback that sends fixed responses, or misbehaves.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -24,7 +24,7 @@ fn no_secret_is_shown() {
     assert_eq!(mlconda_types::redact::without_tokens(line), shown);
 }
 
-/// A server on loopback that gives one canned answer after the other, the last one for ever.
+/// A server on loopback that sends one fixed response after the other, and then repeats the last one.
 async fn server(answers: &'static [&'static str]) -> (Url, Arc<AtomicUsize>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = Url::parse(&format!("http://{}/t/secret/x", listener.local_addr().unwrap())).unwrap();
@@ -74,7 +74,7 @@ async fn the_reason_is_the_last_cause_and_holds_no_url() {
     assert!(reason.starts_with("Connection refused"), "{reason}");
 }
 
-/// A server that misbehaves with whatever it is asked for; `file` holds ten bytes.
+/// A server with a fault for every request; `file` has ten bytes.
 fn misbehaving(fault: Fault) -> (tempfile::TempDir, Server, Url) {
     let directory = tempfile::tempdir().unwrap();
     fs_err::write(directory.path().join("file"), "0123456789").unwrap();
@@ -88,7 +88,7 @@ pub(super) fn with(limits: Limits) -> Client {
     Client::new(&NetworkOptions { retry_delay: Duration::ZERO, limits, ..NetworkOptions::default() }).unwrap()
 }
 
-/// What comes of a body: its length, or the message and the cause.
+/// The length of a body, or the message and the cause of the error.
 async fn outcome(client: &Client, url: &Url, kind: BodyKind) -> Result<usize, (String, Cause)> {
     let all = async { client.get(url, kind).await?.bytes().await };
     all.await.map(|bytes| bytes.len()).map_err(|error: NetworkError| (error.to_string(), error.cause()))
@@ -105,7 +105,7 @@ async fn a_body_is_cut_off_at_the_size_that_is_known_and_else_at_a_stated_limit(
         let limited = outcome(&client, &url, body).await;
         assert_eq!(limited, Err(("it has more than 1 MiB, which is the limit".to_owned(), Cause::TooLong)));
     }
-    // A length that is too long is believed: nothing is taken.
+    // A `Content-Length` above the limit is an error before any byte is read.
     server.recover();
     let promised = outcome(&client, &url, BodyKind::Package(Some(9))).await;
     assert_eq!(promised, Err(("it has more than the 9 bytes that are known of it".to_owned(), Cause::TooLong)));
@@ -157,7 +157,7 @@ async fn a_pause_that_is_too_long_is_not_waited_for() {
         assert!(message.contains(", and asks to wait "), "{message}");
         assert_eq!((cause, busy.count("file")), (Cause::Status(StatusCode::from_u16(status).unwrap()), 1));
     }
-    // As a time of the server's own clock.
+    // The wait as a time of the server's own clock.
     let (url, asked) =
         server(&["503 Busy\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nRetry-After: Sun, 06 Nov 1994 09:49:37 GMT"])
             .await;
@@ -166,7 +166,7 @@ async fn a_pause_that_is_too_long_is_not_waited_for() {
     assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
 
-/// Keeps what it is told of.
+/// Records the reported events.
 #[derive(Default)]
 struct Told(std::sync::Mutex<Vec<(String, String)>>);
 
@@ -336,7 +336,7 @@ async fn what_a_socks_proxy_cannot_do_is_told_in_words() {
     let words = "SOCKS allows 255 bytes for the name in the proxy's login, and 255 for the password";
     assert_eq!((message.as_str(), cause), (words, Cause::ProxyLogin));
 
-    // No name server is asked for this name.
+    // No name server is asked for this invalid name.
     let local = proxy.url("name:secret@").replace("socks5h", "socks5");
     let told = outcome_by(&local, "http://a..b/").await;
     assert_eq!(told, ("`a..b` cannot be the name of a host".to_owned(), Cause::NoHostForProxy));

@@ -1,4 +1,4 @@
-//! TLS: rustls with ring, the roots of the program and those that were given.
+//! TLS: rustls with ring, the built-in roots, and the roots from the options.
 
 use std::{collections::HashSet, io, os::unix::fs::MetadataExt, path::PathBuf, sync::Arc};
 
@@ -32,7 +32,7 @@ pub(super) fn configuration(options: &NetworkOptions) -> Result<ClientConfig, Ne
     Ok(config)
 }
 
-/// Reads no private keys, as no server gets a certificate of ours. So what signs with them is no part of the program.
+/// Loads no private keys, because the client never sends a certificate. So the signing code is not part of the program.
 #[derive(Debug)]
 struct NoKeys;
 
@@ -42,7 +42,7 @@ impl KeyProvider for NoKeys {
     }
 }
 
-/// The files of certificates, each once: systems keep links to them that are named by hashes beside them.
+/// The certificate files, each once: system directories also contain links to them that are named by hashes.
 fn certificate_paths(options: &NetworkOptions) -> io::Result<Vec<PathBuf>> {
     let mut paths = options.certificate_files.clone();
     let number = |file: &std::fs::Metadata| (file.dev(), file.ino());

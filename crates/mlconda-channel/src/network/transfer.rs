@@ -55,12 +55,12 @@ impl Transfer {
         self.response.headers().get(name)?.to_str().ok()
     }
 
-    /// The values of a header that may be there several times.
+    /// The values of a header that may occur several times.
     pub fn headers(&self, name: HeaderName) -> impl Iterator<Item = &str> {
         self.response.headers().get_all(name).into_iter().filter_map(|value| value.to_str().ok())
     }
 
-    /// The URL of the answer: that of the request, or where it was redirected to.
+    /// The URL of the response: the requested URL, or the last URL after redirects.
     pub fn url(&self) -> &Url {
         self.response.url()
     }

@@ -1,4 +1,4 @@
-//! Reports long waits. If a server does not answer, or sends next to nothing, an event names the server and the reason
+//! Reports long waits. If a server does not answer, or sends almost nothing, an event names the server and the reason
 //! after ten seconds, and again every ten seconds.
 
 use std::{

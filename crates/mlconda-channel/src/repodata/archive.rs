@@ -26,10 +26,10 @@ use crate::{
 /// The largest `info/index.json`, in bytes.
 const INDEX_LIMIT: u64 = 16 << 20;
 
-/// How much of an archive is read at once, in bytes.
+/// The size of the read buffer, in bytes.
 const BUFFER: usize = 16 << 10;
 
-/// How many unpacked bytes are read in search of `info/index.json`. Package builders put it near the beginning.
+/// The most unpacked bytes that are read to find `info/index.json`. Package builders put it near the beginning.
 const SCAN_LIMIT: u64 = 4 << 30;
 
 /// Reads the record of the package that a spec names by its URL.

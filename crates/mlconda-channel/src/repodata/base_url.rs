@@ -1,4 +1,5 @@
-//! The URLs of the files of a subdir. Each record has one, and a lock makes some hundred thousand of them.
+//! Joins the base URL of a subdir with file names. Each record has such a URL, and a lock makes some hundred thousand
+//! of them, so usual names take a fast path.
 
 use url::Url;
 
@@ -6,18 +7,18 @@ use url::Url;
 #[derive(Clone, Debug)]
 pub(super) struct BaseUrl {
     url: Url,
-    /// Whether it is nothing but a path that ends with a slash, behind a host or a scheme, and a segment can be added.
+    /// Whether the fast path is possible: the URL has a path that ends with a slash, and no query or fragment.
     is_directory: bool,
 }
 
-/// Whether the name of a file stands in a URL as it is.
+/// Whether a file name needs no encoding in a URL.
 fn is_plain(file: &str) -> bool {
     file.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._+!~".contains(&byte)) && !file.starts_with('.')
 }
 
 impl BaseUrl {
     pub(super) fn new(url: Url) -> Self {
-        // Of `//`, the library takes away a slash that belongs to the path.
+        // For the path `//`, the library would remove a slash that belongs to the path.
         let is_directory = url.path().ends_with('/') && url.path() != "//" && !url.cannot_be_a_base();
         Self { is_directory: is_directory && url.query().is_none() && url.fragment().is_none(), url }
     }
@@ -26,7 +27,7 @@ impl BaseUrl {
         self.url.as_str()
     }
 
-    /// The URL of a file, as [`Url::join`] makes it.
+    /// The URL of a file, equal to that of [`Url::join`].
     pub(super) fn join(&self, file: &str) -> Option<Url> {
         if file.is_empty() || !self.is_directory || !is_plain(file) {
             return self.url.join(file).ok();
@@ -78,7 +79,7 @@ mod tests {
         ) {
             let base: Url = base.parse().unwrap();
             let (ours, theirs) = (BaseUrl::new(base.clone()).join(&file), base.join(&file).ok());
-            // All that it knows, not its text alone.
+            // Compares all fields of the URLs, not only their text.
             prop_assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
             prop_assert_eq!(ours.map(|url| serde_parts(&url)), theirs.map(|url| serde_parts(&url)));
         }

@@ -37,7 +37,7 @@ pub(super) enum RepodataFormat {
     Missing,
 }
 
-/// What the cache knows of a subdir.
+/// The cached state of a subdir.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct CacheState {
     /// The requested URL, without secrets.
@@ -251,7 +251,8 @@ impl RepodataCache {
     }
 }
 
-/// How exactly it is noted when a shard was used. They are removed after days without use, and a lock reads hundreds.
+/// The precision with which the last use of a shard is recorded. Shards are removed after days without use, and a lock
+/// reads hundreds of them.
 const USE_PRECISION: Duration = Duration::from_secs(3600);
 
 /// The cache of shards, by their hash. All channels share it.
@@ -279,7 +280,7 @@ impl ShardCache {
         })
     }
 
-    /// Keeps a shard. It can be had again, so a full disk is no reason to stop.
+    /// Stores a shard. Errors, such as a full disk, are ignored: the shard can be downloaded again.
     pub(super) fn insert(&self, hash: &[u8; 32], bytes: &[u8]) {
         let write = || -> io::Result<()> {
             fs_err::create_dir_all(&self.directory)?;

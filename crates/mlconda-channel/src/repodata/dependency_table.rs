@@ -1,7 +1,7 @@
-//! A compact table of the parts of records that a solve looks at. Records are large and scattered in memory, and a solve
+//! A compact table of the fields of records that a solve needs. Records are large and scattered in memory, and a solve
 //! visits tens of thousands of them again and again. The texts of dependencies are interned, because many records share
-//! the same few thousand texts. The tables are made on several threads while records are parsed, one for each batch, and
-//! then merged.
+//! the same few thousand texts. The tables are made on several threads while records are parsed, one table for each
+//! batch, and then merged.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub struct SpecInterner {
     is_dependency: Vec<bool>,
 }
 
-/// The data of a record that a solve looks at.
+/// The fields of a record that a solve needs.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordRow {
     /// The index of its first `depends` in the table's list of specs.
@@ -47,7 +47,7 @@ pub struct RecordRow {
 pub struct VersionGroup {
     /// The index of the first record.
     pub first_row: u32,
-    /// The version as numbers, if it is nothing but a few numbers.
+    /// The version as numbers, if it consists of a few numbers only.
     pub numeric: Option<NumericVersion>,
 }
 

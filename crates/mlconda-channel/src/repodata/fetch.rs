@@ -33,7 +33,7 @@ use super::{
 };
 use crate::network::{self, Cause, Client, NetworkError, Transfer};
 
-/// How often a body is requested that does not arrive whole.
+/// How often a body is requested if it arrives incomplete.
 const MAX_BODY_ATTEMPTS: usize = 3;
 
 /// The largest index of shards, in bytes.
@@ -82,7 +82,7 @@ enum FetchOutcome {
 
 /// Why a request failed.
 enum FetchError {
-    /// The body did not arrive whole; another attempt may succeed.
+    /// The body is incomplete; another attempt may succeed.
     Transient(RepodataError),
     Permanent(RepodataError),
 }
@@ -124,7 +124,7 @@ impl Fetcher<'_> {
         if known.as_ref().is_some_and(|state| state.has_no_shards(self.now)) {
             variants.retain(|(_, format)| *format == RepodataFormat::Json);
         }
-        // The channel mostly still has what it had last time.
+        // The channel usually still has the variant that it had last time.
         if let Some(state) = known.as_ref().filter(|state| state.format == RepodataFormat::Json) {
             mlconda_types::sorting::sort_by_key(&mut variants, |(name, format)| {
                 *format == RepodataFormat::Json && *name != state.variant
@@ -208,7 +208,7 @@ impl Fetcher<'_> {
         tokio::task::spawn_blocking(open).await.ok().flatten()
     }
 
-    /// Requests the variant of `wanted`, again if the body does not arrive whole.
+    /// Requests the variant of `wanted`, with further attempts if the body is incomplete.
     async fn request_with_retries(
         &self,
         wanted: &CacheState,
@@ -277,13 +277,13 @@ impl Fetcher<'_> {
 
     /// Reads the body of a response and stores it.
     async fn receive(&self, response: Transfer, mut state: CacheState) -> Result<FetchOutcome, FetchError> {
-        // RFC 9110: codings are the same in capitals, and `x-gzip` is another name.
+        // RFC 9110: the names of content codings ignore case, and `x-gzip` is an alias.
         let coding = response.header(header::CONTENT_ENCODING).unwrap_or_default();
         let is_gzip = ["gzip", "x-gzip"].iter().any(|name| coding.eq_ignore_ascii_case(name));
         let limit = self.client.limits().unpacked;
         let (sender, body) = mpsc::channel(16);
         let (cache, variant, format) = (self.cache.clone(), state.variant.clone(), state.format);
-        // The blocking thread goes on after this future is dropped. `wanted` tells it to stop.
+        // The blocking thread continues after this future is dropped. The drop of `wanted` tells it to stop.
         let wanted = Arc::new(());
         let alive = Arc::downgrade(&wanted);
         let reading = tokio::task::spawn_blocking(move || {
@@ -305,7 +305,7 @@ impl Fetcher<'_> {
         // After a failed transfer, the parser fails too. The transfer's error is the cause.
         forwarded.map_err(|error| {
             let failure = self.unreachable(error.to_string(), error.cause());
-            let is_final = matches!(error, NetworkError::Registry(_)) // which has been asked again already
+            let is_final = matches!(error, NetworkError::Registry(_)) // the registry code has already retried
                 || matches!(error.cause(), Cause::Slow | Cause::TooLong);
             if is_final { FetchError::Permanent(failure) } else { FetchError::Transient(failure) }
         })?;
@@ -346,7 +346,7 @@ impl Fetcher<'_> {
     }
 }
 
-/// Whether a status means that the file is missing, or hidden from us.
+/// Whether a status means that the file is missing, or that the client may not see it.
 fn is_missing(status: StatusCode, variant: &str) -> bool {
     let says_so = [StatusCode::NOT_FOUND, StatusCode::GONE].contains(&status);
     let refuses = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status);

@@ -1,5 +1,5 @@
-//! The way in for the fuzz targets (`fuzz/`), which look at parts that have no public function of their own. It is compiled
-//! with `--cfg mlconda_fuzzing` only, and is no part of the library.
+//! Functions for the fuzz targets (`fuzz/`), for parts that have no public function of their own. They are compiled
+//! with `--cfg mlconda_fuzzing` only, and are not part of the library.
 
 use mlconda_types::lenient;
 use rattler_conda_types::{Channel, PackageRecord, RepoDataRecord, Subdir};
@@ -13,26 +13,26 @@ use super::{
     shards::ShardIndex,
 };
 
-/// A `repodata.json` as it was scanned.
+/// The result of scanning a `repodata.json`.
 #[derive(Debug)]
 pub struct Scanned {
     /// The base of the package URLs.
     pub base_url: Option<String>,
     /// The removed archives.
     pub removed: Vec<String>,
-    /// Of each span the package's name, the section's number (as [`SECTIONS`]) and the records as a JSON object.
+    /// For each span: the package name, the index of its section in [`SECTIONS`], and the records as a JSON object.
     pub spans: Vec<(String, usize, Vec<u8>)>,
-    /// The file names of the records that can be read, and how many cannot.
+    /// The file names of the readable records, and the number of unreadable ones.
     pub records: (Vec<String>, usize),
 }
 
-/// The places of the sections in a `repodata.json`, one key in the other.
+/// The sections in a `repodata.json`, each as a path of keys.
 pub const SECTIONS: [&[&str]; 4] = [&["v3", "conda"], &["packages.conda"], &["v3", "tar.bz2"], &["packages"]];
 
-/// Scans a text. The index goes through its form on disk.
+/// Scans a text. The index is also written and read back.
 ///
 /// # Errors
-/// Why it cannot be scanned.
+/// If it cannot be scanned. The error is the message.
 pub fn scan(text: &[u8]) -> Result<Scanned, String> {
     let mut copy = Vec::new();
     let index = scan::scan(text, &mut copy).map_err(|error| error.to_string())?;
@@ -65,10 +65,10 @@ fn context(base_url: Option<&str>) -> Result<SubdirContext, String> {
     SubdirContext::new(&Channel::from_url(url), Subdir::Linux64, base_url).map_err(|error| error.to_string())
 }
 
-/// Converts a value of MessagePack to JSON. Whether going past it ends where reading it does, is asked along.
+/// Converts a MessagePack value to JSON. Also checks that skipping the value ends at the same byte.
 ///
 /// # Errors
-/// If it is none.
+/// If it is not a valid value.
 pub fn json(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let (mut text, mut reader, mut other) = (Vec::new(), Reader::new(bytes), Reader::new(bytes));
     reader.json(&mut text).map_err(|error| error.to_string())?;
@@ -77,18 +77,18 @@ pub fn json(bytes: &[u8]) -> Result<Vec<u8>, String> {
     Ok(text)
 }
 
-/// The names in an index of shards with their hashes.
+/// The names and hashes in an index of shards.
 ///
 /// # Errors
-/// If it is none.
+/// If it is not a valid index.
 pub fn shard_index(bytes: &[u8]) -> Result<Vec<(String, [u8; 32])>, String> {
     let index = ShardIndex::read(bytes.to_vec()).map_err(|error| error.to_string())?;
     let found = |name: &str| index.hash(name).map(|hash| (name.to_owned(), *hash));
     index.names().map(|name| found(name).ok_or_else(|| format!("`{name}` is not found"))).collect()
 }
 
-/// Whether a record that is read without JSON is the one that the library reads: of the value that is next and, if it is a
-/// map, of all below it.
+/// Checks that the reader without JSON and the library read the same record: for the next value and, if it is a map,
+/// for the values in it.
 fn compare_records(reader: &mut Reader<'_>, depth: usize) -> Result<(), MsgpackError> {
     let (mut plain, mut text, mut behind) = (*reader, Vec::new(), *reader);
     if let Some(record) = plain_record(&mut plain, &any_version())
@@ -110,17 +110,17 @@ fn compare_records(reader: &mut Reader<'_>, depth: usize) -> Result<(), MsgpackE
     reader.skip()
 }
 
-/// The file names of the records of a shard.
+/// The file names of the records in a shard.
 ///
 /// # Errors
-/// If it is none.
+/// If it is not a valid shard.
 pub fn shard(bytes: &[u8], name: &str) -> Result<Vec<String>, String> {
     let _ = compare_records(&mut Reader::new(bytes), 0);
     let found = records_from_shard(&context(None)?, name, bytes)?;
     Ok(found.records.iter().map(|record| file_name(record)).collect())
 }
 
-/// The name of the package in the key of a record.
+/// The package name in the key of a record.
 pub fn name(section: usize, key: &str) -> String {
     let section = [Section::V3Conda, Section::Conda, Section::V3TarBz2, Section::TarBz2][section];
     String::from_utf8_lossy(scan::package_name(section, key.as_bytes())).into_owned()

@@ -1,4 +1,4 @@
-//! The channels of an environment into [`Repodata`]: first what each subdir has, then the records that can be reached.
+//! Loads the channels of an environment into [`Repodata`]: first each subdir, then the reachable records.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -29,10 +29,10 @@ use crate::network::{self, Client};
 /// Loads the records that an environment can reach, for one host. The environment must be reduced to the host's
 /// platform (see [`Environment::for_platform`]).
 ///
-/// The future may be dropped: files of the cache get their names when they are whole.
+/// The future may be dropped: the cache has no incomplete files, because a file gets its name only when it is complete.
 ///
 /// # Errors
-/// If a channel cannot be reached, or its answer is not repodata.
+/// If a channel cannot be reached, or its response is not repodata.
 pub async fn load(
     client: &Client,
     environment: &Environment,
@@ -139,7 +139,7 @@ pub(super) fn partial(specs: &[MatchSpec]) -> BTreeSet<String> {
     specs.iter().filter_map(of).filter(|name| !whole.contains(name)).into_tree()
 }
 
-/// The warning about records that cannot be read.
+/// The warning about unreadable records.
 fn skipped_warning(subdir: &str, count: usize, file: &str, reason: &str) -> String {
     match count {
         1 => format!("a record of `{subdir}` cannot be read and is left out: `{file}` ({reason})"),
@@ -151,8 +151,8 @@ fn subdirs_of(host: &Host) -> Vec<Subdir> {
     if host.platform == Subdir::NoArch { vec![Subdir::NoArch] } else { vec![host.platform, Subdir::NoArch] }
 }
 
-/// Decides what to load for a spec: the records that match it. If several channels have the package, all of its
-/// records are loaded, because channel priority depends on the records that do not match, too.
+/// The spec to load for a requested spec: the records that match it. If several channels have the package, all of its
+/// records are loaded, because channel priority also depends on records that do not match.
 fn spec_to_load(spec: &MatchSpec, channels: &[Vec<Option<LoadedSubdir>>]) -> MatchSpec {
     let Some(name) = spec.name.as_exact() else { return spec.clone() };
     let has =
@@ -160,7 +160,7 @@ fn spec_to_load(spec: &MatchSpec, channels: &[Vec<Option<LoadedSubdir>>]) -> Mat
     if channels.iter().filter(has).count() > 1 { MatchSpec::from(name.clone()) } else { spec.clone() }
 }
 
-/// What is needed to load a subdir.
+/// The input for loading a subdir.
 pub(super) struct Loader<'a> {
     pub(super) client: &'a Client,
     pub(super) host: &'a Host,

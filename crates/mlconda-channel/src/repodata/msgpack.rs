@@ -1,38 +1,39 @@
-//! MessagePack, as far as sharded repodata (CEP 16) has it: walked over value by value, or written as JSON text, so
-//! that unusual records of shards are read as those of `repodata.json` are (see [`super::plain_record`]).
+//! The subset of MessagePack that sharded repodata (CEP-16) uses. Values are skipped one by one, or converted to JSON
+//! text. So unusual records of shards are parsed like those of a `repodata.json` (see [`super::plain_record`]).
 
 use std::io::Write as _;
 
 /// How deeply values may be nested. Records need six levels; the limit protects the stack.
 const MAX_DEPTH: usize = 64;
 
-/// The longest JSON that is made of a value, but for one more text, in bytes: twice what a shard may have.
+/// The length in bytes at which the JSON of a value becomes too long: twice the limit of a shard. One more text may
+/// exceed it.
 const MAX_TEXT: usize = 256 << 20;
 
-/// Why bytes are not MessagePack as sharded repodata has it.
+/// Why bytes are not valid MessagePack for sharded repodata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum MsgpackError {
-    /// A value goes on after the last byte.
+    /// The bytes end in the middle of a value.
     #[error("it ends in the middle of a value")]
     Short,
-    /// Arrays and maps in each other, too deeply.
+    /// Arrays and maps are nested too deeply.
     #[error("its values are nested in more than {MAX_DEPTH} levels")]
     Deep,
-    /// No value begins with this byte.
+    /// No value can begin with this byte.
     #[error("no value begins with the byte {0:#04x}")]
     Marker(u8),
-    /// Another value than the one that has to be here.
+    /// The next value has another type than the expected one.
     #[error("there is no {0} where one has to be")]
     Expected(&'static str),
-    /// More JSON than any shard is.
+    /// The JSON is longer than that of any shard.
     #[error("it is too long")]
     Long,
-    /// A text that is no UTF-8.
+    /// A text is not UTF-8.
     #[error("a text in it is not UTF-8")]
     NotUtf8,
 }
 
-/// A value, or what an array or a map begins with.
+/// A value, or the beginning of an array or a map.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Token<'b> {
     Nil,
@@ -40,14 +41,14 @@ pub(super) enum Token<'b> {
     Unsigned(u64),
     Signed(i64),
     Float(f64),
-    /// A text; whether it is UTF-8 was not looked at.
+    /// A text, not checked to be UTF-8.
     Text(&'b [u8]),
     Bytes(&'b [u8]),
-    /// A value of a type that an application defines; nothing in repodata has one.
+    /// A value of an application-defined type. Repodata contains none.
     Extension,
-    /// So many values follow.
+    /// An array of this many values, which follow.
     Array(usize),
-    /// So many pairs follow.
+    /// A map of this many pairs, which follow.
     Map(usize),
 }
 
@@ -68,7 +69,7 @@ impl<'b> Reader<'b> {
         Ok(taken)
     }
 
-    /// A number of this many bytes, at most eight, the highest first.
+    /// A big-endian number of this many bytes, at most eight.
     fn number(&mut self, size: usize) -> Result<u64, MsgpackError> {
         Ok(self.take(size)?.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
@@ -80,7 +81,7 @@ impl<'b> Reader<'b> {
     /// The next value, or the beginning of an array or a map.
     pub(super) fn token(&mut self) -> Result<Token<'b>, MsgpackError> {
         let marker = self.take(1)?[0];
-        // Where a size is part of the marker, its lowest bits are the power of two.
+        // If the size is part of the marker, its lowest bits are the exponent of two.
         let size = |first: u8| 1_usize << (marker - first);
         Ok(match marker {
             0x00..=0x7f => Token::Unsigned(marker.into()),
@@ -122,7 +123,7 @@ impl<'b> Reader<'b> {
         })
     }
 
-    /// The number of pairs of the map that is next.
+    /// Reads the beginning of a map. Returns the number of its pairs.
     pub(super) fn map(&mut self) -> Result<usize, MsgpackError> {
         match self.token()? {
             Token::Map(count) => Ok(count),
@@ -130,7 +131,7 @@ impl<'b> Reader<'b> {
         }
     }
 
-    /// The text that is next.
+    /// Reads a text.
     pub(super) fn text(&mut self) -> Result<&'b str, MsgpackError> {
         match self.token()? {
             Token::Text(text) => utf8(text),
@@ -138,7 +139,7 @@ impl<'b> Reader<'b> {
         }
     }
 
-    /// Goes past the value that is next.
+    /// Skips the next value.
     pub(super) fn skip(&mut self) -> Result<(), MsgpackError> {
         self.skip_values(1, 0)
     }
@@ -157,11 +158,11 @@ impl<'b> Reader<'b> {
         Ok(())
     }
 
-    /// Writes the value that is next as JSON. Bytes, such as hashes, become hexadecimal text; numbers that JSON has no
-    /// word for, and extensions, become `null`.
+    /// Writes the next value as JSON. Bytes, such as hashes, become hexadecimal text. Numbers that JSON cannot
+    /// represent, and extensions, become `null`.
     ///
     /// # Errors
-    /// If it is not MessagePack, or a map has a key that is no text.
+    /// If it is not MessagePack, or a map has a key that is not text.
     pub(super) fn json(&mut self, text: &mut Vec<u8>) -> Result<(), MsgpackError> {
         self.json_below(0, text)
     }
@@ -178,7 +179,7 @@ impl<'b> Reader<'b> {
             Token::Bool(value) => text.extend_from_slice(if value { b"true" } else { b"false" }),
             Token::Text(value) => quote(utf8(value)?, text),
             Token::Bytes(value) => quote(&hex::encode(value), text),
-            // Writing to memory does not fail.
+            // Writing to memory cannot fail.
             Token::Unsigned(value) => _ = write!(text, "{value}"),
             Token::Signed(value) => _ = write!(text, "{value}"),
             Token::Float(value) if value.is_finite() => _ = write!(text, "{value:?}"),
@@ -246,7 +247,7 @@ mod tests {
         Ok(serde_json::from_slice(&text).unwrap())
     }
 
-    /// Each size of each kind of value, at its borders, compared with a library's writer.
+    /// Compares the smallest and largest values of each size and kind with a library's writer.
     #[test]
     fn what_a_library_writes_is_read_back() {
         let numbers = [0_i64, 1, 127, 128, 255, 256, 65_535, 65_536, u32::MAX.into(), 1 << 32, i64::MAX];
@@ -290,7 +291,7 @@ mod tests {
         assert_eq!(refused(&[0x81, 1, 1]), MsgpackError::Expected("text"));
         assert_eq!(refused(&[0x91; 100_000]), MsgpackError::Deep);
         assert_eq!(Reader::new(&[0x91; 100_000]).skip(), Err(MsgpackError::Deep));
-        // A length that nothing backs takes no memory.
+        // A claimed length without bytes must not allocate memory.
         assert_eq!(refused(&[0xdf, 0xff, 0xff, 0xff, 0xff]), MsgpackError::Short);
         assert_eq!(refused(&[0xc6, 0xff, 0xff, 0xff, 0xff, 0]), MsgpackError::Short);
     }

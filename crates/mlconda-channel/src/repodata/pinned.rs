@@ -1,4 +1,4 @@
-//! Finds the records of packages whose URLs are known, as in a lock. Nothing else of the channels is read, and
+//! Finds the records of packages whose URLs are known, as in a lock. Only the records of these names are parsed, and
 //! dependencies are not followed.
 
 use std::{
@@ -43,7 +43,7 @@ pub struct PinnedPackage<'a> {
 /// Finds the records of these packages, in their order; `None` if the channel has none. Also returns the errors of the
 /// subdirs that could not be loaded.
 ///
-/// The future may be dropped: files of the cache get their names when they are whole.
+/// The future may be dropped: the cache has no incomplete files.
 pub async fn pinned_records(
     client: &Client,
     packages: &[PinnedPackage<'_>],
@@ -88,7 +88,7 @@ fn channel_url(package: &PinnedPackage<'_>) -> Option<Url> {
 }
 
 /// Finds the record of a package. If a build exists as `.conda` and as `.tar.bz2`, only one record is loaded, which
-/// describes both. But if the archive under this name was replaced by another one, the record is not of this package.
+/// describes both. But if the archive was replaced under the same name, the hashes differ, and there is no record.
 fn find_record(
     package: &PinnedPackage<'_>,
     records: &BTreeMap<String, Vec<Arc<RepoDataRecord>>>,

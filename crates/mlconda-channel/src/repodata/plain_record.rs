@@ -1,7 +1,8 @@
-//! Parses the records of shards straight from MessagePack, if their fields have the usual types.
+//! Parses the records of shards directly from MessagePack, if their fields have the usual types.
 //!
-//! Nearly all records are such. Others are written as JSON and read by the library, as those of `repodata.json` are
-//! (see [`super::records`]); so each record that this module reads is the one that the library would read.
+//! Nearly all records have them. Others are converted to JSON and parsed by the library, as those of `repodata.json`
+//! are (see [`super::records`]). So every record that this module returns is equal to the one that the library would
+//! return.
 
 use std::str::FromStr;
 
@@ -16,7 +17,7 @@ use serde::{
 
 use super::msgpack::{Reader, Token};
 
-/// Reads a field. `None` if the library has to look at it.
+/// Reads a field; `None` if the library has to parse the record.
 type ReadField = fn(&mut Reader<'_>, &mut PackageRecord) -> Option<()>;
 
 /// Assigns a field of a record.
@@ -29,7 +30,7 @@ macro_rules! field {
     };
 }
 
-/// The fields of a record, sorted. All others are ignored, by the library too.
+/// The fields of a record, sorted. All others are ignored, as by the library.
 const FIELDS: [(&str, ReadField); 27] = [
     field!(arch, reader => optional_text(reader)?),
     ("attestations_sha256", |_, _| None),
@@ -69,13 +70,13 @@ const FIELDS: [(&str, ReadField); 27] = [
 /// The fields that a record must have, as bits of their indices in [`FIELDS`].
 const REQUIRED: u32 = 1 << 2 | 1 << 3 | 1 << 15 | 1 << 26;
 
-/// A version to begin with, as the library reads it.
+/// A version to start with, equal to what the library parses.
 pub(super) fn any_version() -> VersionWithSource {
     VersionWithSource::new(rattler_conda_types::Version::major(1), "1")
 }
 
-/// Reads the record that is next. `None` if the library has to look at it: then the reader stands anywhere. `version` may
-/// be any version; one with the same text is not parsed again.
+/// Parses the next record; `None` if the library has to parse it. Then the position of the reader is undefined.
+/// `version` may be any version: if the record has the same text, the text is not parsed again.
 pub(super) fn plain_record(reader: &mut Reader<'_>, version: &VersionWithSource) -> Option<PackageRecord> {
     let pairs = reader.map().ok()?;
     let name = PackageName::new_unchecked(String::new());
@@ -84,13 +85,13 @@ pub(super) fn plain_record(reader: &mut Reader<'_>, version: &VersionWithSource)
     let (mut seen, mut next) = (0_u32, 0);
     for _ in 0..pairs {
         let key = reader.text().ok()?;
-        // Most writers sort the fields: the next one is looked for behind the last.
+        // Most writers sort the fields, so the search begins after the last field.
         let mut indices = (next..FIELDS.len()).chain(0..next);
         let Some(index) = indices.find(|index| FIELDS[*index].0 == key) else {
             reader.skip().ok()?;
             continue;
         };
-        // A field that comes twice is an error of the record.
+        // A duplicate field makes the record invalid.
         if seen & 1 << index != 0 {
             return None;
         }
@@ -101,7 +102,7 @@ pub(super) fn plain_record(reader: &mut Reader<'_>, version: &VersionWithSource)
     (seen & REQUIRED == REQUIRED).then_some(record)
 }
 
-/// The value that is next, unless it is `nil`.
+/// Reads the next value; `Some(None)` if it is `nil`.
 fn optional<'b, T>(reader: &mut Reader<'b>, read: fn(&mut Reader<'b>) -> Option<T>) -> Option<Option<T>> {
     let mut ahead = *reader;
     if ahead.token().ok()? == Token::Nil {
@@ -179,7 +180,7 @@ fn md5(reader: &mut Reader<'_>) -> Option<Option<Output<Md5>>> {
     Some(optional(reader, hash::<16>)?.map(Into::into))
 }
 
-/// The value that is next, as the library reads it.
+/// Reads the next value with the library.
 fn through_json<T: DeserializeOwned>(reader: &mut Reader<'_>) -> Option<T> {
     let mut text = Vec::new();
     reader.json(&mut text).ok()?;
@@ -194,14 +195,14 @@ mod tests {
 
     use super::*;
 
-    /// The record of these bytes by this module, and by the library from JSON.
+    /// The record from this module, and the record that the library parses from JSON.
     fn both_ways(bytes: &[u8]) -> (Option<String>, Result<String, String>) {
         let (mut text, mut reader) = (Vec::new(), Reader::new(bytes));
         reader.json(&mut text).unwrap();
         let theirs = lenient::from_slice::<PackageRecord>(&text);
         let mut reader = Reader::new(bytes);
         let ours = plain_record(&mut reader, &any_version());
-        // By their texts: equal versions may be written differently.
+        // The debug texts are compared, because equal versions may be written differently.
         (ours.map(|record| format!("{record:?}")), theirs.map(|r| format!("{r:?}")).map_err(|error| error.to_string()))
     }
 
@@ -220,7 +221,7 @@ mod tests {
         })
     }
 
-    /// A field that the library learns must be read here, too. This does not compile if there is another one.
+    /// If the library gets a new field, it must be read here, too: this does not compile with an unknown field.
     #[test]
     fn all_fields_of_the_library_are_known() {
         let PackageRecord {
@@ -288,7 +289,7 @@ mod tests {
         let record = |value: &[u8]| {
             let least = json!({"name": "tool", "version": "1", "build": "0", "build_number": 0, "depends": []});
             let mut bytes = packed(&least);
-            // One more pair in the map.
+            // Adds one to the number of pairs in the map.
             bytes[0] += 1;
             [&bytes, b"\xa6sha256".as_slice(), value].concat()
         };
@@ -313,7 +314,7 @@ mod tests {
         assert_eq!(both_ways(&bytes).0, None);
     }
 
-    /// Values of all kinds, the usual ones of the fields among them.
+    /// Values of all kinds, including the usual values of the fields.
     fn value() -> impl Strategy<Value = Value> {
         let usual = whole().as_object().unwrap().values().cloned().collect::<Vec<_>>();
         let odd = [

@@ -56,7 +56,7 @@ impl Loader<'_> {
         Ok(())
     }
 
-    /// Whether a channel has packages for a platform, as far as its server says. Some channels have an empty
+    /// Whether a channel has packages for a platform, according to its server. Some channels have an empty
     /// `repodata.json` for every platform. These are short, so only the beginning is read.
     async fn has_packages(&self, channel: &Channel, platform: Subdir) -> bool {
         let Ok(url) = channel.platform_url(platform).join("repodata.json") else { return false };

@@ -1,7 +1,7 @@
 //! Follows dependencies from the requested specs to all reachable records. Names are fetched concurrently, and records
 //! are parsed on as many threads as there are processors.
 //!
-//! Of a package that the environment names, only the matching records count; of other packages, all of them.
+//! For a package that the environment names, only the matching records are loaded; for other packages, all of them.
 
 use std::{
     cmp::Ordering,

@@ -170,12 +170,12 @@ fn read_shard(context: &SubdirContext, name: &str, bytes: &[u8]) -> Result<Packa
     Ok(collector.finish())
 }
 
-/// What becomes of records of other packages than the one that is read.
+/// What to do with records of other packages.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Others {
-    /// They are passed over: a shard may list them, too.
+    /// They are ignored: a shard may contain them, too.
     PassedOver,
-    /// They are skipped, which is told of.
+    /// They are skipped and reported.
     Skipped,
 }
 
@@ -185,11 +185,11 @@ struct RecordCollector<'a> {
     name: &'a str,
     removed: &'a [String],
     others: Others,
-    /// The last section that has records: they shadow none.
+    /// The last section that has records. Its records shadow none.
     last: Section,
     conda: HashSet<String>,
     tar_bz2: HashSet<String>,
-    /// The version of the record that was read last. The next one often has the same.
+    /// The version of the last parsed record. The next record often has the same.
     version: VersionWithSource,
     found: PackageRecords,
 }

@@ -101,7 +101,8 @@ impl IndexBuilder {
     }
 }
 
-/// The name in `name-version-build.ext`; empty if there is none. Nothing asks for an empty name.
+/// The name in `name-version-build.ext`; empty if there is none. No package has an empty name, so such records are
+/// never loaded.
 pub(super) fn package_name(section: Section, key: &[u8]) -> &[u8] {
     let stem = section.stem(key);
     let Some(build) = memchr::memrchr(b'-', stem) else { return b"" };
@@ -271,7 +272,8 @@ impl<R: Read, W: Write> Scanner<R, W> {
         Ok(())
     }
 
-    /// Reads the rest of a string up to its closing quote. The copy may hold `limit` bytes.
+    /// Reads the rest of a string up to its closing quote. At most `limit` bytes are copied; a longer string is an
+    /// error.
     fn string(&mut self, mut copy: Option<&mut Vec<u8>>, limit: usize) -> Result<(), ScanError> {
         loop {
             let rest = &self.buffer[self.at..self.filled];

@@ -19,10 +19,11 @@ use crate::network::{self, BodyKind, Cause, Client, NetworkError};
 /// The largest decompressed shard, in bytes: several times the largest known.
 pub(super) const SHARD_LIMIT: u64 = 128 << 20;
 
-/// How often a shard is requested that does not arrive whole.
+/// How often a shard is requested if it arrives incomplete.
 const MAX_ATTEMPTS: usize = 3;
 
-/// The index of a subdir's shards. A lock needs few of its tens of thousands of names, so the names are not copied.
+/// The index of a subdir's shards. It has tens of thousands of names, and a lock needs few of them, so the names are
+/// not copied.
 #[derive(Debug)]
 pub(super) struct ShardIndex {
     pub(super) info: ShardIndexInfo,
@@ -71,7 +72,7 @@ impl ShardIndexInfo {
     }
 }
 
-/// A sha256: bytes, as bytes or as numbers, or hexadecimal text.
+/// Reads a sha256: as bytes, as a list of numbers, or as hexadecimal text.
 fn read_hash(reader: &mut Reader<'_>) -> Result<[u8; 32], MsgpackError> {
     let no_hash = MsgpackError::Expected("sha256");
     let byte = |reader: &mut Reader<'_>| match reader.token()? {
@@ -217,11 +218,11 @@ impl ShardFetcher {
 /// Decompresses a shard.
 pub(super) fn unpack(packed: &[u8]) -> std::io::Result<Vec<u8>> {
     thread_local! {
-        // It is larger than most shards.
+        // The buffer is larger than most shards.
         static DECOMPRESSOR: RefCell<Decompressor<'static>> = RefCell::default();
     }
     let expected = (packed.len() * 12).min(SHARD_LIMIT as usize);
-    // In one step, which needs no buffers; a few shards are longer than expected.
+    // Decompress in one step, which needs no buffers. A few shards are longer than expected and take the slower way.
     if let Ok(bytes) = DECOMPRESSOR.with_borrow_mut(|decompressor| decompressor.decompress(packed, expected)) {
         return Ok(bytes);
     }

@@ -1,4 +1,4 @@
-//! Loading channels from disk and from a server on loopback: what is found, and how it reads when it is not.
+//! Loads channels from disk and from a server on loopback: the records that are found, and the messages for errors.
 
 mod caching;
 mod hostile;
@@ -36,7 +36,7 @@ fn record(name: &str, version: &str, depends: &[&str]) -> Value {
     json!({"name": name, "version": version, "build": "0", "build_number": 0, "depends": depends, "subdir": "noarch"})
 }
 
-/// `tool` with what it needs, and `other`.
+/// A `repodata.json` with `tool`, its dependencies, and `other`.
 fn noarch() -> String {
     let records = [
         record("tool", "1.0", &["lib"]),
@@ -121,7 +121,7 @@ impl World {
         self.repodata_from(url, &["tool"], access).await
     }
 
-    /// From the channel on disk.
+    /// Loads the channel from disk.
     async fn repodata_of(&self, specs: &[&str], access: Access) -> Result<Repodata, RepodataError> {
         let url = url::Url::from_directory_path(self.channel()).unwrap();
         self.repodata_from(url.as_str(), specs, access).await
@@ -137,7 +137,7 @@ impl World {
         load(&Client::new(&self.network).unwrap(), &environment, &host, &options, self).await
     }
 
-    /// The files that are found, or the message, and what was warned of.
+    /// The files of the found records or the error message, and the warnings.
     async fn load(&self, url: &str, access: Access) -> String {
         let url = if url.ends_with('/') { url.to_owned() } else { format!("{url}/") };
         let mut lines = match self.repodata(&url, access).await {
@@ -155,7 +155,7 @@ impl World {
 
 const FOUND: &str = "CHANNEL/noarch/lib-1.0-0.conda\nCHANNEL/noarch/lib-2.0-0.conda\nCHANNEL/noarch/tool-1.0-0.conda";
 
-/// The records of each list, with what the tables say of them, and where a run ends.
+/// The records of each list, with their rows in the table and the ends of the runs.
 fn lists(repodata: &Repodata) -> Vec<Vec<String>> {
     let mut lists = vec![Vec::new(); repodata.subdirs.len()];
     for (place, records, DependencyRows { rows, spec_ids, version_groups }) in repodata.runs() {
@@ -175,7 +175,7 @@ fn lists(repodata: &Repodata) -> Vec<Vec<String>> {
     lists
 }
 
-/// What is added for an explanation makes the same as if it had been loaded in the first place.
+/// Records that are added for an explanation give the same result as if they had been loaded at first.
 #[tokio::test]
 async fn any_version_can_be_added() {
     let world = World::new();
@@ -206,7 +206,7 @@ async fn any_version_can_be_added() {
         let options = ReadOptions { directory: "/".into(), ..ReadOptions::default() };
         let environment = Environment::parse(&text, Path::new("environment.yml"), &options).unwrap();
         let mut repodata = world.repodata_of(specs, Access::Online).await.unwrap();
-        // What is there already is not read again, or it would be another.
+        // Loaded records are not read again: otherwise the result would differ now.
         let file = "noarch/repodata.json";
         let text = fs_err::read_to_string(world.channel().join(file)).unwrap();
         if repodata.records().any(|record| name(record) == "pip") {
@@ -247,7 +247,7 @@ async fn what_is_no_channel_is_told_from_what_is_a_broken_one() {
         let expected = format!("error: `CHANNEL/noarch/` does not contain valid repodata: `repodata.json`: {message}");
         assert_eq!(world.load_from_disk().await, expected, "{text}");
     }
-    // Empty channels are channels.
+    // Channels without packages are valid.
     for text in ["{}", r#"{"packages": {}, "packages.conda": {}, "removed": []}"#] {
         world.write("noarch/repodata.json", text);
         assert_eq!(world.load_from_disk().await, "", "{text}");
@@ -256,7 +256,7 @@ async fn what_is_no_channel_is_told_from_what_is_a_broken_one() {
     insta::assert_snapshot!(world.load_from_disk().await, @"event: the channel `CHANNEL/` has no `noarch`, which every channel should have, even if empty");
 }
 
-/// A list of every kind of record that there is a rule for.
+/// A `repodata.json` with records for every rule.
 fn every_kind() -> Value {
     let tool = |version: &str| record("tool", version, &["lib; if python >3"]);
     let mut whole = json!({"info": {"subdir": "noarch", "base_url": "../files"}, "repodata_version": 2, "unheard-of": [{"}": "]"}]});
@@ -299,7 +299,7 @@ async fn a_record_that_cannot_be_read_costs_only_itself() {
     // The order of the fields, and with it the column, depends on a feature of `serde_json` that other crates may enable.
     let event = event.split_once(" at line 1").unwrap().0;
     insta::assert_snapshot!(event, @"2 records of `CHANNEL/noarch/` cannot be read and are left out, the first: `tool-1.2-0.conda` (malformed version string '1%21164.3': encountered more characters but expected none");
-    // However it is laid out.
+    // The layout of the text does not matter.
     world.write("noarch/repodata.json", serde_json::to_string_pretty(&every_kind()).unwrap());
     assert!(world.load_from_disk().await.starts_with(EVERY_KIND));
 }
@@ -313,7 +313,7 @@ async fn what_cannot_be_a_place_or_a_file_is_told() {
             "error: `CHANNEL/noarch/` does not contain valid repodata: its `base_url` is not a valid base URL";
         assert_eq!(world.load_from_disk().await, expected, "{base}");
     }
-    // The first segment of a name is the name that is asked for.
+    // The first segment of the key is the requested name.
     for (key, name, reason) in [
         ("tool-1:0-0.conda", "tool", "there can be no file of this name"),
         ("tool-1\\0-0.conda", "tool", "there can be no file of this name"),
@@ -331,14 +331,15 @@ async fn what_cannot_be_a_place_or_a_file_is_told() {
     assert!(message.contains("a string is too long at byte"), "{message}");
 }
 
-/// The same as [`every_kind`], in shards.
+/// The records of [`every_kind`] as shards.
 fn write_shards(world: &World, whole: &Value) {
     use rattler_digest::{Sha256, digest::Digest};
     let shard: Value = ["packages", "packages.conda", "v3", "removed"]
         .map(|key| (key.to_owned(), whole[key].clone()))
         .into_iter()
         .collect();
-    // Hashes are bytes there. (Values of JSON have none, so this is done to the bytes: `bin 8` instead of `str 8`.)
+    // Shards store hashes as bytes. JSON values cannot be bytes, so the encoded text is changed: `bin 8` instead of
+    // `str 8`.
     let text = format!("\u{d9}\u{40}{}", "ab".repeat(32)).chars().map(|c| c as u8).collect::<Vec<u8>>();
     let packed = rmp_serde::to_vec_named(&shard).unwrap();
     let place = packed.windows(text.len()).position(|window| window == text).unwrap();
@@ -361,7 +362,7 @@ async fn shards_have_the_same_records_and_are_checked() {
         found.split_once("\nevent: the channel").map_or((found.as_str(), ""), |(found, _)| (found, ""));
     assert!(found.starts_with(EVERY_KIND), "{found}{event}");
     assert!(found.contains("2 records of `CHANNEL/noarch/` cannot be read and are left out"), "{found}");
-    // What is kept of them is checked too.
+    // Cached shards are verified, too.
     for entry in fs_err::read_dir(world.cache().join("shards")).unwrap() {
         fs_err::write(entry.unwrap().path(), "damaged").unwrap();
     }
@@ -370,7 +371,7 @@ async fn shards_have_the_same_records_and_are_checked() {
     server.fail("/shards/", Fault::Corrupted);
     let message = world.load(&server.url(""), Access::Online).await;
     assert!(message.ends_with("has another hash than the index says"), "{message}");
-    // Nor is a base passed over that is none.
+    // A base that is not a base URL is an error.
     let index = json!({"info": {"base_url": "", "shards_base_url": "mailto:me"}, "shards": {}});
     let index = zstd::encode_all(rmp_serde::to_vec_named(&index).unwrap().as_slice(), 0).unwrap();
     world.write("noarch/repodata_shards.msgpack.zst", index);

@@ -1,4 +1,4 @@
-//! Stored logins against the crate `rattler_networking`, which writes the files: hosts and URLs made by chance.
+//! Compares stored logins with the crate `rattler_networking`, which writes the files, for random hosts and URLs.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ fn login() -> impl Strategy<Value = Authentication> {
     ]
 }
 
-/// What a login adds to a request.
+/// The change that a login makes to a request.
 fn effect(login: Option<Authentication>) -> Option<Login> {
     Some(match login? {
         Authentication::BearerToken(token) => Login::Header(format!("Bearer {token}")),

@@ -19,7 +19,7 @@ pub(super) fn decompressed<'a>(variant: &str, packed: impl Read + 'a) -> io::Res
     })
 }
 
-/// Limits a reader to a number of bytes; more are an error.
+/// Limits a reader to a number of bytes; a longer text is an error.
 pub(super) fn limited<'a>(reader: impl Read + 'a, limit: u64) -> Box<dyn Read + 'a> {
     Box::new(LimitedReader { reader, limit, left: limit })
 }
@@ -38,7 +38,7 @@ impl<R: Read> Read for LimitedReader<R> {
     }
 }
 
-/// A reader that fails once nobody holds the other end of `alive`.
+/// A reader that fails after the other end of `alive` was dropped.
 pub(super) struct CancellableReader<R> {
     pub(super) reader: R,
     pub(super) alive: Weak<()>,
@@ -53,7 +53,7 @@ impl<R: Read> Read for CancellableReader<R> {
     }
 }
 
-/// Sends the chunks of a body to the reading thread, until that stops.
+/// Sends the chunks of a body to the reading thread, until it stops.
 pub(super) async fn forward_chunks(mut response: Transfer, sender: mpsc::Sender<Vec<u8>>) -> Result<(), NetworkError> {
     while let Some(piece) = response.chunk().await? {
         if sender.send(piece.into()).await.is_err() {

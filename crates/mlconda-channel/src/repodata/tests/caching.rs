@@ -1,4 +1,4 @@
-//! The cache: for how long it counts, whom it is for, and what becomes of a damaged one.
+//! The cache: how long it is fresh, which logins share it, and how a damaged cache is replaced.
 
 use futures::future::join_all;
 
@@ -77,7 +77,7 @@ async fn a_damaged_cache_is_made_anew() {
     assert_eq!(world.load(&url, Access::Online).await, FOUND);
     let files = || fs_err::read_dir(world.cache()).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
     for kind in ["index", "data", "info.json"] {
-        // Nothing piles up: a state, a text and its index for each of the two subdirs.
+        // No files pile up: a state, a text and its index for each of the two subdirs.
         assert_eq!(files().len(), 6, "{:?}", files());
         for damage in ["", "short", "{\"not\": \"it\"}"] {
             for file in files().iter().filter(|file| file.to_str().unwrap().ends_with(kind)) {

@@ -1,5 +1,4 @@
-//! Channels that mean no good, or are damaged so that it looks like it: what they have ends with a clear word, in bounded
-//! memory and on a small stack.
+//! Malicious or damaged channels: their data ends with a clear message, in limited memory and on a small stack.
 
 use rattler_digest::{Sha256, digest::Digest};
 
@@ -10,7 +9,7 @@ use super::{
     *,
 };
 
-/// Shards with these bytes for `tool`.
+/// Writes a channel whose shard of `tool` has these bytes.
 fn write_shard(world: &World, shard: &[u8]) {
     let packed = zstd::encode_all(shard, 0).unwrap();
     let hash = hex::encode(Sha256::digest(&packed));
@@ -20,7 +19,7 @@ fn write_shard(world: &World, shard: &[u8]) {
     world.write("noarch/repodata_shards.msgpack.zst", zstd::encode_all(index.as_slice(), 0).unwrap());
 }
 
-/// A few kilobytes that unpack to more than anybody has.
+/// A few kilobytes that decompress to more than any memory.
 #[tokio::test]
 async fn what_unpacks_to_too_much_is_refused() {
     let world = World::with_tool();
@@ -38,7 +37,7 @@ async fn what_unpacks_to_too_much_is_refused() {
     assert!(message.starts_with("the text is too long at byte "), "{message}");
 }
 
-/// As deep as a file can be: in the file, in a record, in a shard.
+/// The deepest nesting that fits in a file: in the file, in a record, in a shard.
 #[tokio::test]
 async fn deep_nesting_takes_no_stack() {
     let world = World::with_tool();
@@ -51,7 +50,7 @@ async fn deep_nesting_takes_no_stack() {
         world.write("noarch/repodata.json", text);
         assert_eq!(world.load_from_disk().await, "CHANNEL/noarch/tool-1.0-0.conda");
     }
-    // A map with an array of one element in one of one element, and so on.
+    // A map with an array of one element, which is an array of one element, and so on.
     write_shard(
         &world,
         &[b"\x81\xa8packages\x81\xb2tool-1.0-0.tar.bz2".as_slice(), &[0x91; 200_000], &[0xc0]].concat(),
@@ -60,7 +59,7 @@ async fn deep_nesting_takes_no_stack() {
     insta::assert_snapshot!(world.load(&server.url(""), Access::Online).await, @"error: `CHANNEL/noarch/` does not contain valid repodata: the records of `tool`: its values are nested in more than 64 levels");
 }
 
-/// Specs that the parser would never come back from cost their records, and no more.
+/// If the parser would need too long for a spec, only the record with this spec is dropped.
 #[tokio::test]
 async fn specs_beyond_reason_cost_their_records() {
     let world = World::with_tool();
@@ -86,7 +85,7 @@ async fn specs_beyond_reason_cost_their_records() {
     ");
 }
 
-/// Names beyond number are read in one pass, and only what is asked for is kept of them.
+/// A huge number of names is read in one pass, and only the requested names are kept.
 #[tokio::test]
 async fn names_beyond_number_are_passed_over() {
     let world = World::with_tool();
@@ -96,7 +95,7 @@ async fn names_beyond_number_are_passed_over() {
     assert_eq!(world.load_from_disk().await, "CHANNEL/noarch/tool-1.0-0.conda");
 }
 
-/// What a channel on the network says of other places must not lead to files of this machine.
+/// URLs in the data of a remote channel must not lead to local files.
 #[tokio::test]
 async fn a_channel_leads_to_its_own_scheme_or_a_better_one() {
     let world = World::with_tool();
@@ -121,7 +120,7 @@ async fn a_channel_leads_to_its_own_scheme_or_a_better_one() {
     assert!(message.contains("its `shards_base_url` cannot be followed: it leads from `http` to `file`"), "{message}");
 }
 
-/// A file of some kilobytes that unpacks to gigabytes of spaces.
+/// A file of some kilobytes that decompresses to gigabytes of spaces.
 #[tokio::test]
 async fn repodata_that_unpacks_to_too_much_is_cut_off() {
     let mut world = World::with_tool();
@@ -136,7 +135,8 @@ async fn repodata_that_unpacks_to_too_much_is_cut_off() {
     assert!(world.load_from_disk().await.ends_with("`repodata.json`: more than 1 MiB when unpacked"));
 }
 
-/// What has only the usual fields is read without them, and the other is read by the library: neither costs the others.
+/// Records with the usual fields only are parsed directly, others by the library. In both cases, an invalid record does
+/// not affect the others.
 #[test]
 fn a_text_that_is_not_utf8_costs_its_record_at_most() {
     let record = |build: &str, more: &str| {
@@ -162,7 +162,8 @@ fn a_text_that_is_not_utf8_costs_its_record_at_most() {
     assert_eq!(found.skipped.first.unwrap(), ("tool-1-1.conda".to_owned(), "a text in it is not UTF-8".to_owned()));
 }
 
-/// `last` shadows nothing, so each section is once the last one that has records, also before an empty one.
+/// The records of the last section are not marked as shadowing. So each section is tested as the last one that has
+/// records, also with an empty section after it.
 #[test]
 fn of_a_key_that_comes_twice_the_first_counts() {
     let record =

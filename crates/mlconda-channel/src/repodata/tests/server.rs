@@ -1,4 +1,4 @@
-//! What servers answer: packings, redirects, mirrors, logins, and what may go wrong on the way.
+//! Responses of servers: compressed files, redirects, mirrors, logins, and failures.
 
 use super::*;
 
@@ -93,7 +93,7 @@ async fn what_may_go_wrong_on_the_way() {
             Fault::Status(403),
             "error: `CHANNEL/linux-64/` answers 403: the channel asks for a login, or refuses the one it was given",
         ),
-        // Storage services say this of what is not there.
+        // Storage services answer missing files with this status.
         (".zst", Fault::Status(403), there),
         (".zst", Fault::Status(501), there),
     ];
@@ -107,7 +107,7 @@ async fn what_may_go_wrong_on_the_way() {
     }
 }
 
-/// Servers of pages answer for what they do not have with a page, and a good status.
+/// Some web servers answer a missing file with an HTML page and a success status.
 #[tokio::test]
 async fn a_page_in_the_place_of_a_packed_file_is_no_file() {
     let world = World::with_tool();
@@ -151,7 +151,7 @@ async fn mirrors_are_asked_one_after_the_other() {
     assert_eq!(world.load(channel, Access::Online).await, FOUND, "what is found is said to be where the channel is");
     assert!(mirror.count("main/noarch/repodata.json") > 0);
 
-    // The channel's login is no business of a mirror's.
+    // The login of the channel must not be sent to the mirror.
     for login in ["https://me:secret@channel.example.invalid/main", "https://channel.example.invalid/t/secret/main"] {
         mirror.forget();
         let found = world.load(login, Access::Online).await;
@@ -163,7 +163,7 @@ async fn mirrors_are_asked_one_after_the_other() {
     }
     assert!("https://a=b".parse::<network::Mirror>().is_err());
 
-    // Its own is.
+    // The login of the mirror itself is sent.
     mirror.forget();
     world.network.mirrors = vec![at(&mirror.url("").replace("127.0.0.1", "me:p%40ss@127.0.0.1"))];
     assert_eq!(world.load(channel, Access::Refresh).await, FOUND);
@@ -185,7 +185,7 @@ async fn logins_are_sent_and_not_shown() {
     assert_eq!(world.load(&server.url(""), Access::Refresh).await, FOUND);
     assert_eq!(header(&server).as_deref(), Some("Bearer stored"));
 
-    // Another host than the one that the login is for.
+    // The redirect leads to another host, which must not get the login.
     let elsewhere = world.serve();
     server.fail("", Fault::Redirect(elsewhere.url("noarch/repodata.json").replace("127.0.0.1", "localhost")));
     let _ = world.load(&server.url(""), Access::Refresh).await;
@@ -200,7 +200,7 @@ async fn logins_are_sent_and_not_shown() {
     assert!(server.requests().iter().all(|request| request.path.starts_with("t/stored/")), "{:?}", server.requests());
     assert!(message.contains("answers 403") && !message.contains("stored"), "{message}");
 
-    // What stands in the URL counts more.
+    // The login in the URL takes precedence.
     server.forget();
     let message = world.load(&server.url("t/typed/main"), Access::Refresh).await;
     assert!(server.requests().iter().all(|request| request.path.starts_with("t/typed/")), "{:?}", server.requests());
@@ -210,7 +210,7 @@ async fn logins_are_sent_and_not_shown() {
     assert_eq!(header(&server).as_deref(), Some("Basic bWU6dHlwZWQ="));
     assert!(message.contains("answers 403") && !message.contains("typed"), "{message}");
 
-    // Nor is another host told where the way to it began.
+    // The other host must not learn the original URL either.
     server.recover();
     server.fail("", Fault::Redirect(elsewhere.url("noarch/repodata.json").replace("127.0.0.1", "localhost")));
     elsewhere.forget();

@@ -1,4 +1,4 @@
-//! Single packages: those named by a URL, and those of a lock.
+//! Single packages: packages that a URL names, and packages of a lock.
 
 use super::*;
 
@@ -30,7 +30,7 @@ async fn a_package_named_by_its_url_comes_from_its_channel_or_from_its_archive()
     assert_eq!(load(&url, Access::Online).await, found);
     assert_eq!(load(&format!("{url}#{md5}"), Access::Online).await, found);
     assert_eq!(load(tool.to_str().unwrap(), Access::Offline).await, found);
-    // Listed by a channel: its record, without a look at the archive, of which there is none.
+    // A channel lists the package: its record is used without reading the archive, which does not exist.
     let listed = world.channel().join("noarch/tool-1.0-0.conda");
     assert_eq!(
         load(listed.to_str().unwrap(), Access::Online).await,
@@ -55,7 +55,7 @@ async fn a_package_named_by_its_url_comes_from_its_channel_or_from_its_archive()
     ");
 }
 
-/// The records of a lock's packages: each by its own URL, and none of another archive.
+/// Each package of a lock gets the record of its own URL, never that of another archive.
 #[tokio::test]
 async fn locked_packages_find_their_records() {
     let world = World::new();
@@ -71,7 +71,7 @@ async fn locked_packages_find_their_records() {
     let (server, gone) = (world.serve(), sharded.serve());
     let urls = [
         server.url("noarch/tool-1.0-0.conda"),
-        // There as `.conda` only, which says the same.
+        // The channel has it as `.conda` only, whose record describes both.
         server.url("noarch/tool-1.0-0.tar.bz2"),
         server.url("noarch/hashed-1.0-0.conda"),
         server.url("noarch/tool-2.0-0.conda"),
@@ -81,7 +81,7 @@ async fn locked_packages_find_their_records() {
     ];
     let urls: Vec<url::Url> = urls.iter().map(|url| url.parse().unwrap()).collect();
     let mut packages: Vec<_> = urls.iter().map(pinned).collect();
-    // The archive was replaced under its name.
+    // The archive was replaced under the same name.
     packages.push(PinnedPackage { sha256: Some([1; 32].into()), ..pinned(&urls[2]) });
     let options = RepodataOptions { cache_directory: world.cache(), access: Access::Online, now: SystemTime::now() };
     let client = Client::new(&world.network).unwrap();
@@ -92,7 +92,7 @@ async fn locked_packages_find_their_records() {
         .collect();
     assert_eq!(found, ["lib", "lib", "lib", "none", "none", "none", "none", "none"]);
     assert!(errors.is_empty(), "{errors:?}");
-    // What is cached is enough; of what is not, each subdir is told of once.
+    // Cached subdirs are enough. Each subdir that is not cached is reported once.
     for (cache, expected) in [(world.cache(), (3, 0)), (world.directory.path().join("empty"), (0, 3))] {
         let options = RepodataOptions { access: Access::Offline, cache_directory: cache, ..options.clone() };
         let (found, errors) = pinned_records(&client, &packages, &options, &()).await;

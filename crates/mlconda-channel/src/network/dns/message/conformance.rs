@@ -1,4 +1,4 @@
-//! Our messages of DNS against the crate `hickory-proto`, on names and replies made by chance.
+//! Compares our DNS messages with the crate `hickory-proto`, on random names and replies.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 use super::{A, AAAA, Query, Status};
 
-/// Labels that begin with `-` are left out: the library refuses them, and ours lets the server say that there is none.
+/// Labels that begin with `-` are left out: the library rejects them, and our code sends them to the server.
 fn name() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => "[a-z0-9_][a-z0-9_-]{0,19}(\\.[a-zA-Z0-9_][a-zA-Z0-9_-]{0,19}){0,4}",
@@ -29,7 +29,7 @@ fn address() -> impl Strategy<Value = IpAddr> {
     ]
 }
 
-/// A reply of a recursive server: an alias, a signature of its kind, then addresses. The library compresses the names.
+/// A reply of a recursive server: an alias, a record of another type, then addresses. The library compresses the names.
 fn reply(id: u16, asked: &Name, kind: RecordType, code: ResponseCode, addresses: &[IpAddr]) -> Message {
     let alias = Name::from_str("alias.example.").unwrap();
     let mut message = Message::new(id, MessageType::Response, OpCode::Query);
@@ -46,13 +46,13 @@ fn reply(id: u16, asked: &Name, kind: RecordType, code: ResponseCode, addresses:
         };
         message.add_answer(Record::from_rdata(alias.clone(), 60, data));
     }
-    // What is not an answer is not read as one.
+    // Additional records are not answers.
     let elsewhere = RData::A(Ipv4Addr::new(192, 0, 2, 1).into());
     message.add_additional(Record::from_rdata(Name::from_str("ns.example.").unwrap(), 60, elsewhere));
     message
 }
 
-/// The addresses among a message's answers, as the library reads them.
+/// The addresses in the answers of a message, as the library reads them.
 fn answers(message: &Message) -> Vec<IpAddr> {
     let address = |record: &Record| match &record.data {
         RData::A(address) => Some(IpAddr::V4(address.0)),
@@ -100,10 +100,10 @@ proptest! {
             Status::Failed(number) => number == code.low(),
         };
         prop_assert!(same && read.truncated == truncated);
-        // Another question's answer, or another kind's, is none.
+        // The reply does not answer a query with another ID or another type.
         prop_assert!(Query::new(id.wrapping_add(1), &name, A).unwrap().reply(&bytes).is_none());
         prop_assert!(Query::new(id, &name, AAAA).unwrap().reply(&bytes).is_none());
-        // Cut off anywhere, it has some of the addresses or is refused.
+        // A reply that is cut off at any byte has some of the addresses, or is rejected.
         for end in 0..bytes.len() {
             if let Some(cut) = query.reply(&bytes[..end]) {
                 prop_assert!(addresses.starts_with(&cut.addresses));
