@@ -13,7 +13,7 @@ use rattler_conda_types::PackageNameMatcher;
 use super::PipError;
 pub(crate) use mlconda_environment::requirements::{PipRequirement, RequirementRole, Requirements};
 
-/// conda's side of an environment.
+/// The conda packages of an environment, and the projects that they provide.
 pub(super) struct CondaSide<'a> {
     pub(super) environment: &'a Environment,
     pub(super) lock: &'a Lock,
@@ -46,7 +46,7 @@ impl CondaSide<'_> {
         if let Some(line) = self.line(package) {
             return format!("conda installs for {line}");
         }
-        // From package to package, until one is reached that a line asks for.
+        // Follow the dependents, until a package is reached that a line requests.
         let mut seen = BTreeSet::from([package.as_str()]);
         let mut level = vec![package.as_str()];
         while !level.is_empty() {
@@ -80,7 +80,7 @@ impl CondaSide<'_> {
         Some(format!("`{text}` ({}:{})", requirement.file.display(), requirement.location.line))
     }
 
-    /// A line for each conda package that a message of the resolver mentions.
+    /// One line for each conda package that a message of the resolver mentions.
     pub(super) fn named_in(&self, message: &str) -> Vec<String> {
         let named = self.provided.iter().filter(|(name, _)| mentions(message, name));
         named

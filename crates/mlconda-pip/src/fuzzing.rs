@@ -1,5 +1,5 @@
-//! The way in for the fuzz targets (`fuzz/`), which look at parts that have no public function of their own. It is compiled
-//! with `--cfg mlconda_fuzzing` only, and is no part of the library.
+//! Functions for the fuzz targets (`fuzz/`), for parts that have no public function of their own. They are compiled
+//! with `--cfg mlconda_fuzzing` only, and are not part of the library.
 
 use std::path::Path;
 
@@ -11,10 +11,10 @@ use crate::{
     toml as reader,
 };
 
-/// Reads TOML as `pylock.toml` has it.
+/// Parses the subset of TOML that `pylock.toml` uses.
 ///
 /// # Errors
-/// The line that is not understood.
+/// If a line is not understood. The error is its number.
 pub fn toml(text: &str) -> Result<serde_json::Value, usize> {
     reader::parse(text)
 }
@@ -22,7 +22,7 @@ pub fn toml(text: &str) -> Result<serde_json::Value, usize> {
 /// Reads a `pylock.toml`: the names of its packages.
 ///
 /// # Errors
-/// If it is none.
+/// If it is not valid. The error is the message.
 pub fn pylock(text: &str) -> Result<Vec<String>, String> {
     let packages = mlconda_types::host::Host::baseline(Subdir::Linux64).virtual_packages;
     let tags = Tags::new(Subdir::Linux64, &packages, "3.11.5", "0_cpython").ok_or("no tags")?;

@@ -16,10 +16,11 @@ use url::Url;
 
 use super::{Options, PipError, resolution::location_of};
 
-/// Compares packages with the hashes that lines ask for, and gives those a sha256 that have none.
+/// Compares packages with the `--hash` options of the lines, and computes missing sha256 hashes.
 ///
 /// # Errors
-/// If a package has none of its hashes, can have none, or could not be read, at the line that asks for it.
+/// If a package has none of its required hashes, has no archive, or cannot be read. The error names the line with the
+/// hashes.
 pub(super) async fn check(
     entries: &[PipRequirement],
     packages: &mut [LockedPip],
@@ -74,7 +75,7 @@ pub(super) async fn check(
     Ok(())
 }
 
-/// Whether a line asks for a package, by its name or by its place.
+/// Whether a line requests a package, by its name or by its location.
 pub(super) fn is_about(entry: &PipRequirement, package: &LockedPip) -> bool {
     match &entry.name {
         Some(name) => *name == package.name,
@@ -88,7 +89,7 @@ pub(super) fn is_about(entry: &PipRequirement, package: &LockedPip) -> bool {
 /// The hashes of an archive.
 struct Hashes {
     sha256: Sha256Hash,
-    /// All, as a list has them: `sha512:…`.
+    /// All hashes in the form of a requirements file: `sha512:…`.
     all: [String; 3],
 }
 
@@ -110,7 +111,7 @@ impl Hasher {
     }
 }
 
-/// Reads an archive for its hashes only. The error is in words.
+/// Downloads an archive to compute its hashes. The error is the message.
 async fn read(url: &Url, options: &Options<'_>) -> Result<Hashes, String> {
     let mut hasher = Hasher::default();
     if url.scheme() == "file" {

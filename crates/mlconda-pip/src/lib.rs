@@ -1,13 +1,18 @@
-//! Locks the `pip:` list: the packages that pip would install on top of the conda packages of a lock. It runs uv, writes files
-//! for it, reads archives and asks servers; it never touches a prefix.
+//! Locks the `pip:` list: the packages that pip would install on top of the conda packages of a lock. It runs uv,
+//! writes files for it, reads archives and asks servers; it never touches a prefix.
 //!
-//! The resolver is the program uv (module `uv`; `docs/DESIGN.md` says why it is not linked as a crate). It resolves for the
-//! target platform and the locked python, whatever this machine is. Projects that conda provides are passed to it as fixed
-//! versions (module `stub_wheel`), so that it uses exactly these and reports conflicts with the list. Its result is read
-//! from a `pylock.toml` (PEP 751). Installing needs nothing of this crate.
+//! The resolver is the program uv (module `uv`; `docs/DESIGN.md` says why it is not linked as a crate). It resolves for
+//! the target platform and the locked python, on any machine. Projects that conda provides are passed to it as fixed
+//! versions (module `stub_wheel`), so that it uses exactly these and reports conflicts with the list. Its result is
+//! read from a `pylock.toml` (PEP 751). Installing the packages does not need this crate.
 //!
-//! Read in this order: [`lock`]; `resolution`, one question to uv and its answer; `uv`, the program; `stub_wheel` and
-//! `conflicts`, what conda provides; `pylock` and `toml`, the answer; `hashes`, whether it is what the list wants.
+//! Read in this order:
+//! - [`lock`];
+//! - `resolution`: one run of uv, from its input to its result;
+//! - `uv`: the program;
+//! - `stub_wheel` and `conflicts`: the packages of conda;
+//! - `pylock` and `toml`: the result;
+//! - `hashes`: the `--hash` options of the list.
 
 mod conflicts;
 #[cfg(mlconda_fuzzing)]
@@ -109,14 +114,14 @@ pub enum PipError {
     /// The conda packages and the `pip:` list contradict each other.
     #[error("pip and conda contradict each other:\n{0}")]
     Conflict(String),
-    /// There is no solution, or it was not found.
+    /// There is no solution, or uv did not find one.
     #[error("the `pip:` list cannot be locked for {platform}:{message}{lines}")]
     Unsolvable {
         /// The platform.
         platform: Subdir,
         /// The message of uv.
         message: String,
-        /// The lines and conda packages that it is about; indented.
+        /// The related lines and conda packages, indented.
         lines: String,
     },
     /// An index or a page refers to an untrusted location.
@@ -134,9 +139,9 @@ pub enum PipError {
         package: String,
         /// The platform.
         platform: Subdir,
-        /// What is asked for.
+        /// The requirement that no file meets.
         why: String,
-        /// The lines that ask for it, and the files there are; indented.
+        /// The lines that request it, and its existing files; indented.
         lines: String,
     },
     /// The result of uv cannot be read.
@@ -153,7 +158,7 @@ pub struct Options<'a> {
     pub uv: &'a Uv,
     /// The default indexes.
     pub indexes: &'a Indexes,
-    /// The cutoff for files that are too new.
+    /// Files that are newer than this are ignored.
     pub exclude_newer: Option<Cutoff>,
     /// Whether the network may be used.
     pub access: Access,
@@ -163,10 +168,10 @@ pub struct Options<'a> {
     pub client: &'a Client,
 }
 
-/// Resolves the `pip:` list on top of the conda packages of a lock, and adds the packages to the lock. The environment is that
-/// of the lock's platform ([`Environment::for_platform`]), the host is the one of the solve.
+/// Resolves the `pip:` list on top of the conda packages of a lock, and adds the packages to the lock. The environment
+/// must be reduced to the lock's platform ([`Environment::for_platform`]), and the host is that of the solve.
 ///
-/// The future may be dropped: uv is stopped with all that it has started, and its temporary files are removed.
+/// The future may be dropped: uv and all its child processes are stopped, and its temporary files are removed.
 ///
 /// # Errors
 /// If there is no solution, or if the resolver or an index is not available.
@@ -262,7 +267,7 @@ fn add_login(package: &mut LockedPip, indexes: &Indexes) {
     let has_login = |url: &Url| !url.username().is_empty() || url.password().is_some();
     let index = indexes.urls().find(|index| has_login(index) && place(index) == place(url));
     if let Some(index) = index.filter(|_| !has_login(url)) {
-        // Neither fails for a URL with a host.
+        // These only fail for URLs without a host.
         let _ = url.set_username(index.username());
         let _ = url.set_password(index.password());
     }
@@ -284,7 +289,7 @@ fn copy_known_facts(package: &mut LockedPip, previous: Previous<'_>) {
     }
 }
 
-/// Refuses untrusted locations: an index on the network that refers to a local file, or https that refers to http. A
+/// Rejects untrusted locations: an index on the network that refers to a local file, or https that refers to http. A
 /// requirement with its own URL is trusted.
 fn check_locations(packages: &[LockedPip], entries: &[PipRequirement], indexes: &Indexes) -> Result<(), PipError> {
     let default = Url::parse("https://pypi.org/simple/").ok();

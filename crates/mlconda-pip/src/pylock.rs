@@ -15,7 +15,7 @@ use url::Url;
 
 use super::toml;
 
-/// The file, as far as it matters here.
+/// The fields of the file that are used.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Document {
     #[serde(rename = "lock-version")]
@@ -71,7 +71,7 @@ struct Hashes {
 }
 
 impl Archive {
-    /// Where it is.
+    /// The URL or path of the file, as a URL.
     fn url(&self, directory: &Path) -> Option<Url> {
         match (&self.url, &self.path) {
             (Some(url), _) => Url::parse(url).ok(),
@@ -109,10 +109,10 @@ pub(super) struct FileSelection<'a> {
     pub(super) given: &'a Path,
 }
 
-/// Reads an answer.
+/// Reads the result of uv.
 ///
 /// # Errors
-/// What is not understood, in words.
+/// If it is not understood. The error is the message.
 pub(super) fn read(text: &str, choice: &FileSelection<'_>) -> Result<ResolvedPackages, String> {
     let value = toml::parse(text).map_err(|line| format!("line {line} is not understood"))?;
     let document: Document = serde_json::from_value(value).map_err(|error| error.to_string())?;
@@ -141,7 +141,7 @@ pub(super) fn read(text: &str, choice: &FileSelection<'_>) -> Result<ResolvedPac
 
 enum FoundFile {
     Source(PipSource),
-    /// conda provides it.
+    /// A package that conda provides.
     Given,
     Unfit(Vec<String>),
 }

@@ -47,10 +47,10 @@ impl Resolution<'_> {
         let known = uv::platform(self.target.host).ok_or_else(|| self.no_platform())?;
         let uv = self.options.uv;
         fs_err::create_dir_all(&uv.cache)?;
-        // Beside the cache: uv does not work in it.
+        // A directory beside the cache of uv, not in it.
         let place = uv.cache.parent().unwrap_or(&uv.cache);
         let temporary = tempfile::Builder::new().prefix(".pip-").tempdir_in(place)?;
-        // The answer names paths as the system does.
+        // uv writes canonical paths into its result.
         let directory = fs_err::canonicalize(temporary.path())?;
         let python = uv.find_python(self.target.python, &directory).await?.ok_or(PipError::NoInterpreter)?;
         let request = UvRequest {
@@ -64,13 +64,13 @@ impl Resolution<'_> {
         };
         let previous = self.previous_answer();
         match self.answer(&request, &known, &previous).await {
-            // What was locked is preferred, never forced: another version may have a file that will do.
+            // Locked versions are preferred, never forced: another version may have a suitable file.
             Err(PipError::NoFittingFile { .. }) if !previous.is_empty() => self.answer(&request, &known, "").await,
             answer => answer,
         }
     }
 
-    /// An answer to the question, with the versions of `previous` where they will do.
+    /// Runs uv, with the versions of `previous` if they fit.
     async fn answer(&self, request: &UvRequest<'_>, known: &str, previous: &str) -> Result<Vec<LockedPip>, PipError> {
         let (uv, directory) = (self.options.uv, request.directory);
         let places = self.write(directory, &BTreeSet::new())?;
@@ -106,8 +106,8 @@ impl Resolution<'_> {
         Ok(answer.packages)
     }
 
-    /// What was locked and need not be renewed, as an answer that uv gave before. Of a package that several locks have, the
-    /// first one's version counts.
+    /// The locked versions that are to be kept, in the form of an earlier result of uv. If several locks have a
+    /// package, the version of the first one is used.
     fn previous_answer(&self) -> String {
         let Previous { locks, renew } = self.options.previous;
         let is_version = |text: &str| text.parse::<Version>().is_ok();
@@ -138,7 +138,8 @@ impl Resolution<'_> {
         "lock-version = \"1.0\"\ncreated-by = \"mlconda\"\n".to_owned() + &packages.collect::<String>()
     }
 
-    /// The line that asks for a repository, if a lock was made for the same one: a commit answers no other branch or tag.
+    /// The line that requests a repository, if the lock was made for the same line: a locked commit must not be used
+    /// for another branch or tag.
     fn asked_again(&self, repository: &Url, lock: &Lock) -> Option<&PipRequirement> {
         let is_same = lock.input.as_ref().is_some_and(|input| *input == self.conda.environment.digest());
         let is_locked =
@@ -148,9 +149,9 @@ impl Resolution<'_> {
         self.requirements.entries.iter().find(is_it).filter(|entry| is_locked(entry))
     }
 
-    /// Writes what uv reads; where in the file each requirement begins, in bytes. Of what conda provides, those in `by_version`
-    /// are not given as they are but looked for in an index, by their version: their extras are asked for, and only their metadata
-    /// knows what these need.
+    /// Writes the input files of uv. Returns the byte offset of each requirement in the file. Projects in `by_version`
+    /// are not written as stub wheels, but as fixed versions to be found in an index: extras of them are requested, and
+    /// only their real metadata lists the dependencies of these.
     fn write(&self, directory: &Path, by_version: &BTreeSet<&str>) -> io::Result<Vec<(usize, &PipRequirement)>> {
         let given = directory.join(PROVIDED);
         fs_err::create_dir_all(&given)?;
@@ -186,7 +187,7 @@ impl Resolution<'_> {
         Ok(self.options.uv.compile(&request, known).await?.success)
     }
 
-    /// What conda provides, and is asked for with an extra.
+    /// The projects that conda provides and that are requested with an extra.
     fn asked_for_extras(&self, outcome: &UvOutput) -> BTreeSet<&str> {
         let warnings = words::messages(&outcome.stderr);
         let lacking = warnings.iter().filter(|(_, text)| words::says(text, Meaning::LacksExtra));
@@ -210,7 +211,8 @@ impl Resolution<'_> {
         pylock::read(text, &choice).map_err(PipError::Answer)
     }
 
-    /// Passes on warnings of uv, except two expected ones: its python is not that of the target, and stub wheels have no extras.
+    /// Reports warnings of uv, except two expected ones: its python is not that of the target, and stub wheels have no
+    /// extras.
     fn warn(&self, outcome: &UvOutput, asked: &BTreeSet<&str>) {
         for (_, text) in words::messages(&outcome.stderr).into_iter().filter(|(kind, _)| *kind == Severity::Warning) {
             let is_given = words::says(&text, Meaning::LacksExtra)
@@ -221,7 +223,7 @@ impl Resolution<'_> {
         }
     }
 
-    /// An error of uv, with the lines that it is about.
+    /// Converts a failed run of uv to an error, with the lines that it is about.
     fn failure(&self, outcome: &UvOutput, places: &[(usize, &PipRequirement)]) -> PipError {
         let messages = words::messages(&outcome.stderr);
         let text = words::error(&outcome.stderr);
@@ -234,7 +236,7 @@ impl Resolution<'_> {
         if let Some(entry) = unparsed(&text, places) {
             let cause = text.lines().nth(1).map(str::trim).filter(|cause| !cause.is_empty());
             let mut cause = cause.unwrap_or("it is not a requirement").to_owned();
-            // The words are uv's: no more of them is taken for granted than that they are there.
+            // The text is uv's, so it may begin with any character.
             if let Some(first) = cause.get_mut(..1) {
                 first.make_ascii_lowercase();
             }
@@ -256,12 +258,12 @@ impl Resolution<'_> {
         };
         let mut named: Vec<&PipRequirement> = self.requirements.entries.iter().filter(is_named).collect();
         if named.is_empty() {
-            // Of what it builds, uv says no name: it does not know it yet.
+            // If uv fails to build a package, it does not know its name yet.
             named = self.requirements.entries.iter().filter(|entry| entry.direct).collect();
         }
         let lines = named.iter().map(|entry| format!("asked for: {}", entry.display()));
         let lines = lines.chain(self.conda.named_in(&message));
-        // Names of conda are what is most often mistaken for names of projects.
+        // The most frequent mistake is a conda name instead of a project name.
         let unknown =
             named.iter().filter_map(|entry| entry.name.as_deref()).filter(|name| words::is_unknown(&message, name));
         let lines = lines.chain(unknown.filter_map(|name| {
@@ -302,26 +304,27 @@ fn write_preferences(directory: &Path, previous: &str) -> io::Result<()> {
     if previous.is_empty() { mlconda_system::remove_if_exists(&place) } else { fs_err::write(place, previous) }
 }
 
-/// The requirement that uv could not read: it says where it begins.
+/// The requirement that uv could not parse, by the offset in uv's message.
 fn unparsed<'a>(text: &str, places: &[(usize, &'a PipRequirement)]) -> Option<&'a PipRequirement> {
     let position = words::unparsed_position(text)?;
     places.iter().rev().find(|(start, _)| *start <= position).map(|(_, entry)| *entry)
 }
 
-/// A commit, as a `pylock.toml` has it.
+/// A commit, in the form of a `pylock.toml`.
 fn vcs(repository: &Url, revision: Option<&str>, commit: &str) -> String {
     let url = Value::from(repository.as_str().trim_start_matches("git+"));
     let revision = revision.map(|revision| format!("requested-revision = {}, ", Value::from(revision)));
     format!("vcs = {{ type = \"git\", url = {url}, {}commit-id = \"{commit}\" }}", revision.unwrap_or_default())
 }
 
-/// The branch, tag or commit that a requirement names behind the place of a repository.
+/// The branch, tag or commit after the location of a repository in a requirement.
 fn revision_of(text: &str) -> Option<&str> {
     let behind = text.split_once(location_of(text))?.1.strip_prefix('@')?;
     behind.split(['#', ' ', ';']).next()
 }
 
-/// What a URL in a requirement is known by: without its kind and login, and without what follows its path.
+/// The part of a URL in a requirement that identifies it: without scheme and login, and without the text after its
+/// path.
 pub(super) fn location_of(text: &str) -> &str {
     let place = text.split_once("://").map_or(text, |(_, place)| place);
     let place =

@@ -25,7 +25,7 @@ pub(super) fn write(name: &str, provided: &Provided, directory: &Path) -> io::Re
     Ok(format!("{name} @ {url}"))
 }
 
-/// A zip of files that are stored as they are.
+/// A zip of uncompressed files.
 fn zip(files: &[(String, String)]) -> Vec<u8> {
     // They are a few hundred bytes.
     let length = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX).to_le_bytes();
@@ -34,7 +34,7 @@ fn zip(files: &[(String, String)]) -> Vec<u8> {
     for (name, text) in files {
         let mut crc = Crc::new();
         crc.update(text.as_bytes());
-        // The version that reads it, no flags, stored, and the first day that the format knows.
+        // The version needed to extract, no flags, no compression, and 1980-01-01, the first day of the format.
         let mut common = vec![20, 0, 0, 0, 0, 0, 0, 0, 0x21, 0];
         common.extend(crc.sum().to_le_bytes());
         common.extend(length(text.len()));

@@ -1,14 +1,14 @@
 //! Parses the subset of TOML that `pylock.toml` files use (PEP 751), into JSON values.
 //!
-//! Tables, arrays of tables, strings on one line, arrays, inline tables, numbers, booleans and dates; a date becomes a
-//! string. Other syntax is an error, and what is TOML is never misread. Not all that TOML forbids is refused.
+//! Supported are tables, arrays of tables, strings on one line, arrays, inline tables, numbers, booleans and dates; a
+//! date becomes a string. Other syntax is an error, so valid TOML is never misread. Not all invalid TOML is rejected.
 
 use serde_json::{Map, Value};
 
-/// Reads a document.
+/// Parses a document.
 ///
 /// # Errors
-/// The number of the line that is not understood.
+/// If a line is not understood. The error is its number.
 pub(super) fn parse(text: &str) -> Result<Value, usize> {
     let mut root = Map::new();
     let mut path: Vec<String> = Vec::new();
@@ -45,7 +45,7 @@ pub(super) fn parse(text: &str) -> Result<Value, usize> {
     }
 }
 
-/// The table at a path, made if it is not there; of an array of tables, the last one.
+/// The table at a path, created if it is missing. In an array of tables, the last table.
 fn table<'a>(root: &'a mut Map<String, Value>, path: &[String]) -> Option<&'a mut Map<String, Value>> {
     path.iter().try_fold(root, |table, key| match table.entry(key).or_insert_with(|| Value::Object(Map::new())) {
         Value::Object(table) => Some(table),
@@ -74,7 +74,7 @@ impl Reader<'_> {
         found
     }
 
-    /// Passes over white space and comments; over line breaks only if they mean nothing here.
+    /// Skips white space and comments; with `breaks`, also line breaks.
     fn blank(&mut self, breaks: bool) {
         loop {
             let rest = self.rest();
@@ -98,7 +98,7 @@ impl Reader<'_> {
         self.take(close).then_some(key)
     }
 
-    /// `a.b."c d"`
+    /// Parses a key: `a.b."c d"`.
     fn key(&mut self) -> Option<Vec<String>> {
         let mut key = Vec::new();
         loop {
@@ -169,7 +169,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A number, a boolean or a date.
+    /// Parses a number, a boolean or a date.
     fn word(&mut self) -> Option<Value> {
         let rest = self.rest();
         let length = rest.find([',', ']', '}', '\n', '\r', '#']).unwrap_or(rest.len());
@@ -178,7 +178,7 @@ impl Reader<'_> {
         match word.as_str() {
             "true" => Some(Value::Bool(true)),
             "false" => Some(Value::Bool(false)),
-            // 2024-12-04T17:35:28Z, or only the day.
+            // A date such as 2024-12-04T17:35:28Z, or without a time.
             date if date.as_bytes().get(4) == Some(&b'-') && date.bytes().take(4).all(|each| each.is_ascii_digit()) => {
                 Some(Value::String(word))
             }
@@ -209,7 +209,7 @@ impl Reader<'_> {
     }
 }
 
-/// What stands behind a backslash.
+/// Parses an escape sequence after its backslash.
 fn escape(characters: &mut impl Iterator<Item = (usize, char)>) -> Option<char> {
     let digits = match characters.next()?.1 {
         'n' => return Some('\n'),
@@ -223,7 +223,7 @@ fn escape(characters: &mut impl Iterator<Item = (usize, char)>) -> Option<char> 
         _ => return None,
     };
     let hex: String = characters.take(digits).map(|(_, digit)| digit).collect();
-    // A number may have a sign, an escape may not.
+    // `from_str_radix` accepts a sign, but an escape sequence has none.
     let hex = Some(hex).filter(|hex| hex.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
     char::from_u32(u32::from_str_radix(&hex, 16).ok()?)
 }

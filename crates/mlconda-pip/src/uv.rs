@@ -27,9 +27,9 @@ use super::words::{self, Meaning};
 pub struct Uv {
     /// The program.
     pub program: PathBuf,
-    /// The python that builds what has to be built; `None` if uv is to find one.
+    /// The python that builds packages; `None` to let uv find one.
     pub python: Option<PathBuf>,
-    /// Its complete environment variables.
+    /// All of its environment variables; it inherits none.
     pub variables: Vec<(String, String)>,
     /// Its cache directory. Temporary directories are created beside it.
     pub cache: PathBuf,
@@ -74,14 +74,14 @@ pub(super) enum DependencyMode {
     DirectOnly,
 }
 
-/// The file of what is asked for, in the directory of a [`UvRequest`].
+/// The file of the requirements, in the directory of a [`UvRequest`].
 pub(super) const REQUIREMENTS: &str = "requirements.in";
 /// The file of the constraints.
 pub(super) const CONSTRAINTS: &str = "constraints.in";
 /// The file of the result.
 pub(super) const ANSWER: &str = "pylock.toml";
 
-/// The versions of glibc that uv has names for.
+/// The versions of glibc (2.x) that uv supports as platforms.
 const MANYLINUX: [u64; 12] = [17, 28, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40];
 
 /// The name of a platform in uv; `None` if uv does not support it.
@@ -128,7 +128,7 @@ impl Uv {
         Ok(None)
     }
 
-    /// Resolves what stands in the question's directory, where the answer will stand, too.
+    /// Resolves the requirements in the directory of the request, and writes the result there.
     ///
     /// # Errors
     /// If uv cannot be run. A failed resolution is not an error here.
@@ -137,7 +137,7 @@ impl Uv {
         let python = python.display().to_string();
         let mut arguments = vec!["pip", "compile", "--format", "pylock.toml", "--no-header", "--no-sources"];
         arguments.extend(["--python-version", target.python, "--python-platform", platform, "--python", &python]);
-        // As pip, which looks everywhere for the best version. With one index, uv tells more of why it has nothing.
+        // Like pip, look for the best version in all indexes. With one index, the default strategy has better messages.
         if !indexes.extra.is_empty() {
             arguments.extend(["--index-strategy", "unsafe-best-match"]);
         }
@@ -166,7 +166,7 @@ impl Uv {
             .await
     }
 
-    /// Runs it in a directory. What it says goes to files there.
+    /// Runs uv in a directory. Its output is written to files there.
     async fn run(&self, arguments: &[&str], directory: &Path, variables: &[(String, String)]) -> io::Result<UvOutput> {
         let (stdout, stderr) = (directory.join("stdout"), directory.join("stderr"));
         let certificates = self.certificates(directory)?;
@@ -195,7 +195,7 @@ impl Uv {
         Ok(UvOutput { success: status.success(), stdout: text(&stdout)?, stderr: text(&stderr)? })
     }
 
-    /// All certificates in one file: uv takes one, in the place of its own.
+    /// All certificates in one file: uv accepts one file, which replaces its own certificates.
     fn certificates(&self, directory: &Path) -> io::Result<Option<PathBuf>> {
         match self.certificates.as_slice() {
             [] => Ok(None),
@@ -214,7 +214,7 @@ impl Uv {
     }
 }
 
-/// The options of a requirements file that say where to look.
+/// The index options of a requirements file.
 pub(super) fn index_lines(indexes: &Indexes) -> String {
     let mut lines = String::new();
     let mut line = |option: &str, value: &str| {
@@ -234,7 +234,7 @@ pub(super) fn index_lines(indexes: &Indexes) -> String {
     lines
 }
 
-/// The name of the tools' prefix for a lock of theirs.
+/// The name of the prefix for the tools of a lock.
 pub fn prefix_name(lock: &str) -> String {
     format!("uv-{}", &hex::encode(compute_bytes_digest::<Sha256>(lock))[..16])
 }

@@ -1,5 +1,4 @@
-//! What uv says on stderr, and all of its words that are understood here: [`WORDS`] is the one table of them. What is
-//! not in it is shown as uv says it.
+//! Messages of uv on stderr. [`WORDS`] lists all texts that are recognized; other messages are shown unchanged.
 
 /// A kind of message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,31 +8,31 @@ pub(super) enum Severity {
     Hint,
 }
 
-/// What a message says, as far as something is done about it.
+/// The meaning of a message, if it is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// An error: there is no python of this version.
+    /// An error: no python of this version was found.
     NoInterpreter,
-    /// An error: an option of ours is unknown, or a format. uv is too old.
+    /// An error: an option of ours, or a format, is unknown. This uv is too old.
     UnknownOption,
-    /// An error: it has no name for the platform.
+    /// An error: the platform is unknown.
     UnknownPlatform,
-    /// An error: a requirement cannot be read. Its first line ends with `position`, and a number of bytes.
+    /// An error: a requirement cannot be parsed. The first line ends with `position` and a byte offset.
     Unparsed,
-    /// An error: the beginning of why there is no solution.
+    /// An error: the beginning of the explanation why there is no solution.
     NoSolution,
-    /// An error: a project is in no index. Its name stands before this.
+    /// An error: no index has the project, whose name comes before this text.
     UnknownProject,
-    /// A warning: a package lacks an extra. The package stands in the first backticks.
+    /// A warning: a package lacks an extra. The package is in the first backticks.
     LacksExtra,
-    /// A warning: it builds with another python than the target's.
+    /// A warning: uv builds with another python than the target's.
     OtherPython,
-    /// A hint to use an option of uv's, which cannot be given here.
+    /// A hint to use an option of uv that cannot be used here.
     OptionHint,
 }
 
-/// The words by which a message is known, as uv 0.7 to 0.13 has them. A test compares them with those of the uv that is
-/// there (`the_uv_that_is_there_has_these_words`).
+/// The texts by which messages are recognized, in uv 0.7 to 0.13. A test compares them with those of the installed uv
+/// (`the_uv_that_is_there_has_these_words`).
 const WORDS: [(Meaning, &[&str]); 9] = [
     (Meaning::NoInterpreter, &["No interpreter found"]),
     (Meaning::UnknownOption, &["unexpected argument", "invalid value 'pylock.toml'"]),
@@ -46,7 +45,7 @@ const WORDS: [(Meaning, &[&str]); 9] = [
     (Meaning::OptionHint, &["`--"]),
 ];
 
-/// What begins a message, at the start of a line. The last one is how uv before 0.10 drew an error.
+/// The beginnings of messages, at the start of a line. The last one is that of errors before uv 0.10.
 const BEGINNINGS: [(Severity, &str); 4] = [
     (Severity::Error, "error: "),
     (Severity::Warning, "warning: "),
@@ -54,23 +53,23 @@ const BEGINNINGS: [(Severity, &str); 4] = [
     (Severity::Error, "  × "),
 ];
 
-/// What begins the cause of an error, in a line of its own.
+/// The beginnings of the cause of an error, on a line of its own.
 const CAUSES: [&str; 3] = ["cause: ", "Caused by: ", "╰─▶ "];
 
-/// The words of a meaning.
+/// The texts for a meaning.
 fn words(meaning: Meaning) -> impl Iterator<Item = &'static str> {
     let words = WORDS.iter().find(|(of, _)| *of == meaning);
     words.into_iter().flat_map(|(_, words)| words.iter().copied())
 }
 
-/// Whether a message says this.
+/// Whether a message has this meaning.
 pub(super) fn says(message: &str, meaning: Meaning) -> bool {
     words(meaning).any(|words| message.contains(words))
 }
 
 /// Whether a message says that no index has a project.
 pub(super) fn is_unknown(message: &str, project: &str) -> bool {
-    // Lines may have been broken anywhere.
+    // uv may break lines anywhere.
     let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
     let is_of_name = |each: char| each.is_alphanumeric() || "-_.".contains(each);
     words(Meaning::UnknownProject).any(|words| {
@@ -79,13 +78,13 @@ pub(super) fn is_unknown(message: &str, project: &str) -> bool {
     })
 }
 
-/// An error without its first words, if these only say that there is no solution.
+/// An error without its heading, if that only says that there is no solution.
 pub(super) fn without_heading(error: &str) -> &str {
     let behind = words(Meaning::NoSolution).find_map(|words| error.strip_prefix(words));
     behind.map_or(error, |behind| behind.strip_prefix(':').unwrap_or(behind))
 }
 
-/// The byte at which the requirement begins that an error is about, if it could not be read.
+/// The byte offset of the requirement that could not be parsed, from uv's error.
 pub(super) fn unparsed_position(error: &str) -> Option<usize> {
     let first = error.lines().next().filter(|line| words(Meaning::Unparsed).any(|words| line.starts_with(words)))?;
     first.rsplit_once("position ")?.1.trim().parse().ok()
@@ -110,7 +109,7 @@ pub(super) fn messages(stderr: &str) -> Vec<(Severity, String)> {
     messages
 }
 
-/// The error on stderr. Where none is known by its words, it is all that stands there.
+/// The errors on stderr; if none is recognized, the whole text.
 pub(super) fn error(stderr: &str) -> String {
     let errors = messages(stderr).into_iter().filter(|(severity, _)| *severity == Severity::Error);
     errors.map(|(_, text)| text).next().unwrap_or_else(|| stderr.trim().to_owned())
@@ -162,7 +161,7 @@ mod tests {
         assert_eq!(unparsed_position("Couldn't parse it at position one"), None);
     }
 
-    /// uv, as `MLCONDA_UV` names it or `PATH` has it.
+    /// The program uv, from `MLCONDA_UV` or `PATH`.
     fn uv() -> PathBuf {
         #[allow(clippy::disallowed_methods, reason = "a test finds its resolver")]
         let (named, path) = (std::env::var_os("MLCONDA_UV"), std::env::var_os("PATH").unwrap_or_default());
@@ -195,7 +194,7 @@ mod tests {
         let unsolvable = error(&stderr);
         assert!(says(&unsolvable, Meaning::NoSolution) && is_unknown(&unsolvable, "nowhere"), "{unsolvable}");
         assert!(without_heading(&unsolvable).trim_start().starts_with("Because"), "{unsolvable}");
-        // Older versions have their hints within the error.
+        // In older versions, hints are part of the error.
         let hints = messages(&stderr).into_iter().map(|(_, text)| text).collect::<String>();
         assert!(says(&hints, Meaning::OptionHint), "{stderr}");
     }

@@ -1,11 +1,11 @@
-//! Our reader of TOML against the crate `toml`: documents as uv, pip and pdm write them, and documents made by chance.
+//! Compares our TOML parser with the crate `toml`, on documents as uv, pip and pdm write them, and on random documents.
 
 use proptest::prelude::*;
 use serde_json::Value;
 
 use super::parse;
 
-/// What the library reads, as JSON.
+/// The library's result, as JSON.
 fn expected(text: &str) -> Option<Value> {
     text.parse::<toml::Table>().ok().map(|table| json(toml::Value::Table(table)))
 }
@@ -96,7 +96,7 @@ requires_python = "~=3.11"
 
 #[test]
 fn what_other_tools_write_is_read_as_the_library_reads_it() {
-    // A number in another base is refused rather than misread.
+    // Numbers in another base are rejected.
     for text in [AS_UV_WRITES, AS_PIP_WRITES, &AS_PDM_WRITES.replace("0x10", "16")] {
         assert_eq!(parse(text).ok(), Some(expected(text).unwrap()), "{text}");
         assert_eq!(parse(&text.replace('\n', "\r\n")).ok(), expected(text), "with other ends of lines");
@@ -104,7 +104,7 @@ fn what_other_tools_write_is_read_as_the_library_reads_it() {
     assert_eq!(parse(AS_PDM_WRITES), Err(11));
 }
 
-/// Values as lock files have them.
+/// Values as in lock files.
 fn value() -> impl Strategy<Value = toml::Value> {
     let leaf = prop_oneof![
         "[ -~]{0,12}|[é\t\"\\\\'#\u{1}]{0,4}".prop_map(toml::Value::String),
