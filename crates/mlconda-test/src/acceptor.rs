@@ -1,4 +1,4 @@
-//! Connections of a server on loopback: a thread for each, until the server is dropped.
+//! Accepts the connections of a server on loopback, with a thread for each connection, until the server is dropped.
 
 use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
@@ -20,12 +20,12 @@ pub(crate) struct Acceptor {
 #[derive(Debug, Default)]
 struct Shared {
     stopping: AtomicBool,
-    /// The connections, and who answers them.
+    /// The open connections, and their threads.
     open: Mutex<Vec<(TcpStream, JoinHandle<()>)>>,
 }
 
 impl Acceptor {
-    /// Answers each connection with `converse`, and closes it then.
+    /// Calls `converse` for each connection, and then closes it.
     pub(crate) fn start<C>(listener: TcpListener, address: SocketAddr, converse: C) -> Self
     where
         C: Fn(&TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
@@ -46,7 +46,7 @@ impl Acceptor {
                         let _ = connection.shutdown(Shutdown::Both);
                     });
                     let mut open = shared.open.lock().unwrap_or_else(PoisonError::into_inner);
-                    // Those that have ended would keep their stacks and files.
+                    // Remove the connections that have ended, so that their stacks and files are freed.
                     open.retain(|(_, worker)| !worker.is_finished());
                     open.push((handle, worker));
                 }

@@ -1,5 +1,5 @@
-//! A channel in a directory: packages, and the repodata that rattler's indexer makes of them, in the three forms in
-//! which channels offer it (`repodata.json`, `repodata.json.zst`, and CEP-16 shards).
+//! A channel in a directory: packages, and their repodata, made by rattler's indexer in the three forms in which
+//! channels offer it (`repodata.json`, `repodata.json.zst`, and CEP-16 shards).
 
 use std::{
     io,
@@ -17,8 +17,8 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Writes packages into a directory, and indexes them: for the platform that the tests run on, `noarch`, every
-    /// subdir that a package names, and the ones that are asked for besides.
+    /// Writes packages into a directory, and indexes these subdirs: the platform that the tests run on, `noarch`, the
+    /// subdirs of the packages, and `subdirs`.
     ///
     /// # Errors
     ///
@@ -35,7 +35,7 @@ impl Channel {
         Ok(channel)
     }
 
-    /// A channel that is there already.
+    /// An existing channel.
     pub fn at(directory: impl Into<PathBuf>) -> Self {
         Self { directory: directory.into() }
     }
@@ -62,7 +62,7 @@ impl Channel {
         self.index()
     }
 
-    /// The archives' names of a subdir, in order.
+    /// The file names of the archives in a subdir, sorted.
     ///
     /// # Errors
     ///

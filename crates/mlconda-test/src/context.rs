@@ -1,8 +1,9 @@
-//! The world of one test: a home, a root prefix and a working directory of its own, and a `mlconda` that sees
-//! nothing else.
+//! The context of one test: a home, a root prefix and a working directory of its own, and a `mlconda` that sees nothing
+//! else.
 //!
-//! Everything panics that cannot be set up, because a test without its world says nothing. What a command did is
-//! read as one text, exit code and both streams, with all that differs between machines and runs replaced.
+//! If something cannot be set up, the functions panic, because the test would prove nothing. The result of a command is
+//! one text with the exit code and both streams, in which everything that differs between machines and runs is
+//! replaced.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test that cannot set up its world must stop")]
 
@@ -21,30 +22,30 @@ use crate::{
     tree,
 };
 
-/// The world of one test; it is gone when this is dropped.
+/// The context of one test. Its directories are removed when it is dropped.
 #[derive(Debug)]
 pub struct TestContext {
     program: PathBuf,
     directory: TempDir,
-    /// Texts to be replaced in snapshots, and by what.
+    /// Texts to be replaced in snapshots, and their replacements.
     filters: Vec<(String, String)>,
 }
 
-/// What a command did.
+/// The result of a command.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Outcome {
     /// The exit code; −1 if a signal ended it.
     pub code: i32,
-    /// What it wrote on stdout.
+    /// Its stdout.
     pub stdout: String,
-    /// What it wrote on stderr.
+    /// Its stderr.
     pub stderr: String,
-    /// All three with the machine's particulars replaced.
+    /// All three, with the texts that differ between machines replaced.
     snapshot: String,
 }
 
 impl TestContext {
-    /// A world for a `mlconda`: `TestContext::new(env!("CARGO_BIN_EXE_mlconda"))` in the integration tests.
+    /// A context for a program `mlconda`: `TestContext::new(env!("CARGO_BIN_EXE_mlconda"))` in the integration tests.
     pub fn new(program: impl Into<PathBuf>) -> Self {
         let directory = tempfile::Builder::new().prefix("mlconda-test-").tempdir().unwrap();
         let place = directory.path().canonicalize().unwrap();
@@ -59,7 +60,7 @@ impl TestContext {
         Self { program: program.into(), directory, filters }
     }
 
-    /// The directory that holds all of it.
+    /// The directory that contains all others of this context.
     pub fn path(&self) -> PathBuf {
         self.directory.path().canonicalize().unwrap()
     }
@@ -94,7 +95,7 @@ impl TestContext {
         small::shared()
     }
 
-    /// Writes a file into the working directory; `${CHANNELS}` in it becomes the URL of the directory that holds the
+    /// Writes a file into the working directory. `${CHANNELS}` in its text becomes the URL of the directory with the
     /// small channels.
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let channels = format!("file://{}", small::shared().directory().display());
@@ -111,8 +112,8 @@ impl TestContext {
         self.write("environment.yml", &format!("name: small\nchannels:\n  - ${{CHANNELS}}/main\ndependencies:{list}"))
     }
 
-    /// Writes a lock by hand: packages of the channel `main` by the beginnings of their archives' names, in this order,
-    /// at a URL; `None` is the directory itself.
+    /// Writes a lock by hand, with packages of the channel `main` in this order. Each package is given by the beginning
+    /// of its archive's file name. `url` is the URL of the channel; `None` for its directory.
     pub fn write_lock(&self, name: &str, url: Option<&str>, packages: &[&str]) -> PathBuf {
         let channel = &small::shared().main;
         let url = url.map_or_else(|| channel.url(), str::to_owned);
@@ -130,15 +131,15 @@ impl TestContext {
         self.write(name, &text)
     }
 
-    /// Locks the environment.yml in the working directory, as a developer does on another machine: from another
-    /// home, so that the cache that `lock` makes is not there for `install`.
+    /// Locks the environment.yml in the working directory, as a developer does on another machine: with another home,
+    /// so that `install` does not find the cache of `lock`.
     pub fn lock(&self, arguments: &[&str]) -> Outcome {
         let mut command = self.command(&self.program);
         command.arg("lock").args(arguments).env("HOME", self.developer());
         self.outcome(&mut command)
     }
 
-    /// Locks these dependencies, from the channel `main`, as a file of the working directory.
+    /// Locks these dependencies from the channel `main` into a file of the working directory.
     #[track_caller]
     pub fn locked(&self, name: &str, dependencies: &[&str]) -> PathBuf {
         self.write_environment(dependencies);
@@ -151,12 +152,13 @@ impl TestContext {
         fs_err::read_to_string(self.work().join(name)).unwrap()
     }
 
-    /// Replaces a text in the snapshots of this test, a port say.
+    /// Replaces a text in the snapshots of this test, for example a port.
     pub fn filter(&mut self, text: &str, by: &str) {
         self.filters.insert(0, (text.to_owned(), by.to_owned()));
     }
 
-    /// A command in this world, not yet started: nothing of the machine's environment but a minimal `PATH`.
+    /// A command in this context, not started yet. Its environment has only a minimal `PATH` and the variables of the
+    /// context.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command
@@ -176,14 +178,14 @@ impl TestContext {
         self.mlconda_with(arguments, &[])
     }
 
-    /// A `mlconda` in this world, not yet started.
+    /// A `mlconda` in this context, not started yet.
     pub fn mlconda_command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
         let mut command = self.command(&self.program);
         command.args(arguments);
         command
     }
 
-    /// Runs `mlconda` with environment variables besides.
+    /// Runs `mlconda` with additional environment variables.
     pub fn mlconda_with<A: AsRef<OsStr>>(
         &self,
         arguments: impl IntoIterator<Item = A>,
@@ -199,12 +201,12 @@ impl TestContext {
         self.outcome(self.command(program).args(arguments))
     }
 
-    /// Runs a command made by [`Self::command`] to its end.
+    /// Runs a command of [`Self::command`] to its end.
     pub fn outcome(&self, command: &mut Command) -> Outcome {
         self.outcome_of(&command.output().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}")))
     }
 
-    /// What a command did, by its output.
+    /// The result of a command, from its output.
     pub fn outcome_of(&self, output: &Output) -> Outcome {
         let code = output.status.code().unwrap_or(-1);
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -214,12 +216,12 @@ impl TestContext {
         Outcome { code, stdout, stderr, snapshot }
     }
 
-    /// All of this world, to be compared with what a command leaves of it.
+    /// All files of this context, to compare them before and after a command.
     pub fn tree(&self) -> BTreeMap<String, String> {
         tree::tree(&self.path()).unwrap()
     }
 
-    /// A text with all that differs between machines and runs replaced.
+    /// A text in which everything that differs between machines and runs is replaced.
     pub fn normal(&self, text: &str) -> String {
         let channels = small::shared().directory().display().to_string();
         let mut text = text.replace(&channels, "[CHANNELS]");
@@ -228,7 +230,7 @@ impl TestContext {
         }
         text = after(&text, "127.0.0.1:", "[PORT]");
         text = after(&text, "(os error ", "[NUMBER]");
-        // What the archives of a channel weigh depends on the compressor at hand.
+        // The sizes of a channel's archives depend on the version of the compressor.
         for size in ["# size: ", "\"size\": ", "\"download_size\": "] {
             text = after(&text, size, "[SIZE]");
         }
@@ -237,22 +239,22 @@ impl TestContext {
 }
 
 impl Outcome {
-    /// The outcome of a command that was to succeed.
+    /// The outcome of a command that must succeed.
     ///
     /// # Panics
     ///
-    /// With what it said, if it did not.
+    /// If it failed; the message has its output.
     #[track_caller]
     pub fn success(self) -> Self {
         assert!(self.code == 0, "was to succeed:\n{self}");
         self
     }
 
-    /// The outcome of a command that was to fail.
+    /// The outcome of a command that must fail.
     ///
     /// # Panics
     ///
-    /// With what it said, if the exit code is another.
+    /// If the exit code is another one; the message has its output.
     #[track_caller]
     pub fn failure(self, code: i32) -> Self {
         assert!(self.code == code, "was to fail with {code}:\n{self}");
@@ -267,7 +269,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// A text whose last line has its end.
+/// A text with a line break at its end, unless it is empty.
 fn ended(text: &str) -> String {
     if text.is_empty() || text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") }
 }
@@ -285,7 +287,7 @@ fn after(text: &str, before: &str, by: &str) -> String {
     normal
 }
 
-/// `[SHA256]` for 64 hexadecimal digits, `[MD5]` for 32.
+/// Replaces 64 hexadecimal digits by `[SHA256]`, and 32 by `[MD5]`.
 fn hashes(text: &str) -> String {
     words(
         text,
@@ -302,15 +304,15 @@ fn hashes(text: &str) -> String {
     )
 }
 
-/// `[TIME]` and `[SIZE]` for figures with a unit: what takes how long, and how large a program the compiler of
-/// this machine makes, are no business of a snapshot.
+/// Replaces numbers with a unit by `[TIME]` and `[SIZE]`: times, and sizes of compiled programs, must not be part of a
+/// snapshot.
 fn measures(text: &str) -> String {
     let mut words: Vec<String> = Vec::new();
     for word in text.split(' ') {
         let number = |word: &str| {
             word.trim_start_matches('(').parse::<f64>().is_ok() || word.replace(',', "").parse::<u64>().is_ok()
         };
-        // How long a command took may be the end of a line.
+        // The duration of a command may be at the end of a line.
         let is_duration = word.starts_with("s.\n") && words.last().is_some_and(|last| last.contains('.'));
         let word_end = if is_duration { 2 } else { word.len() };
         let letters = word[..word_end].trim_matches(|letter: char| !letter.is_ascii_alphabetic());

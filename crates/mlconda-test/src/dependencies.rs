@@ -1,6 +1,6 @@
-//! What code of others runs while the workspace is compiled: build scripts and procedural macros. Each crate that has one
-//! stands here with what it does, as somebody read it; a new one fails the test until it is read. None of them may ask a
-//! network: what is compiled is what `Cargo.lock` has the hash of, and nothing else.
+//! Lists the code of dependencies that runs while the workspace is compiled: build scripts and procedural macros. Each
+//! such crate is listed here with what it does, as found by reading it. A new one fails the test until it is read. None
+//! of them may use a network: only code whose hash is in `Cargo.lock` is compiled.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,8 @@ use std::{
 
 use serde_json::Value;
 
-/// The crates with a build script, and what it does. The same crate of another version does the same, or its line changes.
+/// The crates with a build script, and what it does. If another version of a crate does something else, its line must
+/// be changed.
 const BUILD_SCRIPTS: &[(&str, &str)] = &[
     ("ahash", "asks for the version of the compiler"),
     ("anyhow", "compiles a probe of the compiler"),
@@ -54,8 +55,8 @@ const BUILD_SCRIPTS: &[(&str, &str)] = &[
     ("zstd-sys", "compiles the C in the crate with the C compiler"),
 ];
 
-/// The crates with procedural macros. They make code of the code that they are written at, and read no other file, but
-/// for `rattler_macros`, which reads none either.
+/// The crates with procedural macros. They generate code from the code that they are applied to, and read no other
+/// file. `rattler_macros` reads no file either.
 const MACROS: &[&str] = &[
     "async-trait",
     "borsh-derive",
@@ -84,7 +85,7 @@ const MACROS: &[&str] = &[
     "zeroize_derive",
 ];
 
-/// What a build script would need to ask a network, in Rust or by a program.
+/// Code that a build script would need to use a network, in Rust or through a program.
 const OF_NETWORKS: &[&str] = &[
     "TcpStream",
     "UdpSocket",
@@ -103,7 +104,7 @@ const OF_NETWORKS: &[&str] = &[
     "\"npm\"",
 ];
 
-/// Crates that ask networks: none is compiled for a build script or a macro.
+/// Crates that use networks. None of them is compiled for a build script or a macro.
 const NETWORKS: &[&str] = &[
     "attohttpc",
     "curl",
@@ -120,14 +121,14 @@ const NETWORKS: &[&str] = &[
     "ureq",
 ];
 
-/// What cargo knows of all packages of the workspace on one platform.
+/// cargo's metadata of all packages of the workspace on one platform.
 struct Graph {
     packages: BTreeMap<String, Value>,
     nodes: BTreeMap<String, Value>,
 }
 
 impl Graph {
-    /// Without a network, where all packages are there; else cargo fetches what any build would fetch.
+    /// Works offline if all packages are in cargo's cache; otherwise cargo downloads them, as for any build.
     fn new() -> Self {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
         let host = Command::new("rustc").arg("-vV").output().unwrap();
@@ -151,12 +152,12 @@ impl Graph {
         Self { packages: by_id(&said["packages"]), nodes: by_id(&said["resolve"]["nodes"]) }
     }
 
-    /// The packages of others on this platform.
+    /// The dependencies from outside the workspace on this platform.
     fn of_others(&self) -> impl Iterator<Item = (&String, &Value)> {
         self.packages.iter().filter(|(id, package)| self.nodes.contains_key(*id) && !package["source"].is_null())
     }
 
-    /// All that a package is compiled from, itself among it.
+    /// Collects a package and everything that it is compiled from.
     fn below(&self, id: &str, found: &mut BTreeSet<String>) {
         if found.insert(id.to_owned()) {
             for dependency in self.nodes[id]["deps"].as_array().unwrap() {
@@ -172,7 +173,7 @@ impl Graph {
     }
 }
 
-/// For what a dependency is: `null`, `"build"` or `"dev"`.
+/// The kinds of a dependency: `null` (normal), `"build"` or `"dev"`.
 fn kinds(dependency: &Value) -> impl Iterator<Item = &Value> {
     dependency["dep_kinds"].as_array().unwrap().iter().map(|kind| &kind["kind"])
 }
@@ -213,8 +214,8 @@ fn no_build_script_asks_a_network() {
     assert!(found.is_empty(), "{found:?}");
 }
 
-/// Build scripts and macros are compiled from no crate that asks one, so a word that the test above does not know leads
-/// nowhere either.
+/// Build scripts and macros are compiled without any crate that uses a network. So even a network call that the test
+/// above does not recognize is not possible.
 #[test]
 fn nothing_that_asks_a_network_is_compiled_into_what_compiles() {
     let (graph, mut of_builds) = (Graph::new(), BTreeSet::new());

@@ -1,5 +1,5 @@
-//! Links and line lengths of documentation: Markdown files, and the site that is made of them. Links to other hosts are not
-//! followed.
+//! Checks links and line lengths of the documentation: Markdown files, and the site that is built from them. Links to
+//! other hosts are not followed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,8 +9,8 @@ use std::{
 /// The longest line of a Markdown file, in characters.
 const LONGEST_LINE: usize = 120;
 
-/// Checks the Markdown files of a repository: `*.md` in its root, in `docs/` and in `benches/`. Gives the errors and the
-/// number of files.
+/// Checks the Markdown files of a repository: `*.md` in its root, in `docs/` and in `benches/`. Returns the errors and
+/// the number of files.
 pub fn check_markdown(root: &Path) -> (Vec<String>, usize) {
     let mut texts = BTreeMap::new();
     let mut errors = Vec::new();
@@ -51,13 +51,13 @@ pub fn check_markdown(root: &Path) -> (Vec<String>, usize) {
     (errors, texts.len())
 }
 
-/// Whether `.ci/book` puts a file that is no page on the site: those of `docs/`, and some in the root.
+/// Whether `.ci/book` copies a file to the site although it is not a page: files of `docs/`, and some in the root.
 fn is_on_the_site(target: &Path) -> bool {
     target.starts_with("docs") || target.components().count() == 1
 }
 
-/// Checks the links of a site: each `href` must lead to a file, and to an `id` in it. Gives the errors and the number of
-/// pages.
+/// Checks the links of a site: each `href` must lead to a file, and to an `id` in it. Returns the errors and the number
+/// of pages.
 pub fn check_site(root: &Path) -> (Vec<String>, usize) {
     let mut pages = BTreeMap::new();
     let mut errors = Vec::new();
@@ -148,7 +148,7 @@ fn links(text: &str) -> Vec<(usize, String)> {
     links
 }
 
-/// The anchors of a Markdown text, as GitHub and mdBook make them of headings.
+/// The anchors that GitHub and mdBook make for the headings of a Markdown text.
 fn anchors(text: &str) -> BTreeSet<String> {
     let mut anchors = BTreeSet::new();
     for (_, line) in prose(text) {

@@ -16,7 +16,7 @@ use crate::{
     wheel::{Sdist, Wheel},
 };
 
-/// An archive, and what the index says of it.
+/// An archive, and its entry in the index.
 #[derive(Clone, Debug)]
 pub struct Release {
     project: String,
@@ -60,19 +60,19 @@ impl From<Sdist> for Release {
 }
 
 impl Release {
-    /// Taken back, for this reason (PEP 592).
+    /// Marks it as yanked, for this reason (PEP 592).
     pub fn yanked(mut self, reason: &str) -> Self {
         self.yanked = Some(reason.to_owned());
         self
     }
 
-    /// When it came, as in `2024-05-31T12:00:00Z` (PEP 700).
+    /// Its upload time, such as `2024-05-31T12:00:00Z` (PEP 700).
     pub fn upload_time(mut self, time: &str) -> Self {
         self.upload_time = Some(time.to_owned());
         self
     }
 
-    /// The index says this hash of it.
+    /// The sha256 in the index, instead of the right one.
     pub fn sha256(mut self, hash: &str) -> Self {
         self.sha256 = Some(hash.to_owned());
         self
@@ -119,12 +119,12 @@ impl Release {
     }
 }
 
-/// Which pages an index has.
+/// The formats of an index's pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pages {
-    /// HTML only: no sizes, no times.
+    /// HTML only, without sizes and upload times.
     Html,
-    /// Both.
+    /// HTML and JSON.
     HtmlAndJson,
 }
 
@@ -135,7 +135,7 @@ pub struct Index {
 }
 
 impl Index {
-    /// Writes archives and pages into a directory: `files/` and `simple/`.
+    /// Writes archives and pages into the subdirectories `files/` and `simple/` of a directory.
     ///
     /// # Errors
     ///
@@ -177,7 +177,7 @@ impl Index {
         self.directory.join("files")
     }
 
-    /// The index's URL, for `--index-url`, on a server that serves its directory.
+    /// The URL of the index, for `--index-url`, on a server for its directory.
     pub fn url(server: &Server) -> String {
         server.url("simple/")
     }

@@ -1,10 +1,9 @@
-//! Runs a program whose system calls fail where the test wants it: the disk full, broken or not writable, no more open
-//! files, or the program killed.
+//! Runs a program whose system calls fail at a chosen point: the disk is full, broken or not writable, no more files
+//! can be opened, or the program is killed.
 //!
-//! A small program in C stands between it and the kernel, by a filter that the kernel has for such purposes
-//! (`SECCOMP_RET_USER_NOTIF`): so calls are seen however they are made, by the C library or without it, in any
-//! thread. It is compiled with the `cc` that links the tests. Only calls below one directory count, so that the
-//! program starts as ever.
+//! A small program in C intercepts the system calls with a filter of the kernel for this purpose
+//! (`SECCOMP_RET_USER_NOTIF`). So calls are seen in every thread, with or without the C library. It is compiled with
+//! the `cc` that links the tests. Only calls below one directory count, so the program starts as usual.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -17,50 +16,49 @@ use crate::{
     program, sha256_hex,
 };
 
-/// The exit code by which the injector says that the kernel does not let it.
+/// The exit code of the injector if the kernel does not allow the filter.
 const NOT_ALLOWED: i32 = 77;
 
-/// The number of the error of a full disk.
+/// The error number of a full disk (`ENOSPC`).
 const NO_SPACE: i32 = 28;
 
-/// Which calls count.
+/// The system calls that count.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Calls {
-    /// Those that change files and directories, or lock them.
+    /// Calls that change or lock files and directories.
     Change,
-    /// Those that open for reading and list directories.
+    /// Calls that open files for reading, or list directories.
     Open,
-    /// Those that rename.
+    /// Calls that rename.
     Rename,
-    /// Those that read files.
+    /// Calls that read files.
     Read,
-    /// Those that wait for the disk.
+    /// Calls that wait for the disk.
     Sync,
 }
 
-/// What happens at a call, by its number from 1 on.
+/// The fault, and the number of the call at which it happens, from 1.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Happens {
-    /// Nothing; they are counted.
+    /// No fault: the calls are only counted.
     Nothing,
-    /// It fails with this number of an error, and the next ones do not.
+    /// This call fails with this error number; later calls do not.
     Error(u64, i32),
-    /// It fails with this error, and so do all after it that need room on the disk.
+    /// This call fails with this error number, and so do all later calls that need space on the disk.
     ErrorFrom(u64, i32),
-    /// The disk is full from there on: this call and all after it fail that need room on it. Renames and removals go on.
+    /// The disk is full: this call and all later calls that need space fail. Renames and removals still work.
     Full(u64),
     /// The program is killed.
     Kill(u64),
-    /// It gets this signal, and the call goes on when it has said that it heard it.
+    /// The program gets this signal. The call continues after the program has reported the signal.
     Signal(u64, i32),
-    /// The same, and it gets the signal again before the call goes on.
+    /// Like [`Happens::Signal`], and the program gets the signal again before the call continues.
     SignalTwice(u64, i32),
-    /// The same as [`Happens::Signal`], and the program is killed so many calls after it.
+    /// Like [`Happens::Signal`], and the program is killed this many calls later.
     SignalAndKill(u64, i32, u64),
 }
 
-/// A directory that is renamed (to its path with `.aside`) while the program runs, and the target of the link that takes its
-/// place.
+/// A directory that is renamed to its path with `.aside` while the program runs, and replaced by a symbolic link.
 #[derive(Clone, Copy, Debug)]
 pub struct Swap<'a> {
     /// The directory.
@@ -69,19 +67,19 @@ pub struct Swap<'a> {
     pub to: &'a Path,
 }
 
-/// What came of it.
+/// The result of a run with a fault.
 #[derive(Clone, Debug)]
 pub struct Injected {
-    /// How the program ended; 137 if it was killed.
+    /// The outcome of the program; its code is 137 if it was killed.
     pub outcome: Outcome,
-    /// How many calls there were.
+    /// The number of counted calls.
     pub calls: u64,
-    /// The call and the path at which it happened, if it did.
+    /// The call and the path at which the fault happened, if it did.
     pub at: Option<String>,
 }
 
-/// Runs `mlconda` with arguments while something `happens` at one of the `calls` below `directory`. `None` if the kernel
-/// does not let us; the reason is printed.
+/// Runs `mlconda` with arguments, with a fault at one of the `calls` below `directory`. Returns `None` if the kernel
+/// does not allow the filter, and prints the reason.
 pub fn run(
     world: &TestContext,
     directory: &Path,
@@ -107,7 +105,7 @@ pub fn run(
     inject(world, directory, calls, (mode, number, error), hears, arguments)
 }
 
-/// Runs `mlconda` with arguments, and [`Swap`]s a directory at the call of a number. `None` as for [`run`].
+/// Runs `mlconda` with arguments, and [`Swap`]s a directory at the call with a number. Returns `None` as [`run`] does.
 pub fn run_with_swap(
     world: &TestContext,
     directory: &Path,
@@ -162,12 +160,12 @@ fn inject(
     Some(Injected { outcome, calls, at: lines.first().map(|line| (*line).to_owned()) })
 }
 
-/// Runs a command that gets a signal, and lets it go on as soon as it says that it stops.
+/// Runs a command that gets a signal, and lets it continue after it has reported the signal.
 #[allow(clippy::unwrap_used, reason = "a test that cannot set up its world must stop")]
 fn heard(world: &TestContext, command: &mut Command, go: &Path) -> Outcome {
     let _ = fs_err::remove_file(go);
     world.run("mkfifo", &[argument(go)]).success();
-    // For reading too, so that this end waits for nobody.
+    // Opened for reading, too, so that opening does not block.
     let mut open = fs_err::OpenOptions::new().read(true).write(true).open(go).unwrap();
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
@@ -185,12 +183,12 @@ fn heard(world: &TestContext, command: &mut Command, go: &Path) -> Outcome {
     world.outcome_of(&output)
 }
 
-/// Runs `mlconda` with arguments where some system calls fail with a number of an error, as on an older kernel or under a strict
-/// filter. `None` as for [`run`].
+/// Runs `mlconda` with arguments while some system calls fail with an error number, as on an older kernel or under a
+/// strict filter. Returns `None` as [`run`] does.
 ///
 /// # Panics
 ///
-/// If the calls are not among those of `programs/deny.c`.
+/// If a call is not supported by `programs/deny.c`.
 #[allow(clippy::print_stderr, reason = "who runs the tests is to see that one said nothing")]
 pub fn run_without(world: &TestContext, calls: &[&str], error: i32, arguments: &[&str]) -> Option<Outcome> {
     let filter = match compiled("deny", include_str!("programs/deny.c")) {
@@ -212,7 +210,7 @@ pub fn run_without(world: &TestContext, calls: &[&str], error: i32, arguments: &
     Some(outcome)
 }
 
-/// A program of a source in C, from the target directory if it was compiled before.
+/// The compiled program of a C source, from the target directory if it was compiled before.
 fn compiled(name: &str, source: &str) -> io::Result<PathBuf> {
     let directory = program::target_directory()?.join("mlconda-test");
     let place = directory.join(format!("{name}-{}", &sha256_hex(source)[..16]));

@@ -1,8 +1,9 @@
-//! True conda packages, wheels, local channels and indexes, a server and a context, for the tests, the demo and the benchmarks.
+//! Real conda packages, wheels, local channels and indexes, a server and a context, for the tests, the demo and the
+//! benchmarks.
 //!
-//! Everything is made when it is needed, from what stands in this crate: nothing is downloaded, nothing binary is
-//! checked in, and a Rust toolchain is all it takes. What it makes is deterministic, so that tests can tell a
-//! difference that mlconda makes from one that the test made.
+//! Everything is generated when it is needed, from the sources of this crate. Nothing is downloaded, no binary is
+//! checked in, and only a Rust toolchain is required. The generated files are deterministic, so every difference in a
+//! test comes from mlconda.
 
 mod acceptor;
 pub mod channel;
@@ -23,7 +24,7 @@ pub mod wheel;
 
 pub use machine::{host_subdir, oci_architecture};
 
-/// A subdir that is not the machine's.
+/// A subdir of another platform than the machine's.
 pub const fn foreign_subdir() -> &'static str {
     if cfg!(all(target_os = "macos", target_arch = "aarch64")) { "linux-64" } else { "osx-arm64" }
 }
@@ -33,12 +34,12 @@ pub fn sha256_hex(bytes: impl AsRef<[u8]>) -> String {
     hex::encode(rattler_digest::compute_bytes_digest::<rattler_digest::Sha256>(bytes))
 }
 
-/// The SHA-512 of bytes, in hexadecimal: what lists of pip may have.
+/// The SHA-512 of bytes, in hexadecimal, for `--hash` options of pip.
 pub fn sha512_hex(bytes: impl AsRef<[u8]>) -> String {
     hex::encode(rattler_digest::compute_bytes_digest::<sha2::Sha512>(bytes))
 }
 
-/// The MD5 of bytes, in hexadecimal: what old locks have.
+/// The MD5 of bytes, in hexadecimal, for old locks.
 pub fn md5_hex(bytes: impl AsRef<[u8]>) -> String {
     hex::encode(rattler_digest::compute_bytes_digest::<rattler_digest::Md5>(bytes))
 }

@@ -1,30 +1,30 @@
-//! The machine that is tested: the one that the tests run on, or another one whose program an emulator runs.
+//! The machine under test: the machine that the tests run on, or an emulated one.
 //!
-//! Three variables say the latter: `MLCONDA_TEST_SUBDIR` (`linux-aarch64`, say), `MLCONDA_TEST_PROGRAM` (the `mlconda` for
-//! it) and `RUSTC` (a compiler that has its standard library). The kernel has to start its programs by an emulator
-//! (`binfmt_misc`). `.ci/emulated` sets all this up.
+//! Three variables select an emulated machine: `MLCONDA_TEST_SUBDIR` (for example `linux-aarch64`),
+//! `MLCONDA_TEST_PROGRAM` (the `mlconda` for it) and `RUSTC` (a compiler that has its standard library). The kernel
+//! must be set up to start its programs with an emulator (`binfmt_misc`). `.ci/emulated` sets all this up.
 
 #![allow(clippy::disallowed_methods, reason = "which machine to test is told in the environment")]
 
 use std::sync::OnceLock;
 
-/// The subdir of the machine that is tested: compiled test packages are for this one.
+/// The subdir of the machine under test. Compiled test packages are for this one.
 pub fn host_subdir() -> &'static str {
     told("MLCONDA_TEST_SUBDIR", &SUBDIR).unwrap_or(own_subdir())
 }
 
-/// The name of that machine's processor in images.
+/// The processor of that machine, in the spelling of OCI images.
 pub fn oci_architecture() -> &'static str {
     if matches!(host_subdir(), "linux-64" | "osx-64") { "amd64" } else { "arm64" }
 }
 
-/// The program that is tested, `built` unless another one is named.
+/// The program under test: `built`, unless `MLCONDA_TEST_PROGRAM` is set.
 pub fn program(built: &'static str) -> &'static str {
     static PROGRAM: OnceLock<Option<String>> = OnceLock::new();
     told("MLCONDA_TEST_PROGRAM", &PROGRAM).unwrap_or(built)
 }
 
-/// What the compiler is told in order to compile for the machine that is tested.
+/// The options that let the compiler compile for the machine under test.
 pub(crate) fn compiler_options() -> &'static [&'static str] {
     match host_subdir() {
         own if own == own_subdir() => &[],

@@ -1,10 +1,9 @@
-//! Networks that go wrong by a seed: what stands between a client and a server that is right.
+//! Networks with random faults that depend on a seed. They stand between a client and a server without faults.
 //!
-//! A [`Relay`] passes requests on to a [`Server`](crate::server::Server), in the clear or with TLS of an [`Authority`] of
-//! its own, and disturbs the answers: all that it does to the n-th request follows from the seed and from n. A
-//! [`MultiplexedRelay`] does so in HTTP/2. A [`Proxy`]
-//! is one that clients are told of, for HTTP or SOCKS, with a login or without. Nothing waits for longer than some
-//! milliseconds; what never comes is for the client to give up.
+//! A [`Relay`] forwards requests to a [`Server`](crate::server::Server), unencrypted or with TLS from its own
+//! [`Authority`], and disturbs the responses: the fault of the n-th request depends only on the seed and n. A
+//! [`MultiplexedRelay`] does this for HTTP/2. A [`Proxy`] is an HTTP or SOCKS proxy, with or without a login. Nothing
+//! waits for longer than some milliseconds; if a response never comes, the client must give up.
 
 mod authority;
 mod disturbed;
@@ -26,12 +25,12 @@ pub use multiplexed::MultiplexedRelay;
 pub use proxy::{Proxy, ProxyKind};
 pub use relay::Relay;
 
-/// Numbers that follow from a seed (SplitMix64).
+/// A pseudo-random sequence from a seed (SplitMix64).
 #[derive(Clone, Debug)]
 pub(crate) struct Chance(u64);
 
 impl Chance {
-    /// The numbers of a request.
+    /// The sequence for one request.
     pub(crate) const fn new(seed: u64, request: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ request.wrapping_mul(0xd1b5_4a32_d192_ed03))
     }
@@ -46,33 +45,33 @@ impl Chance {
     }
 }
 
-/// Whether and how often answers go wrong.
+/// Whether and how often responses are disturbed.
 #[derive(Debug, Default)]
 pub struct Disturbance {
-    /// The seed and one; 0 where nothing goes wrong.
+    /// The seed plus one; 0 without disturbance.
     seed: AtomicU64,
     requests: AtomicU64,
     count: AtomicU64,
 }
 
 impl Disturbance {
-    /// From now on, answers go wrong by this seed; or none does.
+    /// From now on, disturbs responses by this seed; `None` stops the disturbance.
     pub fn begin(&self, seed: Option<u64>) {
         self.requests.store(0, Ordering::SeqCst);
         self.seed.store(seed.map_or(0, |seed| seed + 1), Ordering::SeqCst);
     }
 
-    /// How many answers and connections were disturbed.
+    /// How many responses and connections were disturbed.
     pub fn count(&self) -> u64 {
         self.count.load(Ordering::SeqCst)
     }
 
-    /// The chance of the next request or connection; `None` if nothing goes wrong with it.
+    /// The random sequence for the next request or connection; `None` if it is not disturbed.
     fn chance(&self) -> Option<Chance> {
         let number = self.requests.fetch_add(1, Ordering::SeqCst);
         let seed = self.seed.load(Ordering::SeqCst).checked_sub(1)?;
         let mut chance = Chance::new(seed, number);
-        // One seed is as a bad line, another as one on which hardly anything comes through.
+        // Some seeds disturb few requests, others most of them.
         let of_hundred = [4, 12, 30, 60][usize::try_from(seed % 4).unwrap_or(0)];
         (chance.below(100) < of_hundred).then(|| {
             self.count.fetch_add(1, Ordering::SeqCst);
@@ -81,8 +80,8 @@ impl Disturbance {
     }
 }
 
-/// Accepts connections, each with a thread of its own, which alone holds the connection: so it can be reset. Threads end
-/// with their clients.
+/// Accepts connections, each in its own thread. Only this thread owns the connection, so that it can be reset. Threads
+/// end when their clients do.
 #[derive(Debug)]
 struct Listener {
     address: SocketAddr,
@@ -106,7 +105,7 @@ impl Listener {
                 let Ok(connection) = connection else { continue };
                 let converse = Arc::clone(&converse);
                 std::thread::spawn(move || {
-                    // What a client breaks off is no fault of this side.
+                    // An error because the client disconnected is not a fault here.
                     let _ = converse(connection);
                 });
             }

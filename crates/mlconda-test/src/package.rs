@@ -1,10 +1,10 @@
-//! A builder of true conda packages.
+//! A builder of real conda packages.
 //!
-//! The layout follows what conda-build and rattler-build write, so that a test that passes here says something
-//! about packages of the world: `info/index.json`, `info/paths.json` with hashes of every file and the placeholder
-//! of each file that has one, `info/files`, `info/about.json`, `info/link.json` for noarch packages. Same builder,
-//! same bytes: no clock, no order of the file system. The placeholder is found by looking for it in the contents,
-//! as conda-build does.
+//! The layout is that of conda-build and rattler-build, so that the tests are valid for real packages:
+//! `info/index.json`, `info/paths.json` with the hash of every file and the placeholder of each file that has one,
+//! `info/files`, `info/about.json`, and `info/link.json` for noarch packages. The same builder gives the same bytes:
+//! they do not depend on the clock or the order of the file system. As in conda-build, the placeholder is searched for
+//! in the contents of the files.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 
 use crate::sha256_hex;
 
-/// The prefix of the build: 255 characters, as conda-build makes it, so that every prefix that is not longer can
-/// be written over it in a compiled program.
+/// The placeholder prefix: 255 characters, as in conda-build, so that any prefix that is not longer can replace it in a
+/// compiled program.
 pub const PLACEHOLDER: &str = "/home/builder/feedstock/build_artifacts/mlconda-test_1700000000000\
     /_h_env_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_pl\
     acehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_placehold_p";
@@ -35,25 +35,25 @@ pub enum Archive {
     TarBz2,
 }
 
-/// The two kinds of package that fit every platform.
+/// The two kinds of noarch packages.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Noarch {
-    /// Files under `site-packages/` and `python-scripts/` go where the prefix's python wants them.
+    /// Files under `site-packages/` and `python-scripts/` are installed where the prefix's python expects them.
     Python,
-    /// Files go where they say.
+    /// Files are installed at their own paths.
     Generic,
 }
 
-/// What a package tells about its files.
+/// The metadata files that list the package's files.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 enum Paths {
     /// `info/paths.json`.
     Json,
-    /// `info/files` and `info/has_prefix`, as packages before 2017.
+    /// `info/files` and `info/has_prefix`, as in packages before 2017.
     Deprecated,
 }
 
-/// What lies at a path.
+/// The entry at a path.
 #[derive(Clone, Debug, Hash)]
 enum Entry {
     File {
@@ -64,11 +64,11 @@ enum Entry {
         target: String,
     },
     Directory,
-    /// Told in `info/paths.json`, absent from the archive.
+    /// A directory that is in `info/paths.json`, but not in the archive.
     ToldDirectory,
 }
 
-/// A conda package to be.
+/// A builder for a conda package.
 #[derive(Clone, Debug, Hash)]
 pub struct PackageBuilder {
     name: String,
@@ -90,7 +90,7 @@ pub struct PackageBuilder {
 }
 
 impl PackageBuilder {
-    /// A package with nothing in it, for the platform that the tests run on, in a `.conda`.
+    /// An empty package for the platform that the tests run on, as `.conda`.
     pub fn new(name: &str, version: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -112,108 +112,109 @@ impl PackageBuilder {
         }
     }
 
-    /// The build number, 0 if not said.
+    /// Sets the build number; the default is 0.
     pub fn build_number(mut self, number: u64) -> Self {
         self.build_number = number;
         self
     }
 
-    /// The build string; if not said, one like the usual ones, which ends in the build number.
+    /// Sets the build string; the default is a usual one, which ends with the build number.
     pub fn build_string(mut self, build: &str) -> Self {
         self.build_string = Some(build.to_owned());
         self
     }
 
-    /// For one platform, `linux-64` say.
+    /// Sets the platform, for example `linux-64`.
     pub fn subdir(mut self, subdir: &str) -> Self {
         self.subdir = subdir.to_owned();
         self
     }
 
-    /// For every platform.
+    /// Makes it a noarch package.
     pub fn noarch(mut self, noarch: Noarch) -> Self {
         self.noarch = Some(noarch);
         self.subdir = "noarch".to_owned();
         self
     }
 
-    /// In which archive it is written.
+    /// Sets the kind of archive.
     pub fn archive(mut self, archive: Archive) -> Self {
         self.archive = archive;
         self
     }
 
-    /// Tells of its files as packages before 2017 did, without `info/paths.json`.
+    /// Lists its files as packages before 2017 did, without `info/paths.json`.
     pub fn without_paths_json(mut self) -> Self {
         self.paths = Paths::Deprecated;
         self
     }
 
-    /// A match spec that must be met by another package of the environment.
+    /// Adds a dependency: a match spec that another package of the environment must satisfy.
     pub fn depends(mut self, spec: &str) -> Self {
         self.depends.push(spec.to_owned());
         self
     }
 
-    /// A match spec that must be met if the environment has that package.
+    /// Adds a constraint: a match spec that must be satisfied if the environment has that package.
     pub fn constrains(mut self, spec: &str) -> Self {
         self.constrains.push(spec.to_owned());
         self
     }
 
-    /// Features, which make the solver like the package less.
+    /// Sets track features, which give the package a lower priority in the solve.
     pub fn track_features(mut self, features: &str) -> Self {
         self.track_features = Some(features.to_owned());
         self
     }
 
-    /// The place of `site-packages` in the prefix, for a python that has an unusual one (CEP-17).
+    /// Sets the path of `site-packages` in the prefix, for a python with an unusual one (CEP-17).
     pub fn python_site_packages_path(mut self, path: &str) -> Self {
         self.site_packages = Some(path.to_owned());
         self
     }
 
-    /// When it was built, in milliseconds since 1970.
+    /// Sets the time of the build, in milliseconds since 1970.
     pub fn timestamp(mut self, milliseconds: u64) -> Self {
         self.timestamp = milliseconds;
         self
     }
 
-    /// A command of a noarch python package: `name = module:function`.
+    /// Adds an entry point of a noarch python package: `name = module:function`.
     pub fn entry_point(mut self, entry_point: &str) -> Self {
         self.entry_points.push(entry_point.to_owned());
         self
     }
 
-    /// A file. If [`PLACEHOLDER`] occurs in it, the installer is told to replace it.
+    /// Adds a file. If it contains [`PLACEHOLDER`], the metadata says that the installer must replace it.
     pub fn file(self, path: &str, contents: impl AsRef<[u8]>) -> Self {
         let contents = contents.as_ref().to_vec();
         self.entry(path, Entry::File { contents, executable: false })
     }
 
-    /// A file that can be run.
+    /// Adds an executable file.
     pub fn executable(self, path: &str, contents: impl AsRef<[u8]>) -> Self {
         let contents = contents.as_ref().to_vec();
         self.entry(path, Entry::File { contents, executable: true })
     }
 
-    /// A file of the package that no prefix shares with the cache (`no_link`), for the package changes it.
+    /// Marks a file as one that must be copied into the prefix, never linked to the cache (`no_link`), because the
+    /// package changes it.
     pub fn copied(mut self, path: &str) -> Self {
         self.copied.insert(path.to_owned());
         self
     }
 
-    /// A soft link, with its target as it stands in the link.
+    /// Adds a symbolic link with this target.
     pub fn link(self, path: &str, target: &str) -> Self {
         self.entry(path, Entry::Link { target: target.to_owned() })
     }
 
-    /// An empty directory, in the archive and in `info/paths.json`.
+    /// Adds an empty directory, in the archive and in `info/paths.json`.
     pub fn directory(self, path: &str) -> Self {
         self.entry(path, Entry::Directory)
     }
 
-    /// An empty directory that only `info/paths.json` tells of, as some builders write it.
+    /// Adds an empty directory that is only in `info/paths.json`, as some builders write it.
     pub fn told_directory(self, path: &str) -> Self {
         self.entry(path, Entry::ToldDirectory)
     }
@@ -223,12 +224,12 @@ impl PackageBuilder {
         self
     }
 
-    /// The subdir that the package belongs in.
+    /// The subdir of the package.
     pub fn subdir_name(&self) -> &str {
         &self.subdir
     }
 
-    /// The name of the archive.
+    /// The file name of the archive.
     pub fn file_name(&self) -> String {
         let extension = match self.archive {
             Archive::Conda => "conda",
@@ -264,7 +265,7 @@ impl PackageBuilder {
         Ok(archive)
     }
 
-    /// Name, version and build.
+    /// Name, version and build, joined by dashes.
     fn stem(&self) -> String {
         format!("{}-{}-{}", self.name, self.version, self.build())
     }
@@ -278,7 +279,7 @@ impl PackageBuilder {
         self.build_string.clone().unwrap_or_else(|| format!("{tag}_{}", self.build_number))
     }
 
-    /// Puts the contents into a directory, and returns the paths that belong in the archive.
+    /// Writes the contents into a directory, and returns the paths for the archive.
     fn lay_out(&self, tree: &Path) -> io::Result<Vec<PathBuf>> {
         let mut paths = Vec::new();
         for (name, entry) in &self.files {
@@ -353,7 +354,7 @@ impl PackageBuilder {
         index
     }
 
-    /// A path as `info/paths.json` tells it.
+    /// The entry of a path in `info/paths.json`.
     fn path_json(&self, path: &str, entry: &Entry) -> Value {
         match entry {
             Entry::File { contents, .. } => {
@@ -372,7 +373,8 @@ impl PackageBuilder {
                 }
                 json
             }
-            // conda-build hashes what a link leads to; nothing, if that is not a file of the package.
+            // conda-build hashes the file that a link points to; if that is not in the package, it hashes an empty
+            // text.
             Entry::Link { target } => {
                 let followed = self.followed(path, target);
                 json!({
@@ -386,7 +388,7 @@ impl PackageBuilder {
         }
     }
 
-    /// The contents of the file that a link leads to, empty if it leads elsewhere.
+    /// The contents of the file that a link points to; empty if it is not in the package.
     fn followed(&self, path: &str, target: &str) -> &[u8] {
         let mut place = Path::new(path).parent().unwrap_or(Path::new("")).to_path_buf();
         for component in Path::new(target).components() {
@@ -416,14 +418,14 @@ impl PackageBuilder {
     }
 }
 
-/// How the placeholder in a file is to be replaced, if it has one.
+/// The mode of the placeholder in a file (`text` or `binary`), if there is one.
 fn placeholder_mode(contents: &[u8]) -> Option<&'static str> {
     let placeholder = PLACEHOLDER.as_bytes();
     let found = contents.windows(placeholder.len()).any(|window| window == placeholder);
     found.then(|| if contents.contains(&0) { "binary" } else { "text" })
 }
 
-/// Writes a file of a package, and returns its path.
+/// Writes a file of a package, and returns its relative path.
 fn put(tree: &Path, name: &str, contents: &[u8], executable: bool) -> io::Result<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
     let path = tree.join(name);

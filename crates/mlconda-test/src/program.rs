@@ -1,8 +1,8 @@
-//! The compiled programs inside the test packages, made with the `rustc` that builds the tests.
+//! Compiles the programs inside the test packages, with the `rustc` that builds the tests.
 //!
-//! True machine code with a true placeholder is what shows whether prefix replacement works; a checked-in binary
-//! would fit one platform and be nobody's to read. Compiling takes about a second, so the result is kept under
-//! cargo's target directory, named by what went in.
+//! Only real machine code with a real placeholder shows whether prefix replacement works. A checked-in binary would fit
+//! one platform only, and could not be reviewed. Compiling takes about a second, so the result is cached in cargo's
+//! target directory, under a hash of its input.
 
 #![allow(clippy::disallowed_methods, reason = "which compiler to use is told by cargo in the environment")]
 
@@ -14,10 +14,10 @@ use std::{
 
 use crate::{machine, package::PLACEHOLDER, sha256_hex};
 
-/// What stands for the version in the stand-in for python until the package builder writes one over it.
+/// The placeholder for the version in the stand-in for python. The package builder replaces it.
 const VERSION_MARKER: &str = "_version_placehold_placehold_placehold";
 
-/// Prints the prefix that is written in it, the message beside it, `$CONDA_PREFIX` and its arguments.
+/// The program that prints its prefix, its message, `$CONDA_PREFIX` and its arguments.
 ///
 /// # Errors
 ///
@@ -26,7 +26,7 @@ pub fn prefix_report() -> io::Result<Vec<u8>> {
     compiled("prefix_report", include_str!("programs/prefix_report.rs"))
 }
 
-/// A stand-in for python of a version, which says what it was asked to run.
+/// A stand-in for a version of python, which prints what it was asked to run.
 ///
 /// # Errors
 ///
@@ -43,11 +43,11 @@ pub fn python(version: &str) -> io::Result<Vec<u8>> {
     if found == 1 { Ok(program) } else { Err(io::Error::other(format!("{found} version markers in the stand-in"))) }
 }
 
-/// The directory in which cargo builds: the nearest one above the running program that cargo has tagged.
+/// cargo's target directory: the nearest directory above the running program that cargo has tagged.
 ///
 /// # Errors
 ///
-/// If the running program does not lie under one.
+/// If the running program is not in such a directory.
 pub fn target_directory() -> io::Result<PathBuf> {
     let program = std::env::current_exe()?;
     let tagged = program.ancestors().find(|directory| directory.join("CACHEDIR.TAG").is_file());
@@ -55,7 +55,7 @@ pub fn target_directory() -> io::Result<PathBuf> {
     directory.map(Path::to_path_buf).ok_or_else(|| io::Error::other("the running program lies in no directory"))
 }
 
-/// The program of a source text, from the target directory if it was compiled before.
+/// The compiled program of a source text, from the target directory if it was compiled before.
 fn compiled(name: &str, source: &str) -> io::Result<Vec<u8>> {
     let key = sha256_hex(format!("{source}{PLACEHOLDER}{VERSION_MARKER}{}", crate::host_subdir()).as_bytes());
     let directory = target_directory()?.join("mlconda-test");
@@ -65,8 +65,8 @@ fn compiled(name: &str, source: &str) -> io::Result<Vec<u8>> {
         let work = tempfile::tempdir_in(&directory)?;
         let source_path = work.path().join(format!("{name}.rs"));
         fs_err::write(&source_path, source)?;
-        // Static, so that the program runs in an image with nothing else in it; where the static C library is
-        // not installed, the tests that need no such image still can run.
+        // Static, so that the program runs in an empty image. If the static C library is not installed, link
+        // dynamically, so that the other tests can run.
         compile(&source_path, &work.path().join(name), &["-C", "target-feature=+crt-static"])
             .or_else(|_| compile(&source_path, &work.path().join(name), &[]))?;
         fs_err::rename(work.path().join(name), &program)?;

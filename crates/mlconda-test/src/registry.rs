@@ -1,8 +1,8 @@
-//! A registry of images on loopback (distribution spec 1.1), in memory, that can misbehave on request.
+//! A registry of images on loopback (OCI distribution spec 1.1), in memory, that can misbehave on request.
 //!
-//! It does what clients rely on: manifests by tag and digest, blobs with ranges, uploads in one or several requests,
-//! mounts, referrers, logins by Basic and by tokens of a service. It keeps all requests, so that a test can count what
-//! was asked and how many bytes were sent.
+//! It supports the features that clients need: manifests by tag and digest, blobs with ranges, uploads in one or
+//! several requests, mounts, referrers, and logins by Basic and by a token service. It records all requests, so that a
+//! test can count the requests and the sent bytes.
 
 mod api;
 mod channel;
@@ -18,51 +18,52 @@ use std::{
 
 use crate::{acceptor::Acceptor, sha256_hex};
 
-/// Who may do what.
+/// The logins that a registry requires.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub enum Access {
-    /// Anybody may do anything.
+    /// No login is required.
     #[default]
     Open,
-    /// A user and a password are sent with each request (Basic).
+    /// Each request must have this user and password (Basic).
     Basic(String, String),
-    /// A token service at `/token` gives tokens (Bearer): to all for pulling, and to the user for pushing.
+    /// A token service at `/token` gives tokens (Bearer): for pulling to everybody, for pushing to this user and
+    /// password.
     Token(String, String),
-    /// The same, for the owner of an identity token.
+    /// The same, with an identity token instead of a user and a password.
     Identity(String),
 }
 
-/// What the registry is like.
+/// The options of a registry.
 #[derive(Clone, Debug, Default)]
 pub struct RegistryOptions {
-    /// Who may do what.
+    /// The required logins.
     pub access: Access,
     /// Whether it has the referrers API.
     pub has_referrers: bool,
-    /// How many referrers it tells at once; the others follow on further pages.
+    /// How many referrers are on a page; the others follow on further pages.
     pub referrers_on_a_page: Option<usize>,
-    /// Whether it refuses to mount.
+    /// Whether it rejects mounts.
     pub refuses_mounts: bool,
-    /// Whether its token service gives tokens for pulling to the user only.
+    /// Whether the token service gives tokens for pulling to the user only.
     pub is_private: bool,
 }
 
-/// How a request goes wrong.
+/// The fault of a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Failure {
     /// Answers with this status, and an error in JSON.
     Status(u16),
-    /// The same, with `Retry-After`.
+    /// Answers with this status and this `Retry-After`.
     RetryAfter(u16, &'static str),
     /// Closes the connection without an answer.
     HangUp,
-    /// Does what is asked, and closes the connection without an answer.
+    /// Handles the request, and closes the connection without an answer.
     LostAnswer,
-    /// Takes or sends so many bytes of a body, then closes the connection.
+    /// Receives or sends this many bytes of a body, then closes the connection.
     BreakOff(usize),
     /// Sends another body of the same length.
     Corrupted,
-    /// `Content-Length` promises ten bytes more than come.
+    /// `Content-Length` is ten bytes larger than the body.
     WrongLength,
     /// Answers with this body instead.
     Body(Vec<u8>),
@@ -72,7 +73,7 @@ pub enum Failure {
     Endless,
     /// Never answers.
     Silent,
-    /// The answer has this header too.
+    /// The answer has this additional header.
     Header(&'static str, String),
     /// Answers after this time.
     Late(Duration),
@@ -80,7 +81,7 @@ pub enum Failure {
     Elsewhere(String),
     /// Redirects to this URL.
     Redirect(String),
-    /// After this request, the tag `latest` of the repository is this manifest.
+    /// After this request, the tag `latest` of the repository refers to this manifest.
     MovesTag(Vec<u8>),
 }
 
@@ -131,7 +132,7 @@ struct State {
     next: usize,
     /// Tokens and what they allow.
     tokens: BTreeMap<String, String>,
-    /// What goes wrong: method, a part of the path, how, and how often.
+    /// The faults: method, part of the path, fault, and how often it still happens.
     failures: Vec<(String, String, Failure, usize)>,
     requests: Vec<RegistryRequest>,
 }
@@ -150,17 +151,17 @@ impl Registry {
         Ok(Self { address, shared, _acceptor: Acceptor::start(listener, address, converse) })
     }
 
-    /// The registry in references: host and port.
+    /// The registry in image references: host and port.
     pub fn host(&self) -> String {
         self.address.to_string()
     }
 
-    /// The next `times` requests of a method whose path contains a text go wrong.
+    /// The next `times` requests of a method whose path contains `pattern` have this fault.
     pub fn fail(&self, method: &str, pattern: &str, failure: Failure, times: usize) {
         self.shared.state().failures.push((method.to_owned(), pattern.to_owned(), failure, times));
     }
 
-    /// From now on, nothing goes wrong.
+    /// Removes all faults.
     pub fn recover(&self) {
         self.shared.state().failures.clear();
     }
@@ -175,30 +176,30 @@ impl Registry {
         self.shared.state().requests.clear();
     }
 
-    /// How many requests of a method so far had a path that contains a text.
+    /// The number of requests so far with this method and a path that contains `pattern`.
     pub fn count(&self, method: &str, pattern: &str) -> usize {
         let is_it = |request: &&RegistryRequest| request.method == method && request.path.contains(pattern);
         self.shared.state().requests.iter().filter(is_it).count()
     }
 
-    /// The bytes of all bodies that arrived.
+    /// The total size of all received bodies, in bytes.
     pub fn bytes_received(&self) -> u64 {
         self.shared.state().requests.iter().map(|request| request.bytes).sum()
     }
 
-    /// Tokens that were given are taken no more.
+    /// Invalidates all tokens.
     pub fn expire_tokens(&self) {
         self.shared.state().tokens.clear();
     }
 
-    /// Puts a blob, and gives its digest.
+    /// Stores a blob, and returns its digest.
     pub fn put_blob(&self, repository: &str, bytes: &[u8]) -> String {
         let digest = digest(bytes);
         self.shared.state().blobs.insert((repository.to_owned(), digest.clone()), bytes.to_vec());
         digest
     }
 
-    /// Puts a manifest under a tag, and gives its digest.
+    /// Stores a manifest under a tag, and returns its digest.
     pub fn put_manifest(&self, repository: &str, tag: &str, media_type: &str, bytes: &[u8]) -> String {
         let digest = digest(bytes);
         let mut state = self.shared.state();
@@ -208,8 +209,8 @@ impl Registry {
         digest
     }
 
-    /// Puts an image with these layers, plain tars, under a tag, and gives the digest of its manifest. The config is
-    /// `{"os": …, "architecture": …}` and what `config` adds.
+    /// Stores an image under a tag, with these layers (uncompressed tars), and returns the digest of its manifest. The
+    /// config is `{"os": …, "architecture": …}` with the additions of `config`.
     pub fn put_image(
         &self,
         name: (&str, &str),
@@ -246,7 +247,7 @@ impl Registry {
         self.shared.state().blobs.get(&(repository.to_owned(), digest.to_owned())).cloned()
     }
 
-    /// The number of manifests, of all repositories.
+    /// The number of manifests in all repositories.
     pub fn manifests(&self) -> usize {
         self.shared.state().manifests.len()
     }
@@ -265,11 +266,11 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How a request with a body of so many bytes goes wrong, if it does.
+    /// The fault of a request with a body of this many bytes, if there is one.
     fn failure(&self, method: &str, path: &str, length: usize) -> Option<Failure> {
         let mut state = self.state();
         let is_it = |(of, pattern, failure, times): &&mut (String, String, Failure, usize)| {
-            // A body that is too short for it does not break off.
+            // A body that is shorter than the limit is not broken off.
             let has_room = !matches!(failure, Failure::BreakOff(most) if length > 0 && *most >= length);
             *times > 0 && has_room && of == method && path.contains(pattern.as_str())
         };

@@ -1,8 +1,8 @@
 //! An HTTP/1.1 server for a directory, on loopback, that can misbehave on request.
 //!
-//! Small enough to be read: threads and blocking sockets, one thread a connection. It does what channels' servers
-//! do and clients rely on (connections that stay open, `ETag` and `If-None-Match`, `Range`, `HEAD`), and the
-//! faults are those that were seen on real ones.
+//! It is small enough to be read: blocking sockets, and one thread for each connection. It has the features of channel
+//! servers that clients rely on (persistent connections, `ETag` and `If-None-Match`, `Range`, `HEAD`), and faults that
+//! were seen on real servers.
 
 use std::{
     collections::BTreeMap,
@@ -18,39 +18,39 @@ use std::{
 
 use crate::{acceptor::Acceptor, sha256_hex};
 
-/// What a page of an index in JSON is (PEP 691).
+/// The media type of an index page in JSON (PEP 691).
 const PAGE_IN_JSON: &str = "application/vnd.pypi.simple.v1+json";
 
-/// How a request goes wrong.
+/// The fault of a request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Fault {
-    /// Answers with this status and nothing else: 401, 403, 404, 500.
+    /// Answers with this status and no body: 401, 403, 404, 500.
     Status(u16),
-    /// The first so many requests get 503, later ones the file.
+    /// The first requests, this many, get status 503; later ones get the file.
     UnavailableFirst(usize),
-    /// The first so many connections are closed without an answer.
+    /// The first connections, this many, are closed without an answer.
     HangUpFirst(usize),
-    /// Half of the body comes, then the connection closes.
+    /// The connection is closed after half of the body.
     Truncated,
-    /// The first so many requests get half of the body.
+    /// The first requests, this many, get half of the body.
     TruncatedFirst(usize),
-    /// Half of the body comes, and then nothing more, with the connection open.
+    /// Nothing is sent after half of the body, but the connection stays open.
     Stalled,
-    /// One byte in the middle is another, with the length right.
+    /// One byte in the middle is changed; the length is right.
     Corrupted,
-    /// Nothing is answered until [`Server::recover`]; then the file comes.
+    /// Nothing is sent until [`Server::recover`]; then the file is sent.
     Held,
-    /// `Content-Length` promises ten bytes more than come.
+    /// `Content-Length` is ten bytes larger than the body.
     WrongLength,
-    /// 302 to this location.
+    /// Status 302 with this location.
     Redirect(String),
-    /// This status, and `Retry-After` with this text.
+    /// This status, with this `Retry-After`.
     RetryAfter(u16, &'static str),
     /// A body without a length and without an end: the file, and then zeros as long as the client reads.
     Endless,
-    /// As [`Fault::Endless`], with this status.
+    /// Like [`Fault::Endless`], with this status.
     EndlessStatus(u16),
-    /// The answer says this too; no fault, but a turn of the channel's.
+    /// Not a fault: the response has this additional header.
     Header(&'static str, &'static str),
 }
 
@@ -74,9 +74,9 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// How long answers are good for, in seconds.
+    /// The `max-age` of responses, in seconds.
     max_age: Option<u64>,
-    /// Patterns and what happens to the paths that contain them, with how often it has.
+    /// The faults: a part of the path, the fault, and how often it has happened.
     faults: Vec<(String, Fault, usize)>,
     requests: Vec<Request>,
 }
@@ -120,17 +120,17 @@ impl Server {
         format!("http://{}/{path}", self.address)
     }
 
-    /// From now on, requests whose path contains a text go wrong. The fault said last counts.
+    /// From now on, requests whose path contains `pattern` have this fault. The last added fault takes precedence.
     pub fn fail(&self, pattern: &str, fault: Fault) {
         self.shared.state().faults.insert(0, (pattern.to_owned(), fault, 0));
     }
 
-    /// From now on, answers say that they are good for so many seconds.
+    /// From now on, responses have this `max-age` in seconds.
     pub fn fresh_for(&self, seconds: u64) {
         self.shared.state().max_age = Some(seconds);
     }
 
-    /// From now on, nothing goes wrong.
+    /// Removes all faults.
     pub fn recover(&self) {
         self.shared.state().faults.clear();
         self.shared.arrived.notify_all();
@@ -141,12 +141,12 @@ impl Server {
         self.shared.state().requests.clone()
     }
 
-    /// How many requests so far had a path that contains a text.
+    /// The number of requests so far whose path contains `pattern`.
     pub fn count(&self, pattern: &str) -> usize {
         self.shared.state().requests.iter().filter(|request| request.path.contains(pattern)).count()
     }
 
-    /// Waits until a request has come whose path contains a text.
+    /// Waits until there is a request whose path contains `pattern`.
     pub fn wait_for(&self, pattern: &str) {
         let mut state = self.shared.state();
         while !state.requests.iter().any(|request| request.path.contains(pattern)) {
@@ -159,7 +159,7 @@ impl Server {
         self.shared.state().requests.clear();
     }
 
-    /// The most requests that were being answered at the same time.
+    /// The highest number of requests that were answered at the same time.
     pub fn most_at_once(&self) -> usize {
         self.shared.most.load(Ordering::Relaxed)
     }
@@ -167,12 +167,12 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Nobody waits for an answer any more.
+        // Ends all waits for the release of held requests.
         self.recover();
     }
 }
 
-/// A URL on loopback where nobody listens.
+/// A URL on loopback without a server.
 ///
 /// # Errors
 ///
@@ -183,12 +183,12 @@ pub fn unreachable_url() -> io::Result<String> {
 }
 
 impl Shared {
-    /// The state, also after a thread has panicked with it: the test that failed says so itself.
+    /// The state, even if a thread has panicked while it held the lock: that test reports the panic itself.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What happens to a request of a path, if it is to go wrong.
+    /// The fault of a request for a path, if there is one.
     fn fault(&self, path: &str) -> Option<Fault> {
         let mut state = self.state();
         let (_, fault, times) = state.faults.iter_mut().find(|(pattern, _, _)| path.contains(pattern.as_str()))?;
@@ -238,7 +238,7 @@ fn converse(connection: &TcpStream, shared: &Shared) -> io::Result<()> {
         }
         let sent = answer.send(connection);
         if answer.stalled {
-            // Ends when the client gives up, or the server is dropped.
+            // Returns when the client gives up, or the server is dropped.
             let _ = reader.read(&mut [0]);
         }
         shared.now.fetch_sub(1, Ordering::SeqCst);
@@ -271,21 +271,21 @@ fn read_request(reader: &mut impl BufRead) -> io::Result<Option<Request>> {
     Ok(Some(Request { method: method.to_owned(), path, headers, status: 0 }))
 }
 
-/// What goes back.
+/// A response.
 #[derive(Debug, Default)]
 struct Answer {
     status: u16,
     headers: Vec<(&'static str, String)>,
-    /// What `Content-Length` says.
+    /// The value of `Content-Length`.
     length: usize,
     body: Vec<u8>,
-    /// Whether the connection ends after it.
+    /// Whether the connection is closed after it.
     last: bool,
     /// Whether nothing is sent at all.
     silent: bool,
-    /// Whether the rest of the body never comes.
+    /// Whether the rest of the body is never sent.
     stalled: bool,
-    /// Whether zeros follow without end.
+    /// Whether endless zeros follow.
     endless: bool,
 }
 
@@ -329,7 +329,7 @@ impl Answer {
         answer
     }
 
-    /// A file, a part of it, or the word that the client has it already.
+    /// A file, a part of it, or status 304.
     fn file(request: &Request, directory: &Path) -> Self {
         let escapes = request.path.split('/').any(|part| part == "..");
         let (path, kind) = page(request, directory.join(&request.path));
@@ -358,7 +358,7 @@ impl Answer {
         }
     }
 
-    /// Sends it; whether the connection may go on.
+    /// Sends it. Returns whether the connection may be used again.
     fn send(&self, mut connection: &TcpStream) -> io::Result<bool> {
         if self.silent {
             return Ok(false);
@@ -375,7 +375,7 @@ impl Answer {
         connection.write_all(&self.body)?;
         connection.flush()?;
         if self.endless {
-            // Ends when the client closes the connection.
+            // Returns when the client closes the connection.
             loop {
                 connection.write_all(&[0; 4096])?;
             }
@@ -384,7 +384,7 @@ impl Answer {
     }
 }
 
-/// What stands for a directory: its page in JSON (PEP 691) for whoever asks for that, else in HTML (PEP 503).
+/// The page of a directory: in JSON (PEP 691) if the client accepts that, otherwise in HTML (PEP 503).
 fn page(request: &Request, path: PathBuf) -> (PathBuf, Option<&'static str>) {
     if !(request.path.ends_with('/') && path.is_dir()) {
         return (path, None);
@@ -396,7 +396,7 @@ fn page(request: &Request, path: PathBuf) -> (PathBuf, Option<&'static str>) {
     }
 }
 
-/// The first byte and the one after the last of a `Range: bytes=…`; `None` if the file has no such bytes.
+/// The start and the end (exclusive) of a `Range: bytes=…`; `None` if it is outside of the file.
 fn range_of(range: &str, length: usize) -> Option<(usize, usize)> {
     let (start, end) = range.strip_prefix("bytes=")?.split_once('-')?;
     let (start, end) = match (start.parse::<usize>().ok(), end.parse::<usize>().ok()) {
@@ -408,7 +408,7 @@ fn range_of(range: &str, length: usize) -> Option<(usize, usize)> {
     (start < end).then_some((start, end))
 }
 
-/// A path with its `%41` turned into letters.
+/// Decodes percent-encoding in a path.
 fn decoded(path: &str) -> String {
     let bytes = path.as_bytes();
     let (mut plain, mut index) = (Vec::with_capacity(bytes.len()), 0);

@@ -1,8 +1,7 @@
-//! The small channel: one package of every kind that trips installers, and enough of an ecosystem to solve in.
+//! The small channels: one package of every kind that is difficult for installers, and enough dependencies to solve.
 //!
-//! A list to be read. Two channels: `main`, and `extra`, which has a newer `where` (hidden by strict channel
-//! priority) and the only `special`. The names are invented, except for `python` and `pip`, whose names mean
-//! something to every conda tool.
+//! There are two channels: `main`, and `extra`, which has a newer `where` (hidden by strict channel priority) and the
+//! only `special`. The names are invented, except `python` and `pip`, which have a meaning for every conda tool.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -21,7 +20,7 @@ use crate::{
 /// The two channels.
 #[derive(Clone, Debug)]
 pub struct SmallChannels {
-    /// Everything.
+    /// All packages except those of `extra`.
     pub main: Channel,
     /// A newer `where`, and `special`.
     pub extra: Channel,
@@ -45,7 +44,7 @@ impl SmallChannels {
     }
 }
 
-/// The channels of this process, made once and for reading only. They lie under cargo's target directory.
+/// The channels that all tests of this process share, for reading only. They are in cargo's target directory.
 ///
 /// # Panics
 ///
@@ -56,8 +55,9 @@ pub fn shared() -> &'static SmallChannels {
     SHARED.get_or_init(|| make_shared().expect("the small channels cannot be made"))
 }
 
-/// The channels of this version of this crate, from cargo's target directory if another process has made them; else
-/// they are made aside and moved to their place, so that none of several processes sees half a channel.
+/// The channels for this version of the crate, from cargo's target directory if another process has made them.
+/// Otherwise they are made in a temporary directory and then renamed, so that no other process sees an incomplete
+/// channel.
 fn make_shared() -> io::Result<SmallChannels> {
     let home = program::target_directory()?.join("mlconda-test");
     fs_err::create_dir_all(&home)?;
@@ -111,7 +111,7 @@ pub fn extra_packages() -> io::Result<Vec<PackageBuilder>> {
     Ok(vec![where_am_i("9.0")?, special("1.0"), special("1.2")])
 }
 
-/// A compiled program that prints its prefix, and a text beside it.
+/// A compiled program that prints its prefix and a message.
 fn where_am_i(version: &str) -> io::Result<PackageBuilder> {
     Ok(PackageBuilder::new("where", version)
         .depends("__unix")
@@ -128,7 +128,7 @@ fn archived() -> io::Result<PackageBuilder> {
         .link("bin/archived-link", "archived"))
 }
 
-/// A stand-in for python, with the files that an installer looks at.
+/// A stand-in for python, with the files that an installer checks.
 fn python(version: &str, number: u64) -> io::Result<PackageBuilder> {
     let minor = minor(version);
     let tag = minor.replace('.', "");
@@ -165,7 +165,7 @@ fn tzdata() -> PackageBuilder {
         .link("share/zoneinfo/Zulu", "Etc/UTC")
 }
 
-/// A noarch python package that is not there for its contents.
+/// A noarch python package whose contents do not matter.
 fn pip() -> PackageBuilder {
     python_package("pip", "24.0", "def main():\n    print('pip')\n")
         .depends("python >=3.8")
@@ -173,7 +173,7 @@ fn pip() -> PackageBuilder {
         .entry_point("pip3 = pip.cli:main")
 }
 
-/// A noarch python package with all that one can have: modules, data, an entry point and a script.
+/// A noarch python package with everything that it can contain: modules, data, an entry point and a script.
 fn greet(version: &str) -> PackageBuilder {
     python_package("greet", version, "def main():\n    print('hello')\n")
         .depends("python >=3.11")
@@ -183,14 +183,14 @@ fn greet(version: &str) -> PackageBuilder {
         .file("share/greet/where.txt", format!("{PLACEHOLDER}/share/greet\n"))
 }
 
-/// A noarch python package with a module that is none: a template, in Python 2.
+/// A noarch python package with a `.py` file that is not a module: a template, in Python 2.
 fn templates() -> PackageBuilder {
     python_package("templates", "1.0", "")
         .depends("python")
         .file("site-packages/templates/new/main.py", "print '$name'\n")
 }
 
-/// A package with versions, variants and conflicts: `frames` wants a new `arrays`, `legacy` an old one.
+/// A package with versions, variants and conflicts: `frames` needs a new `arrays`, `legacy` an old one.
 fn numeric() -> Vec<PackageBuilder> {
     let arrays = |version: &str, variant: &str, number: u64| {
         PackageBuilder::new("arrays", version)
@@ -219,7 +219,7 @@ fn numeric() -> Vec<PackageBuilder> {
     ]
 }
 
-/// Text files that name the prefix: configuration, and a script's first line.
+/// Text files that contain the prefix: a configuration file, and the first line of a script.
 fn scripts() -> PackageBuilder {
     PackageBuilder::new("scripts", "1.0")
         .depends("python")
@@ -283,7 +283,7 @@ fn with_variables() -> PackageBuilder {
         .file("etc/conda/env_vars.d/with-variables.json", "{\"WITH_VARIABLES\": \"yes\"}\n")
 }
 
-/// Nothing but dependencies.
+/// A package with dependencies only.
 fn ml_stack() -> PackageBuilder {
     PackageBuilder::new("ml-stack", "2024.1")
         .noarch(Noarch::Generic)
@@ -300,7 +300,7 @@ fn clash(side: &str) -> PackageBuilder {
         .file(&format!("share/clash/{side}.txt"), format!("{side}\n"))
 }
 
-/// A package as they were made before `info/paths.json`.
+/// A package in the format before `info/paths.json`.
 fn ancient() -> PackageBuilder {
     PackageBuilder::new("ancient", "0.1")
         .archive(Archive::TarBz2)
@@ -310,7 +310,7 @@ fn ancient() -> PackageBuilder {
         .link("bin/ancient-link", "ancient")
 }
 
-/// Packages that fit some machines only.
+/// Packages that need a certain virtual package.
 fn particular_about_machines() -> Vec<PackageBuilder> {
     let package = |name: &str, machine: &str| {
         PackageBuilder::new(name, "1.0").depends(machine).file(&format!("share/{name}.txt"), format!("{machine}\n"))
@@ -322,21 +322,21 @@ fn particular_about_machines() -> Vec<PackageBuilder> {
     ]
 }
 
-/// Three megabytes that do not compress, so that a download takes a while and can break.
+/// Three megabytes that do not compress, so that a download takes some time and can be interrupted.
 fn large() -> PackageBuilder {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let bytes: Vec<u8> = (0..3_000_000_usize / 8).flat_map(|_| xorshift(&mut state).to_le_bytes()).collect();
     PackageBuilder::new("large", "1.0").file("share/large.bin", bytes)
 }
 
-/// Many files, so that an installation takes a while and can be interrupted.
+/// Many files, so that an installation takes some time and can be interrupted.
 fn many() -> PackageBuilder {
     (0..300).fold(PackageBuilder::new("many", "1.0").noarch(Noarch::Generic), |package, number| {
         package.file(&format!("share/many/{:02}/{number:03}.txt", number % 20), format!("{number}\n"))
     })
 }
 
-/// A package for a platform that is not the machine's: there to be locked, not to be run.
+/// A package for another platform, which can be locked, but not run.
 fn foreign(name: &str, version: &str) -> PackageBuilder {
     let package = PackageBuilder::new(name, version).subdir(foreign_subdir()).depends("__unix");
     let package = if name == "python" { package.depends("tzdata") } else { package };
@@ -354,7 +354,7 @@ fn python_package(name: &str, version: &str, cli: &str) -> PackageBuilder {
         .file(&format!("site-packages/{name}-{version}.dist-info/INSTALLER"), "conda\n")
 }
 
-/// `3.11` of `3.11.9`.
+/// The minor version: `3.11` for `3.11.9`.
 fn minor(version: &str) -> &str {
     version.rsplit_once('.').map_or(version, |(minor, _)| minor)
 }

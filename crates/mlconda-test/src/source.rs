@@ -1,5 +1,5 @@
-//! What holds for the sources of the workspace: no long files, no file that is in no module, and no test that the
-//! documents name in vain.
+//! Checks the sources of the workspace: files are not too long, every file is part of a module, and the tests that the
+//! documents name exist.
 
 use std::{
     collections::BTreeSet,
@@ -9,7 +9,7 @@ use std::{
 /// The most lines of a file.
 const LONGEST: usize = 500;
 
-/// Files that may be longer: tables, in which a line is a row.
+/// Files that may be longer, because they are tables with one row per line.
 const TABLES: [&str; 0] = [];
 
 fn workspace() -> PathBuf {
@@ -49,11 +49,11 @@ fn every_file_is_a_module() {
     let text = |path: &Path| sources.iter().find(|(other, _)| other == path).map(|(_, text)| text.as_str());
     let lost = sources.iter().map(|(path, _)| path).filter(|path| {
         let (directory, name) = (path.parent().unwrap(), path.file_stem().unwrap().to_str().unwrap());
-        // cargo compiles what lies in these directories of a crate without being told.
+        // cargo compiles all files in these directories of a crate.
         let is_of_a_crate = directory.starts_with("crates") && directory.components().count() == 3;
         let is_of_cargo = is_of_a_crate && (directory.ends_with("examples") || directory.ends_with("tests"));
         let is_root = ["lib", "main", "build"].contains(&name) || directory.ends_with("bin") || is_of_cargo;
-        // Programs of the tests and benchmarks have their names in a `Cargo.toml`, or are included as texts.
+        // Programs of tests and benchmarks are listed in a `Cargo.toml`, or are included as text.
         if is_root || directory.ends_with("programs") || directory.starts_with("benches") {
             return false;
         }
@@ -68,8 +68,8 @@ fn every_file_is_a_module() {
     assert!(lost.is_empty(), "no module names {lost:?}");
 }
 
-/// In "What holds everywhere" of `docs/ARCHITECTURE.md` and in all of `docs/TRUST.md`, each promise has the names of its
-/// tests, some of them with their modules. Names of four words and more are those of tests.
+/// In "What holds everywhere" of `docs/ARCHITECTURE.md` and in all of `docs/TRUST.md`, each promise names its tests,
+/// some of them with their modules. A name of four or more words is taken for the name of a test.
 #[test]
 fn the_tests_that_the_promises_name_exist() {
     let page = |name: &str| fs_err::read_to_string(workspace().join("docs").join(name)).unwrap();

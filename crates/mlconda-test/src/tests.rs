@@ -1,5 +1,5 @@
-//! What the tests rely on, tested: archives that rattler's reader takes, a placeholder that can be overwritten, and
-//! a server that does what it is told.
+//! Tests of the test tools: rattler can read the archives, the placeholder can be replaced, and the server behaves as
+//! it is told.
 
 use std::{
     io::{Read, Write},
@@ -81,8 +81,8 @@ fn the_programs_say_the_prefix_that_is_written_over_the_placeholder() {
     assert_eq!(told, format!("python stand-in in {prefix} is given the code `pass` with []\n"));
 }
 
-/// Writes a prefix over every placeholder of a program, as conda does: the rest of each C string moves up, and NULs
-/// fill what is left.
+/// Replaces every placeholder in a program by a prefix, as conda does: the rest of each C string moves forward, and
+/// NULs fill the gap.
 fn replaced(program: &Path, prefix: &str) -> std::path::PathBuf {
     let mut bytes = fs_err::read(program).unwrap();
     while let Some(start) = bytes.windows(255).position(|window| window == PLACEHOLDER.as_bytes()) {
@@ -129,7 +129,7 @@ fn trees_are_told_apart() {
     assert_eq!(tree::difference(&before, &tree::tree(directory.path()).unwrap()), "~ changed\n- gone\n+ new\n");
 }
 
-/// A server for a directory with one file, `file` with `0123456789`.
+/// A server for a directory with one file, `file`, which contains `0123456789`.
 fn server() -> (tempfile::TempDir, Server) {
     let directory = tempfile::tempdir().unwrap();
     fs_err::write(directory.path().join("file"), "0123456789").unwrap();
@@ -137,7 +137,7 @@ fn server() -> (tempfile::TempDir, Server) {
     (directory, server)
 }
 
-/// Sends requests over one connection, and returns all that comes until the server closes it, or the last answer is
+/// Sends requests over one connection. Returns all bytes until the server closes it, or until the last response is
 /// complete.
 fn talk(server: &Server, requests: &[&str]) -> String {
     let address = server.url("").trim_start_matches("http://").trim_end_matches('/').to_owned();

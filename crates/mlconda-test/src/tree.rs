@@ -1,4 +1,4 @@
-//! A directory as a list of lines, to compare what was there before with what is there after.
+//! Lists the contents of a directory as text, to compare them before and after a change.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,13 +9,13 @@ use std::{
 
 use crate::sha256_hex;
 
-/// What lies at each path below a directory, in order: kind, mode, and size, contents' hash or target.
+/// The entry at each path below a directory, sorted by path: its kind, its mode, and its size and hash, or its target.
 ///
-/// The directory itself is not in it; one that does not exist has nothing in it.
+/// The directory itself is not listed. A missing directory has no entries.
 ///
 /// # Errors
 ///
-/// If something below cannot be read.
+/// If an entry cannot be read.
 pub fn tree(directory: &Path) -> io::Result<BTreeMap<String, String>> {
     let mut found = BTreeMap::new();
     if directory.is_dir() {
@@ -24,12 +24,12 @@ pub fn tree(directory: &Path) -> io::Result<BTreeMap<String, String>> {
     Ok(found)
 }
 
-/// All that an archive of a directory holds, the directory itself (as an empty path) too: as [`tree`], and the times to
-/// the nanosecond, and which paths are one file.
+/// All facts that an archive of a directory would contain: as [`tree`], also for the directory itself (as an empty
+/// path), with the times in nanoseconds, and with hard links.
 ///
 /// # Errors
 ///
-/// If something below cannot be read.
+/// If an entry cannot be read.
 pub fn archived(directory: &Path) -> io::Result<BTreeMap<String, String>> {
     let mut first: HashMap<u64, String> = HashMap::new();
     let mut found = tree(directory)?;
@@ -43,16 +43,16 @@ pub fn archived(directory: &Path) -> io::Result<BTreeMap<String, String>> {
     Ok(found)
 }
 
-/// The paths below a directory, in order, one a line.
+/// The paths below a directory, sorted, one per line.
 ///
 /// # Errors
 ///
-/// If something below cannot be read.
+/// If an entry cannot be read.
 pub fn paths(directory: &Path) -> io::Result<String> {
     Ok(tree(directory)?.keys().map(|path| format!("{path}\n")).collect())
 }
 
-/// What differs between two trees: `+` is new, `-` is gone, `~` has changed.
+/// The differences between two trees: `+` is new, `-` is gone, `~` has changed.
 pub fn difference(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> String {
     let mut lines = BTreeMap::new();
     for (path, what) in before {
@@ -68,11 +68,11 @@ pub fn difference(before: &BTreeMap<String, String>, after: &BTreeMap<String, St
     lines.iter().map(|(path, mark)| format!("{mark} {path}\n")).collect()
 }
 
-/// How many bytes the files below a directory hold, each file counted once however many names it has.
+/// The total size of the files below a directory, in bytes. A file with several hard links is counted once.
 ///
 /// # Errors
 ///
-/// If something below cannot be read.
+/// If an entry cannot be read.
 pub fn bytes(directory: &Path) -> io::Result<u64> {
     let mut sizes = BTreeMap::new();
     for path in tree(directory)?.keys() {

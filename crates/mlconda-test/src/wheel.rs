@@ -1,7 +1,7 @@
-//! A builder of wheels (PEP 427) and of archives of sources (PEP 625), as build back ends write them.
+//! A builder of wheels (PEP 427) and of source archives (PEP 625), in the form that build back ends write.
 //!
-//! The zip is written here, byte by byte, since tests need what no library writes: names that lead elsewhere, a `RECORD`
-//! that lies. Same builder, same bytes: no clock.
+//! The zip is written here, byte by byte, because tests need archives that no library writes: with names that lead
+//! outside, or with a wrong `RECORD`. The same builder gives the same bytes: they do not depend on the clock.
 
 use std::{
     fmt::Write as _,
@@ -17,28 +17,28 @@ use flate2::{Compression, Crc, write::DeflateEncoder, write::GzEncoder};
 struct File {
     path: String,
     contents: Vec<u8>,
-    /// As Unix has it, with the file's type.
+    /// The Unix mode, with the file type.
     mode: u32,
     recorded: Recorded,
 }
 
-/// What `RECORD` says of a file.
+/// The line of a file in `RECORD`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Recorded {
     Rightly,
-    /// With another file's hash.
+    /// With the hash of another file.
     Wrongly,
     Never,
 }
 
-/// A wheel to be.
+/// A builder for a wheel.
 #[derive(Clone, Debug)]
 pub struct Wheel {
     name: String,
     version: String,
     tags: String,
     pure: bool,
-    /// Lines of `METADATA` behind name and version.
+    /// The lines of `METADATA` after name and version.
     metadata: Vec<String>,
     requires_python: Option<String>,
     entry_points: Vec<(String, String)>,
@@ -46,7 +46,7 @@ pub struct Wheel {
 }
 
 impl Wheel {
-    /// A wheel for every python 3, with nothing in it but its metadata. The name is as the project writes it.
+    /// A wheel for every python 3, with only its metadata in it. The name is as written by the project.
     pub fn new(name: &str, version: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -60,76 +60,76 @@ impl Wheel {
         }
     }
 
-    /// For which pythons and platforms, as the file name has it: `cp311-cp311-manylinux_2_17_x86_64`. What is not for `any`
-    /// platform is not `Root-Is-Purelib`.
+    /// Sets the tags of the file name: `cp311-cp311-manylinux_2_17_x86_64`. If the platform is not `any`,
+    /// `Root-Is-Purelib` is false.
     pub fn tags(mut self, tags: &str) -> Self {
         self.pure = tags.ends_with("-any");
         self.tags = tags.to_owned();
         self
     }
 
-    /// `Root-Is-Purelib: false`, whatever the tags.
+    /// Sets `Root-Is-Purelib: false`, regardless of the tags.
     pub fn not_pure(mut self) -> Self {
         self.pure = false;
         self
     }
 
-    /// Needs this (PEP 508).
+    /// Adds a requirement (PEP 508).
     pub fn requires(self, requirement: &str) -> Self {
         self.metadata(&format!("Requires-Dist: {requirement}"))
     }
 
-    /// Needs this if asked for with an extra.
+    /// Adds an extra with a requirement.
     pub fn extra(self, extra: &str, requirement: &str) -> Self {
         self.metadata(&format!("Provides-Extra: {extra}"))
             .metadata(&format!("Requires-Dist: {requirement}; extra == '{extra}'"))
     }
 
-    /// Is for these versions of python.
+    /// Sets the required versions of python.
     pub fn requires_python(mut self, versions: &str) -> Self {
         self.requires_python = Some(versions.to_owned());
         self
     }
 
-    /// A line of `METADATA`.
+    /// Adds a line to `METADATA`.
     pub fn metadata(mut self, line: &str) -> Self {
         self.metadata.push(line.to_owned());
         self
     }
 
-    /// `name = module:function` in a group of `entry_points.txt`: `console_scripts`, `gui_scripts`.
+    /// Adds an entry point `name = module:function` to a group of `entry_points.txt`: `console_scripts`, `gui_scripts`.
     pub fn entry_point(mut self, group: &str, entry_point: &str) -> Self {
         self.entry_points.push((group.to_owned(), entry_point.to_owned()));
         self
     }
 
-    /// A file; below `NAME-VERSION.data` with [`Self::data`].
+    /// Adds a file. For files below `NAME-VERSION.data`, use [`Self::data`].
     pub fn file(self, path: &str, contents: impl AsRef<[u8]>) -> Self {
         self.put(path.to_owned(), contents.as_ref(), 0o10_0644, Recorded::Rightly)
     }
 
-    /// A file that can be run.
+    /// Adds an executable file.
     pub fn executable(self, path: &str, contents: impl AsRef<[u8]>) -> Self {
         self.put(path.to_owned(), contents.as_ref(), 0o10_0755, Recorded::Rightly)
     }
 
-    /// A soft link, which wheels must not have.
+    /// Adds a symbolic link, which wheels must not contain.
     pub fn link(self, path: &str, target: &str) -> Self {
         self.put(path.to_owned(), target.as_bytes(), 0o12_0777, Recorded::Rightly)
     }
 
-    /// A file of a scheme: `scripts`, `data`, `headers`, `purelib`, `platlib`.
+    /// Adds a file of a scheme: `scripts`, `data`, `headers`, `purelib`, `platlib`.
     pub fn data(self, scheme: &str, path: &str, contents: impl AsRef<[u8]>) -> Self {
         let path = format!("{}.data/{scheme}/{path}", self.stem());
         self.put(path, contents.as_ref(), 0o10_0644, Recorded::Rightly)
     }
 
-    /// A file that `RECORD` does not name.
+    /// Adds a file without a line in `RECORD`.
     pub fn unrecorded(self, path: &str, contents: impl AsRef<[u8]>) -> Self {
         self.put(path.to_owned(), contents.as_ref(), 0o10_0644, Recorded::Never)
     }
 
-    /// A file whose hash in `RECORD` is another one's.
+    /// Adds a file with the hash of another file in `RECORD`.
     pub fn misrecorded(self, path: &str, contents: impl AsRef<[u8]>) -> Self {
         self.put(path.to_owned(), contents.as_ref(), 0o10_0644, Recorded::Wrongly)
     }
@@ -139,23 +139,23 @@ impl Wheel {
         self
     }
 
-    /// The name as the project writes it.
+    /// The name as written by the project.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The versions of python that it is for.
+    /// The required versions of python.
     pub fn python(&self) -> Option<&str> {
         self.requires_python.as_deref()
     }
 
-    /// `NAME-VERSION`, as files and directories are named.
+    /// `NAME-VERSION` in the form of file names.
     pub fn stem(&self) -> String {
         let plain = |text: &str| text.replace(['-', '.', ' '], "_").to_lowercase();
         format!("{}-{}", plain(&self.name), self.version.replace('-', "_"))
     }
 
-    /// The archive's name.
+    /// The file name of the archive.
     pub fn file_name(&self) -> String {
         format!("{}-{}.whl", self.stem(), self.tags)
     }
@@ -193,7 +193,7 @@ impl Wheel {
         groups.iter().map(|group| section(group)).collect::<Vec<_>>().join("\n")
     }
 
-    /// The archive.
+    /// The bytes of the archive.
     pub fn bytes(&self) -> Vec<u8> {
         let info = format!("{}.dist-info", self.stem());
         let mut wheel = self.clone().file(&format!("{info}/METADATA"), self.metadata_text());
@@ -227,7 +227,8 @@ impl Wheel {
     }
 }
 
-/// An archive of sources to be. Its build back end is in it and needs nothing, so that building needs no network.
+/// A builder for a source archive. It contains its own build back end without dependencies, so that building needs no
+/// network.
 #[derive(Clone, Debug)]
 pub struct Sdist {
     name: String,
@@ -236,35 +237,35 @@ pub struct Sdist {
     metadata: StaticMetadata,
 }
 
-/// Whether the sources tell their metadata without being built (PEP 643).
+/// Whether the metadata is known without a build (PEP 643).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StaticMetadata {
-    /// In `PKG-INFO`.
+    /// `PKG-INFO` contains it.
     Told,
-    /// Only the build back end knows.
+    /// Only the build back end knows it.
     Built,
 }
 
 impl Sdist {
-    /// Sources with one module in them, named as the project.
+    /// A source archive with one module of the same name.
     pub fn new(name: &str, version: &str) -> Self {
         let metadata = StaticMetadata::Told;
         Self { name: name.to_owned(), version: version.to_owned(), requires: Vec::new(), metadata }
     }
 
-    /// Needs this (PEP 508).
+    /// Adds a requirement (PEP 508).
     pub fn requires(mut self, requirement: &str) -> Self {
         self.requires.push(format!("Requires-Dist: {requirement}"));
         self
     }
 
-    /// Who knows the metadata.
+    /// Sets whether the metadata is known without a build.
     pub fn static_metadata(mut self, metadata: StaticMetadata) -> Self {
         self.metadata = metadata;
         self
     }
 
-    /// The name as the project writes it.
+    /// The name as written by the project.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -273,18 +274,18 @@ impl Sdist {
         self.name.replace(['-', '.'], "_").to_lowercase()
     }
 
-    /// The archive's name.
+    /// The file name of the archive.
     pub fn file_name(&self) -> String {
         format!("{}-{}.tar.gz", self.module(), self.version)
     }
 
-    /// The files, by their paths in the project.
+    /// The files: their paths in the project, and their texts.
     pub fn files(&self) -> Vec<(String, String)> {
         let Self { name, version, .. } = self;
         let module = self.module();
         let (told, dynamic) = match self.metadata {
             StaticMetadata::Told => (metadata(name, version, None, &self.requires), ""),
-            // The version of the format that does not promise to be what a build says.
+            // This version of the metadata does not promise to be equal to that of the built wheel.
             StaticMetadata::Built => (format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"), "yes"),
         };
         let project = match dynamic {
@@ -306,11 +307,11 @@ impl Sdist {
         ]
     }
 
-    /// The archive.
+    /// The bytes of the archive.
     ///
     /// # Panics
     ///
-    /// Never: it is written to memory.
+    /// Never: writing to memory cannot fail.
     #[allow(clippy::expect_used, reason = "writing to memory cannot fail")]
     pub fn bytes(&self) -> Vec<u8> {
         let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::default()));
@@ -348,7 +349,7 @@ impl Sdist {
     }
 }
 
-/// A build back end (PEP 517, PEP 660) that needs nothing but python.
+/// A build back end (PEP 517, PEP 660) that needs only python.
 const BACKEND: &str = r#"import base64, hashlib, os, zipfile
 
 INFO = "@MODULE@-@VERSION@.dist-info"
@@ -389,14 +390,15 @@ def build_editable(directory, config_settings=None, metadata_directory=None):
     return write(directory, {"@MODULE@.pth": os.getcwd() + "\n"})
 "#;
 
-/// The metadata of a distribution, in the version of the format that promises to hold for whatever is built of it.
+/// The metadata of a distribution, in a version that promises to be equal to that of every wheel built from it (PEP
+/// 643).
 fn metadata(name: &str, version: &str, python: Option<&str>, lines: &[String]) -> String {
     let python = python.map(|versions| format!("Requires-Python: {versions}\n")).unwrap_or_default();
     let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
     format!("Metadata-Version: 2.2\nName: {name}\nVersion: {version}\n{python}{lines}")
 }
 
-/// A zip archive, its files deflated where that makes them smaller.
+/// A zip archive. Files are deflated if that makes them smaller.
 fn zip(files: &[File]) -> Vec<u8> {
     let (mut archive, mut directory) = (Vec::new(), Vec::new());
     for File { path, contents, mode, .. } in files {
@@ -407,7 +409,7 @@ fn zip(files: &[File]) -> Vec<u8> {
         let deflated = encoder.write_all(contents).and_then(|()| encoder.finish()).unwrap_or_default();
         let (method, body) = if deflated.len() < contents.len() { (8u16, &deflated) } else { (0, contents) };
         let mut common = Vec::new();
-        // What is needed to read it; flags: the name is UTF-8; the method; 1980-01-01, the zip's first moment.
+        // Version needed to extract; flag: the name is UTF-8; method; the time 1980-01-01, the earliest of the format.
         for number in [20, 1 << 11, method, 0, 0x21] {
             common.extend(number.to_le_bytes());
         }
@@ -421,7 +423,7 @@ fn zip(files: &[File]) -> Vec<u8> {
         archive.extend(&common);
         archive.extend(path.as_bytes());
         archive.extend(body);
-        // Made by Unix, so that the mode counts.
+        // Made by Unix, so that the mode is used.
         directory.extend(b"PK\x01\x02\x14\x03");
         directory.extend(&common);
         directory.extend([0; 6]);
@@ -440,7 +442,7 @@ fn zip(files: &[File]) -> Vec<u8> {
     archive
 }
 
-/// Tests' wheels are small.
+/// The length of some bytes. The wheels of tests are small.
 fn length(bytes: &[u8]) -> u32 {
     bytes.len() as u32
 }

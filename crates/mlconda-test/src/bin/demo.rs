@@ -1,8 +1,8 @@
-//! `cargo demo`: the main job, end to end, with what this repository makes itself.
+//! `cargo demo`: the main job, end to end, with packages that this repository makes itself.
 //!
-//! A developer locks an environment.yml, then a container that has never seen anything installs the lock over HTTP
-//! and runs programs from it. Both are played by directories: the two have different homes, and everything that is
-//! different afterwards is looked for and printed.
+//! A developer locks an environment.yml. Then a container with no earlier state installs the lock over HTTP and runs
+//! programs from it. Both are simulated by directories with different homes. At the end, every difference outside the
+//! prefix is searched for and printed.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what a demonstration does")]
 #![allow(clippy::disallowed_methods, reason = "cargo says in the environment where it is")]
@@ -109,8 +109,8 @@ fn pinned(world: &TestContext) -> Result<usize> {
     Ok(lines.iter().filter(|line| !line.is_empty()).count())
 }
 
-/// Says what lies in the prefix, and that it is what was locked. Files of packages are counted as `mlconda install` counts
-/// them: without those that it writes itself into `conda-meta`.
+/// Prints what is in the prefix, and checks that it is what was locked. Files of packages are counted as `mlconda
+/// install` counts them: without the files that it writes into `conda-meta`.
 fn installed(prefix: &Path, locked: usize) -> Result<()> {
     let entries = tree::tree(prefix)?;
     let is_file = |what: &&String| !what.starts_with("directory");
@@ -121,7 +121,7 @@ fn installed(prefix: &Path, locked: usize) -> Result<()> {
     if records == locked { Ok(()) } else { Err(format!("{} were locked, not {records}", packages(locked)).into()) }
 }
 
-/// Runs a program of the environment, which must say something.
+/// Runs a program of the environment, whose output must contain a text.
 fn run(world: &TestContext, prefix: &str, command: &[&str], expected: &str) -> Result<()> {
     step(&format!("mlconda run -p PREFIX {}", command.join(" ")));
     let mut arguments = vec!["run", "-p", prefix];
@@ -130,7 +130,7 @@ fn run(world: &TestContext, prefix: &str, command: &[&str], expected: &str) -> R
     if outcome.stdout.contains(expected) { Ok(()) } else { Err(format!("it was to say: {expected}").into()) }
 }
 
-/// Compares the world before and after the installation.
+/// Compares the directories before and after the installation.
 fn nothing_left(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Result<()> {
     let is_prefix = |path: &str| path == "opt" || path == "opt/ml" || path.starts_with("opt/ml/");
     let mut outside = after.clone();
@@ -149,7 +149,7 @@ fn step(command: &str) {
     println!("\n  $ {command}");
 }
 
-/// Prints what a command said; an error if it failed.
+/// Prints the output of a command. If the command failed, this is an error.
 fn said(outcome: Outcome) -> Result<Outcome> {
     for line in outcome.stdout.lines().chain(outcome.stderr.lines()) {
         println!("    {line}");

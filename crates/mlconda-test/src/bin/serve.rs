@@ -1,7 +1,7 @@
-//! `serve [DIRECTORY]`: serves a channel on loopback until it is killed, and prints its URL; without a directory, the
-//! small channel.
+//! `serve [DIRECTORY]`: serves a channel on loopback until it is killed, and prints its URL. Without a directory, it
+//! serves the small channel.
 //!
-//! For the Docker test, which is a script, and for trying things out by hand.
+//! For the Docker test, which is a script, and for manual tests.
 
 #![allow(clippy::print_stdout, reason = "the URL is what this program is for")]
 

@@ -1,5 +1,5 @@
-//! An authority for certificates that nobody trusts but those who are told to: X.509 (RFC 5280) with keys on the curve
-//! P-256, in as many bytes as that takes.
+//! A certificate authority that is trusted only by clients that are configured for it: X.509 (RFC 5280) with P-256
+//! keys, encoded by a minimal DER writer.
 
 use std::{
     io,
@@ -15,15 +15,15 @@ use ring::{
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// The algorithm of signatures: ECDSA with SHA-256.
+/// The signature algorithm: ECDSA with SHA-256.
 const SIGNATURE: &[u8] = &[0x30, 10, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
-/// The algorithm of keys: a point on P-256.
+/// The key algorithm: a point on P-256.
 const KEY: &[u8] = &[0x30, 19, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
 const COMMON_NAME: &[u8] = &[6, 3, 0x55, 4, 3];
 const ALTERNATIVE_NAMES: &[u8] = &[6, 3, 0x55, 0x1d, 17];
 const BASIC_CONSTRAINTS: &[u8] = &[6, 3, 0x55, 0x1d, 19];
 const TRUE: &[u8] = &[1, 1, 0xff];
-/// From 2020 to 2120.
+/// Valid from 2020 to 2120.
 const VALIDITY: (&[u8], &[u8]) = (b"200101000000Z", b"21200101000000Z");
 
 /// An authority, with a certificate for servers on loopback.
@@ -34,20 +34,20 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// A new one, whose servers are `localhost`, `127.0.0.1` and `::1`.
+    /// A new authority, whose server certificate is for `localhost`, `127.0.0.1` and `::1`.
     ///
     /// # Errors
     ///
-    /// If no key can be made.
+    /// If a key cannot be made.
     pub fn new() -> io::Result<Self> {
         Self::for_hosts(&["localhost", "127.0.0.1", "::1"])
     }
 
-    /// A new one for servers of these names and addresses.
+    /// A new authority, whose server certificate is for these names and addresses.
     ///
     /// # Errors
     ///
-    /// If no key can be made.
+    /// If a key cannot be made.
     pub fn for_hosts(hosts: &[&str]) -> io::Result<Self> {
         let (authority, own) = (Key::new()?, Key::new()?);
         let name = |text: &[u8]| sequence(&[&der(0x31, &sequence(&[COMMON_NAME, &der(0x0c, text)]))]);
@@ -76,7 +76,7 @@ impl Authority {
         Ok(Self { certificate, server: Arc::new(server) })
     }
 
-    /// Writes the certificate of the authority into a directory, in PEM.
+    /// Writes the authority's certificate into a directory, as PEM. Returns the path.
     ///
     /// # Errors
     ///
@@ -105,7 +105,7 @@ impl Key {
         Ok(Self { document: document.as_ref().to_vec(), pair: pair.map_err(failed)? })
     }
 
-    /// A certificate for the key of `subject`, with an extension.
+    /// A signed certificate for the key of `subject`, with an extension.
     fn sign(&self, issuer: &[u8], subject: &[u8], key: &Self, extension: &[u8]) -> io::Result<Vec<u8>> {
         let point = [&[0], key.pair.public_key().as_ref()].concat();
         let body = sequence(&[
@@ -138,7 +138,7 @@ fn sequence(parts: &[&[u8]]) -> Vec<u8> {
     der(0x30, &parts.concat())
 }
 
-/// What ring says, which says nothing.
+/// Converts an error of ring, which has no details.
 fn failed(error: impl std::fmt::Display) -> io::Error {
     io::Error::other(error.to_string())
 }

@@ -1,4 +1,4 @@
-//! A connection of which the written bytes go wrong at a place.
+//! A connection with a fault at a position in the written bytes.
 
 use std::{
     io::{self, Read, Write},
@@ -6,23 +6,23 @@ use std::{
     time::Duration,
 };
 
-/// How many bytes come one by one, so that a test does not take long.
+/// How many bytes are sent one by one, so that a test does not take long.
 const SINGLE_BYTES: u64 = 2000;
 
-/// What happens at a place in the written bytes.
+/// The fault at a position in the written bytes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Turn {
     /// The connection is closed.
     Cut,
-    /// It is reset.
+    /// The connection is reset.
     Reset,
-    /// A byte is another.
+    /// One byte is changed.
     Corrupt,
-    /// Nothing comes any more, until the client gives up.
+    /// No more bytes are sent, until the client gives up.
     Stall,
-    /// Some milliseconds pass.
+    /// A pause of this many milliseconds.
     Pause(u64),
-    /// From here on the bytes come one by one, for a while.
+    /// From here on, bytes are sent one by one, for a while.
     SingleBytes,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Disturbed {
     pub(super) stream: TcpStream,
     written: u64,
     turn: Option<(u64, Turn)>,
-    /// Up to where the bytes come one by one.
+    /// The position up to which bytes are sent one by one.
     single: u64,
 }
 
@@ -41,12 +41,12 @@ impl Disturbed {
         Self { stream, written: 0, turn, single: 0 }
     }
 
-    /// From now on, this happens after so many more bytes.
+    /// From now on, the fault happens after this many more bytes.
     pub(super) fn set(&mut self, turn: Option<(u64, Turn)>) {
         self.turn = turn.map(|(place, turn)| (self.written + place, turn));
     }
 
-    /// Closes the connection at once, with what is on its way thrown away.
+    /// Closes the connection at once, and discards the bytes that were not sent yet.
     pub(super) fn reset(&self) -> io::Error {
         let _ = rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO));
         io::ErrorKind::ConnectionReset.into()
@@ -60,7 +60,7 @@ impl Disturbed {
             }
             Turn::Reset => return Err(self.reset()),
             Turn::Stall => {
-                // Ends when the client closes the connection.
+                // Returns when the client closes the connection.
                 while self.stream.read(&mut [0; 512])? > 0 {}
                 return Err(io::ErrorKind::ConnectionAborted.into());
             }

@@ -1,4 +1,4 @@
-//! A relay as [`Relay`](super::Relay), in HTTP/2: streams of one connection go wrong beside each other.
+//! A relay like [`Relay`](super::Relay), for HTTP/2: several streams of one connection are disturbed independently.
 
 use std::{
     io,
@@ -11,7 +11,7 @@ use http::{Request, Response};
 
 use super::{Authority, Chance, Disturbance, Listener, relay::exchange};
 
-/// A running relay. Dropping it lets no new connection in.
+/// A running relay. After it is dropped, it accepts no new connections.
 #[derive(Debug)]
 pub struct MultiplexedRelay {
     listener: Listener,
@@ -19,7 +19,7 @@ pub struct MultiplexedRelay {
 }
 
 impl MultiplexedRelay {
-    /// A relay to a server, on loopback. Nothing goes wrong yet.
+    /// A relay to a server, on loopback. At first, nothing is disturbed.
     ///
     /// # Errors
     ///
@@ -36,18 +36,18 @@ impl MultiplexedRelay {
         Ok(Self { listener, disturbance })
     }
 
-    /// What goes wrong.
+    /// The disturbance of this relay.
     pub fn disturbance(&self) -> &Disturbance {
         &self.disturbance
     }
 
-    /// The URL of a path.
+    /// The URL of a path on this relay.
     pub fn url(&self, path: &str) -> String {
         format!("https://{}/{path}", self.listener.address)
     }
 }
 
-/// Answers the streams of a connection until the client has no more, or it goes wrong.
+/// Answers the streams of a connection until the client has no more requests, or the connection ends with a fault.
 async fn converse(
     stream: TcpStream,
     config: Arc<rustls::ServerConfig>,
@@ -59,7 +59,7 @@ async fn converse(
     let stream = tokio::net::TcpStream::from_std(stream)?;
     let stream = tokio_rustls::TlsAcceptor::from(config).accept(stream).await?;
     let mut connection = h2::server::handshake(stream).await.map_err(io::Error::other)?;
-    // Streams of which nothing comes any more, and that are not closed either.
+    // Streams that are kept open without further data.
     let mut stalled = Vec::new();
     while let Some(stream) = connection.accept().await {
         let (request, respond) = stream.map_err(io::Error::other)?;
@@ -76,7 +76,7 @@ async fn converse(
         match disturbance.chance() {
             None => send(respond, response, &body)?,
             Some(mut chance) => match chance.below(10) {
-                // The connection ends in the middle of whatever its other streams do.
+                // The connection ends while its other streams are in progress.
                 0 => return Ok(()),
                 1 => connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM),
                 _ => stalled.extend(disturbed(&mut chance, respond, response, &body)?),
@@ -86,7 +86,7 @@ async fn converse(
     Ok(())
 }
 
-/// Sends what is not the answer, or not all of it; gives the stream if nothing more comes of it.
+/// Sends a wrong or incomplete response. Returns the stream if it is to be kept open without further data.
 fn disturbed(
     chance: &mut Chance,
     mut respond: SendResponse<bytes::Bytes>,
@@ -108,10 +108,10 @@ fn disturbed(
         2 => return send(respond, other(503)?, b"busy").map(|()| None),
         3 => return send(respond, other(429)?, b"busy").map(|()| None),
         4 => (response, Some(Reason::PROTOCOL_ERROR)),
-        // An end of the stream before the end that its length says.
+        // The stream ends before the announced length.
         5 => return send(respond, response, &body[..place]).map(|()| None),
         6 => {
-            // In frames of one byte, for a while.
+            // Frames of one byte, for a while.
             let mut stream = respond.send_response(response, false).map_err(io::Error::other)?;
             let (single, rest) = body.split_at(body.len().min(300));
             for byte in single {
@@ -133,7 +133,7 @@ fn disturbed(
     })
 }
 
-/// The whole answer.
+/// Sends the complete response.
 fn send(mut respond: SendResponse<bytes::Bytes>, response: Response<()>, body: &[u8]) -> io::Result<()> {
     let mut stream = respond.send_response(response, body.is_empty()).map_err(io::Error::other)?;
     if !body.is_empty() {
@@ -142,7 +142,7 @@ fn send(mut respond: SendResponse<bytes::Bytes>, response: Response<()>, body: &
     Ok(())
 }
 
-/// A request as HTTP/1.1 has it.
+/// A request in the form of HTTP/1.1.
 fn plain<T>(request: &Request<T>) -> String {
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let headers =

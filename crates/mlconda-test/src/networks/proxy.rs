@@ -1,4 +1,4 @@
-//! Proxies that clients are told of.
+//! Proxies for clients that are configured to use them.
 
 use std::{
     io::{self, Read, Write},
@@ -16,7 +16,7 @@ use super::{
     relay::{exchange, head},
 };
 
-/// What a proxy speaks.
+/// The protocol of a proxy.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ProxyKind {
     /// HTTP: `CONNECT`, and requests with whole URLs.
@@ -25,7 +25,7 @@ pub enum ProxyKind {
     Socks5,
 }
 
-/// A running proxy. Dropping it lets no new connection in.
+/// A running proxy. After it is dropped, it accepts no new connections.
 #[derive(Debug)]
 pub struct Proxy {
     listener: Listener,
@@ -34,7 +34,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy on loopback, which wants a login if there is one (a name and a password).
+    /// A proxy on loopback. It requires a login (a name and a password) if one is given.
     ///
     /// # Errors
     ///
@@ -52,7 +52,7 @@ impl Proxy {
         Ok(Self { listener, kind, passed })
     }
 
-    /// Its URL, with a login (`name:password@`) if that is not empty.
+    /// Its URL. `login` is empty, or `name:password@`.
     pub fn url(&self, login: &str) -> String {
         let scheme = match self.kind {
             ProxyKind::Http => "http",
@@ -61,7 +61,7 @@ impl Proxy {
         format!("{scheme}://{login}{}", self.listener.address)
     }
 
-    /// How many requests and tunnels it has let through.
+    /// How many requests and tunnels passed through it.
     pub fn passed(&self) -> usize {
         self.passed.load(Ordering::SeqCst)
     }
@@ -128,14 +128,14 @@ fn socks(mut client: TcpStream, login: Option<(&str, &str)>, passed: &AtomicUsiz
     pipe(client, server)
 }
 
-/// So many bytes.
+/// Reads a fixed number of bytes.
 fn bytes<const COUNT: usize>(stream: &mut TcpStream) -> io::Result<[u8; COUNT]> {
     let mut bytes = [0; COUNT];
     stream.read_exact(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Some bytes behind their number, after `before` others.
+/// Reads `before` bytes, a length byte, and this many further bytes.
 fn counted(stream: &mut TcpStream, before: usize) -> io::Result<Vec<u8>> {
     let mut head = vec![0; before + 1];
     stream.read_exact(&mut head)?;
@@ -148,7 +148,7 @@ fn address(host: &str) -> io::Result<SocketAddr> {
     host.to_socket_addrs()?.next().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
 }
 
-/// Passes bytes on in both directions, until both have ended.
+/// Forwards bytes in both directions, until both have ended.
 fn pipe(client: TcpStream, server: TcpStream) -> io::Result<()> {
     let (mut up, mut down) = ((client.try_clone()?, server.try_clone()?), (server, client));
     let upwards = std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! A server that passes requests on to another one, and answers wrongly by a seed.
+//! A server that forwards requests to another server, and disturbs the responses by a seed.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -11,26 +11,26 @@ use super::{
     disturbed::{Disturbed, Turn},
 };
 
-/// How an answer begins to go wrong.
+/// How a response begins.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Beginning {
-    /// It does not.
+    /// Without a fault.
     Right,
     /// The connection ends without an answer.
     Close,
     /// The connection is reset without an answer.
     Reset,
-    /// Another status, with the text of `Retry-After`.
+    /// Another status, and the value of `Retry-After`.
     Status(u16, Option<&'static str>),
-    /// What no server answers.
+    /// Bytes that are not HTTP.
     Garbage,
-    /// `Content-Length` is more than comes.
+    /// `Content-Length` is larger than the body.
     LongLength,
-    /// `Content-Length` is less than comes.
+    /// `Content-Length` is smaller than the body.
     ShortLength,
 }
 
-/// A running relay. Dropping it lets no new connection in.
+/// A running relay. After it is dropped, it accepts no new connections.
 #[derive(Debug)]
 pub struct Relay {
     listener: Listener,
@@ -46,8 +46,8 @@ struct Shared {
 }
 
 impl Relay {
-    /// A relay to a server, on an address such as `127.0.0.1:0` or `[::1]:0`; with TLS if there is an authority. Nothing goes
-    /// wrong yet.
+    /// A relay to a server, on an address such as `127.0.0.1:0` or `[::1]:0`, with TLS if an authority is given. At
+    /// first, nothing is disturbed.
     ///
     /// # Errors
     ///
@@ -63,12 +63,12 @@ impl Relay {
         Ok(Self { listener, scheme: if authority.is_some() { "https" } else { "http" }, shared })
     }
 
-    /// What goes wrong.
+    /// The disturbance of this relay.
     pub fn disturbance(&self) -> &Disturbance {
         &self.shared.disturbance
     }
 
-    /// The URL of a path.
+    /// The URL of a path on this relay.
     pub fn url(&self, path: &str) -> String {
         format!("{}://{}/{path}", self.scheme, self.listener.address)
     }
@@ -78,7 +78,7 @@ impl Shared {
     fn accept(&self, stream: TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
         let Some(tls) = &self.tls else { return self.converse(&mut Wire::Plain(Disturbed::new(stream, None))) };
-        // Below TLS, any byte may be another: of the handshake, or of what is encrypted.
+        // Below TLS, any byte may be changed: in the handshake, or in the encrypted data.
         let turn = self.disturbance.chance().map(|mut chance| {
             let turns = [Turn::Cut, Turn::Reset, Turn::Corrupt, Turn::Stall, Turn::SingleBytes, Turn::Pause(3)];
             let turn = turns[usize::try_from(chance.below(6)).unwrap_or(0)];
@@ -134,7 +134,7 @@ impl Shared {
     }
 }
 
-/// What happens to the answer of a request.
+/// The fault in the response to a request.
 fn what_happens(chance: &mut Chance, path: &str, length: u64, is_plain: bool) -> (Beginning, Option<(u64, Turn)>) {
     let place = chance.below(length.max(1));
     let in_body = |turn| (Beginning::Right, Some((place, turn)));
@@ -152,14 +152,14 @@ fn what_happens(chance: &mut Chance, path: &str, length: u64, is_plain: bool) ->
         10 => in_body(Turn::Stall),
         11 => in_body(Turn::SingleBytes),
         12 => in_body(Turn::Pause(3)),
-        // In the clear, nothing tells that a byte of an index is another; with a hash it is told. Within TLS, no byte
-        // changes.
+        // Unencrypted, a changed byte is only detected in files with a known hash. Within TLS, no byte is changed.
         _ if is_plain && has_hash(path) => in_body(Turn::Corrupt),
         _ => in_body(Turn::Cut),
     }
 }
 
-/// Whether the client knows the hash of a file before it asks for it: archives, and shards, which are named by theirs.
+/// Whether the client knows the hash of a file before it requests the file: archives, and shards, which are named by
+/// their hash.
 fn has_hash(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
     let stem = name.strip_suffix(".msgpack.zst").unwrap_or_default();
@@ -214,7 +214,7 @@ impl Write for Wire {
     }
 }
 
-/// The head of a request, without its last empty line; `None` when the client has closed the connection.
+/// The head of a request, without the empty line at its end; `None` if the client has closed the connection.
 pub(super) fn head(wire: &mut impl Read) -> io::Result<Option<String>> {
     let mut head = Vec::new();
     let mut byte = [0];
@@ -227,7 +227,7 @@ pub(super) fn head(wire: &mut impl Read) -> io::Result<Option<String>> {
     Ok(Some(String::from_utf8_lossy(&head).trim_end().to_owned()))
 }
 
-/// Asks a server, and gives its status line, its headers and its body.
+/// Sends a request to a server. Returns the status line, the headers and the body.
 pub(super) fn exchange(server: SocketAddr, request: &str) -> io::Result<(String, Vec<String>, Vec<u8>)> {
     let mut stream = TcpStream::connect(server)?;
     stream.write_all(format!("{request}\r\n\r\n").as_bytes())?;

@@ -1,8 +1,8 @@
 //! The program inside the test packages `where`: prints the prefix that it was installed into.
 //!
-//! Compiled by `rustc` alone. Both paths carry the build's placeholder and end in a NUL, as the strings of a C
-//! program do; an installer overwrites the placeholder in place and fills up with NULs. They are read through
-//! `black_box`, because a compiler that knows a constant's length is free to use it.
+//! It is compiled by `rustc` alone. Both texts contain the build's placeholder and end with a NUL, like strings of a C
+//! program. An installer overwrites the placeholder in place and fills the rest with NULs. The texts are read through
+//! `black_box`, because a compiler may use the length of a known constant.
 
 #[used]
 static PREFIX: [u8; 320] = padded(env!("MLCONDA_TEST_PLACEHOLDER"));

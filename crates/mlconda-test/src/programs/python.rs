@@ -1,10 +1,10 @@
-//! The program inside the test packages `python`: a stand-in that knows its prefix, its version and what it was
-//! asked to run, and says so. It runs no Python and claims none.
+//! The program inside the test packages `python`: a stand-in that prints its prefix, its version and what it was asked
+//! to run. It cannot run Python code.
 //!
-//! Given a root, a prefix and a way of invalidation after the code, it answers as the code of an installer's compiler
-//! does: its "byte code" is a line that tells what it was made from. What holds Python 2 it does not compile.
+//! If a root, a prefix and an invalidation mode follow the code, it acts as the byte code compiler of an installer: its
+//! "byte code" is a line that says what it was made from. It does not compile files that contain Python 2.
 //!
-//! The package builder writes the version over the marker, an installer the prefix over the placeholder.
+//! The package builder replaces the marker by the version, and an installer replaces the placeholder by the prefix.
 
 #[used]
 static PREFIX: [u8; 320] = padded(env!("MLCONDA_TEST_PLACEHOLDER"));
@@ -31,7 +31,7 @@ fn main() {
     }
 }
 
-/// Answers each line of stdin, a time and a path, with the length of the byte code and the byte code.
+/// For each line of stdin, a time and a path, writes the length of the byte code and the byte code.
 fn compile(version: &str, root: &str, prefix: &str, how: &str) {
     let minor = version.rsplit_once('.').map_or(version, |(minor, _)| minor);
     println!("cpython-{}", minor.replace('.', ""));

@@ -1,4 +1,4 @@
-//! What the registry answers: the routes of the distribution spec, and the token service.
+//! The registry's API: the routes of the OCI distribution spec, and the token service.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,7 @@ pub(super) fn answer(shared: &Shared, request: &RegistryRequest, body: Vec<u8>) 
     }
 }
 
-/// A path below `/v2/`: the repository, what is asked for, and its name.
+/// Splits a path below `/v2/`: the repository, the kind of resource, and its name.
 fn split(path: &str) -> Option<(&str, &'static str, &str)> {
     for (part, what) in [
         ("/manifests/", "manifests"),
@@ -62,7 +62,7 @@ fn manifest(shared: &Shared, request: &RegistryRequest, (repository, id): (&str,
             state.blobs.contains_key(&named) || state.manifests.contains_key(&named)
         };
         let named = document["layers"].as_array().into_iter().chain(document["manifests"].as_array()).flatten();
-        // No manifest without its blobs.
+        // A manifest is rejected if one of its blobs is missing.
         if !named.chain(document.get("config")).all(has) {
             return Answer::error(400);
         }
@@ -143,7 +143,7 @@ fn upload(
     }
 }
 
-/// Keeps what has come of an upload that broke off.
+/// Stores the received bytes of an upload that broke off.
 pub(super) fn keep(shared: &Shared, request: &RegistryRequest, body: &[u8]) {
     let path = request.path.split('?').next().unwrap_or_default();
     if let Some((_, id)) = path.split_once("/blobs/uploads/")
@@ -184,10 +184,10 @@ fn referrers(shared: &Shared, repository: &str, subject: &str, query: &BTreeMap<
     }
 }
 
-/// Whether a request may do this to a repository.
+/// Whether a request may perform an action on a repository.
 fn allows(shared: &Shared, request: &RegistryRequest, repository: &str, action: &str) -> bool {
     let sent = request.headers.get("authorization").map(String::as_str);
-    // Where uploads are elsewhere, it is the URL that allows them.
+    // Uploads on another host are authorized by their URL.
     if request.headers.get("host").is_some_and(|host| *host != shared.address.to_string()) {
         return true;
     }
@@ -223,7 +223,7 @@ fn challenge(shared: &Shared, repository: &str) -> Answer {
     Answer::error(401).header("WWW-Authenticate", challenge)
 }
 
-/// The token service: anybody may pull, who has logged in may push.
+/// The token service: everybody may pull, only users with a login may push.
 fn token(shared: &Shared, request: &RegistryRequest, query: &BTreeMap<String, String>, body: &[u8]) -> Answer {
     let form = parameters(&String::from_utf8_lossy(body));
     let sent = request.headers.get("authorization").map(String::as_str);
@@ -246,7 +246,7 @@ fn token(shared: &Shared, request: &RegistryRequest, query: &BTreeMap<String, St
     Answer { body: json!({ key: token, "expires_in": 60 }).to_string().into_bytes(), ..Answer::new(200) }
 }
 
-/// The parameters of a query or a form. Those that are there several times are joined by spaces.
+/// The parameters of a query or a form. The values of a repeated parameter are joined by spaces.
 fn parameters(text: &str) -> BTreeMap<String, String> {
     let mut all: BTreeMap<String, String> = BTreeMap::new();
     for (key, value) in text.split('&').filter_map(|pair| pair.split_once('=')) {

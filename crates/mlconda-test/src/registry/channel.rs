@@ -1,5 +1,5 @@
-//! A channel in a registry, as conda-oci-mirror puts it there: a repository for the repodata of a subdir, and one for
-//! each package.
+//! A channel in a registry, in the layout of conda-oci-mirror: a repository for the repodata of each subdir, and one
+//! for each package.
 
 use std::{io, path::Path};
 
@@ -10,7 +10,7 @@ use super::{Registry, digest};
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 impl Registry {
-    /// Puts the subdirs of a channel that have a `repodata.json` below a repository.
+    /// Stores all subdirs of a channel that have a `repodata.json` below a repository.
     ///
     /// # Errors
     /// If a file of the channel cannot be read.
@@ -37,7 +37,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Puts a package below a repository. A file with another name is passed over.
+    /// Stores a package below a repository. A file that is not a package is ignored.
     pub fn put_package(&self, place: &str, file_name: &str, bytes: &[u8]) {
         let (stem, kind) = match (file_name.strip_suffix(".conda"), file_name.strip_suffix(".tar.bz2")) {
             (Some(stem), _) => (stem, "package.v2"),
@@ -52,7 +52,7 @@ impl Registry {
         self.put_artifact(&format!("{place}/{prefix}{name}"), &tag, &layers);
     }
 
-    /// Puts an artifact with layers of media types `application/vnd.conda.…`, and gives its manifest.
+    /// Stores an artifact with layers of media types `application/vnd.conda.…`, and returns its manifest.
     pub fn put_artifact(&self, repository: &str, tag: &str, layers: &[(&str, Vec<u8>)]) -> Value {
         let entry = |kind: &str, bytes: &[u8]| json!({"mediaType": kind, "digest": digest(bytes), "size": bytes.len()});
         let layer = |(kind, bytes): &(&str, Vec<u8>)| {

@@ -1,4 +1,4 @@
-//! One connection to the registry: requests with their bodies, answers, and how they go wrong.
+//! One connection to the registry: requests with their bodies, answers, and faults.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +27,7 @@ impl Answer {
         self
     }
 
-    /// An answer with an error as registries have it.
+    /// An answer with an error, in the JSON format of registries.
     pub(super) fn error(status: u16) -> Self {
         let code = match status {
             401 => "UNAUTHORIZED",
@@ -57,7 +57,7 @@ pub(super) fn converse(connection: &TcpStream, shared: &Shared) -> io::Result<()
         reader.read_exact(&mut body)?;
         request.bytes = body.len() as u64;
         let answer = match &failure {
-            // What has come is kept, as of any upload that breaks off.
+            // The received bytes are kept, as for any upload that breaks off.
             Some(Failure::BreakOff(_)) if length > 0 => {
                 api::keep(shared, &request, &body);
                 None
@@ -69,7 +69,7 @@ pub(super) fn converse(connection: &TcpStream, shared: &Shared) -> io::Result<()
             }
             Some(Failure::Silent) => {
                 shared.state().requests.push(request);
-                // Ends when the client gives up, or the registry is dropped.
+                // Returns when the client gives up, or the registry is dropped.
                 let _ = reader.read(&mut [0]);
                 return Ok(());
             }
@@ -113,7 +113,7 @@ fn read_head(reader: &mut impl BufRead) -> io::Result<Option<RegistryRequest>> {
     Ok(Some(RegistryRequest { method, path, headers, status: 0, bytes: 0 }))
 }
 
-/// Sends an answer; whether the connection may go on.
+/// Sends an answer. Returns whether the connection may be used again.
 fn send(mut answer: Answer, failure: Option<Failure>, is_head: bool, mut connection: &TcpStream) -> io::Result<bool> {
     let mut length = answer.body.len();
     let mut goes_on = true;
@@ -163,7 +163,7 @@ fn send(mut answer: Answer, failure: Option<Failure>, is_head: bool, mut connect
     }
     connection.flush()?;
     if endless {
-        // Ends when the client closes the connection.
+        // Returns when the client closes the connection.
         loop {
             connection.write_all(&[0; 4096])?;
         }
