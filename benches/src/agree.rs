@@ -1,5 +1,5 @@
-//! Whether mlconda and rattler's solver choose the same packages. mlconda shows the solver only what can be in a
-//! solution; here rattler's gets all there is.
+//! Compares the packages that mlconda and rattler's solver choose. mlconda's solver gets only the records that can be
+//! in a solution; rattler's gets all records.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,19 +21,19 @@ use rattler_solve::{SolverImpl, SolverTask, resolvo};
 
 use crate::Outcome;
 
-/// How often answers were of which kind.
+/// How often the two solutions were the same, or differed.
 #[derive(Default)]
 struct Count {
     same: usize,
     different: usize,
-    /// Of the different ones, those in which each side has a package that is newer than the other's.
+    /// The different pairs of solutions in which each has a package that is newer than in the other.
     traded: usize,
     both_refuse: usize,
     one_refuses: usize,
 }
 
 impl Count {
-    /// Counts the two answers; whether they agree.
+    /// Counts a pair of solutions. Returns whether they agree.
     fn add(&mut self, ours: Option<&Answer>, theirs: Option<&Answer>) -> bool {
         let agree = match (ours, theirs) {
             (None, None) => true,
@@ -66,7 +66,7 @@ impl fmt::Display for Count {
     }
 }
 
-/// The records of an answer.
+/// The records of a solution.
 #[derive(Default)]
 struct Answer(Vec<RepoDataRecord>);
 
@@ -75,7 +75,7 @@ impl Answer {
         self.0.iter().map(|record| record.url.to_string()).collect()
     }
 
-    /// Whether a package is newer than the other's of that name.
+    /// Whether a package is newer than the package of the same name in the other solution.
     fn has_newer(&self, other: &Self) -> bool {
         let age = |record: &RepoDataRecord| {
             let package = &record.package_record;
@@ -86,7 +86,7 @@ impl Answer {
     }
 }
 
-/// The answers so far, and the time that solves with an answer took.
+/// The results so far, and the time of the solves that had a solution.
 #[derive(Default)]
 struct Tally {
     count: Count,
@@ -97,7 +97,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// Asks all; whether there is an answer.
+    /// Solves with all solvers. Returns whether there is a solution.
     fn ask(&mut self, file: &str, environment: &Environment, repodata: &Repodata) -> bool {
         let host = Host::baseline(Subdir::Linux64);
         let start = Instant::now();
@@ -108,7 +108,7 @@ impl Tally {
         let answer = answer.ok().map(|answer| Answer(answer.records));
         let task = AsTask::new(environment, repodata, &host);
         let expected = task.solve(resolvo::Solver, &mut self.theirs);
-        // The same solver as the first, where rattler's would be.
+        // mlconda's solver behind the interface of `rattler_solve`.
         let replaced = task.solve(mlconda::rattler::Solver, &mut self.replaced);
         let mut agree = self.count.add(answer.as_ref(), expected.as_ref());
         agree &= self.in_place.add(replaced.as_ref(), expected.as_ref());
@@ -126,9 +126,10 @@ impl Tally {
     }
 }
 
-/// Compares the answers for environments, whose channels are directories under one; what is not there is left out. What
-/// has no answer is asked for again, as far as its lines go together, and without versions and builds. A file that cannot be read is an error, and so is a run
-/// that has asked for nothing: both would look like agreement.
+/// Compares the solutions for environments, whose channels are directories below one directory; missing channels are
+/// left out. An environment without a solution is solved again, with only those lines that have a solution together,
+/// and without versions and builds. An unreadable file is an error, and so is a run without any solve: both would look
+/// like agreement.
 pub(crate) fn agree(arguments: &[String]) -> Outcome<()> {
     let [channels, files @ ..] = arguments else { return Err("--agree CHANNELS FILE…".into()) };
     let (mut tally, mut part, mut loose) = (Tally::default(), Tally::default(), Tally::default());
@@ -173,12 +174,12 @@ pub(crate) fn agree(arguments: &[String]) -> Outcome<()> {
     }
 }
 
-/// The environment with those of its lines that have a solution with all that are left of the lines before them.
+/// The environment with only those lines that have a solution together with the kept lines before them.
 fn together(environment: &Environment, repodata: &Repodata) -> Environment {
     let host = Host::baseline(Subdir::Linux64);
     let mut kept = environment.clone();
     kept.requirements.clear();
-    // The last one first. What has no solution as a whole is looked at in halves.
+    // A stack, with the next lines at the end. Lines that have no solution together are split in halves.
     let mut open = vec![environment.requirements.as_slice()];
     while let Some(lines) = open.pop() {
         let before = kept.requirements.len();
@@ -194,11 +195,11 @@ fn together(environment: &Environment, repodata: &Repodata) -> Environment {
     kept
 }
 
-/// What a file asks for.
+/// The solve for a file.
 enum Question {
-    /// An environment, and all that it can reach.
+    /// An environment, and all records that it can reach.
     Of(Box<(Environment, Repodata)>),
-    /// Nothing that can be asked for, and why.
+    /// No solve is possible, for this reason.
     Nothing(&'static str),
 }
 
@@ -244,7 +245,7 @@ fn question(channels: &Path, file: &Path) -> Outcome<Question> {
     }
 }
 
-/// A question as `rattler_solve` is asked: all records, with the dependency on pip that mlconda adds to python.
+/// A solve for `rattler_solve`: all records, with the dependency on pip that mlconda adds to python.
 struct AsTask {
     specs: Vec<MatchSpec>,
     virtual_packages: Vec<GenericVirtualPackage>,
@@ -272,7 +273,7 @@ impl AsTask {
         Self { specs: environment.specs(), virtual_packages: host.virtual_packages.clone(), subdirs }
     }
 
-    /// The time counts if there is an answer.
+    /// Solves. The time is only counted if there is a solution.
     fn solve(&self, mut solver: impl SolverImpl, time: &mut Duration) -> Option<Answer> {
         let start = Instant::now();
         let task = SolverTask {

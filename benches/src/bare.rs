@@ -1,4 +1,4 @@
-//! rattler's contender: a bare program on its library.
+//! rattler's contender: a minimal program with its library.
 
 use std::{collections::HashSet, path::Path};
 
@@ -7,7 +7,8 @@ use rattler::{install::Installer, package_cache::PackageCache};
 
 use crate::{Outcome, client::client};
 
-/// Installs what `records` (a directory of records) says into `prefix`, through `cache`; with a word more, all of it anew.
+/// Installs the records of a directory into `prefix`, with the package cache `cache`. With one more argument, all
+/// packages are linked again.
 pub(crate) fn install(arguments: &[String]) -> Outcome<()> {
     let [records, prefix, cache, anew @ ..] = arguments else {
         return Err("--bare RECORDS PREFIX CACHE [--reinstall]".into());

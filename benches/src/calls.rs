@@ -1,4 +1,4 @@
-//! Counts calls of the kernel: files are to be written once, and nothing looked at for nothing.
+//! Counts system calls: files should be written once, and no file should be checked without need.
 
 use std::{collections::BTreeMap, path::Path, process::Command};
 
@@ -6,14 +6,14 @@ use mlconda::PrefixRecord;
 
 use crate::Outcome;
 
-/// How often each call was made.
+/// The number of calls for each system call.
 pub(crate) struct Calls(BTreeMap<String, u64>);
 
-/// Runs a command under `strace -c`, if that is on the machine.
+/// Runs a command under `strace -c`; `None` if strace is not installed.
 pub(crate) fn count(command: &mut Command, scratch: &Path) -> Outcome<Option<Calls>> {
     let report = scratch.join("calls");
     let mut traced = Command::new("strace");
-    // Only new files are of interest among those that are opened; so opening is not summed up but listed.
+    // Calls that open files are listed one by one, because only the new files among them count.
     traced.args(["-f", "-qq", "-e", "signal=none", "-o"]).arg(&report).arg(command.get_program());
     traced.args(command.get_args());
     for (name, value) in command.get_envs() {
@@ -29,7 +29,7 @@ pub(crate) fn count(command: &mut Command, scratch: &Path) -> Outcome<Option<Cal
     }
     let mut calls = BTreeMap::new();
     for line in String::from_utf8_lossy(&fs_err::read(&report)?).lines() {
-        // `PID call(arguments) = result`; a call that another thread interrupts is resumed in a line of its own.
+        // `PID call(arguments) = result`. A call that another thread interrupts continues on a line of its own.
         let Some((_, line)) = line.split_once(' ') else { continue };
         let Some((call, arguments)) = line.trim_start().split_once('(') else { continue };
         let created = call == "openat" && arguments.contains("O_CREAT");
@@ -40,7 +40,7 @@ pub(crate) fn count(command: &mut Command, scratch: &Path) -> Outcome<Option<Cal
     Ok(Some(Calls(calls)))
 }
 
-/// How many files and links the records of a prefix name, and the records themselves.
+/// The number of files and links in the records of a prefix, including the records.
 pub(crate) fn files(prefix: &Path) -> Outcome<usize> {
     let mut files = 0;
     for entry in fs_err::read_dir(prefix.join("conda-meta"))? {
@@ -53,7 +53,7 @@ pub(crate) fn files(prefix: &Path) -> Outcome<usize> {
 }
 
 impl Calls {
-    /// A table of the calls that are made more than once in a hundred files.
+    /// A table of the calls that are made more than once per hundred files.
     pub(crate) fn render(&self, what: &str, files: usize) -> String {
         let each = |count: u64| count as f64 / files as f64;
         let making = ["openat, new", "link", "linkat", "symlink", "symlinkat", "unlink", "unlinkat"];

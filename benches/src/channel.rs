@@ -1,8 +1,8 @@
-//! Grows true repodata to a channel as large as the largest there are, always to the same one.
+//! Makes a channel as large as the largest ones from real repodata. The result is always the same.
 //!
-//! Every record comes back under other names, with dependencies under the same other names: worlds of their own, which
-//! an environment does not reach. And within each world it comes back with lower versions, which an environment does
-//! reach, and has to read.
+//! Every record is copied under other names, with dependencies under the same other names. Each set of names is
+//! independent of the others, so an environment does not reach them. Within each set, every record is also copied with
+//! lower versions, which an environment does reach and has to read.
 
 use std::{
     fs::File,
@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Outcome;
 
-/// How many versions each version becomes.
+/// The number of versions that are made from each version.
 const VERSIONS: usize = 4;
 
 /// Makes a channel in a directory, in three forms: `json/`, `zst/` and `shards/`.
@@ -47,7 +47,7 @@ fn write(original: &Value, wanted: usize, text: &Path) -> Outcome<()> {
     write!(out, "{{\"info\": {}", original.get("info").unwrap_or(&json!({})))?;
     for name in ["packages", "packages.conda"] {
         let mut records: Vec<(String, Value)> = Vec::new();
-        // What rattler cannot read, it would stumble over.
+        // Records that rattler cannot read are left out.
         let sound = |record: &&Value| serde_json::from_value::<PackageRecord>((*record).clone()).is_ok();
         for (file, record) in part(name).iter().filter(|(_, record)| sound(record)) {
             for world in 0..worlds {
@@ -67,7 +67,7 @@ fn write(original: &Value, wanted: usize, text: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// A record in another world and version; the first of both is the record itself.
+/// A record in another set of names and with another version; for set 0 and version 0, the record itself.
 fn varied(file: &str, record: &Value, world: usize, version: usize) -> (String, Value) {
     let mut record = record.clone();
     let text = |record: &Value, key: &str| record.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();

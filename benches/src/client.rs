@@ -1,4 +1,4 @@
-//! The HTTP client of rattler's contenders: they speak to loopback only, so no certificate is trusted.
+//! The HTTP client of rattler's contenders. It only connects to loopback, so it trusts no certificates.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! How long a lock takes to be read, chosen from and written, in each format: `cargo bench-formats [FILE…]`.
+//! Measures reading, selecting and writing a lock in each format: `cargo bench-formats [FILE…]`.
 //!
-//! Without a file, of 600 packages that look like those of a scientific environment. Medians of eleven runs, in memory: what
-//! is measured is mlconda, not the disk.
+//! Without a file, the lock has 600 packages like those of a scientific environment. The results are medians of eleven
+//! runs, in memory, so that mlconda is measured and not the disk.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its table")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads its own command line")]
@@ -15,10 +15,10 @@ use std::{
 
 use mlconda::lock::{Expansion, LockFile, LockFormat, Selection};
 
-/// How often each is done.
+/// How often each step is run.
 const RUNS: usize = 11;
 
-/// How many packages the lock has that is made up.
+/// The number of packages in the generated lock.
 const PACKAGES: usize = 600;
 
 fn main() -> ExitCode {
@@ -77,7 +77,7 @@ fn row(name: &str, text: &str) -> Result<(String, Vec<String>), mlconda::lock::L
     Ok((cells, others))
 }
 
-/// A pixi.lock, which says the most of a package.
+/// A generated pixi.lock, the format with the most facts about a package.
 fn made_up() -> String {
     let (mut listed, mut packages) = (String::new(), String::new());
     for number in 0..PACKAGES {

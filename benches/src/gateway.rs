@@ -1,4 +1,4 @@
-//! rattler's contender for locking: a bare program on its gateway and its solver.
+//! rattler's contender for locking: a minimal program with its gateway and its solver.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use rattler_solve::{SolverImpl, SolverTask, resolvo};
 
 use crate::{Outcome, client::client};
 
-/// Solves for specs, with repodata of a channel, through a cache; prints how many packages the answer has.
+/// Solves for specs, with the repodata of a channel and a cache. Prints the number of packages in the solution.
 pub(crate) fn lock(arguments: &[String]) -> Outcome<usize> {
     let [cache, channel, specs @ ..] = arguments else {
         return Err("--gateway CACHE CHANNEL SPEC…".into());

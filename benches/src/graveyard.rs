@@ -1,5 +1,5 @@
-//! Where old prefixes go until the end. ext4 looks for inodes that were not freed a moment ago, so that whoever comes
-//! after the removal of many files pays for it; nothing is removed while something is measured.
+//! Old prefixes are moved into a directory and removed at the end of the benchmark. ext4 avoids inodes that were just
+//! freed, so removing many files makes the next contender slower. Nothing is removed during a measurement.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ impl Graveyard {
         Self { directory: scratch.join("graveyard") }
     }
 
-    /// Sees to it that nothing is there.
+    /// Moves a path away, so that nothing exists there.
     pub(crate) fn bury(&self, path: &Path) -> Outcome<()> {
         if path.exists() {
             fs_err::create_dir_all(&self.directory)?;

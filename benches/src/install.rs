@@ -1,8 +1,8 @@
-//! How fast mlconda installs, against plain tools and rattler, as ratios from one run.
+//! Measures how fast mlconda installs, against plain tools and rattler, as ratios from one run.
 //!
-//! Every contender gets the same archives, from files and from a server on loopback that keeps connections alive,
-//! and a fresh prefix. It runs as a process of its own under `time`, and the median counts. `benches/README.md`
-//! tells how to read the table.
+//! Every contender gets the same archives, from files and from a server on loopback that keeps connections alive, and a
+//! fresh prefix. It runs as a process of its own under `time`, and the median counts. `benches/README.md` explains how
+//! to read the table.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its table")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads its own command line and environment")]
@@ -28,7 +28,7 @@ use crate::{
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// How often each contender runs, unless told otherwise.
+/// The default number of runs of each contender.
 const RUNS: usize = 5;
 
 const USAGE: &str = "\
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     measure::exit_code(outcome)
 }
 
-/// What was typed.
+/// The command line.
 struct Plan {
     channel: PathBuf,
     specs: Vec<String>,
@@ -84,7 +84,7 @@ impl Plan {
     }
 
     fn carry_out(&self) -> Outcome<()> {
-        // On the channel's own disk: a temporary directory may be in memory, and measure something else.
+        // On the same disk as the channel: a temporary directory may be in memory, and would give other results.
         let parent = self.channel.parent().unwrap_or(Path::new("/"));
         let scratch = tempfile::Builder::new().prefix("bench-").tempdir_in(parent)?;
         let server = Server::serve(&self.channel)?;
@@ -105,7 +105,7 @@ impl Plan {
         fs_err::write(&file, format!("name: bench\nchannels: [\"{channel}\"]\ndependencies:\n{specs}"))?;
         let mut command = in_an_empty_world(&self.mlconda, scratch);
         command.arg("-q").arg("lock").arg(&file).arg("-o").arg(&lock);
-        // Its cache would be found by the installations.
+        // Use another cache, so that the installations do not find this one.
         command.env("MLCONDA_CACHE_DIR", scratch.join("for-locking"));
         match command.status()?.success() {
             true => Ok(lock),
@@ -122,7 +122,7 @@ impl Plan {
         others.filter(|name| !is_other_tool(name) || is_there(name)).collect()
     }
 
-    /// All contenders from one source, taking turns so that a busy minute hits all of them.
+    /// Runs all contenders with one source, in turns, so that a busy minute of the machine affects all of them.
     fn contend(&self, source: &str, lock: &Path, scratch: &Path, table: &mut Table) -> Outcome<()> {
         let (prefix, warm) = (scratch.join("prefix"), scratch.join("warm"));
         let install_by = |program: &Path, cache: Option<&Path>| {
@@ -134,7 +134,7 @@ impl Plan {
         };
         let install = |cache: Option<&Path>| install_by(&self.mlconda, cache);
         let before = |cache: Option<&Path>| install_by(self.before.as_ref().unwrap_or(&self.mlconda), cache);
-        // The records of a prefix tell rattler what to install.
+        // rattler reads the packages to install from the records of a prefix.
         let graveyard = Graveyard::new(scratch);
         graveyard.bury(&prefix)?;
         run(&mut install(None), scratch)?;
@@ -152,7 +152,7 @@ impl Plan {
         for cache in [warm.join("rattler"), warm.join("mlconda"), warm.join("before")] {
             fs_err::create_dir_all(cache)?;
         }
-        // One round more than counts: it fills the warm caches.
+        // The first round does not count: it fills the warm caches.
         for round in 0..=self.runs {
             for (name, measured) in &mut rows {
                 if !name.ends_with("up to date") {
@@ -187,7 +187,7 @@ impl Plan {
     }
 }
 
-/// The contenders, in the order of their turns. Up to date is who comes after mlconda has installed.
+/// The contenders, in the order of their turns. "Up to date" runs after mlconda has installed.
 const OTHERS: [&str; 8] = [
     "mlconda, no cache",
     "plain tools",
@@ -199,7 +199,7 @@ const OTHERS: [&str; 8] = [
     "mlconda, up to date",
 ];
 
-/// The contenders where an earlier program is one.
+/// The contenders if an earlier program is compared.
 const BEFORE: [&str; 6] = [
     "before, no cache",
     "mlconda, no cache",
@@ -209,21 +209,21 @@ const BEFORE: [&str; 6] = [
     "mlconda, up to date",
 ];
 
-/// A program that finds nothing of the user's.
+/// A command without files or settings of the user.
 fn in_an_empty_world(program: &Path, scratch: &Path) -> Command {
     let mut command = Command::new(program);
     command.env_clear().env("HOME", scratch.join("home")).env("PATH", "/usr/bin:/bin");
     command
 }
 
-/// Plain tools, which know no more than archives.
+/// Plain tools, which only unpack archives.
 fn plain(channel: &Path, lock: &Path, prefix: &Path) -> Command {
     let mut command = Command::new("bash");
     command.arg("-c").arg(PLAIN).arg("plain").arg(channel).arg(lock).arg(prefix);
     command
 }
 
-/// Whether a contender is a program that takes explicit locks, and that may be on the machine.
+/// Whether a contender is an external program for explicit locks, which may be missing on the machine.
 fn is_other_tool(name: &str) -> bool {
     ["micromamba", "conda"].contains(&name)
 }
@@ -240,7 +240,8 @@ fn explicit(tool: &str, lock: &Path, prefix: &Path, cold: &Path) -> Command {
     command
 }
 
-/// What plain tools do: every archive unpacked into the prefix, two at a time; no links, no hashes, no prefixes.
+/// The script of the plain tools: unpacks every archive into the prefix, two at a time, without links, hashes and
+/// prefix replacement.
 const PLAIN: &str = r#"
 export into="$3"; mkdir -p "$into"
 one() {
@@ -253,12 +254,12 @@ export -f one
 sed -n 's|^file://\([^#]*\)#.*|\1|p' "$2" | xargs -P 2 -I{} bash -c 'one "{}"'
 "#;
 
-/// What is printed in the end.
+/// The printed results.
 #[derive(Default)]
 struct Table {
     /// Source, contender, median.
     rows: Vec<(String, String, Measured)>,
-    /// What mlconda was to do, how often it called the kernel, and how many files it installed.
+    /// For each task of mlconda: the system calls, and the number of installed files.
     calls: Vec<(String, calls::Calls, usize)>,
 }
 

@@ -1,5 +1,5 @@
-//! Other work for the machine, as on a builder with several jobs: processes that calculate, two for each processor, and one
-//! that writes to the disk and waits for it.
+//! Load on the machine, as on a builder with several jobs: two computing processes for each processor, and one that
+//! writes to the disk and waits for it.
 
 use std::{
     os::unix::process::CommandExt,
@@ -9,11 +9,11 @@ use std::{
 
 use crate::Outcome;
 
-/// The processes; dropping it ends them.
+/// The processes. Dropping this ends them.
 pub(crate) struct Load(Vec<Child>);
 
 impl Load {
-    /// Begins. What is written lies in `scratch`.
+    /// Starts the processes. They write into `scratch`.
     pub(crate) fn begin(scratch: &Path) -> Outcome<Self> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let write = "while :; do dd if=/dev/zero of=\"$0\" bs=1M count=64 conv=fsync 2>/dev/null; done";

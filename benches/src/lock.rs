@@ -1,8 +1,8 @@
-//! How fast mlconda locks, against rattler, on a channel of conda-forge's size.
+//! Measures how fast mlconda locks, against rattler, on a channel of conda-forge's size.
 //!
-//! The channel is grown from true repodata (see `channel`) and served on loopback, with answers that are good for an
-//! hour, as the public channels' are for some minutes: a cache that is filled is used without asking. Every contender
-//! runs as a process of its own under `time`, and the median counts.
+//! The channel is generated from real repodata (see `channel`) and served on loopback, with a `max-age` of one hour;
+//! that of public channels is some minutes. So a filled cache is used without a request. Every contender runs as a
+//! process of its own under `time`, and the median counts.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its table")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads its own command line and environment")]
@@ -56,10 +56,10 @@ SCRATCH    a directory for the channel that is grown from it; kept, and used aga
 --agree    measures nothing much: whether mlconda and rattler choose the same packages for these environments, whose
            channels are directories in CHANNELS (conda-forge, main, …)";
 
-/// How many records there are of each subdir: about as many as conda-forge has.
+/// The number of records in each subdir, about as many as in conda-forge.
 const RECORDS: [(&str, usize); 2] = [("linux-64", 500_000), ("noarch", 150_000)];
 
-/// Environments by name: tiny to large, and one that cannot be solved.
+/// Environments by name, from tiny to large, and one without a solution.
 const ENVIRONMENTS: [(&str, &str); 12] = [
     ("one library", "zlib"),
     ("python", "python=3.11"),
@@ -82,7 +82,7 @@ const ENVIRONMENTS: [(&str, &str); 12] = [
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.first().map(String::as_str) {
-        // The benchmark runs itself as rattler's contender, and to take the parts of the time.
+        // The benchmark runs itself as rattler's contender, and to measure the stages of a lock.
         Some("--gateway") => gateway::lock(&arguments[1..]).map(|packages| println!("{packages} packages")),
         Some("--agree") => agree::agree(&arguments[1..]),
         Some("--split") => split(&arguments[1..]),
@@ -96,7 +96,7 @@ fn main() -> ExitCode {
     measure::exit_code(outcome)
 }
 
-/// What was typed.
+/// The command line.
 struct Plan {
     repodata: PathBuf,
     scratch: PathBuf,
@@ -169,10 +169,10 @@ impl Plan {
         Ok(())
     }
 
-    /// Both contenders in turn.
+    /// Runs both contenders in turns.
     fn contend(&self, form: &str, name: &str, specs: &str, url: &str) -> Outcome<()> {
         let scratch = tempfile::Builder::new().prefix("run-").tempdir_in(&self.scratch)?;
-        // A cache serves all environments of a form, as a developer's does.
+        // All environments of a form share a cache, as on a developer's machine.
         let warm = self.scratch.join(format!("cache-{form}-{}", url.replace(['/', ':'], "")));
         let cold = scratch.path().join("cold");
         let file = scratch.path().join("environment.yml");
@@ -190,7 +190,7 @@ impl Plan {
                     Some(before) => mlconda(before, &file, &cache.join("before"), scratch.path())?,
                     None => rattler(specs, url, cache)?,
                 };
-                // That there is no answer takes its time too.
+                // A solve without a solution is measured, too.
                 let (result, has_answer) = attempt(&mut command, scratch.path())?;
                 answered &= has_answer;
                 // The first round fills the caches.
@@ -207,7 +207,7 @@ impl Plan {
         Ok(())
     }
 
-    /// What the parts of a lock take, by runs of this program on mlconda's library: the medians.
+    /// The median times of the stages of a lock, from runs of this program with mlconda's library.
     fn parts(&self, file: &Path, cache: &Path) -> Outcome<String> {
         let (mut records, mut times) = (String::new(), [const { Vec::new() }; 3]);
         for _ in 0..self.runs {
@@ -228,10 +228,10 @@ impl Plan {
     }
 }
 
-/// A lock by a static program.
+/// A lock with a static program.
 fn mlconda(program: &Path, file: &Path, cache: &Path, scratch: &Path) -> Outcome<Command> {
     let lock = scratch.join("env.lock");
-    // What is there would be kept, which is another job.
+    // An existing lock would be updated, which is another task.
     if lock.exists() {
         fs_err::remove_file(&lock)?;
     }
@@ -249,7 +249,7 @@ fn environment(specs: &str, url: &str) -> String {
 fn rattler(specs: &str, url: &str, cache: &Path) -> Outcome<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("--gateway").arg(cache.join("rattler")).arg(url).args(specs.split_whitespace());
-    // mlconda adds it to every python.
+    // mlconda adds pip to every python.
     if specs.contains("python") {
         command.arg("pip");
     }
@@ -293,7 +293,7 @@ fn split(arguments: &[String]) -> Outcome<()> {
     Ok(())
 }
 
-/// Reads all records of a `repodata.json` with both, and compares them field by field.
+/// Reads all records of a `repodata.json` with mlconda and with rattler, and compares them field by field.
 fn compare(file: &Path) -> Outcome<()> {
     let scratch = tempfile::tempdir()?;
     let subdir = scratch.path().join("noarch");
@@ -306,7 +306,7 @@ fn compare(file: &Path) -> Outcome<()> {
         names.push_str(&format!("  - {name}\n"));
         match sparse.load_records(&PackageName::new_unchecked(name), PackageFormatSelection::PreferConda) {
             Ok(records) => theirs.extend(records),
-            // One record that it cannot read costs it all of the package.
+            // If the library cannot read one record, it drops all records of the package.
             Err(_) => broken += 1,
         }
     }

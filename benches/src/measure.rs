@@ -1,4 +1,4 @@
-//! Runs a contender, and takes its time and memory.
+//! Runs a contender, and measures its time and memory.
 
 use std::{
     path::{Path, PathBuf},
@@ -8,7 +8,7 @@ use std::{
 
 use crate::Outcome;
 
-/// What a run took.
+/// The measurement of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Measured {
     /// Wall time in seconds.
@@ -17,11 +17,11 @@ pub(crate) struct Measured {
     pub(crate) user: f64,
     /// Processor time in the kernel, in seconds.
     pub(crate) system: f64,
-    /// The largest resident set, in megabytes.
+    /// The largest resident set size, in megabytes.
     pub(crate) peak: f64,
 }
 
-/// What the process ends with; an error is told.
+/// The exit code of the process. Prints an error.
 pub(crate) fn exit_code(outcome: Outcome<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -32,20 +32,20 @@ pub(crate) fn exit_code(outcome: Outcome<()>) -> ExitCode {
     }
 }
 
-/// Runs a command that has to succeed.
+/// Runs a command that must succeed.
 #[allow(dead_code, reason = "where a failure is measured too, nothing runs by this")]
 pub(crate) fn run(command: &mut Command, scratch: &Path) -> Outcome<Measured> {
     let (measured, has_succeeded) = attempt(command, scratch)?;
     if has_succeeded { Ok(measured) } else { Err(format!("failed: {command:?}").into()) }
 }
 
-/// Runs a command under GNU `time`; whether it succeeded is told besides. The wall time is taken here, for `time` knows
-/// hundredths of a second only; the millisecond of its own start counts for everybody.
+/// Runs a command under GNU `time`. Also returns whether it succeeded. The wall time is measured here, because `time`
+/// only has hundredths of a second. The millisecond that `time` needs to start is the same for every contender.
 pub(crate) fn attempt(command: &mut Command, scratch: &Path) -> Outcome<(Measured, bool)> {
     let report = scratch.join("time");
     let mut timed = Command::new("/usr/bin/time");
     timed.args(["-q", "-f", "%U %S %M", "-o"]).arg(&report).arg(command.get_program()).args(command.get_args());
-    // Certificates that this shell names are read by those contenders only that know the variables.
+    // Certificates in these variables would only be read by some of the contenders.
     ["SSL_CERT_DIR", "SSL_CERT_FILE"].iter().for_each(|name| _ = timed.env_remove(name));
     for (name, value) in command.get_envs() {
         match value {

@@ -1,8 +1,9 @@
-//! How fast mlconda changes an environment that is there, against rattler and conda, as ratios from one run.
+//! Measures how fast mlconda changes an existing environment, against rattler and conda, as ratios from one run.
 //!
-//! Every run begins with a copy of the same prefix, which the disk has taken in. *Removed* leads to a lock with few of its
-//! packages, so nearly all of the time is the removal of the others; *anew* replaces every package by itself. mlconda swaps
-//! the prefix for a twin, or changes it in place: for that, it has a directory `envs`, as a root prefix has.
+//! Every run begins with a copy of the same prefix, already written to the disk. *Removed* installs a lock with few of
+//! its packages, so most of the time is spent on removing the others. *Anew* links every package again. mlconda either
+//! swaps the prefix for a twin, or changes it in place; for the latter, the prefix has a directory `envs`, as a root
+//! prefix has.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its table")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads its own command line and environment")]
@@ -51,22 +52,22 @@ fn main() -> ExitCode {
     measure::exit_code(outcome)
 }
 
-/// Who takes turns, in this order.
+/// The contenders, in the order of their turns.
 const CONTENDERS: [&str; 4] = ["rattler", "conda", "mlconda, swapped", "mlconda, in place"];
 
 /// The other contenders compile no byte code.
 const INSTALL: [&str; 2] = ["install", "--no-compile-bytecode"];
 
-/// What becomes of the environment.
+/// The change of the environment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
-    /// Most of its packages go, and none comes.
+    /// Most packages are removed, and none is added.
     Removed,
-    /// All are linked anew.
+    /// All packages are linked again.
     Anew,
 }
 
-/// What was typed.
+/// The command line.
 struct Plan {
     channel: PathBuf,
     specs: Vec<String>,
@@ -76,15 +77,15 @@ struct Plan {
     conda: Option<PathBuf>,
 }
 
-/// Where everything is.
+/// The paths of a benchmark.
 struct Place<'a> {
     scratch: &'a Path,
-    /// What every run begins with is copied from here.
+    /// The prefix that is copied before every run.
     template: PathBuf,
     prefix: PathBuf,
     /// The lock of the environment, and the one with few packages.
     locks: [PathBuf; 2],
-    /// The records of either.
+    /// The records of both locks.
     records: [PathBuf; 2],
     graveyard: Graveyard,
 }
@@ -113,7 +114,7 @@ impl Plan {
     }
 
     fn carry_out(&self) -> Outcome<()> {
-        // On the channel's own disk: a temporary directory may be in memory, and measure something else.
+        // On the same disk as the channel: a temporary directory may be in memory, and would give other results.
         let parent = self.channel.parent().unwrap_or(Path::new("/"));
         let scratch = tempfile::Builder::new().prefix("bench-").tempdir_in(parent)?;
         let scratch = scratch.path();
@@ -155,7 +156,7 @@ impl Plan {
         Ok(lock)
     }
 
-    /// The program in an empty world.
+    /// A command without files or settings of the user.
     fn mlconda(&self, scratch: &Path) -> Command {
         let mut command = Command::new(&self.mlconda);
         command.env_clear().env("HOME", scratch.join("home")).env("PATH", "/usr/bin:/bin").arg("-q");
@@ -163,11 +164,11 @@ impl Plan {
         command
     }
 
-    /// All contenders with one change, taking turns so that a busy minute hits all of them.
+    /// Runs all contenders with one change, in turns, so that a busy minute of the machine affects all of them.
     fn contend(&self, change: Change, place: &Place<'_>) -> Outcome<Vec<(&'static str, Measured)>> {
         let there = CONTENDERS.into_iter().filter(|name| *name != "conda" || self.conda.is_some());
         let mut rows: Vec<(&str, Vec<Measured>)> = there.map(|name| (name, Vec::new())).collect();
-        // One round more than counts: it fills the caches.
+        // The first round does not count: it fills the caches.
         for round in 0..=self.runs {
             for (name, measured) in &mut rows {
                 place.begin()?;
@@ -183,7 +184,7 @@ impl Plan {
         Ok(rows.into_iter().map(|(name, measured)| (name, median(&measured))).collect())
     }
 
-    /// What a contender does.
+    /// The command of a contender.
     fn command(&self, name: &str, change: Change, place: &Place<'_>) -> Outcome<Command> {
         let (number, caches) = (usize::from(change == Change::Removed), place.scratch.join("warm"));
         if name == "rattler" {
@@ -194,7 +195,8 @@ impl Plan {
         }
         if let Some(conda) = self.conda.as_ref().filter(|_| name == "conda") {
             let mut command = Command::new(conda);
-            // It takes an explicit lock for a list of what is to be linked, and has no word for one that is all there is to be.
+            // For conda, an explicit lock lists packages to link; it cannot say that all other packages are to be
+            // removed.
             match change {
                 Change::Removed => {
                     command.args(["remove", "--force"]).args(place.gone()?.iter().map(|gone| name_of(gone)))
@@ -212,14 +214,15 @@ impl Plan {
 }
 
 impl Place<'_> {
-    /// A fresh copy of the prefix, all of it on the disk: what was never written is removed sooner.
+    /// Makes a fresh copy of the prefix and writes it to the disk, because files that were never written are removed
+    /// faster.
     fn begin(&self) -> Outcome<()> {
         self.graveyard.bury(&self.prefix)?;
         succeed(Command::new("cp").args(["-a", "--reflink=never"]).arg(&self.template).arg(&self.prefix))?;
         succeed(Command::new("sync").arg("-f").arg(&self.prefix))
     }
 
-    /// The packages that only the first lock has.
+    /// The packages that are in the first lock only.
     fn gone(&self) -> Outcome<Vec<String>> {
         let [all, few] = &self.locks;
         Ok(dist_names(all)?.difference(&dist_names(few)?).cloned().collect())

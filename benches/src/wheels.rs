@@ -1,10 +1,11 @@
-//! How fast mlconda installs wheels into an environment that has python, against `uv pip install` of the same URLs with the
-//! same kind of link, as ratios from one run.
+//! Measures how fast mlconda installs wheels into an environment with python, against `uv pip install` of the same URLs
+//! with the same kind of link, as ratios from one run.
 //!
-//! Both get the wheels from files and from a server on loopback, with a package cache that is empty (cold) and with one that
-//! is filled (warm). A new environment is what a Dockerfile makes: mlconda installs python and the wheels in one step, for
-//! uv mlconda installs python first, and both count. In one that is there, mlconda puts them together aside and moves them
-//! in at the end, and uv writes where it is. mlconda compiles nothing, since uv does not either.
+//! Both get the wheels from files and from a server on loopback, with an empty package cache (cold) and with a filled
+//! one (warm). A new environment is the case of a Dockerfile: mlconda installs python and the wheels in one step; for
+//! uv, mlconda installs python first, and the times are added. In an existing environment, mlconda prepares the wheels
+//! in a stage and moves them in at the end, and uv writes directly into the environment. mlconda compiles no byte code,
+//! since uv does not either.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a benchmark prints its table")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads its own command line")]
@@ -39,14 +40,14 @@ fn main() -> ExitCode {
     measure::exit_code(Plan::read(&arguments).and_then(|plan| plan.carry_out()))
 }
 
-/// Who takes turns, in this order: mlconda with all at once; mlconda with python, and uv with the wheels on top of that;
-/// mlconda with the wheels on top of a python that is there.
+/// The contenders, in the order of their turns: mlconda with everything at once; mlconda with python, and uv with the
+/// wheels on top of it; mlconda with the wheels on top of an existing python.
 const WHOLE: usize = 0;
 const PYTHON: usize = 1;
 const UV: usize = 2;
 const WHEELS: usize = 3;
 
-/// What was typed.
+/// The command line.
 struct Plan {
     channel: PathBuf,
     wheels: PathBuf,
@@ -74,7 +75,7 @@ impl Plan {
     }
 
     fn carry_out(&self) -> Outcome<()> {
-        // On the wheels' own disk: a temporary directory may be in memory, and measure something else.
+        // On the same disk as the wheels: a temporary directory may be in memory, and would give other results.
         let parent = self.wheels.parent().unwrap_or(Path::new("/"));
         let scratch = tempfile::Builder::new().prefix("bench-").tempdir_in(parent)?;
         let world = World::new(self, scratch.path())?;
@@ -90,12 +91,12 @@ impl Plan {
     }
 }
 
-/// Where the contenders meet.
+/// The paths and settings that the contenders share.
 struct World<'a> {
     scratch: &'a Path,
     mlconda: PathBuf,
     uv: &'a Path,
-    /// The text of a lock that has python.
+    /// The text of a lock with python.
     base: String,
     graveyard: Graveyard,
 }
@@ -120,7 +121,7 @@ impl<'a> World<'a> {
         Ok(world)
     }
 
-    /// A program in an empty world.
+    /// A command without files or settings of the user.
     fn in_world(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.env_clear().env("HOME", self.scratch.join("home")).env("PATH", "/usr/bin:/bin");
@@ -143,7 +144,7 @@ impl<'a> World<'a> {
         fs_err::write(&requirements, listed)?;
         for cache in ["cold", "warm"] {
             let mut measured: [Vec<Measured>; 4] = Default::default();
-            // One round more than counts: it fills the warm caches.
+            // The first round does not count: it fills the warm caches.
             for round in 0..=runs {
                 for (place, measured) in measured.iter_mut().enumerate() {
                     let directory = self.scratch.join(format!("{source}-{place}"));
@@ -157,7 +158,7 @@ impl<'a> World<'a> {
                         UV => self.uv(&requirements),
                         _ => self.mlconda(&lock),
                     };
-                    // What is there before: nothing; for uv, what the turn before it has installed.
+                    // Every contender begins without a prefix, except uv, which uses the prefix of the turn before.
                     if place != UV {
                         self.graveyard.bury(&self.scratch.join("prefix"))?;
                     }
@@ -178,7 +179,7 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    /// An environment with python, which is not measured.
+    /// Installs an environment with python, without a measurement.
     fn install_python(&self) -> Outcome<()> {
         let mut command = self.mlconda(&self.scratch.join("base.lock"));
         match command.env("MLCONDA_CACHE_DIR", self.scratch.join("no-cache")).status()?.success() {
@@ -202,7 +203,7 @@ impl<'a> World<'a> {
     }
 }
 
-/// One after the other.
+/// The sum of two runs, one after the other.
 fn sum(one: Measured, other: Measured) -> Measured {
     Measured {
         wall: one.wall + other.wall,
