@@ -15,13 +15,13 @@ dependencies:
 - pip
 ";
 
-/// The file as it is, with the channels' place as it was written.
+/// The file, with the path of the channels as in its original text.
 fn file(world: &TestContext) -> String {
     let channels = format!("file://{}", world.channels().directory().display());
     world.read("environment.yml").replace(&channels, "${CHANNELS}")
 }
 
-/// The names in the lock.
+/// The package names in the lock.
 fn locked(world: &TestContext) -> Vec<String> {
     let lock = world.read("env.lock");
     let urls = lock.lines().filter(|line| line.starts_with("file:"));
@@ -45,7 +45,7 @@ fn a_package_is_added_to_the_file_and_to_the_lock() {
     world.mlconda(["lock", "--check"]).success();
 }
 
-/// The second would replace the first without a word.
+/// The second spec would silently replace the first one.
 #[test]
 fn a_package_that_is_added_with_two_specs_is_refused() {
     let world = world();
@@ -96,7 +96,7 @@ fn what_cannot_be_locked_leaves_file_and_lock_as_they_were() {
     ");
     world.mlconda(["add", "unicode", "--dry-run"]).success();
     assert_eq!(files(), before);
-    // A lock that cannot be written.
+    // The lock cannot be written.
     world.mlconda(["add", "unicode", "-o", "nowhere/env.lock"]).failure(1);
     assert_eq!(files(), before);
 }

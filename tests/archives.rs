@@ -1,4 +1,4 @@
-//! What an archive may hold: where its entries may lead, and in which order they may come.
+//! Contents of archives: where entries may be written, and in which order they may come.
 
 use std::{os::unix::fs::MetadataExt, path::Path};
 
@@ -17,14 +17,14 @@ use crate::{
     world,
 };
 
-/// Makes the package cache, and gives the variable that names it.
+/// Makes the package cache. Returns the environment variable for it.
 fn cache(world: &TestContext) -> (&'static str, String) {
     let cache = world.path().join("cache");
     fs_err::create_dir_all(&cache).unwrap();
     ("MLCONDA_CACHE_DIR", argument(&cache).to_owned())
 }
 
-/// Installs one package, without the package cache and with it; in both cases that is to fail with this message.
+/// Installs one package, with and without the package cache. Both must fail with this message.
 fn refused(world: &TestContext, package: &str, message: &str) {
     let lock = lock(world, &[package]);
     let cache = cache(world);
@@ -53,7 +53,7 @@ fn a_hard_link_through_a_soft_link_gets_nothing() {
         let lock = lock(&world, &[&archive(&world, name, Info::First, "", &parts)]);
         let cache = cache(&world);
         for variables in [&[][..], &[(cache.0, cache.1.as_str())]] {
-            // Allowed links are no way in, either.
+            // `--allow-outward-links` does not permit this either.
             let arguments = ["install", argument(&lock), "-p", "prefix", "--allow-outward-links"];
             let outcome = world.mlconda_with(arguments, variables).failure(1);
             assert!(outcome.stderr.contains(&format!("`{name}-1.0-0.tar.bz2` is invalid")), "{outcome}");
@@ -74,7 +74,7 @@ fn a_package_writes_where_it_may_only() {
         refused(&world, &package, "is not a path that a package may write");
     }
     let evil = world.tree().into_keys().filter(|path| path.ends_with("evil"));
-    // The cache has a directory for each package, to put in whatever is in it.
+    // A package's own directory in the cache may contain any files.
     let evil: Vec<String> = evil.filter(|path| !path.starts_with("cache/packages-3/")).collect();
     assert!(evil.is_empty() && !absolute.exists(), "{evil:?}");
 }

@@ -1,6 +1,6 @@
-//! Nothing without bound: what a package, a lock or a prefix can ask of memory and time, and what is said at the limit.
+//! Limits: how much memory and time a package, a lock or a prefix can use, and the messages at the limit.
 //!
-//! Memory is bounded by the kernel (`ulimit -d`): a program that wants more fails, whatever it says of itself.
+//! The kernel limits the memory (`ulimit -d`): a program that needs more fails.
 
 use std::{
     io::{self, Read, Write},
@@ -23,7 +23,7 @@ use crate::{
 /// A member of an archive: its name, its size in bytes, and the bytes that are repeated to fill it.
 pub(crate) type Member<'a> = (&'a str, u64, &'a [u8]);
 
-/// Writes the `.tar.bz2` of a package `name` 1.0 of which everything is told by hand, and gives its line in a lock.
+/// Writes the `.tar.bz2` of a package `name` 1.0 with these metadata and members. Returns its line in a lock.
 pub(crate) fn by_hand(world: &TestContext, name: &str, index: &Value, paths: &Value, members: &[Member<'_>]) -> String {
     let (index, paths) = (index.to_string(), paths.to_string());
     let known = [("info/index.json", index.as_bytes()), ("info/paths.json", paths.as_bytes())];
@@ -45,7 +45,7 @@ pub(crate) fn by_hand(world: &TestContext, name: &str, index: &Value, paths: &Va
     format!("file://{}#sha256:{}\n", path.display(), sha256_hex(fs_err::read(&path).unwrap()))
 }
 
-/// Bytes again and again, from a place on.
+/// Repeats bytes, starting at an offset.
 struct Repeated<'a>(&'a [u8], usize);
 
 impl Read for Repeated<'_> {
@@ -56,17 +56,17 @@ impl Read for Repeated<'_> {
     }
 }
 
-/// What a package says of itself.
+/// The `index.json` of a package.
 pub(crate) fn index(name: &str) -> Value {
     json!({"name": name, "version": "1.0", "build": "0", "build_number": 0, "depends": [], "subdir": host_subdir()})
 }
 
-/// A `paths.json` of nothing.
+/// A `paths.json` without paths.
 fn nothing() -> Value {
     json!({"paths": [], "paths_version": 1})
 }
 
-/// Installs a package with so much memory, in kB.
+/// Installs a package with a memory limit, in kB.
 fn install_within(world: &TestContext, memory: u64, prefix: &str, line: &str) -> Outcome {
     lock(world, &[line]);
     let command = world.mlconda_command(["install"]);
@@ -103,7 +103,8 @@ fn what_is_read_of_info_has_a_limit() {
     }
 }
 
-/// The content is larger than the memory, whether the room of the placeholder stays or the file grows.
+/// The file is larger than the memory, in both cases: if the placeholder is replaced in place, and if the file becomes
+/// longer.
 #[test]
 fn a_large_file_gets_its_prefix_in_little_memory() {
     let world = world();
@@ -159,7 +160,7 @@ fn a_lock_has_a_limit_of_values() {
     }
 }
 
-/// A program that writes more than it may gets an error, and says it; the signal that comes with it ends nothing.
+/// A program that exceeds its file size limit gets a write error, and reports it. The signal SIGXFSZ must not end it.
 #[test]
 fn a_limit_of_the_shell_is_an_error_with_words() {
     let world = world();
@@ -183,7 +184,7 @@ fn a_limit_of_the_shell_is_an_error_with_words() {
     world.run("/bin/sh", &["-c", script, &program]).failure(1);
 }
 
-/// A package with a script of this text.
+/// A package with this script.
 fn with_script(world: &TestContext, text: &str) -> String {
     line(world, &PackageBuilder::new("scripted", "1.0").executable("bin/.scripted-post-link.sh", text))
 }
@@ -206,14 +207,14 @@ fn what_a_failing_script_leaves_in_messages_is_shown() {
     assert!(outcome.stderr.contains("said\nand left this message:\nneeds a license\n"), "{outcome}");
     assert!(!world.work().join("prefix").exists());
 
-    // One that nobody writes to is not waited for.
+    // A FIFO without a writer must not block.
     let text = "mkfifo \"$PREFIX/.messages.txt\"; exit 1";
     install(&world, &world.work().join("prefix"), &[&with_script(&world, text)]).failure(1);
     let text = "mkfifo \"$PREFIX/.messages.txt\"";
     install(&world, &world.work().join("prefix"), &[&with_script(&world, text)]).success();
 }
 
-/// A link may lead to what is secret, and a directory is no message.
+/// A symbolic link may point to a secret file, and a directory is not a message.
 #[test]
 fn a_message_is_a_file() {
     let world = world();

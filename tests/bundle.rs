@@ -1,4 +1,4 @@
-//! `mlconda bundle`: a lock with its archives in one file, and what is installed from it where there is no network.
+//! `mlconda bundle`: a lock with its archives in one file, and installing it without a network.
 
 mod damage;
 mod executable;
@@ -25,7 +25,7 @@ use crate::{
     world,
 };
 
-/// Packages of every kind: noarch and not, `.tar.bz2`, links, scripts, variables.
+/// Packages of every kind: noarch and platform-specific, `.tar.bz2`, links, scripts, variables.
 const KINDS: [&str; 12] = [
     "tzdata",
     "python-3.11.9",
@@ -41,7 +41,7 @@ const KINDS: [&str; 12] = [
     "many",
 ];
 
-/// A world with a lock of packages from a server.
+/// A context with a lock of packages from a server.
 fn served(packages: &[&str]) -> (TestContext, Server) {
     let (mut world, server) = (world(), serve());
     world.filter(&server.url(""), "[SERVER]/");
@@ -57,7 +57,7 @@ fn install(world: &TestContext, file: &str, prefix: &str) -> Outcome {
     world.mlconda(["install", file, "-p", prefix])
 }
 
-/// Unpacks a bundle with `tar`, and gives the directory.
+/// Unpacks a bundle with `tar`. Returns the directory.
 fn unpacked(world: &TestContext, file: &str) -> PathBuf {
     let directory = world.work().join("unpacked");
     fs_err::create_dir(&directory).unwrap();
@@ -85,7 +85,7 @@ fn what_is_installed_from_it_is_what_is_installed_from_the_lock() {
     {
         world.mlconda(arguments).success();
     }
-    // Nobody is asked for the records of packages: they are in it.
+    // The records come from the bundle; no server is asked.
     let why = world.mlconda(["why", "tzdata", "env.bundle"]).success();
     assert!(why.stdout.contains("python 3.11.9 needs tzdata") && why.stderr.is_empty(), "{why}");
     assert!(!world.work().join("env.bundle.partial").exists());
@@ -104,7 +104,7 @@ fn one_that_is_named_by_an_option_is_asked_too() {
     named("one");
     named("other");
     bundle(&world, &["one.lock", "-o", "one.bundle"]).success();
-    // A lock beside it is downloaded.
+    // The packages of the second lock are downloaded.
     world.mlconda(["install", "one.bundle", "-f", "other.lock"]).success();
     drop(server);
     world.mlconda(["install", "-f", "one.bundle", "-p", "installed"]).success();
@@ -121,15 +121,15 @@ fn the_same_lock_gives_the_same_bytes() {
     bundle(&world, &["env.lock", "-o", "one.bundle"]).success();
     let (channel, from_server) =
         (world.channels().main.path().to_owned(), fs_err::read(world.work().join("one.bundle")).unwrap());
-    // By another name and order of threads, with a file mode mask, and with other files in the way.
+    // The same bundle must result with another name, one thread, a umask, and other files in the directory.
     let script = "umask 077; exec \"$0\" bundle env.lock -o two.bundle --threads 1 --downloads 1";
     world.run("sh", &["-c", script, crate::program()]).success();
     assert_eq!(sha256_hex(&from_server), sha256_hex(fs_err::read(world.work().join("two.bundle")).unwrap()));
-    // An earlier run of another lock has left something.
+    // An earlier run for another lock has left a partial file.
     fs_err::write(world.work().join("three.bundle.partial"), vec![7; from_server.len() * 2]).unwrap();
     bundle(&world, &["env.lock", "-o", "three.bundle"]).success();
     assert_eq!(sha256_hex(&from_server), sha256_hex(fs_err::read(world.work().join("three.bundle")).unwrap()));
-    // From files of this machine, the same but for the addresses in the lock.
+    // From local files, the bundle is the same except for the URLs in the lock.
     drop(server);
     world.write_lock("local.lock", None, &KINDS);
     bundle(&world, &["local.lock", "-o", "local.bundle", "--offline"]).success();
@@ -182,7 +182,7 @@ fn unpacked_it_is_a_channel() {
     world.outcome(installing.current_dir(&directory)).success();
     let listed = world.mlconda(["list", "-p", "../prefix"]).success().stdout;
     assert!(["greet", "archived", "python"].iter().all(|name| listed.contains(name)), "{listed}");
-    // With another tool's word for it.
+    // The same, with a channel URL in the form of another tool.
     let channel = format!("file://{}/channel", directory.display());
     world.write("other.yml", &format!("channels: ['{channel}']\ndependencies: [greet, where]\n"));
     world.mlconda(["lock", "other.yml", "--offline", "-o", "other.lock"]).success();
@@ -245,7 +245,7 @@ fn a_signal_leaves_what_has_arrived_and_nothing_that_looks_finished() {
     if partial.exists() {
         fs_err::copy(&partial, world.work().join("half.bundle")).unwrap();
         let refused = install(&world, "half.bundle", "prefix").failure(1);
-        // What it begins with depends on what has arrived.
+        // The message depends on how much of the file was written.
         let says = ["is not a lock", "is no part of a text in UTF-8"].map(|words| refused.stderr.contains(words));
         assert!(says.contains(&true), "{refused}");
     }
@@ -293,7 +293,7 @@ fn several_platforms_and_environments_are_in_one() {
     let foreign = ["install", "all.bundle", "--environment", "one", "--platform", foreign_subdir(), "-p", "foreign"];
     world.mlconda(foreign).success();
     assert!(world.read("foreign/conda-meta/history").contains(foreign_subdir()));
-    // A bundle of a bundle takes all of it, and a part of it can be chosen.
+    // A bundle can be made from a bundle, from all of it or from a selection.
     let again = ["all.bundle", "-o", "again.bundle", "--platform", host_subdir(), "--platform", foreign_subdir()];
     let again = bundle(&world, &again).failure(1);
     assert!(again.stderr.contains("`two`") || again.stderr.contains("has no lock for"), "{again}");
@@ -459,7 +459,7 @@ fn two_at_once_do_not_write_one_file() {
     stop(making, Signal::INT);
 }
 
-/// A path of the test's world.
+/// A path in the working directory of the test.
 pub(crate) fn path(world: &TestContext, name: &str) -> PathBuf {
     world.work().join(Path::new(name))
 }

@@ -1,4 +1,4 @@
-//! The package cache, and what several environments of one call share.
+//! The package cache, and files that several environments of one command share.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use mlconda_test::{
 
 use crate::{install::identities, packages::line, serve, world};
 
-/// A world with a cache, a server, and a lock of packages from it.
+/// A context with a cache, a server, and a lock of packages from it.
 pub(crate) fn cached(packages: &[&str]) -> (TestContext, Server, PathBuf) {
     let (mut world, server) = (world(), serve());
     world.filter(&server.url(""), "[SERVER]/");
@@ -32,13 +32,13 @@ pub(crate) fn install(world: &TestContext, prefix: &str, options: &[&str]) -> Ou
     world.mlconda([&["install", "env.lock", "-p", prefix], options].concat())
 }
 
-/// Where in the cache the package is that has a path.
+/// The directory of the package in the cache that contains a path.
 pub(crate) fn entry(packages: &Path, path: &str) -> PathBuf {
     let entries = fs_err::read_dir(packages).unwrap().map(|entry| entry.unwrap().path());
     entries.into_iter().find(|entry| entry.join(path).symlink_metadata().is_ok()).unwrap()
 }
 
-/// Edits a file in place, as an editor or a script does.
+/// Appends to a file in place, as an editor or a script may do.
 fn append(file: &Path) {
     fs_err::OpenOptions::new().append(true).open(file).unwrap().write_all(b"edited\n").unwrap();
 }
@@ -194,7 +194,7 @@ fn several_processes_fill_a_cache_at_once() {
 #[test]
 fn a_cache_that_cannot_be_written_to_is_done_without() {
     let (world, _server, packages) = cached(&["tzdata"]);
-    // Permissions would not hinder root.
+    // File modes would not stop root.
     fs_err::write(&packages, "no directory").unwrap();
     let outcome = install(&world, "prefix", &[]).success();
     assert!(outcome.stderr.contains("warning: packages could not be put into the cache: "), "{outcome}");
@@ -224,7 +224,7 @@ fn two_locks(world: &TestContext, server: &Server, a: &[&str], b: &[&str]) {
     }
 }
 
-/// What is below the directory of environments, the records' times and compiled code among it.
+/// The inodes of the regular files below a directory.
 fn inodes(prefix: &Path) -> BTreeMap<String, u64> {
     let files =
         identities(prefix).into_iter().filter(|(path, _)| prefix.join(path).symlink_metadata().unwrap().is_file());
@@ -349,7 +349,7 @@ fn an_update_of_one_environment_leaves_its_sibling_alone() {
     assert_eq!(fs_err::read_to_string(b.join(message)).unwrap(), "where 2.0\n");
     assert_eq!(tree::difference(&before, &tree::tree(&a).unwrap()), "");
     assert_eq!(times_before, identities(&a));
-    // In place, where a prefix cannot be swapped, too.
+    // The same for a change in place, if a prefix cannot be swapped.
     two_locks(&world, &server, &["tzdata", "where-2.0"], &["tzdata", "where-2.0"]);
     let elsewhere = world.path().join("elsewhere");
     fs_err::rename(&a, &elsewhere).unwrap();
@@ -462,7 +462,7 @@ fn what_a_script_did_to_one_environment_does_not_get_into_the_next() {
 
 #[test]
 fn a_cache_that_cannot_be_mended_or_read_is_done_without() {
-    // Root may read and write everywhere.
+    // Root may read and write everything.
     if rustix::process::geteuid().is_root() {
         return;
     }

@@ -1,5 +1,5 @@
-//! A lock over time: what of it stays when the channel or the environment moves on, whether it still answers, what
-//! differs between two, and how two become one.
+//! A lock over time: which packages stay when the channel or the environment changes, whether the lock is still valid,
+//! how two locks differ, and how two are merged.
 
 use insta::assert_snapshot;
 use mlconda_test::{
@@ -11,14 +11,14 @@ use mlconda_test::{
 
 use crate::world;
 
-/// A package that is nothing but its name, its version and what it needs.
+/// A package with only a name, a version and dependencies.
 fn package(stem: &str, depends: &[&str]) -> PackageBuilder {
     let (name, version) = stem.rsplit_once('-').unwrap();
     let package = PackageBuilder::new(name, version).noarch(Noarch::Generic);
     depends.iter().fold(package, |package, need| package.depends(need))
 }
 
-/// A world with a channel of its own, which can grow, and an environment that asks for `app` from it.
+/// A context with a channel of its own, to which packages can be added, and an environment that asks for `app`.
 fn world_with_channel() -> (TestContext, Channel) {
     let world = world();
     let packages = [package("app-1.0", &["lib <2"]), package("lib-1.0", &["base"]), package("base-1.0", &[])];
@@ -27,7 +27,7 @@ fn world_with_channel() -> (TestContext, Channel) {
     (world, channel)
 }
 
-/// What came later.
+/// Adds newer packages to the channel.
 fn grow(channel: &Channel) {
     let packages = [
         package("app-2.0", &["lib >=2"]),
@@ -211,7 +211,7 @@ fn a_lock_is_checked_against_what_is_asked_for() {
         (told["locks"][0]["answers"].as_bool(), told["locks"][0]["reasons"].as_array().unwrap().len()),
         (Some(false), 3)
     );
-    // What is declared on the command line is asked for, too.
+    // Options of the command line are compared, too.
     ask(&world, "  - app\n");
     assert_snapshot!(world.lock(&["--check", "--channel-priority", "flexible"]).failure(1), @"
     exit code 1
@@ -240,7 +240,7 @@ fn every_platform_of_the_environment_needs_its_lock() {
       the file does not exist
     hint: lock again, with as few changes as possible: `mlconda lock environment.yml -o env.lock`
     ");
-    // One file for all, which is told by what is in it.
+    // One file for all platforms. Its format is detected from its contents.
     world.lock(&["--format", "pixi"]).success();
     world.lock(&["--check", "-o", "pixi.lock"]).success();
     ask(&world, &format!("  - app >=2\nplatforms: [{host}, {foreign}]\n"));
@@ -289,7 +289,7 @@ fn install_locked_installs_the_lock_beside_the_environment_or_nothing() {
     assert!(world.named_prefix("ml").join("conda-meta/app-1.0-hd8ed1ab_0.json").is_file());
 }
 
-/// A world with `old.lock`, which is installed, and `env.lock`, which is newer and of another environment.
+/// A context with `old.lock`, which is installed, and `env.lock`, which is newer and from another environment.
 fn old_and_new() -> TestContext {
     let (world, channel) = world_with_channel();
     world.lock(&["-o", "old.lock"]).success();
@@ -386,7 +386,7 @@ fn prefixes_and_environments_are_compared_too() {
     ");
 }
 
-/// Runs git in the working directory; its own configuration, and that of nobody else.
+/// Runs git in the working directory, without any configuration of the user.
 fn git(world: &TestContext, arguments: &[&str]) -> Outcome {
     let mut command = world.command("git");
     command.args(["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main"]);
@@ -432,7 +432,7 @@ fn a_lock_that_two_branches_changed_becomes_one() {
     let (world, channel) = world_with_channel();
     ask(&world, "  - app\n  - base\n");
     repository(&world);
-    // One branch asks for a tool, and gets a newer base on the way; another wants a newer lib, when that was there.
+    // One branch adds a tool and gets a newer base; the other one updates lib, which was added later.
     channel.add(&[package("base-1.1", &[]), package("tool-1.0", &["lib <2"])]).unwrap();
     git(&world, &["checkout", "-q", "-b", "one"]).success();
     ask(&world, "  - tool\n  - app\n  - base >=1.1\n");
@@ -443,7 +443,7 @@ fn a_lock_that_two_branches_changed_becomes_one() {
     git(&world, &["checkout", "-q", "-b", "two"]).success();
     world.lock(&["--update", "lib"]).success();
     commit(&world, "lib");
-    // Neither branch has seen these.
+    // Packages that are newer than both branches.
     channel.add(&[package("lib-1.2", &["base"]), package("base-1.2", &[]), package("tool-1.3", &["lib <2"])]).unwrap();
     assert_eq!(git(&world, &["merge", "-q", "one"]).code, 1);
     assert_snapshot!(world.lock(&[]).failure(1), @"

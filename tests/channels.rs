@@ -1,12 +1,11 @@
-//! Where channels lead, and what is read of them: no name of a host stands for this machine's files, and one rule holds for
-//! records wherever they are.
+//! Channels: no host name stands for local files, and the same rules apply to records from all sources.
 
 use insta::assert_snapshot;
 use mlconda_test::{channel::Channel, host_subdir, package::PackageBuilder, server::Server, sha256_hex};
 
 use crate::{serve, world};
 
-/// An address at which nobody listens.
+/// A host and port without a server.
 fn closed() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     format!("localhost:{}", listener.local_addr().unwrap().port())
@@ -21,7 +20,7 @@ fn a_host_called_localhost_is_a_server_and_not_this_machines_files() {
         let outcome = world.lock(&[]).failure(1);
         assert!(outcome.stderr.contains("Connection refused"), "{outcome}");
     }
-    // As a server it is one as any other.
+    // With a server, `localhost` is a host like any other.
     let server = serve();
     let channel = server.url("main").replace("127.0.0.1", "localhost");
     world.write("environment.yml", &format!("channels: [{channel}]\ndependencies: [tzdata]\n"));
@@ -31,7 +30,8 @@ fn a_host_called_localhost_is_a_server_and_not_this_machines_files() {
     assert_eq!(server.count("tzdata-"), 1);
 }
 
-/// The records of a lock are read where its URLs lead, and a package's archive is not read where a host is called so.
+/// The records of a lock are requested from the host in its URLs. For the host `localhost`, no local archive is read
+/// either.
 #[test]
 fn a_lock_whose_packages_are_at_localhost_reads_no_file() {
     let world = world();
@@ -43,7 +43,7 @@ fn a_lock_whose_packages_are_at_localhost_reads_no_file() {
     }
 }
 
-/// A FIFO or a device as the archive of a lock is not waited for, whatever command reads the lock.
+/// If the archive of a lock is a FIFO, no command that reads the lock blocks.
 #[test]
 fn a_package_of_a_lock_that_is_a_fifo_is_not_waited_for() {
     let world = world();
@@ -59,12 +59,12 @@ fn a_package_of_a_lock_that_is_a_fifo_is_not_waited_for() {
     assert!(outcome.stderr.contains("it is a FIFO, not a regular file"), "{outcome}");
 }
 
-/// The build in the name of an archive.
+/// The build string in an archive's file name.
 fn build(name: &str) -> &str {
     name.trim_end_matches(".conda").rsplit('-').next().unwrap()
 }
 
-/// One rule: what only tells of a package is passed over where it makes no sense, in repodata, in a package, in a prefix.
+/// One rule for repodata, packages and prefixes: an invalid value in a field that only describes a package is ignored.
 #[test]
 fn an_odd_time_costs_a_package_neither_its_lock_nor_its_installation() {
     let world = world();
@@ -89,7 +89,7 @@ fn an_odd_time_costs_a_package_neither_its_lock_nor_its_installation() {
     let record = fs_err::read_dir(world.work().join("prefix/conda-meta")).unwrap();
     let mut record = record.map(|entry| entry.unwrap().path()).filter(|path| path.extension() == Some("json".as_ref()));
     let record = record.next().unwrap();
-    // A record of another tool may have it.
+    // A record of another tool may contain the value.
     let text = fs_err::read_to_string(&record).unwrap();
     assert!(!has_it(&text), "{text}");
     let text = text.replacen("\"name\"", &format!("\"timestamp\": {}, \"name\"", u64::MAX), 1);
@@ -98,7 +98,7 @@ fn an_odd_time_costs_a_package_neither_its_lock_nor_its_installation() {
     world.mlconda(["install", "env.lock", "-p", "prefix"]).success();
 }
 
-/// Servers that have an empty `repodata.json` for every platform have no packages for it all the same.
+/// A server may have an empty `repodata.json` for every platform: then the channel still has no packages for it.
 #[test]
 fn an_empty_platform_is_none_that_a_channel_has_packages_for() {
     let mut world = world();
@@ -116,7 +116,7 @@ fn an_empty_platform_is_none_that_a_channel_has_packages_for() {
     }
 }
 
-/// All lines of an export of another system that cannot be had are told in one run, and each once.
+/// All lines of a Windows export that have no packages here are reported in one run, and each only once.
 #[test]
 fn what_a_windows_export_asks_for_in_vain_is_told_in_one_run() {
     let world = world();
@@ -163,7 +163,7 @@ fn what_a_windows_export_asks_for_in_vain_is_told_in_one_run() {
     ");
 }
 
-/// The warning on `==` and the remedy of the error are one answer.
+/// The warning about `==` and the remedy of the error agree.
 #[test]
 fn an_exact_version_that_nobody_has_gets_one_answer() {
     let world = world();

@@ -1,4 +1,4 @@
-//! The command lines of conda, mamba and micromamba, as people's Dockerfiles have them: the program is called by these names.
+//! Command lines of conda, mamba and micromamba, as in Dockerfiles: the program is called by these names.
 
 mod change;
 mod channels;
@@ -10,7 +10,7 @@ use std::{os::unix::fs::symlink, path::PathBuf, process::Command};
 
 use mlconda_test::context::{Outcome, TestContext};
 
-/// A world in which the program has conda's names, and `main` is the configured channel.
+/// A context in which the program has conda's names, and `main` is the configured channel.
 pub(crate) struct World {
     pub(crate) context: TestContext,
     bin: PathBuf,
@@ -27,7 +27,7 @@ impl World {
         Self { context, bin }
     }
 
-    /// Runs a line as a shell has it, without quotes.
+    /// Runs a command line, split at white space.
     pub(crate) fn run(&self, line: &str) -> Outcome {
         self.run_with(line, &[])
     }
@@ -46,7 +46,7 @@ impl World {
         command
     }
 
-    /// Runs a line as `RUN` does.
+    /// Runs a line with a shell, as `RUN` does.
     pub(crate) fn shell(&self, line: &str) -> Outcome {
         let channel = format!("file://{}/main", self.context.channels().directory().display());
         let mut command = self.context.command("/bin/sh");
@@ -54,14 +54,14 @@ impl World {
         self.context.outcome(command.args(["-c", line]))
     }
 
-    /// What is installed, as `name version`.
+    /// The installed packages as `name version`.
     pub(crate) fn installed(&self, name: &str) -> Vec<String> {
         let out = self.run(&format!("conda list -n {name} --export")).success().stdout;
         let lines = out.lines().filter(|line| !line.starts_with('#'));
         lines.map(|line| line.rsplit_once('=').unwrap().0.replace('=', " ")).collect()
     }
 
-    /// What the history says was asked for.
+    /// The requested specs in the history.
     pub(crate) fn asked(&self, name: &str) -> String {
         let prefix = if name == "base" { self.context.root_prefix() } else { self.context.named_prefix(name) };
         let history = fs_err::read_to_string(prefix.join("conda-meta/history")).unwrap();

@@ -1,11 +1,11 @@
-//! `config`: `.condarc` files are read where conda reads them, and changed so that what else they say stays.
+//! `config`: `.condarc` files are read from the same places as by conda. A change keeps the rest of a file.
 
 use insta::assert_snapshot;
 use mlconda_test::context::TestContext;
 
 use crate::world;
 
-/// What is in a file of the home directory.
+/// The text of the `.condarc` in the home directory.
 fn condarc(world: &TestContext) -> String {
     fs_err::read_to_string(world.home().join(".condarc")).unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! A prefix that others have written into: whatever links, records and journals are in it, an installation changes nothing
-//! outside of it, and nothing that the user has put behind a link.
+//! A prefix that others have changed: no link, record or journal in it lets an installation change anything outside of
+//! it, or files of the user behind a link.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use crate::{
     world,
 };
 
-/// A directory outside of all prefixes, with files that must stay.
+/// A directory outside of all prefixes, with files that must not change.
 fn outside(world: &TestContext) -> PathBuf {
     let outside = world.path().join("outside");
     fs_err::create_dir_all(outside.join("__pycache__")).unwrap();
@@ -24,7 +24,7 @@ fn outside(world: &TestContext) -> PathBuf {
     outside
 }
 
-/// Puts a link in the place of a directory of a prefix.
+/// Replaces a directory of a prefix by a symbolic link.
 fn link(real: &Path, path: &str, to: &Path) {
     fs_err::remove_dir_all(real.join(path)).unwrap();
     fs_err::os::unix::fs::symlink(to, real.join(path)).unwrap();
@@ -42,7 +42,7 @@ fn forge(real: &Path, name: &str, from: &str, to: &str) {
     fs_err::write(path, text.replace(from, to)).unwrap();
 }
 
-/// Runs a story in a prefix that can be swapped and in one that is changed where it is; nothing outside may change.
+/// Runs a test in a prefix that can be swapped and in one that is changed in place. Nothing outside may change.
 fn in_both(story: impl Fn(&TestContext, &Path, &Path, &Path)) {
     let world = world();
     for (prefix, real) in both_kinds(&world) {
@@ -57,7 +57,7 @@ fn other(world: &TestContext) -> String {
     line(world, &PackageBuilder::new("other", "1.0").file("etc/other", "other"))
 }
 
-/// The user has moved directories elsewhere and linked them; then their package goes, or another version comes.
+/// The user has moved directories elsewhere and linked them. Then their package is removed, or gets another version.
 #[test]
 fn what_is_behind_a_link_of_the_user_is_not_the_packages() {
     in_both(|world, prefix, real, outside| {
@@ -97,7 +97,7 @@ fn a_record_reaches_no_path_outside_of_the_prefix() {
     });
 }
 
-/// The name of a record's file is made of what it says.
+/// The file name of a record is built from its fields.
 #[test]
 fn a_record_whose_build_is_a_path_is_refused() {
     in_both(|world, prefix, real, outside| {
@@ -139,7 +139,7 @@ fn names_of_an_installation_that_are_links_are_refused() {
     });
 }
 
-/// What a killed process left is done again by the next run, whoever that is.
+/// The next run continues the change of a killed process, whoever wrote its journal.
 #[test]
 fn a_forged_journal_does_nothing() {
     in_both(|world, prefix, real, _| {
@@ -169,7 +169,7 @@ fn hex(text: &str) -> String {
     text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The tar of macOS leaves such files beside each; other programs keep settings there.
+/// The tar of macOS writes such files, and other programs keep settings there.
 #[test]
 fn what_is_no_record_in_conda_meta_is_left_alone() {
     let world = world();
@@ -198,7 +198,7 @@ fn what_is_no_record_in_conda_meta_is_left_alone() {
     assert!(outcome.stderr.contains("damaged-1.0-0.json"), "{outcome}");
 }
 
-/// A record names a path that no file system takes. It is nobody's, and nothing fails because of it.
+/// A record contains a path that no file system allows. It belongs to no package, and nothing fails because of it.
 #[test]
 fn a_path_that_no_system_takes_is_not_in_the_prefix() {
     in_both(|world, prefix, real, _| {
@@ -216,7 +216,7 @@ fn a_path_that_no_system_takes_is_not_in_the_prefix() {
     });
 }
 
-/// A package has a link to where only installations write, and another one a file below that.
+/// A package has a link to a path that only installations write, and another package has a file below the link.
 #[test]
 fn no_record_or_journal_comes_through_a_link_of_a_package() {
     in_both(|world, prefix, real, _| {
@@ -233,7 +233,7 @@ fn no_record_or_journal_comes_through_a_link_of_a_package() {
                 let told = "error: `way` is a directory for `evil-1.0-h4bc722e_0` and a link for `way-1.0-h4bc722e_0`";
                 assert!(outcome.stderr.contains(told), "{outcome}");
             }
-            // The link is in the prefix already.
+            // The link is already in the prefix.
             install(world, prefix, &[&way]).success();
             install(world, prefix, &[&way, &evil]).failure(1);
             assert!(!real.join(".mlconda-old").exists() && !real.join("conda-meta/evil-1.0-0.json").exists());
@@ -244,7 +244,8 @@ fn no_record_or_journal_comes_through_a_link_of_a_package() {
     });
 }
 
-/// In a directory where all may write, somebody has put what looks like the old prefix of an installation that was cut off.
+/// In a directory that everybody may write to, another user has made a directory like the twin of an interrupted
+/// installation.
 #[test]
 fn a_twin_of_somebody_else_does_not_become_the_prefix() {
     if !rustix::process::geteuid().is_root() {

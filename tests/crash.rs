@@ -1,7 +1,7 @@
-//! Killed at any moment, an installation leaves the old prefix or the new one, and the next run succeeds.
+//! If an installation is killed at any moment, there is the old prefix or the new one, and the next run succeeds.
 //!
-//! The moments are spread over the time that an installation takes on this machine; what must hold, must hold at each of
-//! them, so nothing here depends on hitting one. `MLCONDA_TEST_KILLS` sets how many there are.
+//! The moments are spread over the duration of an installation on this machine. The checks must pass at each of them,
+//! so the test does not depend on a certain moment. `MLCONDA_TEST_KILLS` sets the number of moments.
 
 #![allow(clippy::print_stdout, reason = "a thorough run is to tell its figures")]
 
@@ -29,20 +29,20 @@ use crate::{
 const OLD: [&str; 6] = ["tzdata", "python-3.11.8", "greet-1.0", "where-1.0", "after-link-1.0", "hollow"];
 const NEW: [&str; 6] = ["tzdata", "python-3.12.4", "greet-2.0", "where-2.0", "after-link-2.0", "many"];
 
-/// Of the wheels, one changes and one stays.
+/// Two wheels: one changes, and the other one stays.
 fn wheels(world: &TestContext, version: &str) -> Vec<String> {
     [("wheel", version), ("stays", "1.0")]
         .map(|(name, version)| pip_install::line(world, &simple(name, version), ""))
         .into()
 }
 
-/// What a kill left.
+/// The state after a kill.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Found {
     Nothing,
-    /// An environment; its history apart, which tells how it came about.
+    /// An environment; without its history, which depends on the commands.
     Environment(BTreeMap<String, String>),
-    /// What says itself that it is none: a package's script was running, or a change in place under way.
+    /// A prefix that is marked as incomplete: a script was running, or a change in place was in progress.
     Marked,
 }
 
@@ -56,7 +56,7 @@ fn found(prefix: &Path) -> Found {
         return Found::Nothing;
     }
     let mut contents = tree::tree(prefix).unwrap();
-    // What lies about, the next run takes away.
+    // The next run removes leftovers.
     contents.retain(|path, _| !path.starts_with(".mlconda-"));
     match contents.remove("conda-meta/history") {
         Some(_) => Found::Environment(contents),
@@ -64,7 +64,7 @@ fn found(prefix: &Path) -> Found {
     }
 }
 
-/// Kills installations of `NEW` at all moments. `prepare` makes what is there before.
+/// Kills installations of `NEW` at all moments. `prepare` makes the state before the installation.
 fn killed(world: &TestContext, prefix: &Path, prepare: impl Fn()) {
     let lock = world.write_lock("new.lock", None, &NEW);
     pip_install::add(&lock, &wheels(world, "2.0"));
@@ -75,7 +75,7 @@ fn killed_by(world: &TestContext, prefix: &Path, lock: &Path, prepare: impl Fn()
     killed_with(world, prefix, ["install", argument(lock), "-p", argument(prefix)], prepare);
 }
 
-/// Kills a command that changes a prefix at all moments.
+/// Kills a command that changes a prefix, at all moments.
 pub(crate) fn killed_with(world: &TestContext, prefix: &Path, arguments: [&str; 4], prepare: impl Fn()) {
     prepare();
     let begun = Instant::now();
@@ -87,7 +87,7 @@ pub(crate) fn killed_with(world: &TestContext, prefix: &Path, arguments: [&str; 
         prepare();
         let old = found(prefix);
         let mut child = world.mlconda_command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        // Up to a while after the usual end, for no two runs take the same time.
+        // Also some time after the usual end, because no two runs take the same time.
         std::thread::sleep(length.mul_f64(1.3 * f64::from(number) / f64::from(kills)).min(Duration::from_secs(10)));
         child.kill().unwrap();
         child.wait().unwrap();
@@ -133,7 +133,7 @@ fn an_update_in_place() {
     let (old, prefix, real) =
         (world.write_lock("old.lock", None, &OLD), world.path().join("prefix"), world.path().join("real"));
     pip_install::add(&old, &wheels(&world, "1.0"));
-    // A link cannot change places with a directory.
+    // A link cannot be exchanged with a directory, so the prefix is changed in place.
     fs_err::os::unix::fs::symlink(&real, &prefix).unwrap();
     killed(&world, &prefix, || {
         if real.exists() {
@@ -165,13 +165,13 @@ fn an_update_that_cannot_be_swapped_in_is_mended_by_the_next_run() {
     let (old, new) = (world.write_lock("old.lock", None, &OLD), world.write_lock("new.lock", None, &NEW));
     let (real, prefix) = (world.path().join("real"), world.path().join("prefix"));
     fs_err::create_dir(&real).unwrap();
-    // A link cannot change places with a directory.
+    // A link cannot be exchanged with a directory, so the prefix is changed in place.
     fs_err::os::unix::fs::symlink(&real, &prefix).unwrap();
     let install = |lock: &Path| world.mlconda(["install", argument(lock), "-p", argument(&prefix)]).success();
     install(&new);
     let wanted = found(&real);
     install(&old);
-    // What a kill in the midst of the change leaves: no history, and some of the files gone.
+    // The state after a kill in the middle of the change: no history, and some files are missing.
     fs_err::rename(real.join("conda-meta/history"), real.join("conda-meta/history.mlconda")).unwrap();
     fs_err::remove_dir_all(real.join("bin")).unwrap();
     install(&new);
@@ -180,7 +180,7 @@ fn an_update_that_cannot_be_swapped_in_is_mended_by_the_next_run() {
     assert_eq!(history.matches("==>").count(), 3, "the history goes on: {history}");
 }
 
-/// The change is complete by then: the next run has nothing else to do.
+/// The change is already complete, so the next run has nothing else to do.
 #[test]
 fn what_activation_scripts_set_is_stored_by_the_run_after_a_kill_at_the_very_end() {
     let world = world();
@@ -198,7 +198,7 @@ fn what_activation_scripts_set_is_stored_by_the_run_after_a_kill_at_the_very_end
     let new = tree::tree(&prefix).unwrap();
     let meta = |prefix: &Path| fs_err::metadata(prefix.join("conda-meta")).unwrap().modified().unwrap();
     let time = meta(&prefix);
-    // What kills left: the snapshot of the old prefix, none, or half of one.
+    // States after a kill: the snapshot of the old prefix, no snapshot, or half of one.
     for left in [Some(old), None, Some(b"{\"seen\": {".to_vec())] {
         match &left {
             Some(left) => fs_err::write(&file, left).unwrap(),
@@ -215,8 +215,8 @@ fn what_activation_scripts_set_is_stored_by_the_run_after_a_kill_at_the_very_end
     assert!(!file.exists(), "{without}");
 }
 
-/// Ctrl-C and `docker stop` while a package's script runs: the script goes, with what it has started, and the prefix is
-/// the old one.
+/// Ctrl-C or `docker stop` while a package's script runs: the script and all its child processes are stopped, and the
+/// prefix is the old one.
 #[test]
 fn stopped_while_a_script_runs() {
     let world = world();
@@ -234,7 +234,7 @@ fn stopped_while_a_script_runs() {
             let (mut child, end) = begun(&world, &prefix, &package(version));
             world.run("/bin/sh", &["-c", &format!("kill -{signal} {}", child.id())]).success();
             assert_eq!(child.wait().unwrap().code(), Some(code), "{version} {signal}");
-            // Nobody is left who has the other end open.
+            // No process has the other end open any more.
             let written = (&end).write_all(b"go\n");
             assert!(written.is_err_and(|error| error.kind() == ErrorKind::BrokenPipe), "the script is still there");
             let [before, after] = [before, world.tree()].map(|mut tree| {
@@ -248,7 +248,7 @@ fn stopped_while_a_script_runs() {
     }
 }
 
-/// Stopped in the second of two environments: the first one is there, and is not passed over in silence.
+/// Stopped during the second of two environments: the first one is installed, and the message says so.
 #[test]
 fn what_is_installed_by_the_time_of_a_stop_is_told() {
     let world = world();

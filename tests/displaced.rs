@@ -1,5 +1,5 @@
-//! While an installation runs, somebody renames its stage and puts a link in its place: nothing is written to where the
-//! link leads, and no program there runs.
+//! While an installation runs, another process renames its stage and replaces it by a link. Nothing is written to the
+//! target of the link, and no program there is run.
 
 use std::{
     os::unix::fs::PermissionsExt,
@@ -15,7 +15,7 @@ use mlconda_test::{
 
 use crate::{packages::line, world};
 
-/// Where the stage is: beside the prefix, or in a prefix that is a link.
+/// The place of the stage: beside the prefix, or inside a prefix that is a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     New,
@@ -54,7 +54,7 @@ impl Story {
         self.world.path().join("place")
     }
 
-    /// What is there before.
+    /// Makes the state before the installation.
     fn prepare(&self, old: &Path) {
         let _ = fs_err::remove_dir_all(self.place());
         fs_err::create_dir(self.place()).unwrap();
@@ -68,7 +68,8 @@ impl Story {
     }
 }
 
-/// Two packages with one path, a link to a directory with files below it, a prefix in a text, and modules to compile.
+/// Two packages that share a path, with a link to a directory and files below it, a text that contains the prefix, and
+/// modules to compile.
 fn two_packages(world: &TestContext, version: &str) -> String {
     let [one, two] = ["one", "two"].map(|name| {
         let package = PackageBuilder::new(name, version).file("share/both", format!("{name} {version}"));

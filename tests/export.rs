@@ -1,11 +1,11 @@
-//! `export`: what is installed, in words that install it again.
+//! `export`: the installed packages, in a form that installs them again.
 
 use insta::assert_snapshot;
 use mlconda_test::context::TestContext;
 
 use crate::world;
 
-/// An environment of two channels, with a variable, and with what pip has put into it.
+/// An environment with packages from two channels, a variable, and a distribution that pip has installed.
 fn installed() -> TestContext {
     let world = world();
     world.write(
@@ -18,7 +18,7 @@ fn installed() -> TestContext {
     world
 }
 
-/// Puts a distribution where pip would, with its files' names and content.
+/// Installs a distribution as pip does, with these files.
 fn pip_install(world: &TestContext, name: &str, files: &[(&str, &str)]) {
     let site = world.named_prefix("ml").join("lib/python3.11/site-packages").join(name);
     fs_err::create_dir_all(&site).unwrap();
@@ -92,7 +92,7 @@ fn what_is_installed_is_told_as_conda_does() {
     );
 }
 
-/// Each form, read and locked again, gives the packages that are there.
+/// Every form of export gives the same packages when it is locked and installed again.
 #[test]
 fn an_export_leads_back_to_what_was_exported() {
     let world = installed();
@@ -108,7 +108,7 @@ fn an_export_leads_back_to_what_was_exported() {
     }
 }
 
-/// A package that was asked for by its archive, which lies in no channel and was named relative to another directory.
+/// A package that was requested as an archive. It is in no channel, and its path was relative to another directory.
 #[test]
 fn an_archive_of_no_channel_is_told_by_its_url() {
     let world = world();
@@ -131,7 +131,7 @@ fn an_archive_of_no_channel_is_told_by_its_url() {
     }
 }
 
-/// Reading it again asks no channel for anything.
+/// An environment of archives only can be locked without asking a channel.
 #[test]
 fn archives_alone_need_no_channel() {
     let world = world();
@@ -147,7 +147,8 @@ fn archives_alone_need_no_channel() {
     assert!(outcome.stderr.contains("Would link 0 packages"), "{outcome}\n{}", world.read("again.yml"));
 }
 
-/// As after `pip install --upgrade`: pip's package stands under `pip:`, and conda's, which is gone, nowhere.
+/// As after `pip install --upgrade`: pip's distribution is listed under `pip:`, and conda's package, which was
+/// replaced, is not listed.
 #[test]
 fn what_pip_has_replaced_is_not_condas_any_more() {
     let world = installed();
@@ -158,7 +159,8 @@ fn what_pip_has_replaced_is_not_condas_any_more() {
     assert!(outcome.stdout.contains("- pip:\n      - pip==25.0\n") && !outcome.stdout.contains("pip=24"), "{outcome}");
 }
 
-/// A login is masked in mlconda's own records, and not in those of other tools: neither makes a lock to be kept.
+/// A login is masked in mlconda's own records, but not in those of other tools. In both cases, there is a warning about
+/// the lock.
 #[test]
 fn a_lock_with_a_login_or_its_mask_is_warned_of() {
     let world = installed();
@@ -179,7 +181,7 @@ fn a_lock_with_a_login_or_its_mask_is_warned_of() {
     ");
 }
 
-/// Records that older tools wrote have no sha256, and some no hash at all: what there is, is written, and read again.
+/// Records of older tools have no sha256, and some have no hash at all. The available hash is written, and read back.
 #[test]
 fn explicit_has_the_md5_where_there_is_no_sha256() {
     let world = world();

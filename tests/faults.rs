@@ -1,4 +1,4 @@
-//! Everything that goes wrong with an installation: a clear word, exit code 1, and the prefix as it was.
+//! Everything that can fail during an installation: a clear message, exit code 1, and an unchanged prefix.
 
 use std::process::Stdio;
 
@@ -13,7 +13,7 @@ use mlconda_test::{
 
 use crate::{serve, world};
 
-/// A world with a server, and a lock of packages from it.
+/// A context with a server, and a lock of packages from it.
 fn served(packages: &[&str]) -> (TestContext, Server) {
     let (mut world, server) = (world(), serve());
     world.filter(&server.url(""), "[SERVER]/");
@@ -21,7 +21,7 @@ fn served(packages: &[&str]) -> (TestContext, Server) {
     (world, server)
 }
 
-/// Installs `env.lock` into `prefix`, which fails and leaves everything as it was.
+/// Installs `env.lock` into `prefix`. It must fail and change nothing.
 #[track_caller]
 fn fails(world: &TestContext) -> Outcome {
     let before = world.tree();
@@ -30,8 +30,8 @@ fn fails(world: &TestContext) -> Outcome {
     outcome
 }
 
-/// The same while a package goes wrong, with a prefix that is not there and with one that is; then all is well again,
-/// and so is the installation.
+/// Does the same with a fault for a package, with a missing and with an existing prefix. Afterwards the fault is
+/// removed, and the installation succeeds.
 #[track_caller]
 fn fails_while(world: &TestContext, server: &Server, package: &str, fault: &Fault) -> Outcome {
     server.fail(package, fault.clone());
@@ -187,7 +187,7 @@ fn a_file_that_is_no_package() {
 #[test]
 fn a_large_package_that_is_damaged_near_its_end() {
     let world = world();
-    // Noise, so that the archive is large enough for several threads.
+    // Random bytes, so that the archive is large enough for several threads.
     let mut noise = 1_u64;
     let mut file = || {
         let numbers = std::iter::repeat_with(|| {
@@ -218,7 +218,7 @@ fn a_large_package_that_is_damaged_near_its_end() {
       because: bzip2: invalid data
     hint: the prefix is unchanged. This is an error of the package: report it to its maintainers
     ");
-    // As an update, too; and what is whole is installed, byte for byte.
+    // The same for an update. A complete archive is installed byte for byte.
     lock(&whole);
     world.mlconda(["install", "env.lock", "-p", "prefix"]).success();
     world.mlconda(["verify", "-p", "prefix"]).success();
@@ -317,8 +317,7 @@ fn a_prefix_that_may_not_be_written() {
     assert!(outcome.stderr.contains("closed"), "{outcome}");
 }
 
-/// The limit on a file's size stands for a full disk: a write fails in the middle, and needs no file system of its
-/// own for it.
+/// A limit of the file size simulates a full disk: a write fails in the middle, without a file system of its own.
 #[test]
 fn a_disk_that_is_full() {
     let world = world();
@@ -351,7 +350,7 @@ fn killed_in_the_middle() {
     child.wait().unwrap();
     assert!(!world.work().join("prefix/conda-meta").exists(), "there is no half of a prefix");
 
-    // The next run succeeds, and takes the debris away.
+    // The next run succeeds and removes leftovers.
     server.recover();
     world.mlconda(["install", "env.lock", "-p", "prefix"]).success();
     let mut names = world.tree();

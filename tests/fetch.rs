@@ -1,4 +1,4 @@
-//! `mlconda fetch`: a cache that is filled ahead, from which everything else is done without a network.
+//! `mlconda fetch` fills the cache, so that everything else works without a network.
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ use crate::{
 
 const PACKAGES: [&str; 5] = ["tzdata", "python-3.11.9", "greet-2.0", "where-2.0", "archived"];
 
-/// A world without a cache, with a lock of packages from a server. The last is where they will be.
+/// A context without a cache, with a lock of packages from a server. The path is where the cache will put the packages.
 fn served(packages: &[&str]) -> (TestContext, Server, PathBuf) {
     let (mut world, server) = (world(), serve());
     world.filter(&server.url(""), "[SERVER]/");

@@ -1,4 +1,5 @@
-//! What others put where mlconda reads: files that are none, names that lead elsewhere, archives that are not what they say.
+//! Unusual input from others: paths that are not regular files, names that lead elsewhere, and archives that do not
+//! match their metadata.
 
 use std::path::Path;
 
@@ -20,7 +21,7 @@ fn fifo(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, 0o600.into(), 0).unwrap();
 }
 
-/// Every command that reads a prefix, with what it needs besides `-p prefix`.
+/// Every command that reads a prefix, with its arguments besides `-p prefix`.
 fn readers() -> Vec<Vec<&'static str>> {
     vec![
         vec!["install", "env.lock"],
@@ -72,7 +73,7 @@ fn a_history_or_state_that_is_no_file_hangs_nothing() {
         let _ = fs_err::remove_file(&place);
         fifo(&place);
         for command in readers() {
-            // What does not read it may succeed; what is not an environment any more is told so.
+            // Commands that do not read the file may succeed; others report that this is not an environment.
             read(&world, &command);
         }
         world.mlconda(["run", "-p", "prefix", "true"]);
@@ -96,7 +97,7 @@ fn a_lock_that_names_no_file_is_an_error_at_once() {
     }
 }
 
-/// What becomes a path is plain, or is not a package's.
+/// Names that become parts of paths must be plain.
 #[test]
 fn names_that_lead_elsewhere_are_refused() {
     let world = world();
@@ -109,7 +110,7 @@ fn names_that_lead_elsewhere_are_refused() {
         assert!(outcome.stderr.contains("the package `odd-1.0-0.tar.bz2` is invalid"), "{field}: {outcome}");
         assert!(outcome.stderr.contains("`info/index.json`"), "{field}: {outcome}");
     }
-    // What is plain, and is not what the lock names.
+    // A plain build string that differs from the one in the lock.
     let mut told = index("odd");
     told["build"] = json!("1");
     let package = by_hand(&world, "odd", &told, &nothing, &[]);
@@ -166,7 +167,7 @@ fn listed(path: &str, content: &str) -> Value {
     json!({"_path": path, "path_type": "hardlink", "sha256": sha256_hex(content), "size_in_bytes": content.len()})
 }
 
-/// The archive counts, and it is told once, with the cache and without.
+/// The contents of the archive count. The difference is reported once, with and without the cache.
 #[test]
 fn an_archive_that_is_not_what_it_says_is_told_of() {
     let world = world();
@@ -214,7 +215,7 @@ fn an_archive_whose_tail_is_cut_off_is_refused() {
     by_hand(&world, "cut", &index("cut"), &paths, &[("a", 4, b"four")]);
     let place = world.path().join("channel").join(mlconda_test::host_subdir()).join("cut-1.0-0.tar.bz2");
     let whole = fs_err::read(&place).unwrap();
-    // The end of the stream, with its checksum.
+    // Cuts off the end of the stream, with its checksum.
     fs_err::write(&place, &whole[..whole.len() - 6]).unwrap();
     let package = format!("file://{}#sha256:{}\n", place.display(), sha256_hex(fs_err::read(&place).unwrap()));
     let outcome = install(&world, &world.work().join("prefix"), &[&package]).failure(1);
@@ -248,7 +249,7 @@ fn a_prefix_that_is_too_long_is_told_with_file_and_package() {
     assert!(outcome.stderr.contains("hint: choose a shorter prefix"), "{outcome}");
 }
 
-/// Whatever runs a script, and with whichever options: it runs in a prefix with a space, and in a long one.
+/// Scripts run with every interpreter and option, in a prefix with a space and in a long one.
 #[test]
 fn scripts_run_in_every_prefix_that_is_accepted() {
     let world = world();

@@ -1,4 +1,4 @@
-//! Locks in the formats of other tools: what one format gives, another installs.
+//! Locks in the formats of other tools: each format can be installed, and converted to the others.
 
 mod explicit;
 
@@ -21,7 +21,7 @@ fn locked() -> TestContext {
     world
 }
 
-/// What a dry run says that an installation would do; the file's own name left out.
+/// The dry run of an installation, without the name of the lock file.
 fn plan(world: &TestContext, file: &str) -> String {
     let outcome = world.mlconda(["install", file, "-p", "planned", "--dry-run", "--json", "--platform", "linux-64"]);
     outcome.success().stdout
@@ -34,7 +34,7 @@ fn every_format_installs_the_same() {
     assert!(wanted.contains("greet-") && wanted.contains("python-3.11.9"), "{wanted}");
     assert_eq!(plan(&world, "pixi.lock"), wanted);
     assert_eq!(plan(&world, "conda-lock.yml"), wanted, "a lock is told from an environment.yml by what is in it");
-    // The environment's name and its variables are in comments.
+    // The environment's name and variables are in comments.
     world.mlconda(["install", "pixi.lock"]).success();
     let outcome = world.mlconda(["run", "-n", "ml", "/bin/sh", "-c", "echo $SWITCH; where-am-i"]).success();
     assert!(outcome.stdout.starts_with("on\n"), "{outcome}");
@@ -91,7 +91,7 @@ fn what_is_lost_and_what_is_not_there_is_said() {
     `env.[HOST].lock` is converted to `out.yml`.
     ");
     assert!(world.read("out.yml").contains("  dependencies:\n    python: '>=3.8'\n"), "what the channel says");
-    // Its channel is gone.
+    // The channel of this lock is gone.
     world.write("old.lock", &world.read("env.linux-64.lock").replace("/main/", "/gone/"));
     let outcome = world.mlconda(["convert", "old.lock", "--to", "conda-lock", "--offline", "-o", "out.yml"]).success();
     assert_snapshot!(world.normal(&outcome.stderr), @"

@@ -1,4 +1,4 @@
-//! `mlconda image`: what is in the layers, and that nothing is made twice.
+//! `mlconda image`: the contents of the layers, and that no layer is made twice.
 
 mod faults;
 
@@ -23,7 +23,7 @@ use crate::{
     world,
 };
 
-/// Packages of every kind but those with scripts; two of them clash.
+/// Packages of every kind except those with scripts. Two of them clash.
 const KINDS: [&str; 16] = [
     "tzdata",
     "python-3.11.9",
@@ -43,7 +43,7 @@ const KINDS: [&str; 16] = [
     "many",
 ];
 
-/// A base as `docker save` writes it: one layer with one file.
+/// A base image in the format of `docker save`, with one layer and one file.
 fn write_base(world: &TestContext) -> PathBuf {
     let mut layer = tar::Builder::new(Vec::new());
     add(&mut layer, "etc/base", b"base\n");
@@ -73,7 +73,7 @@ fn add(archive: &mut tar::Builder<Vec<u8>>, name: &str, content: &[u8]) {
     archive.append_data(&mut header, name, content).unwrap();
 }
 
-/// Makes an image of a lock on the test's base, as `image.tar` of the working directory.
+/// Makes an image of a lock on the test's base, as `image.tar` in the working directory.
 fn image(world: &TestContext, more: &[&str]) -> Outcome {
     write_base(world);
     let base = ["image", "--tag", "small", "--output", "image.tar", "--base", "docker-archive:base.tar"];
@@ -102,7 +102,7 @@ fn read(world: &TestContext, archive: &str) -> Read {
     }
 }
 
-/// Unpacks a tar as engines do: with modes and times, and with the owners if it is root who does it.
+/// Unpacks a tar as container engines do: with modes and times, and as root with the owners.
 fn unpack(world: &TestContext, archive: &Path, place: &Path) {
     world.run("tar", &["-xpf", argument(archive), "-C", argument(place)]).success();
 }
@@ -137,7 +137,7 @@ fn the_layers_are_what_install_puts_at_the_same_prefix() {
         let made = tree::archived(&below(&union(&world, "image.tar"), &prefix)).unwrap();
         assert_eq!(tree::difference(&installed, &made), "", "{more:?}");
     }
-    // Nothing was there meanwhile, and nothing is left.
+    // The prefix did not exist during the command, and no leftovers remain.
     assert!(!prefix.exists());
     let left: BTreeSet<String> =
         world.tree().into_keys().filter(|path| path.contains(".mlconda-") || path.contains(".new-")).collect();
@@ -166,15 +166,15 @@ fn the_same_lock_gives_the_same_bytes() {
         mlconda_test::sha256_hex(fs_err::read(world.work().join("image.tar")).unwrap())
     };
     let (one, other) = (world(), world());
-    // Without those that clash: which of these is last, the order decides.
+    // Without the packages that clash: their result depends on the order.
     let packages: Vec<&str> = KINDS.into_iter().filter(|name| !name.starts_with("clash")).collect();
     let first = digest(&one, &packages, &["--threads", "1"]);
     let mut reversed = packages.clone();
     reversed.reverse();
     fs_err::create_dir_all(other.home().join(".cache/mlconda")).unwrap();
-    // In another directory, with a cache, with other threads, in another order of lines.
+    // In another directory, with a cache, other threads, and another order of the lines.
     assert_eq!(first, digest(&other, &reversed, &["--threads", "3"]));
-    // And once more, of the cache.
+    // Once more, from the cache.
     assert_eq!(first, digest(&other, &packages, &[]));
     assert_ne!(first, digest(&other, &packages[1..], &[]));
 }
@@ -199,7 +199,7 @@ fn what_is_in_the_cache_is_not_made_again() {
     let second = make(&packages);
     assert_eq!(written(&second), 0, "{second}");
     assert!(!second.stderr.contains("bytecode-started"), "{second}");
-    // One package changes: its layer is made, and no other.
+    // Only the layer of the changed package is made.
     let changed = packages.map(|name| if name == "where-1.0" { "where-2.0" } else { name });
     let third = make(&changed);
     assert_eq!(written(&third), 1, "{third}");
@@ -210,9 +210,9 @@ fn what_is_in_the_cache_is_not_made_again() {
     };
     let (before, after) = (digests(&second), digests(&third));
     let differing: Vec<&String> = before.keys().filter(|key| before.get(*key) != after.get(*key)).collect();
-    // The group of the package, and the environment's own layer.
+    // The layer with the changed package, and the environment's own layer.
     assert_eq!(differing.len(), 2, "{differing:?}");
-    // What is damaged in the cache is noticed by its size.
+    // Damaged layers in the cache are detected by their size.
     for entry in fs_err::read_dir(world.home().join(".cache/mlconda/layers-1")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_none() {
@@ -250,7 +250,7 @@ fn where_packages_have_activation_scripts_the_entry_point_runs_them() {
     assert_eq!(made.config["config"]["Entrypoint"], serde_json::json!(run));
     assert_eq!(made.config["config"]["Cmd"], serde_json::json!(["sh", "-c", "true"]));
     assert!(union(&world, "image.tar").join("usr/local/bin/mlconda").is_file());
-    // Without such scripts there is no mlconda in it.
+    // Without such scripts, the image does not contain mlconda.
     world.write_lock("env.lock", None, &["with-variables"]);
     image(&world, &["env.lock", "-n", "ml", "--workdir", "/app", "--user", "7:7", "--expose", "80"]).success();
     let config = read(&world, "image.tar").config["config"].clone();
@@ -288,7 +288,7 @@ fn an_image_for_another_platform() {
     let made = union(&world, "image.tar").join("opt/conda/envs/small");
     assert!(made.join("share/zoneinfo/Etc/UTC").is_file() && made.join("conda-meta/history").is_file());
     assert_eq!(read(&world, "image.tar").config["architecture"], if foreign == "linux-64" { "amd64" } else { "s390x" });
-    // Of both platforms, an index.
+    // For both platforms, the result is an index.
     let arguments = [&["image", "own.lock", "--json"], &arguments[1..]].concat();
     let outcome = world.mlconda(arguments).success();
     let value: Value = serde_json::from_str(&outcome.stdout).unwrap();
@@ -339,7 +339,7 @@ fn a_dry_run_is_a_table_of_layers() {
     let world = world();
     world.locked("env.lock", &["tzdata", "python=3.11.9", "large", "links"]);
     let before = world.tree();
-    // How wide sizes are depends on the compressor at hand.
+    // The width of sizes depends on the version of the compressor.
     let narrow = |outcome: &Outcome| {
         let lines = outcome.to_string();
         lines.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect::<Vec<_>>().join("\n")
@@ -355,7 +355,7 @@ fn a_dry_run_is_a_table_of_layers() {
     [HOST]: 5 packages would be in 4 layers; sizes are those of the archives.
     ");
     assert_eq!(tree::difference(&before, &world.tree()), "");
-    // Against an earlier image, by its layout.
+    // The comparison with an earlier image, from its layout.
     write_base(&world);
     let arguments = ["env.lock", "--tag", "small", "--base", "docker-archive:base.tar", "--oci-layout", "images"];
     world.mlconda(["image"].iter().chain(&arguments)).success();

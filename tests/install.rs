@@ -1,4 +1,4 @@
-//! `install`: packages of every kind become a prefix, and nothing else becomes anything.
+//! `install`: packages of every kind are installed into a prefix, and nothing outside of it changes.
 
 mod bytecode;
 mod reproducible;
@@ -40,7 +40,7 @@ pub(crate) const EVERY_KIND: [&str; 17] = [
     "needs-glibc",
 ];
 
-/// Installs packages of the small channel into `PREFIX` of a world, and gives the prefix.
+/// Installs packages of the small channel into `PREFIX` of a context. Returns the prefix.
 pub(crate) fn installed(world: &TestContext, packages: &[&str]) -> std::path::PathBuf {
     let lock = world.write_lock("env.lock", None, packages);
     let prefix = world.path().join("prefix");
@@ -53,7 +53,7 @@ fn packages_of_every_kind() {
     let world = world();
     let prefix = installed(&world, &EVERY_KIND);
     let paths = tree::paths(&prefix).unwrap();
-    // Directories are told by what is in them.
+    // Directories are listed by their contents only.
     let is_leaf = |path: &&str| !paths.contains(&format!("{path}/"));
     let leaves = paths.lines().filter(is_leaf).filter(|path| !path.starts_with("conda-meta/"));
     assert_snapshot!(leaves.collect::<Vec<_>>().join("\n"), @r"
@@ -136,7 +136,7 @@ fn no_placeholder_is_left() {
     let world = world();
     let prefix = installed(&world, &EVERY_KIND);
     for (path, what) in tree::tree(&prefix).unwrap() {
-        // The records say what the placeholder was.
+        // Only the records mention the placeholder.
         if what.starts_with("file") && !path.starts_with("conda-meta/") {
             let contents = fs_err::read(prefix.join(&path)).unwrap();
             assert!(!contents.windows(255).any(|window| window == PLACEHOLDER.as_bytes()), "{path}");
@@ -197,7 +197,7 @@ fn a_server_and_a_directory_give_the_same_prefix() {
     let lock = world.write_lock("env.lock", Some(&server.url("main")), &EVERY_KIND);
     world.mlconda(["install", argument(&lock), "-p", argument(&prefix)]).success();
     let mut from_server = tree::tree(&prefix).unwrap();
-    // The records say where a package came from.
+    // The records contain the origin of a package.
     for entries in [&mut from_directory, &mut from_server] {
         entries.retain(|path, _| !path.starts_with("conda-meta/"));
     }
@@ -231,7 +231,7 @@ fn a_second_time_there_is_nothing_to_do() {
     assert_eq!(before, identities(&prefix));
 }
 
-/// Which file of the file system lies at each path.
+/// The identity of the file at each path: inode and time.
 pub(crate) fn identities(prefix: &std::path::Path) -> BTreeMap<String, (u64, i64)> {
     use std::os::unix::fs::MetadataExt;
     let identity = |path: &String| {
@@ -405,7 +405,7 @@ fn programs_hear_of_events() {
         })
         .sum();
     assert_eq!(last(&outcome), sizes);
-    // What need not be downloaded counts as well.
+    // Packages that need no download are counted, too.
     let local = world.write_lock("local.lock", None, &["tzdata", "python-3.11.9", "templates", "after-link-1.0"]);
     assert_eq!(
         last(&world.mlconda(["install", argument(&local), "-p", "other", "--progress", "json"]).success()),

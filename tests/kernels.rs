@@ -1,6 +1,7 @@
-//! Older kernels and strict filters: what newer system calls do is done without them, and the result is the same.
+//! Older kernels and strict filters: if newer system calls are missing, other calls are used, and the result is the
+//! same.
 //!
-//! `docs/platforms.md` says what the program runs on; this is the proof of its table.
+//! `docs/platforms.md` lists the supported kernels; this file tests that table.
 
 use mlconda_test::{
     context::{Outcome, TestContext},
@@ -10,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::world;
 
-/// The calls that Linux has got since 3.15, but for `getrandom`, as far as the program, its libraries or what they stand on make them.
+/// The system calls added since Linux 3.15, except `getrandom`, that the program or its libraries may use.
 const NEWER: [&str; 12] = [
     "clone3",
     "close_range",
@@ -26,7 +27,7 @@ const NEWER: [&str; 12] = [
     "statx",
 ];
 
-/// Runs each of the commands without some calls; `false` if the kernel does not let us.
+/// Runs each of the commands while some system calls fail; `false` if the kernel does not allow the filter.
 #[track_caller]
 fn all_without(world: &TestContext, calls: &[&str], error: Errno, commands: &[&[&str]]) -> bool {
     let run = |command: &&[&str]| -> Option<Outcome> {
@@ -37,7 +38,8 @@ fn all_without(world: &TestContext, calls: &[&str], error: Errno, commands: &[&[
     commands.iter().all(|command| run(command).is_some())
 }
 
-/// A life of an environment: locked, installed from files and from the cache, changed as a whole and in place, verified, used.
+/// The life of an environment: locked, installed from files and from the cache, replaced and changed in place,
+/// verified, used.
 const LIFE: [&[&str]; 9] = [
     &["lock", "environment.yml", "-o", "env.lock"],
     &["install", "old.lock", "-p", "one"],
@@ -50,7 +52,7 @@ const LIFE: [&[&str]; 9] = [
     &["image", "env.lock", "--base", "scratch", "--tag", "small:1", "--output", "image.tar"],
 ];
 
-/// A world in which `one` does not exist yet, and `two` is a link to a directory, which is changed in place.
+/// A context in which `one` does not exist yet, and `two` is a link to a directory, so that it is changed in place.
 fn begun() -> TestContext {
     let world = world();
     fs_err::create_dir_all(world.home().join(".cache/mlconda")).unwrap();
@@ -81,7 +83,8 @@ fn a_kernel_without_the_newer_calls_is_enough() {
     }
 }
 
-/// Container engines have forbidden what they did not know with this error. Without threads (`clone3`) nothing runs then.
+/// Container engines used to reject unknown system calls with this error. Without threads (`clone3`), nothing could
+/// run.
 #[test]
 fn a_filter_that_forbids_a_newer_call_is_no_obstacle() {
     for call in NEWER.iter().filter(|call| **call != "clone3") {
@@ -92,7 +95,7 @@ fn a_filter_that_forbids_a_newer_call_is_no_obstacle() {
     }
 }
 
-/// Network file systems and simple kernels in user space lack some of these.
+/// Network file systems and simple kernels in user space lack some of these system calls.
 #[test]
 fn without_locks_links_and_copies_in_the_kernel_it_is_the_same() {
     for (calls, error) in [

@@ -1,5 +1,5 @@
-//! Limits that others can run into: of files, of redirects, of open files. Each is an error with words, which names what it
-//! is about, and changes nothing.
+//! Limits of file sizes, redirects and open files. Each is an error with a clear message that names the file or URL,
+//! and nothing changes.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::{
     serve, world,
 };
 
-/// Makes a file of so many bytes and one more; it takes no room.
+/// Makes a sparse file that is one byte larger than a limit.
 fn make_larger_than(path: &Path, limit: u64) {
     fs_err::create_dir_all(path.parent().unwrap()).unwrap();
     let file = fs_err::OpenOptions::new().create(true).append(true).open(path).unwrap();
@@ -40,7 +40,7 @@ fn a_lock_has_a_limit_of_size() {
     }
 }
 
-/// A small archive can hold a file that is larger than the disk.
+/// A small archive can contain a file that is larger than the disk.
 #[test]
 fn a_file_of_zeros_takes_no_room() {
     for archive in [Archive::Conda, Archive::TarBz2] {
@@ -49,7 +49,7 @@ fn a_file_of_zeros_takes_no_room() {
     }
 }
 
-/// Where the prefix is put in, the file is written anew, not linked.
+/// If the placeholder is replaced, the file is written again, not linked.
 #[test]
 fn a_file_of_zeros_with_the_prefix_in_it_takes_no_room() {
     let old = format!("{PLACEHOLDER}/lib");
@@ -57,21 +57,22 @@ fn a_file_of_zeros_with_the_prefix_in_it_takes_no_room() {
     takes_no_room(&package, |prefix| format!("{prefix}/lib").into_bytes());
 }
 
-/// A copy of a file with holes has them too.
+/// The copy of a sparse file is sparse, too.
 #[test]
 fn a_copy_of_a_file_of_zeros_takes_no_room() {
     let package = PackageBuilder::new("zeros", "1.0").file("share/zeros", zeros(b"text")).copied("share/zeros");
     takes_no_room(&package, |_| b"text".to_vec());
 }
 
-/// Zeros, with something in the middle.
+/// Zeros with some bytes in the middle.
 fn zeros(middle: &[u8]) -> Vec<u8> {
     let mut content = vec![0; 80 << 20];
     content[40 << 20..][..middle.len()].copy_from_slice(middle);
     content
 }
 
-/// Installs a package with a file of zeros from its archive and from the cache; `middle` is what a prefix has in it.
+/// Installs a package with a file of zeros, from its archive and from the cache. `middle` is the expected content for a
+/// prefix.
 fn takes_no_room(package: &PackageBuilder, middle: impl Fn(&str) -> Vec<u8>) {
     use std::os::unix::fs::MetadataExt;
     let world = world();
@@ -142,7 +143,7 @@ fn limited(world: &TestContext, limit: &str, arguments: &str) -> Outcome {
     world.run("/bin/sh", &["-c", &format!("{limit}; exec \"$0\" {arguments}"), &program])
 }
 
-/// With few open files an installation succeeds, or says what is missing and changes nothing.
+/// With few open files, an installation either succeeds, or reports the limit and changes nothing.
 #[test]
 fn open_files_may_be_few() {
     let world = world();
@@ -158,7 +159,7 @@ fn open_files_may_be_few() {
             continue;
         }
         failed += 1;
-        // The loader of the system needs some itself.
+        // The dynamic loader also needs open files, and has messages of its own.
         let is_ours = outcome.stderr.starts_with("error: ") || outcome.stderr.contains("\nerror: ");
         assert!(!is_ours || outcome.code == 1, "{limit}: {outcome}");
         assert!(outcome.stderr.contains("oo many open files") || !is_ours, "{limit}: {outcome}");
@@ -169,7 +170,7 @@ fn open_files_may_be_few() {
     assert!(failed > 0 && succeeded > 0, "{failed} failed, {succeeded} succeeded");
 }
 
-/// What cannot be read of an archive is told with the package's name.
+/// If an archive cannot be read, the message names the package.
 #[cfg(target_os = "linux")]
 #[test]
 fn an_archive_that_cannot_be_read_is_named() {
@@ -195,7 +196,7 @@ fn an_archive_that_cannot_be_read_is_named() {
     }
 }
 
-/// A disk can fail in the middle of an archive, too.
+/// A disk may also fail in the middle of an archive.
 #[cfg(target_os = "linux")]
 #[test]
 fn an_archive_that_breaks_off_while_it_is_read_is_named() {

@@ -1,5 +1,5 @@
-//! Links to directories between packages: a sysroot has `lib64 -> lib`, and another package has a file in `lib64`. It
-//! belongs where the link leads, whichever package comes first or goes first.
+//! Links to directories between packages: a sysroot has `lib64 -> lib`, and another package has a file in `lib64`. The
+//! file belongs to the target of the link, in any order of installing and removing the packages.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::{
     world,
 };
 
-/// A package with the link, and one with files behind it. One is larger, so that it is unpacked first.
+/// A package with the link, and one with files behind it. One of them is larger, so that it is unpacked first.
 fn sysroot(world: &TestContext, version: &str, padding: usize) -> String {
     let package = PackageBuilder::new("sysroot", version).file("sys/lib/libc.so.6", "c").link("sys/lib64", "lib");
     let package = package.link("sys/usr/lib64", "../lib64").file("sys/padding", noise(padding));
@@ -34,7 +34,7 @@ fn unlinked(world: &TestContext) -> String {
     line(world, &package)
 }
 
-/// What no compression makes small.
+/// Bytes that do not compress.
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 1_u32;
     let next = |_| {
@@ -95,7 +95,7 @@ fn a_link_and_files_below_it_in_one_package() {
     }
 }
 
-/// Whatever came before, it ends as a first installation does.
+/// Every sequence of updates gives the same result as a first installation.
 #[test]
 fn updates_move_files_with_the_links() {
     let world = world();
@@ -103,14 +103,14 @@ fn updates_move_files_with_the_links() {
     let (newer_link, newer_file, directory) = (sysroot(&world, "1.1", 0), udev(&world, "1.1", 0), unlinked(&world));
     let steps: [&[&str]; 11] = [
         &[&link],
-        // A file comes behind a link that stays.
+        // A file is added behind a link that stays.
         &[&link, &file],
         &[&link, &newer_file],
         &[&newer_link, &newer_file],
-        // The link becomes a directory, and a link again.
+        // The link becomes a directory, and then a link again.
         &[&directory, &newer_file],
         &[&link, &newer_file],
-        // The link goes, and comes to where a directory is.
+        // The link is removed, and added where a directory is.
         &[&newer_file],
         &[&link, &newer_file],
         &[&link],
@@ -197,7 +197,7 @@ fn what_does_not_go_together_is_told_with_both_names() {
     assert_eq!(tree::paths(&world.path().join("outside")).unwrap(), "");
 }
 
-/// `bin` is a link of one package, and another one has a script for its end in it.
+/// `bin` is a link of one package, and another package has a pre-unlink script in it.
 #[test]
 fn a_script_behind_a_link_of_a_package_runs() {
     let world = world();
@@ -214,7 +214,7 @@ fn a_script_behind_a_link_of_a_package_runs() {
     }
 }
 
-/// The byte code is beside the module, is named as the module is, and goes with it.
+/// The byte code is beside the module, has the module's path in the record, and is removed with it.
 #[test]
 fn modules_below_a_link_of_a_package_are_compiled() {
     const SITE: &str = "lib/python3.11/site-packages";
@@ -230,7 +230,7 @@ fn modules_below_a_link_of_a_package_are_compiled() {
     let module = line(&world, &module.file("site-packages/link/deep/mod.py", "x = 1\n"));
     let code = |place: &str| format!("{SITE}/{place}/deep/__pycache__/mod.cpython-311.pyc");
     for (prefix, real) in both_kinds(&world) {
-        // The link comes with the module, or is there.
+        // The link is installed together with the module, or before it.
         for before in [&[&*python][..], &[&*python, &one]] {
             install(&world, &prefix, before).success();
             install(&world, &prefix, &[&python, &one, &module]).success();

@@ -1,4 +1,4 @@
-//! `lock`: the same question, the same answer; and every way in which there is none.
+//! `lock`: the same input gives the same lock; and all errors.
 
 mod failures;
 mod network;
@@ -14,7 +14,7 @@ use mlconda_test::{
 
 use crate::{serve, world};
 
-/// The archives' names in a lock, in order, without their extension.
+/// The file names of the archives in a lock, in order, without their extensions.
 fn archives(lock: &str) -> String {
     let lines = lock.lines().skip_while(|line| *line != "@EXPLICIT").skip(1);
     let names = lines.map(|line| line.split('#').next().unwrap().rsplit('/').next().unwrap());
@@ -27,7 +27,7 @@ fn lock(world: &TestContext, dependencies: &[&str]) -> String {
     world.read("env.lock")
 }
 
-/// What is assumed of the target is told in the lock, and differs between platforms.
+/// The virtual packages that are assumed for the target are in the lock, and differ between platforms.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #[test]
 fn what_users_write_becomes_a_lock() {
@@ -89,7 +89,7 @@ fn the_same_question_has_the_same_answer() {
     world.lock(&["-o", "one.lock"]).success();
     world.lock(&["-o", "two.lock"]).success();
     assert_eq!(world.read("one.lock"), world.read("two.lock"));
-    // Also with nothing in the cache.
+    // The same with an empty cache.
     fs_err::remove_dir_all(world.developer()).unwrap();
     fs_err::create_dir(world.developer()).unwrap();
     world.lock(&["-o", "three.lock"]).success();
@@ -235,14 +235,14 @@ fn reasons_that_lack_records_say_so() {
     let channel: Vec<&str> = channel.iter().map(String::as_str).collect();
     world.write_environment(&["tool=2"]);
     world.lock(&channel).success();
-    // What the older tool leads to was not loaded, and cannot be now.
+    // The records that the older tool needs were not loaded, and cannot be loaded offline.
     world.write_environment(&["tool=2", "lib=9"]);
     let outcome = world.lock(&[&channel[..], &["--offline", "-o", "new.lock"]].concat()).failure(1);
     let warning = "warning: versions outside the given ranges could not be loaded: no records of `other` are cached";
     assert!(outcome.stderr.contains(warning) && outcome.stderr.contains("lib"), "{outcome}");
 }
 
-/// `extra` has a newer `where`, which `main` hides whatever version is asked for.
+/// `extra` has a newer `where`, which `main` hides for every requested version.
 #[test]
 fn the_order_of_channels_means_what_the_option_says() {
     let world = world();
@@ -280,7 +280,7 @@ fn python_comes_without_pip_if_that_is_asked_for() {
     assert!(lock.contains("# pip: not added\n") && !archives(&lock).contains("pip-"), "{lock}");
 }
 
-/// A channel notes when it was told of a package first: here, when the tests were built.
+/// The cutoff uses the time at which a channel has indexed a package: here, when the tests were built.
 #[test]
 fn what_is_newer_than_a_date_is_left_out_and_the_lock_says_so() {
     let world = world();
@@ -300,7 +300,7 @@ fn what_is_newer_than_a_date_is_left_out_and_the_lock_says_so() {
     ");
 }
 
-/// Positional or by `-f`, in any mix: one lock for all that they ask for.
+/// Several files, positional or with `-f`, give one lock for all of their specs.
 #[test]
 fn several_files_are_locked_as_one_environment() {
     let world = world();
@@ -350,7 +350,7 @@ fn a_package_named_by_its_path_is_pinned_by_what_it_is_and_installs() {
     assert!(refusal.contains("has another sha256 than the one behind `#`"), "{refusal}");
 }
 
-/// As from `<(sed …)`: what is read to see what it is would be gone.
+/// As with `<(sed …)`: a pipe can be read only once, so it must not be read just to detect its format.
 #[test]
 fn an_environment_comes_through_a_pipe() {
     let world = world();
@@ -362,7 +362,7 @@ fn an_environment_comes_through_a_pipe() {
     world.outcome(command.stdin(source.stdout.take().unwrap())).success();
     source.wait().unwrap();
     assert!(world.read("piped.lock").contains("/greet-1.1-"));
-    // Nor is one without an end read to the end of the memory.
+    // A file without an end is not read into memory either.
     let endless = world.mlconda(["lock", "/dev/zero"]).failure(1);
     assert!(endless.stderr.contains("`/dev/zero`: it is larger than"), "{endless}");
 }

@@ -1,6 +1,7 @@
-//! The integration tests, by what they are about.
+//! The integration tests, by topic.
 //!
-//! Each runs the true program in a world of its own (`mlconda_test::context`), on channels that the project makes.
+//! Each test runs the real program in a context of its own (`mlconda_test::context`), with channels that the project
+//! generates.
 
 #![allow(clippy::too_many_lines, reason = "a snapshot is as long as what it shows")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
@@ -67,12 +68,12 @@ mod views;
 
 use mlconda_test::context::TestContext;
 
-/// A world for one test.
+/// A context for one test.
 fn world() -> TestContext {
     TestContext::new(program())
 }
 
-/// The program that is tested: cargo's, or one for another machine that an emulator runs.
+/// The program under test: cargo's, or one for another machine that runs in an emulator.
 fn program() -> &'static str {
     mlconda_test::machine::program(env!("CARGO_BIN_EXE_mlconda"))
 }

@@ -1,4 +1,5 @@
-//! The manual: `docs/commands.md` and `docs/inspect.md` are run, and what `--help`, completions and pages say is looked at.
+//! The manual: runs the commands of `docs/commands.md` and `docs/inspect.md`, and checks `--help`, completions and
+//! manual pages.
 
 use std::collections::BTreeSet;
 
@@ -6,10 +7,10 @@ use mlconda_test::context::TestContext;
 
 use crate::world;
 
-/// Where the channels of the tests are, in the words of the manual.
+/// The directory of the test channels, as the manual calls it.
 const CHANNELS: &str = "file:///srv/channels";
 
-/// A world with the story's environment.
+/// A context with the environment of the manual.
 fn story() -> TestContext {
     let world = world();
     let page = docs("commands.md");
@@ -26,7 +27,7 @@ fn path(name: &str) -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name)
 }
 
-/// Runs a line of the manual; of a pipe into `head`, the beginning.
+/// The output of a command in the manual. For a pipe into `head`, its first lines.
 fn told(world: &TestContext, line: &str) -> String {
     let (command, lines) = match line.split_once(" | head -") {
         Some((command, lines)) => (command, lines.parse().unwrap()),
@@ -41,7 +42,7 @@ fn told(world: &TestContext, line: &str) -> String {
     text.replace(world.root_prefix().to_str().unwrap(), "/opt/conda").replace(world.work().to_str().unwrap(), "/work")
 }
 
-/// The page with what its commands say now.
+/// The page with the current output of its commands.
 fn rewritten(world: &TestContext, page: &str) -> String {
     let (mut new, mut is_console) = (String::new(), false);
     for line in page.lines() {
@@ -55,7 +56,7 @@ fn rewritten(world: &TestContext, page: &str) -> String {
     new
 }
 
-/// With `MLCONDA_TEST_WRITE_DOCS=1`, the pages are written anew.
+/// With `MLCONDA_TEST_WRITE_DOCS=1`, the pages are updated.
 #[test]
 #[allow(clippy::disallowed_methods, reason = "whoever runs the tests says whether the pages are written")]
 fn what_the_manual_shows_is_what_is_said() {

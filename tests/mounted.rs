@@ -1,14 +1,14 @@
-//! Files of the user that cannot be replaced by a rename: mounted by themselves, as in a container, or in a directory that
-//! may not be changed. They are written where they are, and an error leaves the old content.
+//! Files of the user that cannot be replaced by a rename: files that are mount points, as in a container, or in a
+//! read-only directory. They are written in place, and an error restores the old content.
 
 use mlconda_test::context::{Outcome, TestContext, argument};
 
 use crate::world;
 
-/// By this code a script says that it may not mount something here.
+/// The exit code of a script that is not permitted to mount.
 const MAY_NOT: i32 = 77;
 
-/// A world with a lock, and `out/env.txt` in it, which is to be written; `apart/env.txt` is for mounts.
+/// A context with a lock, and `out/env.txt`, which a command will write; `apart/env.txt` is for mounts.
 fn with_file() -> TestContext {
     let world = world();
     let packages = ["tzdata", "python-3.12.4", "greet-2.0", "where-2.0", "after-link-2.0", "many"];
@@ -19,8 +19,8 @@ fn with_file() -> TestContext {
     world
 }
 
-/// Runs a script in a name space of its own, in the working directory; then `out/env.txt` is written. `None` if that cannot
-/// be done here.
+/// Runs a script in a mount namespace of its own, in the working directory; then `out/env.txt` is written. `None` if
+/// this is not permitted here.
 #[allow(clippy::print_stderr, reason = "who runs the tests is to see that one said nothing")]
 fn write_after(world: &TestContext, script: &str) -> Option<Outcome> {
     let program = crate::program();
@@ -40,7 +40,7 @@ fn write_after(world: &TestContext, script: &str) -> Option<Outcome> {
     Some(outcome)
 }
 
-/// What is in `out`, and what is in the two files.
+/// The file names in `out`, and the texts of both files.
 fn left(world: &TestContext) -> (Vec<String>, String, String) {
     let mut names: Vec<String> = fs_err::read_dir(world.work().join("out"))
         .unwrap()
@@ -52,7 +52,7 @@ fn left(world: &TestContext) -> (Vec<String>, String, String) {
 
 const MOUNT_FILE: &str = "may mount --bind apart/env.txt out/env.txt";
 const READ_ONLY: &str = "may mount --bind out out\nmay mount -o remount,bind,ro out";
-/// Root is held to the modes of directories.
+/// Without these capabilities, directory modes apply to root, too.
 const WITHOUT_RIGHTS: &str = "with='setpriv --bounding-set -dac_override,-dac_read_search'\nmay $with true";
 
 #[test]
@@ -88,7 +88,7 @@ fn a_file_that_may_not_be_written_keeps_its_content() {
     }
 }
 
-/// The limit of the shell stands for a full disk.
+/// A limit of the file size simulates a full disk.
 #[test]
 fn a_mounted_file_that_is_not_written_whole_gets_its_old_content_back() {
     for script in [MOUNT_FILE.to_owned(), format!("{READ_ONLY}\n{MOUNT_FILE}")] {

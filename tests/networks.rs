@@ -1,4 +1,4 @@
-//! How the program is told of a network: an authority, and proxies with logins. What networks do to transfers is in
+//! Network settings of the program: certificate authorities, and proxies with logins. Faults of networks are tested in
 //! `crates/mlconda/tests/networks.rs`.
 
 use mlconda_test::{
@@ -25,7 +25,7 @@ fn an_authority_and_a_proxy_are_told_by_variables() {
     let outcome = world.mlconda_with(lock, &[]).failure(1);
     assert!(outcome.stderr.contains("the server's certificate is not valid"), "{outcome}");
     world.mlconda_with(lock, &[trust]).success();
-    // What was fetched once is not fetched again.
+    // Without a cache, because cached packages would not be fetched again.
     let no_cache = ("MLCONDA_CACHE_DIR", "nowhere");
     for (kind, prefix) in [(ProxyKind::Http, "http"), (ProxyKind::Socks5, "socks")] {
         let proxy = Proxy::start(kind, Some(("name", "secret"))).unwrap();

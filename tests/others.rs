@@ -1,5 +1,5 @@
-//! Prefixes that other tools made or changed: they are read, verified, exported and changed as our own, and the other way
-//! round, what we write is in the form that others read.
+//! Prefixes that other tools made or changed are read, verified, exported and changed like mlconda's own. And mlconda
+//! writes records in the form that other tools read.
 
 use std::path::Path;
 
@@ -34,7 +34,8 @@ fn linked_from(record: &mut Map<String, Value>, cache: &str, kind: &Value) {
     record.insert("link".to_owned(), json!({"source": format!("{cache}/{name}"), "type": kind}));
 }
 
-/// conda since 4.4: the files of noarch python packages by their paths within the package; no hashes of what it made.
+/// conda since 4.4: files of noarch python packages have their paths within the package, and files that conda made have
+/// no hashes.
 fn conda(record: &mut Map<String, Value>) {
     linked_from(record, "/opt/conda/pkgs", &json!(1));
     record.insert("extracted_package_dir".to_owned(), json!("/opt/conda/pkgs/x"));
@@ -58,7 +59,7 @@ fn conda(record: &mut Map<String, Value>) {
     }
 }
 
-/// conda before 4.3: no list of paths, links by their names, `null` where there is nothing.
+/// conda before 4.3: no list of paths, names for the kinds of links, and `null` for missing values.
 fn old_conda(record: &mut Map<String, Value>) {
     linked_from(record, "/opt/conda/pkgs", &json!("hard-link"));
     for field in ["paths_data", "sha256", "requested_specs", "constrains", "package_type", "size"] {
@@ -73,9 +74,9 @@ fn old_conda(record: &mut Map<String, Value>) {
     record.insert("schannel".to_owned(), json!("defaults"));
 }
 
-/// mamba and micromamba: hashes that are not known are empty, directories stand among the files, soft links have the hash
-/// of what they lead to, and byte code and commands have none. Where the prefix was put in, nothing says so, and the size
-/// is that in the package.
+/// mamba and micromamba: unknown hashes are empty, directories are listed among the files, soft links have the hash of
+/// their target, and byte code and entry points have none. Files with a replaced placeholder are not marked, and their
+/// size is that in the package.
 fn mamba(record: &mut Map<String, Value>) {
     linked_from(record, "/root/micromamba/pkgs", &json!(1));
     record.insert("md5".to_owned(), json!(""));
@@ -101,7 +102,7 @@ fn mamba(record: &mut Map<String, Value>) {
     record["files"].as_array_mut().unwrap().extend(directories);
 }
 
-/// pixi and other programs on rattler: paths as ours, directories among the files.
+/// pixi and other programs with rattler: paths as in mlconda's records, and directories among the files.
 fn pixi(record: &mut Map<String, Value>) {
     linked_from(record, "/root/.cache/rattler/cache/pkgs", &json!(1));
     let of = |path: &Map<String, Value>| path["path_type"] == "directory";
@@ -110,13 +111,13 @@ fn pixi(record: &mut Map<String, Value>) {
     record["files"].as_array_mut().unwrap().extend(directories);
 }
 
-/// A tool that writes nothing but the list of files.
+/// A tool that writes only the list of files.
 fn files_only(record: &mut Map<String, Value>) {
     let keep = ["name", "version", "build", "files", "url", "depends"];
     record.retain(|field, _| keep.contains(&field.as_str()));
 }
 
-/// Makes a record look as another tool would have written it.
+/// Changes a record to the form of another tool.
 type Writer = fn(&mut Map<String, Value>);
 
 #[test]
@@ -132,20 +133,20 @@ fn an_environment_of_any_tool_is_verified_exported_and_changed() {
         world.mlconda(["verify", argument(&prefix), "env.lock"]).success();
         assert_eq!(world.mlconda(["export", "-p", argument(&prefix)]).success().stdout, exported, "{tool}");
         world.mlconda(["list", "-p", argument(&prefix)]).success();
-        // What is gone is told.
+        // A missing file is reported.
         fs_err::remove_file(prefix.join("lib/python3.11/site-packages/greet/cli.py")).unwrap();
         let told = world.mlconda(["verify", argument(&prefix)]).failure(1).stdout;
         assert_eq!(
             told, "`lib/python3.11/site-packages/greet/cli.py` of `greet-2.0-pyhd8ed1ab_0`: it is missing\n",
             "{tool}"
         );
-        // Another version comes, and two packages go.
+        // One package gets another version, and two are removed.
         let lock =
             world.write_lock("other.lock", None, &["tzdata", "python-3.11.9", "where-2.0", "greet-1.1", "links"]);
         world.mlconda(["install", argument(&lock), "-p", argument(&prefix)]).success();
         world.mlconda(["verify", argument(&prefix), argument(&lock)]).success();
         assert!(!prefix.join("share/hollow").exists(), "{tool}");
-        // Where no record tells of an empty directory, nobody knows whose it is.
+        // If no record lists an empty directory, its owner is unknown.
         let is_told = !["old conda", "files only"].contains(&tool);
         assert!(!is_told || !prefix.join("var/hollow").exists(), "{tool}");
         let lock = world.write_lock("less.lock", None, &["tzdata", "python-3.11.9", "where-2.0", "links"]);
@@ -155,7 +156,8 @@ fn an_environment_of_any_tool_is_verified_exported_and_changed() {
     }
 }
 
-/// A record is a function of the package: it has both hashes, whichever the lock knows and wherever the package came from.
+/// A record depends on the package only: it has both hashes, for every hash in the lock and every source of the
+/// package.
 #[test]
 fn records_do_not_depend_on_what_the_lock_knows() {
     let world = world();
@@ -187,7 +189,7 @@ fn records_do_not_depend_on_what_the_lock_knows() {
     assert_eq!(record("md5.lock", false), first);
 }
 
-/// conda lists revisions in the order of the file, with the times that stand there.
+/// conda lists revisions in the order of the file, with the times in it.
 #[test]
 fn a_revision_is_never_before_the_last_one() {
     let world = world();
@@ -204,7 +206,7 @@ fn a_revision_is_never_before_the_last_one() {
     assert!(times.len() == 3 && times[0] < times[1], "{text}");
 }
 
-/// pip has put another version in the place of a package's project, and left its own metadata beside.
+/// pip has replaced a project by another version, and its own metadata is beside that of the conda package.
 #[test]
 fn what_replaces_a_project_removes_its_other_metadata() {
     let world = world();
@@ -232,7 +234,7 @@ fn what_replaces_a_project_removes_its_other_metadata() {
     assert!(site.join("greet-2.0.dist-info/METADATA").is_file() && prefix.join("share/greet/where.txt").is_file());
 }
 
-/// What was asked for stands in the history and in an export as it was written.
+/// Requested specs are in the history and in an export as they were written.
 #[test]
 fn specs_are_told_as_they_were_written() {
     let world = world();

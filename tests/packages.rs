@@ -1,4 +1,4 @@
-//! Packages that a test makes for itself: their lines in a lock, and installations of them.
+//! Packages that a test makes for itself: their lines in a lock, and installing them.
 //!
 //! Archives that no builder would write are written entry by entry.
 
@@ -14,17 +14,17 @@ use mlconda_test::{
     sha256_hex, tree,
 };
 
-/// Writes a package into the world's own channel, and gives its line in a lock.
+/// Writes a package into the context's own channel. Returns its line in a lock.
 pub(crate) fn line(world: &TestContext, package: &PackageBuilder) -> String {
     locked(&package.write(&world.path().join("channel")).unwrap())
 }
 
-/// An archive's line in a lock.
+/// The line of an archive in a lock.
 pub(crate) fn locked(archive: &Path) -> String {
     format!("file://{}#sha256:{}\n", archive.display(), sha256_hex(fs_err::read(archive).unwrap()))
 }
 
-/// Writes a lock as another tool would.
+/// Writes a lock as another tool does.
 pub(crate) fn lock(world: &TestContext, lines: &[&str]) -> PathBuf {
     world.write("env.lock", &format!("# platform: {}\n@EXPLICIT\n{}", host_subdir(), lines.concat()))
 }
@@ -35,15 +35,15 @@ pub(crate) fn install(world: &TestContext, prefix: &Path, lines: &[&str]) -> Out
     world.mlconda(["install", argument(&lock), "-p", argument(prefix)])
 }
 
-/// What a prefix holds; the history apart, which tells how it came about.
+/// The contents of a prefix, without the history, which depends on the commands.
 pub(crate) fn contents(prefix: &Path) -> BTreeMap<String, String> {
     let mut contents = tree::tree(prefix).unwrap();
     assert!(contents.remove("conda-meta/history").is_some(), "a prefix without history is none");
     contents
 }
 
-/// Two prefixes that do not exist yet: one that can change places with another, and one behind a link, which is changed
-/// where it is. With each, where it really is.
+/// Two prefixes that do not exist yet: one that can be swapped, and one behind a link, which is changed in place. Each
+/// with its real path.
 pub(crate) fn both_kinds(world: &TestContext) -> [(PathBuf, PathBuf); 2] {
     let (plain, link, real) = (world.path().join("plain"), world.path().join("link"), world.path().join("real"));
     fs_err::create_dir(&real).unwrap();
@@ -51,7 +51,7 @@ pub(crate) fn both_kinds(world: &TestContext) -> [(PathBuf, PathBuf); 2] {
     [(plain.clone(), plain), (link, real)]
 }
 
-/// An entry of an archive that is written by hand.
+/// A hand-written entry of an archive.
 #[derive(Clone, Copy)]
 pub(crate) enum Part {
     File(&'static str),
@@ -60,18 +60,18 @@ pub(crate) enum Part {
 }
 use Part::{Hard, Soft};
 
-/// Where an archive has its `info/`.
+/// The position of `info/` in an archive.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Info {
     First,
     Last,
-    /// Most of it comes first, and a part last.
+    /// Most of it comes first, and one file last.
     Divided,
 }
 
-/// Writes the `.tar.bz2` of a package `name` 1.0 with these entries and nothing changed in their names, all of which are
-/// listed in `info/paths.json`, with the placeholder `/old/prefix` where that is in the content; gives its line in a
-/// lock. `before` stands before each name in the archive.
+/// Writes the `.tar.bz2` of a package `name` 1.0 with these entries and unchanged names. All of them are listed in
+/// `info/paths.json`, with the placeholder `/old/prefix` if the content contains it. `before` is put before each name
+/// in the archive. Returns its line in a lock.
 pub(crate) fn archive(world: &TestContext, name: &str, info: Info, before: &str, parts: &[(&str, Part)]) -> String {
     let directory = world.path().join("channel").join(host_subdir());
     fs_err::create_dir_all(&directory).unwrap();
@@ -110,7 +110,7 @@ pub(crate) fn archive(world: &TestContext, name: &str, info: Info, before: &str,
     let mut tar = tar::Builder::new(bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast()));
     for (name, kind, content, target) in entries {
         let mut header = tar::Header::new_gnu();
-        // Through the front door, the names that matter here do not get in.
+        // The tar library would reject the names that are tested here.
         let name = format!("{before}{name}");
         header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
         header.as_mut_bytes()[157..157 + target.len()].copy_from_slice(target.as_bytes());

@@ -1,4 +1,5 @@
-//! What a package may do at its installation: each row of the table in docs/TRUST.md that no other file has a story for.
+//! The permissions of a package during its installation: each row of the table in docs/TRUST.md that no other file
+//! tests.
 
 use std::{
     os::unix::fs::MetadataExt,
@@ -20,7 +21,7 @@ use crate::{
     pip_install, world,
 };
 
-/// A package that notes in the prefix which of its scripts ran.
+/// A package whose scripts record in the prefix that they ran.
 fn scripted(name: &str, version: &str) -> PackageBuilder {
     let script = |what: &str| format!("#!/bin/sh\necho {name} {version} {what} >> \"$PREFIX/ran\"\n");
     PackageBuilder::new(name, version)
@@ -33,13 +34,13 @@ fn ran(prefix: &Path) -> String {
     fs_err::read_to_string(prefix.join("ran")).unwrap_or_default()
 }
 
-/// The field `scripts` of the result.
+/// The field `scripts` of the JSON result.
 fn scripts(stdout: &str) -> Value {
     let result: Value = serde_json::from_str(stdout).unwrap();
     result[0]["scripts"].clone()
 }
 
-/// Of what an installation says, the lines about scripts.
+/// The lines about scripts in the output of an installation.
 fn told(stderr: &str) -> String {
     let is_told = |line: &&str| line.contains("script") && !line.starts_with("Running ");
     stderr.lines().filter(is_told).map(|line| format!("{line}\n")).collect()
@@ -80,14 +81,14 @@ fn scripts_that_were_left_out_are_told_and_run_when_that_is_asked_for() {
     assert_eq!(ran(&prefix), "");
     world.mlconda(["verify", "env.lock", "-p", "prefix"]).success();
 
-    // Nothing changes as long as they are not wanted, by the option or by the variable.
+    // Nothing changes while scripts are disabled, by the option or by the variable.
     let before = contents(&prefix);
     for (arguments, variables) in [(&["--no-scripts"][..], &[][..]), (&[], &[("MLCONDA_NO_SCRIPTS", "1")])] {
         assert!(install(arguments, variables).stderr.contains("is up to date"));
         assert_eq!(tree::difference(&before, &contents(&prefix)), "");
     }
 
-    // What a script did not set up, none undoes.
+    // The post-link scripts did not run, so no pre-unlink script may run.
     let again = "Scripts of `one` and `two` did not run before; they are linked again to run them.\n";
     let dry = install(&["--dry-run"], &[]);
     assert!(dry.stderr.starts_with(again), "{dry}");
@@ -120,7 +121,7 @@ fn a_package_that_is_linked_again_for_another_reason_is_not_told_to_be_so_for_it
     assert_eq!(ran(&prefix), "one 2.0 post-link\ntwo 1.0 post-link\n");
 }
 
-/// The command lines of conda have the same switch.
+/// conda's command lines have the same option.
 #[test]
 fn conda_create_leaves_scripts_out_too() {
     let world = world();
@@ -139,7 +140,7 @@ fn conda_create_leaves_scripts_out_too() {
     }
 }
 
-/// A script is its package's own: neither another package nor a wheel gives it one.
+/// The script of a package must be from the package itself, not from another package or a wheel.
 #[test]
 fn no_package_has_a_script_of_another() {
     let world = world();
@@ -153,7 +154,7 @@ fn no_package_has_a_script_of_another() {
     let outcome = install(&world, &prefix, &[&other]).success();
     assert_eq!((told(&outcome.stderr).as_str(), ran(&prefix).as_str()), ("", ""));
 
-    // Nor in the place of its own.
+    // A wheel cannot replace the package's own script either.
     let wheel = Wheel::new("other", "1.0")
         .data("scripts", ".tzdata-post-link.sh", evil)
         .data("scripts", ".victim-post-link.sh", evil)
@@ -174,7 +175,8 @@ fn no_package_has_a_script_of_another() {
     }
 }
 
-/// Where two packages have a file of that name, the script is that of the package that the file is of.
+/// If two packages have a file with the name of a script, the script only runs if the installed file is from its own
+/// package.
 #[test]
 fn no_package_has_its_script_replaced_by_another() {
     let world = world();
@@ -190,14 +192,14 @@ fn no_package_has_its_script_replaced_by_another() {
         assert_eq!((told(&outcome.stderr).as_str(), ran(&prefix).as_str()), ("", ""));
     }
 
-    // Nothing of the package was left out, so nothing is to be made up for.
+    // No script was left out, so none has to run later.
     lock(&world, &[&victim, &other]);
     let outcome = world.mlconda(["install", "env.lock", "-p", "without", "--no-scripts"]).success();
     assert_eq!(told(&outcome.stderr), "");
     let outcome = world.mlconda(["install", "env.lock", "-p", "without"]).success();
     assert!(outcome.stderr.contains("is up to date"), "{outcome}");
 
-    // The other comes later, also by a link of a third.
+    // The other package is installed later, also through a link of a third package.
     for (name, directory) in [("straight", "bin"), ("linked", "sbin")] {
         let alpha = line(&world, &scripted("alpha", "1.0"));
         let links = line(&world, &PackageBuilder::new("links", "1.0").link("sbin", "bin"));
@@ -234,8 +236,8 @@ struct Entry {
     mode: u32,
 }
 
-/// Writes the archive of a package with these entries, each of which belongs to another user and has a capability where
-/// it is a file; gives its line in a lock.
+/// Writes the archive of a package with these entries. Each belongs to another user, and files have a capability.
+/// Returns its line in a lock.
 fn odd(world: &TestContext, name: &str, entries: &[Entry]) -> String {
     let directory = world.path().join("channel").join(host_subdir());
     fs_err::create_dir_all(&directory).unwrap();
@@ -271,7 +273,7 @@ fn odd(world: &TestContext, name: &str, entries: &[Entry]) -> String {
     locked(&path)
 }
 
-/// Two ways to the prefix: straight from the archive, and by the cache.
+/// Two ways into the prefix: directly from the archive, and through the cache.
 fn with_and_without_cache(world: &TestContext) -> [(PathBuf, Vec<(&'static str, String)>); 2] {
     let cache = world.path().join("cache");
     fs_err::create_dir_all(&cache).unwrap();
@@ -279,7 +281,7 @@ fn with_and_without_cache(world: &TestContext) -> [(PathBuf, Vec<(&'static str, 
     [(world.work().join("straight"), Vec::new()), (world.work().join("cached"), vec![variable])]
 }
 
-/// Of the bits, only whether it runs is taken; the owner is who installs; no attribute comes along.
+/// Of the mode, only the executable bit is kept. The owner is the installing user, and no extended attributes are kept.
 #[test]
 fn no_package_brings_a_setuid_bit_an_owner_or_a_capability() {
     let world = world();
@@ -298,7 +300,7 @@ fn no_package_brings_a_setuid_bit_an_owner_or_a_capability() {
             assert_eq!((metadata.uid(), metadata.gid()), (own.uid(), own.gid()), "{path}");
             let mut names = [0_u8; 4096];
             let length = rustix::fs::listxattr(prefix.join(path), &mut names[..]).unwrap_or(0);
-            // A system may give files some of its own.
+            // The system may add attributes of its own.
             let names = String::from_utf8_lossy(&names[..length]);
             assert!(!names.contains("capability"), "{path} has {names}");
         }
@@ -324,7 +326,7 @@ fn no_package_brings_a_device_a_fifo_or_a_socket() {
     }
 }
 
-/// Menu entries are files of the prefix; nothing is made in the home directory or on the desktop.
+/// Menu entries are only files in the prefix; nothing is written to the home directory or the desktop.
 #[test]
 fn menu_entries_stay_files() {
     let world = world();
@@ -336,8 +338,8 @@ fn menu_entries_stay_files() {
     assert_eq!(tree::difference(&before, &tree::tree(&world.home()).unwrap()), "");
 }
 
-/// What python runs at each of its starts is not run at the installation: the compiler is started without it (`-S`), and
-/// knows modules as texts only. The stand-in compiles for nobody who starts it otherwise.
+/// Files that python executes at every start are not executed during the installation: the compiler is started with
+/// `-S`, and only reads modules as text. The stand-in does not compile if it is started in another way.
 #[test]
 fn what_python_runs_at_its_start_does_not_run() {
     let world = world();

@@ -1,7 +1,7 @@
-//! The `pip:` list into a lock, with the true resolver and an index that the tests serve.
+//! Locks the `pip:` list, with the real resolver and an index that the tests serve.
 //!
-//! The resolver is uv, as `MLCONDA_UV` names it or `PATH` has it; without one these tests fail, and say so. It needs some
-//! python of the machine, and the tests that build need it, too.
+//! The resolver is uv, from `MLCONDA_UV` or `PATH`. Without it these tests fail with a message. uv needs a python on
+//! the machine, and so do the tests that build packages.
 
 mod dependencies;
 mod hashes;
@@ -24,7 +24,7 @@ use mlconda_test::{
 
 use crate::world;
 
-/// uv, and the `PATH` on which it finds a python.
+/// The program uv, and the `PATH` on which it finds a python.
 #[allow(clippy::disallowed_methods, reason = "the resolver is the machine's")]
 pub(crate) fn resolver() -> (PathBuf, String) {
     let path = std::env::var("PATH").unwrap_or_default();
@@ -57,7 +57,7 @@ fn lock(world: &TestContext, index: &str, arguments: &[&str]) -> Outcome {
     world.outcome(&mut command)
 }
 
-/// The lines of a lock that have to do with pip.
+/// The lines of a lock that are about pip.
 fn pip_lines(world: &TestContext, lock: &str) -> String {
     let text = world.read(lock);
     let lines =
@@ -65,7 +65,7 @@ fn pip_lines(world: &TestContext, lock: &str) -> String {
     world.normal(&lines.collect::<Vec<_>>().join("\n"))
 }
 
-/// A wheel for a platform, by the beginning of its subdir.
+/// The wheel tags for a platform, by the beginning of its subdir.
 fn tags(subdir: &str) -> &'static str {
     match subdir {
         "linux-64" => "cp311-cp311-manylinux_2_17_x86_64",
@@ -88,7 +88,7 @@ fn what_pip_would_install_is_pinned_for_each_platform() {
         dep(tags(foreign_subdir())).into(),
         Wheel::new("dep", "2.0").into(),
         Wheel::new("speedups", "0.1").into(),
-        // conda has 2.0, and that is what counts.
+        // conda provides 2.0, so this version is not used.
         Wheel::new("greet", "3.0").into(),
         Sdist::new("src-only", "0.3").requires("dep").into(),
     ];
@@ -113,7 +113,7 @@ fn what_pip_would_install_is_pinned_for_each_platform() {
     ");
     let foreign = pip_lines(&world, &format!("env.{}.lock", foreign_subdir()));
     assert!(foreign.contains("dep-1.5-[FOREIGN-TAGS].whl") && !foreign.contains("HOST-TAGS"), "{foreign}");
-    // The same question, the same answer.
+    // The same input gives the same lock.
     let before = world.read(&format!("env.{}.lock", host_subdir()));
     lock(&world, &Index::url(&server), &platforms).success();
     assert_eq!(world.read(&format!("env.{}.lock", host_subdir())), before);
@@ -151,7 +151,8 @@ fn what_conda_has_and_pip_wants_otherwise_is_told_with_both_lines() {
     assert_eq!(pip_lines(&world, "env.lock").matches(" @ ").count(), 0);
 }
 
-/// Only the project's own metadata knows what an extra needs; the index has that of the version that conda installs.
+/// Only the metadata of the project lists the requirements of an extra. The index has the metadata of the version that
+/// conda installs.
 #[test]
 fn extras_of_what_conda_has_are_added() {
     let world = world();
@@ -244,7 +245,7 @@ fn what_was_locked_stays_until_it_is_renewed() {
     assert_eq!(versions(&["app", "dep>1"], &[], &server), ["app-1.0", "dep-2.0"]);
     assert_eq!(versions(&["app", "dep<2"], &["--update", "App"], &server), ["app-2.0", "dep-1.0"]);
     assert_eq!(versions(&["app<2", "dep"], &[], &server), ["app-1.0", "dep-1.0"]);
-    // A version that will not do for its hash is no reason for there to be no answer.
+    // If the locked version does not have the required hash, another version is chosen.
     assert_eq!(versions(&[&format!("app --hash=sha256:{hash}")], &[], &server), ["app-2.0", "dep-2.0"]);
     assert_eq!(versions(&["app<2", "dep<2"], &[], &server), ["app-1.0", "dep-1.0"]);
     assert_eq!(versions(&["app"], &["--update"], &server), ["app-2.0", "dep-2.0"]);
@@ -281,7 +282,7 @@ fn requirements_files_are_read_and_count_for_the_input() {
     assert!(input(&world) != before && pip_lines(&world, "env.lock").contains("/a-2.0-py3-none-any.whl"));
 }
 
-/// Each platform has its own wheels; those that the resolver does not know, and other pythons, are refused.
+/// Each platform has its own wheels. Platforms and pythons that the resolver does not support are rejected.
 #[test]
 fn platforms_and_pythons_that_are_known_are_locked_for() {
     let world = world();

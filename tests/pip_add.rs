@@ -1,4 +1,5 @@
-//! `add --pip`: the line comes into the `pip:` list, the true resolver locks it, and it is installed where a prefix is named.
+//! `add --pip`: the line is added to the `pip:` list, the real resolver locks it, and it is installed if a prefix is
+//! named.
 
 use mlconda_test::{
     context::{Outcome, TestContext},
@@ -34,7 +35,7 @@ fn run(world: &TestContext, index: &str, words: &[&str]) -> Outcome {
     world.outcome(&mut command)
 }
 
-/// What the lock has of pip.
+/// The pip packages in the lock.
 fn locked(world: &TestContext) -> Vec<String> {
     let text = world.read("env.lock");
     let wheels = text.lines().filter(|line| line.starts_with("# pip ") && line.contains(".whl"));

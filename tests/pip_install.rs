@@ -1,4 +1,4 @@
-//! Wheels in a prefix: what comes of them, what is refused, and that they get the same care as packages.
+//! Wheels in a prefix: the installed files, the errors, and the same guarantees as for conda packages.
 
 mod refusals;
 mod sources;
@@ -23,7 +23,7 @@ use crate::{packages, world};
 const SITE: &str = "lib/python3.11/site-packages";
 const PACKAGES: [&str; 2] = ["tzdata", "python-3.11.9"];
 
-/// A wheel that has everything that a wheel can have.
+/// A wheel with everything that a wheel can contain.
 fn rich() -> Wheel {
     Wheel::new("Rich.Tool", "1.0")
         .file("rich_tool/__init__.py", "x = 1\n")
@@ -44,7 +44,7 @@ pub(crate) fn simple(name: &str, version: &str) -> Wheel {
     Wheel::new(name, version).file(&format!("{name}/__init__.py"), format!("version = '{version}'\n"))
 }
 
-/// Writes a wheel into the world, and gives its line in a lock, with `options` behind.
+/// Writes a wheel. Returns its line in a lock, with `options` at the end.
 pub(crate) fn line(world: &TestContext, wheel: &Wheel, options: &str) -> String {
     let archive = wheel.write(&world.path().join("wheels")).unwrap();
     let name = wheel.name().to_lowercase().replace(['.', '_'], "-");
@@ -52,14 +52,14 @@ pub(crate) fn line(world: &TestContext, wheel: &Wheel, options: &str) -> String 
     format!("# pip {name} @ file://{} --hash=sha256:{sha256}{options}\n", archive.display())
 }
 
-/// Writes a lock of mlconda, of packages and of lines about wheels.
+/// Writes a lock of mlconda with packages and lines for wheels.
 fn lock(world: &TestContext, packages: &[&str], lines: &[String]) -> PathBuf {
     let path = world.write_lock("env.lock", None, packages);
     add(&path, lines);
     path
 }
 
-/// Makes a lock one of mlconda, with lines about wheels.
+/// Converts a lock to one of mlconda, with lines for wheels.
 pub(crate) fn add(lock: &Path, lines: &[String]) {
     let text = fs_err::read_to_string(lock).unwrap();
     let head = format!("# mlconda lock: 1\n# input: sha256:{}\n{}", "0".repeat(64), lines.concat());
@@ -75,7 +75,7 @@ fn prefix(world: &TestContext) -> PathBuf {
     world.path().join("prefix")
 }
 
-/// What is below `SITE`.
+/// The paths below `SITE`.
 fn site(world: &TestContext) -> String {
     let paths = tree::paths(&prefix(world)).unwrap();
     paths.lines().filter(|line| line.contains("site-packages/")).map(|line| format!("{line}\n")).collect()
@@ -91,7 +91,7 @@ fn every_part_of_a_wheel_gets_its_place() {
     let requirement = "# pip requirement: rich.tool>=1\n".to_owned();
     install(&world, &[requirement, line(&world, &rich(), "")]).success();
     let record = text(&world, &format!("{SITE}/rich_tool-1.0.dist-info/RECORD"));
-    // What names the prefix has another hash in each.
+    // The hashes of files that contain the prefix depend on the prefix.
     let shown = |line: &str| match line.split_once(',') {
         Some((path, _)) if path.starts_with("../../../bin/") => format!("{path},[OF THE PREFIX]\n"),
         _ => format!("{line}\n"),
@@ -190,7 +190,7 @@ fn where_a_wheel_came_from_is_said_if_its_requirement_said_so() {
     let archive = world.path().join("wheels/direct-1.0-py3-none-any.whl");
     assert_eq!(told["url"], format!("file://{}", archive.display()));
     assert_eq!(told["archive_info"]["hashes"]["sha256"], sha256_hex(fs_err::read(archive).unwrap()));
-    // That it comes from an index now is told, too.
+    // The change to an index is recorded, too.
     install(&world, &[line(&world, &simple("direct", "1.0"), "")]).success();
     assert!(!prefix(&world).join(format!("{SITE}/direct-1.0.dist-info/direct_url.json")).exists());
 }
@@ -246,7 +246,7 @@ fn only_what_differs_changes() {
     assert_eq!(stays, inode());
     let again = world.mlconda(["install", "env.lock", "-p", "../prefix"]).success();
     assert!(again.stderr.contains("is up to date: 4 packages"), "{again}");
-    // Another minor version of python looks elsewhere.
+    // Another minor version of python has another `site-packages`.
     lock(&world, &["tzdata", "python-3.12.4"], &wheels(["1.0", "2.0", ""]));
     world.mlconda(["install", "env.lock", "-p", "../prefix"]).success();
     assert!(!prefix(&world).join(SITE).join("stays").exists());
@@ -261,7 +261,7 @@ fn what_pip_did_since_is_understood() {
     install(&world, &lines).success();
     let whole = tree::tree(&prefix(&world)).unwrap();
     let site = prefix(&world).join(SITE);
-    // As pip leaves it: one is uninstalled, two is another version, three is the user's.
+    // As pip leaves it: `one` is uninstalled, `two` has another version, and `three` is the user's.
     for gone in ["one", "one-1.0.dist-info", "two-1.0.dist-info"] {
         fs_err::remove_dir_all(site.join(gone)).unwrap();
     }
@@ -299,7 +299,7 @@ fn what_pip_did_since_is_understood() {
     + lib/python3.11/site-packages/three/new.py
     ");
     world.mlconda(["verify", "../prefix", "env.lock"]).success();
-    // Another tool's lock says nothing of wheels.
+    // A lock of another tool says nothing about wheels.
     let path = world.write_lock("other.lock", None, &PACKAGES);
     world.mlconda(["install", argument(&path), "-p", "../prefix"]).success();
     assert!(site.join("one/__init__.py").exists());
@@ -318,7 +318,7 @@ fn the_same_lock_gives_the_same_bytes() {
     for number in 0..3 {
         fs_err::remove_dir_all(prefix(&world)).unwrap();
         if number == 1 {
-            // Over another environment, without the archives: all is in the cache.
+            // For another environment without the archives: everything is in the cache.
             fs_err::remove_dir_all(world.path().join("wheels")).unwrap();
         }
         world.mlconda(["install", "env.lock", "-p", "../prefix", "--threads", "1"]).success();

@@ -1,4 +1,5 @@
-//! `mlconda cache`: what is in the cache, and that what was not used for long goes, and nothing that somebody uses.
+//! `mlconda cache`: lists the cache, and removes files that were not used for a long time, but never files that are in
+//! use.
 
 use std::{
     fs::Permissions,
@@ -25,12 +26,12 @@ use crate::{
     stopping::{begin, stop},
 };
 
-/// A user who is not root.
+/// The ID of a user who is not root.
 const NOBODY: u32 = 65_534;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A package, and the path by which it is found in the cache.
+/// A package, and a path by which its directory in the cache is found.
 const TZDATA: (&str, &str) = ("tzdata", "share/zoneinfo/Etc/UTC");
 const WHERE: (&str, &str) = ("where-2.0", "share/where/message.txt");
 
@@ -38,19 +39,19 @@ fn prune(world: &TestContext, options: &[&str]) -> Outcome {
     world.mlconda([&["cache", "prune"], options].concat())
 }
 
-/// Lets something look as if it was used so long ago.
+/// Sets the time of a file as if it was last used this long ago.
 fn grow_old(path: &Path, age: Duration) {
     fs_err::File::open(path).unwrap().file().set_modified(SystemTime::now() - age).unwrap();
 }
 
-/// Lets all packages look so.
+/// Does this for all packages.
 fn all_grow_old(packages: &Path, age: Duration) {
     for entry in fs_err::read_dir(packages).unwrap() {
         grow_old(&entry.unwrap().path(), age);
     }
 }
 
-/// A world with two packages in its cache, and a lock of each.
+/// A context with two packages in its cache, and a lock for each.
 fn filled() -> (TestContext, Server, PathBuf) {
     let (world, server, packages) = cached(&[TZDATA.0, WHERE.0]);
     world.write_lock("tzdata.lock", Some(&server.url("main")), &[TZDATA.0]);
@@ -69,7 +70,7 @@ fn what_was_not_used_for_long_goes() {
     let [tzdata, other] = [TZDATA, WHERE].map(|(_, path)| entry(&packages, path));
     assert!(prune(&world, &[]).success().stderr.contains("There is nothing to remove"));
     all_grow_old(&packages, DAY * 40);
-    // An installation uses what it takes from there, also by a link to it in a new prefix.
+    // An installation counts as use, even if it only links to the cache from a new prefix.
     world.mlconda(["install", "tzdata.lock", "-p", "second"]).success();
     assert_snapshot!(prune(&world, &["--dry-run"]).success(), @"
     exit code 0
@@ -109,7 +110,7 @@ fn packages_of_locks_stay_and_others_go_at_any_age() {
     assert_eq!((&told["removed"][0]["name"], &told["removed"][0]["count"]), (&"packages".into(), &1.into()), "{kept}");
     assert_eq!((&told["kept"]["count"], &told["in_use"], &told["dry_run"]), (&3.into(), &0.into(), &false.into()));
     assert!(wheel.is_dir() && entry(&packages, TZDATA.1).is_dir() && number(&packages) == 3);
-    // Both conditions together.
+    // Both conditions apply.
     prune(&world, &["--keep-locks", "tzdata.lock", "--older-than", "1d"]).success();
     assert_eq!(number(&packages), 3);
     let size = world.mlconda(["cache", "size"]).success();
@@ -136,7 +137,8 @@ fn a_running_installation_keeps_what_it_uses() {
         assert_eq!(number(&packages), left, "{pruned}");
         assert!(entry(&packages, TZDATA.1).is_dir());
     }
-    // What was used today may be used by it, whatever the lock says; so it is told.
+    // A package that was used today may be in use by the running installation, even if the lock does not keep it. The
+    // output says so.
     world.write_lock("other.lock", Some(&server.url("main")), &["where-2.0"]);
     grow_old(&entry(&packages, TZDATA.1), Duration::from_secs(3600));
     let pruned = prune(&world, &["--keep-locks", "other.lock"]).success();
@@ -188,7 +190,7 @@ fn installations_beside_it_never_miss_a_package() {
             removed
         });
         for round in 0..12 {
-            // Old again, but for the moment in which the next one begins.
+            // Make it old again, except for the moment in which the next installation begins.
             for entry in fs_err::read_dir(&packages).into_iter().flatten().flatten() {
                 let file = fs_err::File::open(entry.path()).map(|file| file.into_parts().0);
                 let _ = file.map(|file| file.set_modified(SystemTime::UNIX_EPOCH));
@@ -222,7 +224,7 @@ fn layers_repodata_and_what_other_versions_left_go_by_age() {
         "repodata/shards/ab.msgpack.zst",
     ]
     .map(|name| write(name, DAY * 50));
-    // A new state says that old data are as they were, and a layer that is used is not made again.
+    // A new state may confirm old data, and a layer that is used is not made again.
     let new = [
         ("layers-1/bb.json", DAY),
         ("layers-1/bb", DAY * 50),

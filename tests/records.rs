@@ -1,5 +1,5 @@
-//! Records in `conda-meta`: what conda, mamba, syft and trivy read is there, of the type that they read, and nothing of
-//! the builder.
+//! Records in `conda-meta`: the fields that conda, mamba, syft and trivy read exist with the right type, and nothing is
+//! left of the builder.
 
 use insta::assert_snapshot;
 use mlconda_test::context::argument;
@@ -10,7 +10,7 @@ use crate::{
     world,
 };
 
-/// What a field may be.
+/// The type of a field.
 #[derive(Clone, Copy)]
 enum Type {
     Text,
@@ -31,7 +31,7 @@ impl Type {
     }
 }
 
-/// The fields that every record has; conda or mamba fail without, or lose something that they show or compare.
+/// Fields that every record has. Without them, conda or mamba fail, or lose information.
 const ALWAYS: [(&str, Type); 19] = [
     ("name", Text),
     ("version", Text),
@@ -54,7 +54,7 @@ const ALWAYS: [(&str, Type); 19] = [
     ("mlconda", Object),
 ];
 
-/// Those that a record has if its package has them. None may be null: mamba and trivy would take offence.
+/// Fields that a record has if its package has them. None may be null, because mamba and trivy reject that.
 const SOMETIMES: [(&str, Type); 11] = [
     ("arch", Text),
     ("features", Text),
@@ -81,7 +81,7 @@ const OF_A_PATH: [(&str, Type); 8] = [
     ("inode_paths", Texts),
 ];
 
-/// conda's word for each kind of path.
+/// conda's name for each kind of path.
 const PATH_TYPES: [&str; 5] = ["hardlink", "softlink", "directory", "pyc_file", "unix_python_entry_point"];
 
 #[test]
@@ -104,7 +104,7 @@ fn each_field_that_other_tools_read_is_of_the_type_that_they_read() {
             let kind = known(field, &ALWAYS).or_else(|| known(field, &SOMETIMES));
             assert!(kind.is_some_and(|kind| kind.fits(value)), "{name}: {field}: {value}");
         }
-        // conda compares the file's name with these.
+        // conda compares the file name with these fields.
         let [name_, version, build] = ["name", "version", "build"].map(|field| record[field].as_str().unwrap());
         assert_eq!(format!("{name_}-{version}-{build}"), name);
         assert!(["", "generic", "python"].contains(&record["noarch"].as_str().unwrap_or("")), "{name}");
@@ -133,7 +133,7 @@ fn nothing_tells_of_the_builder() {
     let prefix = world.path().join("prefix");
     for entry in fs_err::read_dir(prefix.join("conda-meta")).unwrap() {
         let text = fs_err::read_to_string(entry.unwrap().path()).unwrap();
-        // The prefix is in the files, too.
+        // The prefix is in other files, too.
         let text = text.replace(argument(&prefix), "");
         assert!(!text.contains(argument(&world.path())), "{text}");
     }

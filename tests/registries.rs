@@ -1,4 +1,4 @@
-//! `image --push` and its like against a registry on loopback: what is sent, logins, and what goes wrong.
+//! `image --push` and related commands with a registry on loopback: uploads, logins, and failures.
 
 use insta::assert_snapshot;
 use mlconda_test::{
@@ -14,7 +14,7 @@ use crate::{
     world,
 };
 
-/// A registry with the base `lib/base:1`, and a world with a lock.
+/// A registry with the base `lib/base:1`, and a context with a lock.
 fn with_base(options: RegistryOptions) -> (TestContext, Registry) {
     let world = world();
     let registry = Registry::start(options).unwrap();
@@ -30,7 +30,7 @@ fn error(outcome: Outcome, registry: &Registry) -> String {
     stderr[stderr.find("error: ").unwrap()..].to_owned()
 }
 
-/// `mlconda image env.lock --push`, with the base of the registry.
+/// Runs `mlconda image env.lock --push`, with the base of the registry.
 fn push(world: &TestContext, registry: &Registry, tag: &str, further: &[&str]) -> Outcome {
     let (host, tag) = (registry.host(), format!("{}/{tag}", registry.host()));
     let base = format!("{host}/lib/base:1");
@@ -96,7 +96,7 @@ fn logins_of_docker_and_podman_are_used_and_never_shown() {
     write(".docker/config.json", "wr0ng");
     let denied = push(&world, &registry, "team/ml:1", &[]).failure(1);
     assert!(!denied.stderr.contains("wr0ng"), "{}", denied.stderr);
-    // podman's file comes before docker's.
+    // podman's login file comes before docker's.
     write(".config/containers/auth.json", "s3cret");
     push(&world, &registry, "team/ml:1", &["-v"]).success();
     assert!(registry.manifest("team/ml", "1").is_some());
@@ -179,7 +179,7 @@ fn a_layout_gets_images_under_their_tags() {
         world.mlconda(["sbom", "env.lock"]).success().stdout
     );
     world.mlconda(["sbom", "oci:images:2"]).failure(1);
-    // As a base of another image, too.
+    // It can be the base of another image, too.
     world
         .mlconda(["image", "env.lock", "--tag", "next", "-o", "next.tar", "--base", "oci:images:1", "-n", "next"])
         .success();

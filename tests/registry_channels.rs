@@ -1,4 +1,4 @@
-//! Channels in registries (`oci://`): all that is done with a channel, logins, and registries that lie or refuse.
+//! Channels in registries (`oci://`): all commands that use a channel, logins, and registries that lie or refuse.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{packages::contents, world};
 
-/// A world, and a registry with the small channel as `mirrors/main`.
+/// A context, and a registry with the small channel as `mirrors/main`.
 fn served(options: RegistryOptions) -> (TestContext, Registry) {
     let (mut world, registry) = (world(), Registry::start(options).unwrap());
     registry.put_channel("mirrors/main", world.channels().main.path()).unwrap();
@@ -21,7 +21,7 @@ fn served(options: RegistryOptions) -> (TestContext, Registry) {
     (world, registry)
 }
 
-/// A world with a channel of these packages in a registry.
+/// A context with a channel of these packages in a registry.
 fn with(packages: &[PackageBuilder]) -> (TestContext, Registry) {
     let (mut world, registry) = (world(), Registry::start(RegistryOptions::default()).unwrap());
     Channel::write(world.path().join("channel"), packages, &[]).unwrap();
@@ -60,7 +60,7 @@ fn error(world: &TestContext, outcome: Outcome) -> String {
     stderr[stderr.find("error: ").unwrap()..].to_owned()
 }
 
-/// What is installed from a registry, and from the directory that it mirrors.
+/// Compares an installation from a registry with one from the directory that it mirrors.
 fn compare(world: &TestContext, registry: &Registry, install: &[&str]) {
     let prefix = world.path().join("prefix");
     world.mlconda(install).success();
@@ -70,7 +70,7 @@ fn compare(world: &TestContext, registry: &Registry, install: &[&str]) {
     world.write("local.lock", &text.replace(&url(registry), &world.channels().main.url()));
     world.mlconda(["install", "local.lock", "-p", "../prefix"]).success();
     let files = |mut all: std::collections::BTreeMap<String, String>| {
-        // Records name their channel.
+        // Records contain the channel.
         all.retain(|path, _| !path.starts_with("conda-meta/"));
         all
     };
@@ -89,7 +89,7 @@ fn a_channel_in_a_registry_is_one_as_any_other() {
     assert!(text.contains(&format!("{}/noarch/tzdata-2024a", url(&registry))), "{text}");
     compare(&world, &registry, &["install", "env.lock", "-p", "../prefix"]);
 
-    // The repodata that did not change is not sent again.
+    // Unchanged repodata is not sent again.
     registry.forget();
     lock(&world).success();
     let repodata = |method: &str, what: &str| registry.count(method, &format!("repodata.json/{what}"));
@@ -159,7 +159,7 @@ fn a_private_registry_gets_the_login_of_docker_or_of_the_url() {
         let text = json!({"auths": {registry.host(): {"username": "me", "password": "s3cret"}}});
         fs_err::write(world.home().join(".docker/config.json"), text.to_string()).unwrap();
         lock(&world).success();
-        // The home of the developer is another one.
+        // The developer has another home directory.
         install(&world).success();
         fs_err::remove_dir_all(world.home().join(".docker")).unwrap();
         fs_err::remove_dir_all(world.home().join(".cache")).unwrap_or_default();
@@ -185,7 +185,7 @@ fn anybody_gets_a_token_of_a_public_registry() {
     environment(&world, &url(&registry), &["tzdata", "where"]);
     lock(&world).success();
     install(&world).success();
-    // A token for each repository, and for none a second one.
+    // One token for each repository.
     assert_eq!(registry.count("GET", "/token"), 2 + 2);
 }
 
@@ -232,7 +232,7 @@ fn what_a_registry_does_not_have_is_named() {
       because: `oci://HOST/mirrors/main/noarch/one-1.1-hd8ed1ab_0.conda` answers 404 Not Found: there is no `HOST/mirrors/main/noarch/one:1.1-hd8ed1ab_0`
     hint: the prefix is unchanged; the server does not have the package any more: lock again
     "#);
-    // No package in the format of the URL.
+    // The registry has no package in the format of the URL.
     let other = world.read("env.lock").replace("one-1.1", "one-1.0").replace(".conda#", ".tar.bz2#");
     world.write("env.lock", &other);
     assert_snapshot!(error(&world, install(&world)), @r#"
@@ -263,7 +263,7 @@ fn a_manifest_that_lies_is_told_of() {
     let (world, registry) = with(&[one()]);
     environment(&world, &url(&registry), &["one"]);
     lock(&world).success();
-    // Another blob, which the registry has, and which is what its digest says.
+    // Another blob of the registry, whose digest is right.
     let other = registry.put_blob("mirrors/main/noarch/one", b"other");
     let another = lie(&world, &registry, &|manifest| {
         manifest["layers"][1]["digest"] = other.clone().into();
@@ -298,7 +298,7 @@ fn repodata_that_is_not_what_its_manifest_says_is_refused() {
     assert!(corrupted.contains("its bytes have the digest"), "{corrupted}");
     assert!(!world.work().join("env.lock").exists());
     registry.recover();
-    // Only the plain file, or only one that is compressed by gzip.
+    // Only the plain file, or only one that is compressed with gzip.
     let plain = fs_err::read(world.path().join("channel/noarch/repodata.json")).unwrap();
     world.run("gzip", &["-k", argument(&world.path().join("channel/noarch/repodata.json"))]).success();
     let gzip = fs_err::read(world.path().join("channel/noarch/repodata.json.gz")).unwrap();

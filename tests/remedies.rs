@@ -1,4 +1,4 @@
-//! What went wrong, and what to do about it: each cause has a remedy of its own.
+//! Failures and their remedies: each cause has a remedy of its own.
 
 use insta::assert_snapshot;
 use mlconda_test::{
@@ -9,7 +9,7 @@ use mlconda_test::{
 
 use crate::{serve, world};
 
-/// A world with a server, and a lock of a package from it.
+/// A context with a server, and a lock of a package from it.
 fn served() -> (TestContext, Server) {
     let (mut world, server) = (world(), serve());
     world.filter(&server.url(""), "[SERVER]/");

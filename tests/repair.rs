@@ -1,4 +1,4 @@
-//! A damaged prefix is found and repaired: what is damaged is linked anew, and nothing else changes.
+//! A damaged prefix is detected and repaired: only the damaged packages are linked again.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +27,7 @@ const MESSAGE: &str = "share/where/message.txt";
 
 type Harm = (&'static str, fn(&Path));
 
-/// Damages that the records tell of.
+/// Damages that are detected by the records.
 const OF_FILES: [Harm; 13] = [
     ("a file is missing", |prefix| fs_err::remove_file(prefix.join("bin/greet")).unwrap()),
     ("a directory is missing", |prefix| fs_err::remove_dir_all(prefix.join("share/zoneinfo")).unwrap()),
@@ -65,7 +65,7 @@ const OF_FILES: [Harm; 13] = [
     ("no history", |prefix| fs_err::remove_file(prefix.join("conda-meta/history")).unwrap()),
 ];
 
-/// Damages that only a lock tells of.
+/// Damages that are detected only with a lock.
 const OF_RECORDS: [Harm; 4] = [
     ("a record is missing", |prefix| fs_err::remove_file(record(prefix, "where-2.0")).unwrap()),
     ("a record is no JSON", |prefix| replace(&record(prefix, "where-2.0"), "{\"name\": \"whe")),
@@ -80,7 +80,7 @@ const OF_RECORDS: [Harm; 4] = [
     }),
 ];
 
-/// Another file, not another content: the packages share theirs by hard link.
+/// Replaces a file instead of changing its content, because packages share files by hard links.
 fn replace(path: &Path, text: &str) {
     fs_err::remove_file(path).unwrap();
     fs_err::write(path, text).unwrap();
@@ -95,14 +95,14 @@ fn record(prefix: &Path, package: &str) -> std::path::PathBuf {
     entries.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with(&format!("{package}-"))).unwrap()
 }
 
-/// Files and directories with their times; the history apart, which tells what was done.
+/// Files and directories with their times, without the history, which depends on the commands.
 fn archived(prefix: &Path) -> BTreeMap<String, String> {
     let mut all = tree::archived(prefix).unwrap();
     assert!(all.remove("conda-meta/history").is_some(), "a prefix without history is none");
     all
 }
 
-/// Damages a prefix and repairs it, as often as there are harms; `locks` are given to the repair.
+/// For each damage, damages a prefix and repairs it; `locks` are passed to the repair.
 fn repaired(world: &TestContext, lock: &Path, harms: &[Harm], locks: &[&str]) {
     for (prefix, real) in both_kinds(world) {
         world.mlconda(["install", argument(lock), "-p", argument(&prefix)]).success();
@@ -199,7 +199,7 @@ fn a_file_of_the_user_in_a_directory_in_the_way_stays() {
     }
 }
 
-/// The package that goes had a file there.
+/// The removed package had a file there.
 #[test]
 fn a_directory_of_the_user_at_the_place_of_a_file_that_goes_stays() {
     let world = world();
@@ -253,7 +253,7 @@ fn packages_of_pip_are_repaired_as_well() {
     repaired(&world, &lock, &[("a module is gone", file), ("its record is no JSON", record)], &[argument(&lock)]);
 }
 
-/// Records of conda name its cache and have no field of mlconda's.
+/// Records of conda name its cache, and lack mlconda's field.
 #[test]
 fn a_prefix_that_conda_made() {
     let world = world();
@@ -296,7 +296,7 @@ fn a_repair_is_killed() {
     }
 }
 
-/// Whoever edits a file in place edits the cache's: the repair does not take it from there again.
+/// Editing a file in place also changes the file in the cache. The repair does not copy it from there again.
 #[test]
 fn what_is_damaged_in_the_cache_too_is_fetched_again() {
     let world = world();
@@ -351,7 +351,7 @@ fn all_packages_or_some_are_reinstalled() {
     ");
 }
 
-/// Nobody but a lock knows the variables; what stood there stays aside.
+/// Only a lock knows the variables. A damaged file is kept under another name.
 #[test]
 fn damaged_variables_and_directories_in_the_place_of_records_are_repaired_by_the_lock() {
     let world = world();

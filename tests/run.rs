@@ -1,4 +1,4 @@
-//! `run` is the command it runs, and `shell-hook` says in a shell's words what `run` does.
+//! `run` replaces itself by the command, and `shell-hook` prints the same steps for a shell.
 
 mod hook;
 
@@ -12,7 +12,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// A root prefix of its own, with environments made by hand, and a command line with nothing else around it.
+/// A root prefix of its own with hand-made environments, and a command with an empty process environment.
 struct World {
     root: PathBuf,
 }
@@ -54,7 +54,7 @@ impl World {
         command
     }
 
-    /// What a command says on stdout, and on stderr, with the root as `[ROOT]`; and its exit code.
+    /// The output of a command on stdout and stderr, with the root as `[ROOT]`, and its exit code.
     fn says<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> String {
         self.told(&self.command(arguments).output().unwrap())
     }
@@ -79,7 +79,7 @@ fn stdout(command: &mut Command) -> String {
 #[test]
 fn the_command_has_the_pid_of_mlconda() {
     let world = World::new("pid");
-    // Through a shell too.
+    // The same with a shell.
     for _ in 0..2 {
         let child = world.command(["run", "sh", "-c", "echo $$"]).stdout(Stdio::piped()).spawn().unwrap();
         let pid = child.id().to_string();
@@ -261,7 +261,7 @@ fn without_a_name_the_choice_is_told() {
     assert_eq!(stdout(active.env("CONDA_PREFIX", world.root.join("envs/other"))), "other\n");
 }
 
-/// A shell sources the scripts, and has no word of its own in what is said of the command.
+/// If there are scripts, a shell runs the command, but the message for a missing command must be the same.
 #[test]
 fn a_command_that_is_not_there_is_told_of_in_the_same_words_with_scripts() {
     let world = World::new("why-with-scripts");

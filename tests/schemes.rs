@@ -1,4 +1,4 @@
-//! Channels in buckets: refused, with the ways round them, and one of these ways.
+//! Channels in buckets: they are rejected, and the message names the alternatives; one of these is tested.
 
 use insta::assert_snapshot;
 use mlconda_test::context::TestContext;

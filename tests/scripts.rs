@@ -1,7 +1,7 @@
-//! Scripts of packages: what others see while one waits, and what is left of one that is killed or fails.
+//! Scripts of packages: what others see while a script waits, and the state after a script is killed or fails.
 //!
-//! What a script is to wait for is a FIFO: opening it for writing waits until the script has opened it, so nothing here
-//! depends on how long anything takes.
+//! A script waits at a FIFO: opening the FIFO for writing blocks until the script has opened it, so nothing here
+//! depends on time.
 
 use std::{
     fs::File,
@@ -23,7 +23,7 @@ use crate::{
     world,
 };
 
-/// A package whose post-link script waits at a FIFO for a line, and then leaves a mark.
+/// A package whose post-link script waits for a line from a FIFO, and then writes a file.
 pub(crate) fn waiting(world: &TestContext, version: &str) -> String {
     let script = format!(
         "#!/bin/sh\nread word < '{}' || exit 1\necho \"{version} $word\" >> \"$PREFIX/share/mark\"\n",
@@ -40,15 +40,15 @@ pub(crate) fn fifo(world: &TestContext) -> PathBuf {
     world.path().join("fifo")
 }
 
-/// Begins an installation, and comes back when its script waits: as long as the file is open, and nothing is written, it
-/// does.
+/// Begins an installation, and returns when its script waits. It waits as long as the returned file is open and nothing
+/// is written.
 pub(crate) fn begun(world: &TestContext, prefix: &Path, package: &str) -> (Child, File) {
     let lock = lock(world, &[package]);
     let mut install = world.mlconda_command(["install", argument(&lock), "-p", argument(prefix)]);
     begun_by(world, install.stderr(Stdio::null()))
 }
 
-/// The same by any command.
+/// The same with any command.
 pub(crate) fn begun_by(world: &TestContext, install: &mut Command) -> (Child, File) {
     let fifo = fifo(world);
     if fifo.exists() {
@@ -72,7 +72,7 @@ fn two_installations_at_once() {
         if real == prefix {
             fs_err::os::unix::fs::symlink(&real, &alias).unwrap();
         }
-        // Into what is not there yet, and into what is.
+        // First into a new prefix, then into an existing one.
         for (package, version) in [(&old, "1.0"), (&first, "2.0")] {
             let (mut child, mut end) = begun(&world, &prefix, package);
             for name in [&prefix, &alias] {
@@ -99,7 +99,7 @@ fn killed_while_a_script_runs() {
         let (mut child, end) = begun(&world, prefix, package);
         child.kill().unwrap();
         child.wait().unwrap();
-        // The script is still there, and fails when this end is closed; the next one reads a file.
+        // The script still waits, and fails when this end is closed; the next script reads a regular file.
         fs_err::remove_file(fifo(&world)).unwrap();
         fs_err::write(fifo(&world), "again\n").unwrap();
         drop(end);
@@ -133,8 +133,8 @@ fn killed_while_a_script_runs() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// A directory that holds nothing but the user's files, and a name that is not a text: both are there again after a script
-/// has removed them and failed, before the new files come and after.
+/// A directory with only files of the user, and a file name that is not text: both are restored after a script has
+/// removed them and failed, before and after the new files are in place.
 #[test]
 fn a_script_that_removes_the_users_files_and_fails() {
     use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
@@ -170,8 +170,8 @@ fn a_script_that_removes_the_users_files_and_fails() {
     }
 }
 
-/// A first installation was killed after the packages were there, and before they were an environment: nothing was set up
-/// that their scripts could undo, and one that fails is in nobody's way.
+/// A first installation was killed after the packages were in place, but before the prefix became an environment. No
+/// post-link script ran, so no pre-unlink script may run, and a failing one causes no problem.
 #[test]
 fn an_installation_that_never_ended_runs_no_pre_unlink_script() {
     let world = world();

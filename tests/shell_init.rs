@@ -1,11 +1,11 @@
-//! Shells learn `conda activate`: by `init`, by a hook, by the files of the root prefix.
+//! Shells get `conda activate`: from `init`, from a hook, or from the files of the root prefix.
 
 use insta::assert_snapshot;
 use mlconda_test::context::{Outcome, TestContext};
 
 use crate::world;
 
-/// A world with environments made by hand: each has a program with its own name that tells it.
+/// A context with hand-made environments. Each has a program of its own name, which prints the name.
 fn with_environments(names: &[&str]) -> TestContext {
     let world = world();
     for name in names {
@@ -22,7 +22,7 @@ fn with_environments(names: &[&str]) -> TestContext {
     world
 }
 
-/// The program under another name.
+/// A link to the program with another name.
 fn link(world: &TestContext, name: &str) -> std::path::PathBuf {
     let directory = world.path().join("links");
     fs_err::create_dir_all(&directory).unwrap();
@@ -33,7 +33,7 @@ fn link(world: &TestContext, name: &str) -> std::path::PathBuf {
     link
 }
 
-/// A script, with the program on the `PATH` under all its names.
+/// Runs a script, with the program on the `PATH` under all its names.
 fn script_in(world: &TestContext, shell: &[&str], text: &str) -> Outcome {
     for name in ["mlconda", "conda", "mamba", "micromamba"] {
         link(world, name);
@@ -107,7 +107,7 @@ fn a_login_shell_activates_what_a_dockerfile_writes_into_its_file() {
     assert_eq!(outcome.stdout, "on ml\nml 1 ml 1\n");
 }
 
-/// The limit on a file's size stands for a full disk.
+/// A limit of the file size simulates a full disk.
 #[test]
 fn a_file_of_a_shell_stays_whole_on_a_full_disk() {
     let world = with_environments(&[]);

@@ -1,11 +1,11 @@
-//! `shell-hook`, `init`, `activate` and `deactivate` in each shell. A shell that the machine does not have is left out, and
-//! that is said; `.ci/run` installs all of them.
+//! `shell-hook`, `init`, `activate` and `deactivate` in each shell. Shells that are not installed are skipped with a
+//! message; `.ci/run` installs all of them.
 
 use mlconda_test::context::{Outcome, TestContext};
 
 use crate::world;
 
-/// A shell: its name, the arguments before a script, how the hook of conda is evaluated, and the end of its scripts' names.
+/// A shell: its name, the arguments before a script, how conda's hook is evaluated, and the extension of its scripts.
 struct Shell {
     name: &'static str,
     arguments: &'static [&'static str],
@@ -21,7 +21,7 @@ const SHELLS: [Shell; 5] = [
     Shell { name: "fish", arguments: &["--no-config", "-c"], hook: "conda shell.fish hook | source", end: "fish" },
 ];
 
-/// Whether the machine has it; if not, that is told.
+/// Whether the shell is installed. Prints a message if it is not.
 #[allow(clippy::print_stderr, reason = "who runs the tests is to see that a shell was left out")]
 fn is_here(shell: &str) -> bool {
     let is_here = std::env::split_paths("/usr/local/bin:/usr/bin:/bin").any(|place| place.join(shell).exists());
@@ -31,7 +31,7 @@ fn is_here(shell: &str) -> bool {
     is_here
 }
 
-/// A world with the environments `one` and `two`, whose scripts tell that they run.
+/// A context with the environments `one` and `two`, whose scripts print that they run.
 fn with_environments() -> TestContext {
     let world = world();
     let links = world.path().join("links");

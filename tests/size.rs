@@ -1,4 +1,4 @@
-//! `size`: where the bytes of a lock or an environment are.
+//! `size`: which packages and files use the space of a lock or an environment.
 
 use insta::assert_snapshot;
 use serde_json::Value;
@@ -21,7 +21,7 @@ fn an_environment_is_measured_by_package_by_kind_and_by_who_asked() {
     let (total, untracked) = (size["bytes"].as_u64().unwrap(), size["untracked"]["bytes"].as_u64().unwrap());
     assert_eq!(sum("kinds"), total);
     assert_eq!(sum("packages") + untracked, total);
-    // What the disk says.
+    // The sizes on the disk.
     let du = world.run(
         "sh",
         &[
@@ -54,7 +54,7 @@ fn a_lock_is_measured_by_what_is_to_be_downloaded() {
     assert!(text.starts_with("small: ") && text.contains(" to download, 7 packages\n"), "{text}");
 }
 
-/// The page has its data in it, and asks nobody for anything.
+/// The page contains its data, and loads nothing.
 #[test]
 fn a_page_is_one_file() {
     let world = world();

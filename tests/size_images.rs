@@ -1,4 +1,4 @@
-//! `size` of images: what is in them is what an environment has, and what a pull of another one fetches.
+//! `size` of images: the packages in them, and the layers that a pull of another image downloads.
 
 use insta::assert_snapshot;
 use mlconda_test::{
@@ -14,7 +14,7 @@ use crate::{
     world,
 };
 
-/// A tar of one file.
+/// A tar with one file.
 fn layer(path: &str, text: &str) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
@@ -24,7 +24,7 @@ fn layer(path: &str, text: &str) -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
-/// A registry with the base `lib/base:1`, and two images on it, `ml:1` and `ml:2`, with one package more.
+/// A registry with the base `lib/base:1`, and two images on it, `ml:1` and `ml:2`; the second one has one more package.
 fn with_images() -> (TestContext, Registry) {
     let world = world();
     let registry = Registry::start(RegistryOptions::default()).unwrap();
@@ -97,7 +97,7 @@ fn an_archive_and_a_layout_tell_the_same() {
     let of = |place: &str| {
         let found = size(&world, &[place]);
         parts.map(|key| match key {
-            // An archive has no annotations.
+            // An archive contains no annotations.
             "layers" => found[0][key].as_array().unwrap().iter().map(|layer| layer["packages"].clone()).collect(),
             _ => found[0][key].clone(),
         })
@@ -156,7 +156,7 @@ fn layers_in_the_cache_are_not_fetched() {
     };
     let (bytes, counts) = fetched();
     assert!(!counts.is_empty() && counts.iter().all(|count| *count == 0), "{counts:?}");
-    // A broken one is fetched.
+    // Damaged layers are downloaded again.
     for entry in fs_err::read_dir(world.home().join(".cache/mlconda/layers-1")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_none() && path.is_file() {

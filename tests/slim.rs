@@ -1,4 +1,4 @@
-//! `--slim`: what is left out of packages, that it is known, and that it comes back.
+//! `--slim`: the parts of packages that are left out, that this is recorded, and that they can be restored.
 
 use insta::assert_snapshot;
 use mlconda_test::{
@@ -16,7 +16,7 @@ use crate::{
 
 const SITE: &str = "lib/python3.11/site-packages";
 
-/// A package that has something of most parts.
+/// A package with files in most of the parts.
 fn wide() -> PackageBuilder {
     PackageBuilder::new("wide", "1.0")
         .file(&format!("{SITE}/wide/__init__.py"), "from wide.tests import common\n")
@@ -36,7 +36,7 @@ fn plain() -> PackageBuilder {
     PackageBuilder::new("plain", "1.0").file("share/plain.txt", "plain\n")
 }
 
-/// A world with a lock of both packages.
+/// A context with a lock of both packages.
 fn locked() -> TestContext {
     let world = world();
     lock(&world, &[&line(&world, &wide()), &line(&world, &plain())]);
@@ -79,7 +79,7 @@ fn what_is_left_out_is_told_and_comes_back() {
     assert!(there(&format!("{SITE}/wide/tests/common.py")) && there(&format!("{SITE}/wide/only.pyi")));
     assert!(there("include/wide.h") && there("bin/wide"));
     assert!(!there(&format!("{SITE}/wide/tests/data")) && !there("share/man") && !there("share/man/man1/also.1"));
-    // The record lists what is there, and tells what is not.
+    // The record lists the installed files, and says what was left out.
     let wide = record(&world, "env", "wide");
     let files: Vec<&str> = wide["files"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     assert!(files.iter().all(|path| there(path)) && !files.contains(&"share/man/man1/wide.1"), "{files:?}");
@@ -95,12 +95,12 @@ fn what_is_left_out_is_told_and_comes_back() {
     ");
     let again = install(&world, "env", &["--slim"]).success().to_string();
     assert!(again.contains("is up to date"), "{again}");
-    // Without, all is as if nothing had been left out; the package of which nothing was is not touched.
+    // Without the option, everything is restored. The package without omitted parts does not change.
     let back = install(&world, "env", &[]).success().to_string();
     assert!(back.contains("Linked 1 package in") && back.contains("kept 1"), "{back}");
     let (mut full, mut env) = (contents(&world.work().join("full")), contents(&world.work().join("env")));
     assert_eq!(record(&world, "env", "plain")["mlconda"], record(&world, "full", "plain")["mlconda"]);
-    // Its record has still no hash twice.
+    // The record of `plain` was kept, so it still has each hash only once.
     for tree in [&mut full, &mut env] {
         tree.retain(|path, _| !path.starts_with("conda-meta/plain"));
     }
@@ -129,7 +129,7 @@ fn the_cache_and_the_archive_give_the_same() {
     Would link 2 packages and unlink 0 in `[TEMP]/work/third`; 0 would stay.
     Would leave out [SIZE] (99 %): tests [SIZE], docs [SIZE], stubs [SIZE]; symbols are told when they are left out.
     ");
-    // Files in the cache are whole, whoever has linked them.
+    // Files in the cache are complete, whichever prefix uses them.
     install(&world, "whole", &["--no-slim", "--verify-cache"]).success();
     assert!(has(&world, "whole/include/wide.h") && has(&world, "whole/share/man/man1/also.1"));
 }
@@ -140,7 +140,7 @@ fn a_lock_says_what_is_left_out_and_the_line_overrules_it() {
     world.write_environment(&["where 2.0"]);
     world.mlconda(["lock", "--slim=docs,tests"]).success();
     assert!(world.read("env.lock").contains("# slim: docs,tests\n"));
-    // It stays when it is locked again, and changes when that is asked for.
+    // The setting stays when the environment is locked again, and changes with the option.
     world.mlconda(["lock", "--update"]).success();
     assert!(world.read("env.lock").contains("# slim: docs,tests\n"));
     world.mlconda(["lock", "--check"]).success();
@@ -172,7 +172,7 @@ fn the_key_in_the_environment_file_counts_and_is_checked() {
     world.write("env.lock", &lock);
     let told = world.mlconda(["lock", "--check"]).failure(1).to_string();
     assert!(told.contains("the environment leaves out `docs,tests`, and the lock `none`"), "{told}");
-    // What is typed counts more.
+    // The command line takes precedence.
     world.mlconda(["lock", "--slim=docs"]).success();
     world.mlconda(["lock", "--check", "--slim=docs"]).success();
     fs_err::write(&environment, format!("{text}x-mlconda:\n  slim: test\n")).unwrap();
@@ -189,7 +189,7 @@ fn what_conda_words_change_stays_slim() {
     told.success();
     assert!(!has(&world, "env/share/plain.txt") && !has(&world, &format!("env/{SITE}/wide/tests/test_wide.py")));
     world.mlconda(["verify", "env"]).success();
-    // A repair puts back what is missing, not what was left out.
+    // A repair restores missing files, but not omitted ones.
     fs_err::remove_file(prefix.join("bin/wide")).unwrap();
     world.mlconda(["verify", "env", "--repair"]).success();
     assert!(has(&world, "env/bin/wide") && !has(&world, &format!("env/{SITE}/wide/tests/test_wide.py")));
@@ -241,7 +241,7 @@ fn an_environment_in_place_of_a_slim_one_is_whole() {
 
 #[test]
 fn a_hard_link_to_what_was_left_out_is_no_empty_file() {
-    // Without hashes, nobody knows beforehand that two names are one file.
+    // Without hashes, it is not known in advance that two names are one file.
     let world = world();
     let parts = [("share/man/man1/x.1", Part::File("text\n")), ("z/x.1", Part::Hard("share/man/man1/x.1"))];
     lock(&world, &[&archive(&world, "linked", Info::First, "", &parts)]);
@@ -306,7 +306,7 @@ fn the_record_of_a_wheel_lists_what_is_there() {
     let list = world.read(&format!("env/{SITE}/round-1.0.dist-info/RECORD"));
     assert!(list.contains("round/tests/__init__.py") && !list.contains("test_round"), "{list}");
     world.mlconda(["verify", "env"]).success();
-    // What comes without byte code is not compiled, and is when that is wished no more.
+    // Omitted byte code is not compiled, and is compiled when it is no longer omitted.
     let compiled = |prefix: &str| has(&world, &format!("{prefix}/{SITE}/round/__pycache__"));
     install(&world, "bare", &["--slim=bytecode"]).success();
     assert!(!compiled("bare") && has(&world, &format!("bare/{SITE}/round/tests/test_round.py")));

@@ -1,7 +1,8 @@
-//! An installation can always be stopped: whatever it waits for, the first signal ends the wait, and all is as it was.
+//! An installation can be stopped at any time: the first signal ends every wait, and everything is as before.
 //!
-//! No test knows how long anything takes: the server tells what was asked for, a FIFO what a script has begun, and
-//! `--progress json` what the program does. One that is not stopped waits for ever, or ends with another exit code.
+//! The tests do not depend on time: the server reports requests, a FIFO reports that a script has begun, and
+//! `--progress json` reports the steps of the program. A program that does not stop waits for ever, or has another exit
+//! code.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -27,7 +28,7 @@ pub(crate) fn begin(world: &TestContext, arguments: &[&str]) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// Sends a signal, and gives the exit code and what was said on stderr.
+/// Sends a signal. Returns the exit code and stderr.
 pub(crate) fn stop(child: Child, signal: Signal) -> (i32, String) {
     kill_process(Pid::from_child(&child), signal).unwrap();
     let output = child.wait_with_output().unwrap();
@@ -79,8 +80,8 @@ fn while_a_channel_is_silent() {
     assert!(!Path::new(&world.work().join("env.lock")).exists());
 }
 
-/// Writes a channel in which one package leads to the next, and an environment.yml that asks for the first. The last one
-/// needs what nobody has.
+/// Writes a channel in which each package depends on the next one, and an environment.yml that requests the first. The
+/// last package has a missing dependency.
 fn chain(world: &TestContext, length: usize) {
     let records: Vec<String> = (0..length)
         .map(|place| {
@@ -94,7 +95,7 @@ fn chain(world: &TestContext, length: usize) {
     world.write("environment.yml", &format!("channels: [\"file://{}\"]\ndependencies: [p0]\n", channel.display()));
 }
 
-/// Waits until this has happened, and sends a signal then. Gives the exit code and what was said after it.
+/// Waits for an event, and then sends a signal. Returns the exit code and the output after it.
 fn stop_at(mut child: Child, event: &str, signal: Signal) -> (i32, String) {
     let mut events = BufReader::new(child.stderr.take().unwrap());
     let (mut line, mut said) = (String::new(), String::new());
@@ -128,7 +129,7 @@ fn while_a_solution_or_an_explanation_is_computed() {
     }
 }
 
-/// An installation that has no cache reads repodata aside, and nothing of it stays.
+/// Without a cache, an installation writes repodata into a temporary directory, which must be removed.
 #[test]
 fn temporary_files_do_not_stay() {
     let (world, server) = (world(), serve());
@@ -145,7 +146,7 @@ fn temporary_files_do_not_stay() {
     assert!(server.count("repodata") > 0, "there was something to be kept");
 }
 
-/// What has been named may be a pipe, for which a command waits.
+/// A file argument may be a pipe, on which a command waits.
 #[test]
 fn while_a_file_is_waited_for() {
     let world = world();

@@ -1,7 +1,7 @@
-//! A signal in each stage of each command, and copies that are stopped midway.
+//! A signal in each stage of each command, and copies that are stopped in the middle.
 //!
-//! No test knows how long anything takes. A FIFO tells what a script has begun, and the table of a process's open files
-//! what it reads: what is not stopped reads on for ever, or for the many gigabytes of a file that takes no room.
+//! The tests do not depend on time. A FIFO reports that a script has begun, and the table of open files of a process
+//! shows what it reads. A process that does not stop would read for ever, or the many gigabytes of a sparse file.
 
 use std::{
     ffi::OsStr,
@@ -24,12 +24,12 @@ use crate::{
     world,
 };
 
-/// Larger than what any disk here copies or any processor hashes while a test waits. It is sparse.
+/// Larger than any disk can copy, or any processor can hash, during a test. The file is sparse.
 const HUGE: u64 = 1 << 40;
 
 const BOTH: [(Signal, i32); 2] = [(Signal::INT, 130), (Signal::TERM, 143)];
 
-/// A FIFO in the world.
+/// The path of a FIFO in the context, which is made if it is missing.
 fn fifo(world: &TestContext, name: &str) -> PathBuf {
     let place = world.path().join(name);
     if !place.exists() {
@@ -38,17 +38,18 @@ fn fifo(world: &TestContext, name: &str) -> PathBuf {
     place
 }
 
-/// Lines of a shell that tell that they have begun, and then wait until somebody writes: for ever.
+/// Shell commands that report that they have begun, and then wait for ever for a line.
 fn waits(world: &TestContext) -> String {
     format!("echo begun > '{}'\nread word < '{}'\n", fifo(world, "begun").display(), fifo(world, "wait").display())
 }
 
-/// Waits until such lines have begun.
+/// Waits until these commands have begun.
 fn has_begun(world: &TestContext) {
     assert_eq!(fs_err::read_to_string(fifo(world, "begun")).unwrap(), "begun\n");
 }
 
-/// Makes sure that nobody runs such lines any more: a FIFO that nobody reads cannot be opened without waiting.
+/// Checks that no process runs these commands any more: then the FIFO has no reader, and opening it without blocking
+/// fails.
 #[track_caller]
 fn nobody_waits(world: &TestContext) {
     use rustix::{
@@ -59,7 +60,7 @@ fn nobody_waits(world: &TestContext) {
     assert_eq!(open.expect_err("somebody still waits"), Errno::NXIO);
 }
 
-/// Waits until a process has a file open whose path ends so.
+/// Waits until a process has opened a file whose path ends with `end`.
 pub(crate) fn until_open(child: &mut Child, end: &str) {
     let directory = format!("/proc/{}/fd", child.id());
     loop {
@@ -72,7 +73,7 @@ pub(crate) fn until_open(child: &mut Child, end: &str) {
     }
 }
 
-/// Makes a file very large, without taking room.
+/// Makes a file very large and sparse.
 fn make_huge(path: &Path) {
     fs_err::OpenOptions::new().write(true).open(path).unwrap().set_len(HUGE).unwrap();
 }
@@ -99,8 +100,8 @@ fn verify_while_it_hashes() {
     }
 }
 
-/// A command that signals end, whoever runs the tests: in the background of a shell, interruptions are ignored, and shells
-/// leave that as it is. Where `env` cannot change this, the command as it is.
+/// A command that signals can end, in every environment of the tests: a shell ignores SIGINT for background jobs, and
+/// its child processes inherit that. If `env` cannot reset this, the command is unchanged.
 fn with_signals(world: &TestContext, command: &Command) -> Command {
     let anew = |program: &OsStr| {
         let mut env = world.command("env");
@@ -124,14 +125,14 @@ fn run_while_an_activation_script_waits() {
         let mut run = with_signals(&world, &world.mlconda_command(["run", "-p", "prefix", "true"]));
         let run = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         has_begun(&world);
-        // The process is a shell by now, which a signal ends as it ends any.
+        // The process is already a shell, which a signal ends in the usual way.
         let (code, said) = stop(run, signal);
         assert_eq!((code, said.as_str()), (-1, ""));
         nobody_waits(&world);
     }
 }
 
-/// What is in place by then stays, and that is said.
+/// Environments that are complete by then stay, and the message says so.
 #[test]
 fn install_while_an_activation_script_waits() {
     let world = world();
@@ -192,8 +193,8 @@ fn lock_while_the_resolver_of_pip_runs() {
     }
 }
 
-/// Where two environments of one call share files, and where the cache is on another device than the prefix, packages are
-/// copied out of it.
+/// If two environments of one command share files, or if the cache is on another device than the prefix, packages are
+/// copied from the cache.
 #[cfg(target_os = "linux")]
 #[test]
 #[allow(clippy::print_stderr, reason = "who runs the tests is to see that one said nothing")]
@@ -237,7 +238,7 @@ fn install_while_it_copies_from_another_device() {
     }
 }
 
-/// Files of nobody are copied where scripts will run; one of them may be larger than the disk.
+/// Untracked files are copied if scripts will run; one of them may be larger than the disk.
 #[cfg(target_os = "linux")]
 #[test]
 fn install_while_it_copies_a_file_of_the_user() {
@@ -269,7 +270,7 @@ fn install_while_it_copies_a_file_of_the_user() {
     }
 }
 
-/// An archive that is named by its path is hashed before anything else.
+/// An archive that is named by its path is hashed first.
 #[cfg(target_os = "linux")]
 #[test]
 fn install_while_it_hashes_an_archive() {
@@ -289,8 +290,8 @@ fn install_while_it_hashes_an_archive() {
     }
 }
 
-/// The signal comes right before the step that makes the first of two environments one: that is finished, and the second
-/// does not begin.
+/// The signal comes just before the last step of the first of two environments. The first one is completed, and the
+/// second one does not begin.
 #[cfg(target_os = "linux")]
 #[test]
 fn what_is_too_late_for_one_environment_stops_before_the_next() {
@@ -301,7 +302,7 @@ fn what_is_too_late_for_one_environment_stops_before_the_next() {
     for name in ["a", "b"] {
         world.write(&format!("{name}.lock"), &format!("# mlconda lock: 1\n# name: {name}\n{text}"));
     }
-    // What is a link is changed in place, and its last rename is that of the history.
+    // A prefix that is a link is changed in place; its last rename is that of the history.
     let (real, first) = (world.path().join("real"), world.named_prefix("a"));
     let prepare = || {
         let _ = fs_err::remove_dir_all(world.root_prefix());

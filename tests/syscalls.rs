@@ -1,7 +1,7 @@
-//! An installation whose system calls fail, one after the other, or that is killed at one: the old prefix or the new
-//! one, word for word and time for time, and a next run that succeeds.
+//! Installations with failing system calls, or killed at a system call: there is exactly the old prefix or the new one,
+//! including times, and the next run succeeds.
 //!
-//! A sample of the calls, spread over all of them; `MLCONDA_TEST_KILLS` sets how many, up to every one.
+//! The tests use a sample of the calls, spread over all of them; `MLCONDA_TEST_KILLS` sets its size, up to every call.
 
 #![allow(clippy::print_stdout, reason = "a thorough run is to tell its figures")]
 
@@ -27,7 +27,7 @@ use crate::{packages, world};
 
 const OLD: [&str; 6] = ["tzdata", "python-3.11.8", "greet-1.0", "where-1.0", "links", "hollow"];
 const NEW: [&str; 6] = ["tzdata", "python-3.12.4", "greet-2.0", "where-2.0", "unicode", "archived"];
-/// What an addition finds and what comes besides; `tzdata` is asked for in other words then, so that its record changes.
+/// The packages before an addition, and after it. The spec for `tzdata` also changes, so that its record changes.
 const KEPT: [&str; 3] = ["tzdata", "python-3.12.4", "where-2.0"];
 const ADDED: [&str; 6] = ["tzdata", "python-3.12.4", "where-2.0", "greet-2.0", "unicode", "links"];
 
@@ -42,28 +42,29 @@ enum Way {
     First,
     Swap,
     InPlace,
-    /// The same, and no script runs: directories in which nothing stays go as a whole.
+    /// In place, without scripts: directories in which nothing stays are removed as a whole.
     InPlaceWhole,
-    /// Nothing goes and nothing is replaced, in a prefix that could be swapped.
+    /// Only additions: nothing is removed or replaced, in a prefix that could be swapped.
     Add,
 }
 
-/// What installations happen in.
+/// The context and the paths of the installations.
 struct Stage {
     world: TestContext,
     way: Way,
     prefix: PathBuf,
-    /// Where the prefix really is.
+    /// The real path of the prefix.
     real: PathBuf,
     old: PathBuf,
     new: PathBuf,
-    /// Whether the installation waits for the disk.
+    /// Whether the installation uses `--sync`.
     sync: bool,
-    /// What is there at the end.
+    /// The expected contents.
     wanted: BTreeMap<String, String>,
 }
 
-/// A package that makes files of directories, directories of files, and a directory of a link to one.
+/// A package in which files become directories, directories become files, and a link to a directory becomes a
+/// directory.
 fn shape(world: &TestContext, version: &str, way: Way) -> String {
     let package = PackageBuilder::new("shape", version).file(&format!("share/shape/{version}"), version);
     let package = match version {
@@ -88,7 +89,7 @@ fn shape(world: &TestContext, version: &str, way: Way) -> String {
     format!("file://{}#sha256:{}\n", archive.display(), sha256_hex(fs_err::read(&archive).unwrap()))
 }
 
-/// A package that is newer than all others: the time of every directory changes with it.
+/// A package with a newer timestamp than all others: the time of every directory changes with it.
 pub(crate) fn newer(world: &TestContext) -> String {
     let package = PackageBuilder::new("newer", "1.0").timestamp(1_800_000_000_000).file("share/newer/file", "new");
     packages::line(world, &package)
@@ -137,13 +138,13 @@ impl Stage {
     }
 
     fn arguments(&self) -> Vec<&str> {
-        // One thread: as good as the same calls in the same order every time.
+        // With one thread, the calls have nearly the same order every time.
         let mut words = vec!["install", argument(&self.new), "-p", argument(&self.prefix), "--threads", "1"];
         words.extend(self.sync.then_some("--sync"));
         words
     }
 
-    /// What is there before.
+    /// Makes the state before an installation.
     fn prepare(&self) {
         for entry in fs_err::read_dir(self.place()).unwrap() {
             let path = entry.unwrap().path();
@@ -157,8 +158,8 @@ impl Stage {
             fs_err::os::unix::fs::symlink(&self.real, &self.prefix).unwrap();
         }
         self.world.mlconda(["install", argument(&self.old), "-p", argument(&self.prefix)]).success();
-        // The user's own: beside packages' files, where a package's file will be, and in a directory that goes; an
-        // addition replaces none, but comes to where one is.
+        // Files of the user: beside files of packages, at the path of a new package's file, and in a directory that is
+        // removed. An addition replaces none of them, but adds files to their directories.
         let mine = match self.way {
             Way::Add => ["notebook.ipynb", "share/unicode/mine", "lib/python3.12/site-packages/mine.py", "share/mine"],
             _ => ["notebook.ipynb", "share/unicode/a file with spaces", "lib/links/mine", "share/mine"],
@@ -179,8 +180,8 @@ impl Stage {
         inject::run(&self.world, &self.place(), calls, happens, &self.arguments())
     }
 
-    /// What is in the prefix; the history apart, which tells how it came about. After an addition with the times of all,
-    /// for no directory is a new one.
+    /// The contents of the prefix, without the history, which depends on the commands. After an addition also with the
+    /// times, because no directory is new.
     fn contents(&self) -> BTreeMap<String, String> {
         let mut contents = match self.way {
             Way::Add => tree::archived(&self.real).unwrap(),
@@ -191,12 +192,12 @@ impl Stage {
         contents
     }
 
-    /// All that is there, each with its contents, its time and its number: the same files, not others like them.
+    /// All paths with their contents, times and inode numbers, to check that they are the same files, not copies.
     fn all(&self) -> BTreeMap<String, String> {
         let mut all = tree::tree(&self.place()).unwrap();
         for (path, what) in &mut all {
             let metadata = fs_err::symlink_metadata(self.place().join(path)).unwrap();
-            // What a script has written over may be a copy of it.
+            // A file that a script has overwritten may be a copy.
             let number = if path.ends_with("by-script") || path.ends_with("mine") { 0 } else { metadata.ino() };
             *what = format!("{what} {number} {} {}", metadata.mtime(), metadata.mtime_nsec());
         }
@@ -207,7 +208,7 @@ impl Stage {
         self.real.join("conda-meta/history").is_file()
     }
 
-    /// What is half-done is undone before anything else is: here an installation that cannot succeed.
+    /// An unfinished change is undone before anything else: here by an installation that cannot succeed.
     fn undone_by_an_installation_that_fails(&self, before: &BTreeMap<String, String>, after: &str) {
         if self.way == Way::First {
             return;
@@ -218,7 +219,7 @@ impl Stage {
         assert_eq!(tree::difference(before, &self.contents()), "", "undone after {after}");
     }
 
-    /// The next run succeeds and takes away what was left.
+    /// The next run succeeds and removes leftovers.
     fn next_run(&self, after: &str) {
         let outcome = self.install();
         assert!(outcome.code == 0, "the run after {after}:\n{outcome}");
@@ -233,7 +234,7 @@ fn without_debris(mut tree: BTreeMap<String, String>) -> BTreeMap<String, String
     tree
 }
 
-/// Numbers from 1 to `last`, as many as are asked for, spread evenly.
+/// Numbers from 1 to `last`, evenly spread, as many as the sample has.
 fn spread(last: u64) -> impl Iterator<Item = u64> {
     let many = sample().min(last).max(1);
     (0..many).map(move |number| 1 + number * last / many)

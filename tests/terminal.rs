@@ -1,5 +1,5 @@
-//! What a person sees on a terminal or in a log: no control character of a stranger, colours where they are wanted, what came
-//! in, and hints.
+//! Output on a terminal and in a log: no control characters from input, colours only where they are wanted, the
+//! progress, and hints.
 
 use std::process::Stdio;
 
@@ -15,10 +15,10 @@ use crate::{
     world,
 };
 
-/// What a terminal obeys, in one byte or two, and what turns the direction of writing.
+/// Characters that control a terminal, in one or two bytes, and one that reverses the direction of writing.
 const HOSTILE: &str = "\u{1b}[2J\u{9b}31m\u{7}\u{202e}";
 
-/// Nothing but text reaches the terminal.
+/// Checks that the output is only text.
 #[track_caller]
 fn is_plain(outcome: &Outcome) {
     let said = format!("{}{}", outcome.stdout, outcome.stderr);
@@ -38,7 +38,7 @@ fn control_characters_of_a_record_do_not_reach_the_terminal() {
     let mut value: Value = serde_json::from_str(&fs_err::read_to_string(&record).unwrap()).unwrap();
     let place = argument(&prefix);
     let sound = value.clone();
-    // What is to become a path is refused, and the refusal is plain, too.
+    // A text that becomes a path is rejected, and the message is plain text, too.
     value["build"] = format!("0{HOSTILE}\nforged  1.0  0  conda-forge\r").into();
     fs_err::write(&record, value.to_string()).unwrap();
     for command in ["list", "tree", "verify", "export"] {
@@ -115,7 +115,7 @@ fn colours_come_where_they_are_wanted() {
     assert!(!said(&["--color", "never"], &[("CLICOLOR_FORCE", "1")]).0);
 }
 
-/// A world with a channel-less lock of packages, each with a file.
+/// The lines of a lock for packages without a channel, each with a file.
 fn lines_of(world: &TestContext, packages: &[(&str, &str)]) -> Vec<String> {
     let file = |name: &str| format!("share/{name}");
     let build = |(name, version): &(&str, &str)| PackageBuilder::new(name, version).file(&file(name), version);
@@ -201,7 +201,7 @@ fn a_file_that_cannot_be_read_comes_with_a_remedy() {
     }
 }
 
-/// The first signal is answered at once; a second one does not wait for what is being removed.
+/// The first signal is reported at once. A second one does not wait until leftovers are removed.
 #[test]
 fn a_stop_is_told_at_once() {
     let world = world();
@@ -217,7 +217,7 @@ fn a_stop_is_told_at_once() {
     assert!(said.find("\nerror: stopped; nothing was changed\n").is_some_and(|end| end > told), "{said}");
 }
 
-/// Words of other tools are answered by what does the same here; of mistakes in spelling, clap tells.
+/// Commands and options of other tools are answered with their equivalent here; clap reports misspellings.
 #[test]
 fn foreign_words_get_their_hint() {
     let world = world();
@@ -237,8 +237,8 @@ fn foreign_words_get_their_hint() {
     }
 }
 
-/// JSON is text, and a path need not be: `--json` tells of it as well as it can, and nothing breaks. An installation, whose
-/// files name the prefix, refuses.
+/// JSON is text, but a path may not be: `--json` shows an approximation, and nothing fails. An installation rejects
+/// such a path, because files would contain the prefix.
 #[cfg(target_os = "linux")]
 #[test]
 fn json_tells_of_paths_that_are_no_text() {

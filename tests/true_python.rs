@@ -1,5 +1,6 @@
-//! A true python, where one is at hand, for another processor say: `MLCONDA_TEST_PYTHON` names a directory with
-//! `bin/python3.11` and `lib/python3.11`, and `.ci/emulated` sets it, and runs what is ignored elsewhere. Elsewhere a stand-in has to do, in all other stories.
+//! Tests with a real python, for example for another processor. `MLCONDA_TEST_PYTHON` names a directory with
+//! `bin/python3.11` and `lib/python3.11`. `.ci/emulated` sets it and runs these tests, which are ignored otherwise. All
+//! other tests use a stand-in.
 
 use std::path::Path;
 
@@ -21,7 +22,7 @@ fn python() -> PackageBuilder {
     let mut directories = vec![place.join("lib/python3.11")];
     while let Some(directory) = directories.pop() {
         for entry in fs_err::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
-            // Byte code of the machine's own modules has their times in it, which a package does not keep.
+            // Byte code of the machine's modules contains their times, which a package does not keep.
             if entry.ends_with("__pycache__") {
                 continue;
             } else if entry.is_dir() {

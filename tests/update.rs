@@ -1,4 +1,4 @@
-//! Installing into a prefix that is there already: only what differs changes, and what is the user's stays.
+//! Installing into an existing prefix: only the differences change, and files of the user stay.
 
 mod paths;
 
@@ -12,7 +12,7 @@ use mlconda_test::{
 
 use crate::{install::identities, syscalls::newer, world};
 
-/// Installs packages into `prefix`, in place of what is there.
+/// Installs packages into `prefix`, replacing the installed ones.
 fn install(world: &TestContext, packages: &[&str]) -> std::path::PathBuf {
     let lock = world.write_lock("env.lock", None, packages);
     let prefix = world.path().join("prefix");
@@ -70,14 +70,15 @@ fn an_update_gives_what_a_first_installation_gives() {
     fs_err::remove_dir_all(&prefix).unwrap();
     install(&world, &wanted);
     let mut fresh = tree::archived(&prefix).unwrap();
-    // The history is truthful: it tells of both.
+    // The history differs, because it lists both installations.
     for entries in [&mut updated, &mut fresh] {
         entries.remove("conda-meta/history");
     }
     assert_eq!(tree::difference(&fresh, &updated), "");
 }
 
-/// A link cannot change places with a directory, and a prefix with environments in it is not swapped.
+/// A link cannot be exchanged with a directory, and a prefix that contains environments is not swapped: these are
+/// changed in place.
 #[test]
 fn what_goes_in_place_leaves_no_time_of_the_clock() {
     let world = world();
@@ -92,7 +93,7 @@ fn what_goes_in_place_leaves_no_time_of_the_clock() {
         };
         ready();
         install(&world, &old);
-        // The user's own file keeps a directory, from which everything else goes.
+        // A file of the user keeps its directory; all other files in it are removed.
         fs_err::create_dir_all(prefix.join("share/unicode/日本語")).unwrap();
         fs_err::write(prefix.join("share/unicode/日本語/mine.txt"), "mine").unwrap();
         if kind == "root" {
@@ -125,8 +126,8 @@ fn what_goes_in_place_leaves_no_time_of_the_clock() {
     }
 }
 
-/// What only adds makes no twin: whatever is there stays, directories too. Once something goes or is replaced, the prefix is
-/// another directory.
+/// An addition makes no twin: all files and directories stay the same. If something is removed or replaced, the prefix
+/// becomes another directory.
 #[test]
 fn an_addition_leaves_all_in_its_place_and_gives_what_a_first_installation_gives() {
     let world = world();
@@ -145,7 +146,7 @@ fn an_addition_leaves_all_in_its_place_and_gives_what_a_first_installation_gives
     }
     assert_eq!(number(""), was);
     let mut updated = tree::archived(&prefix).unwrap();
-    // A user's file that is replaced, and a package that goes.
+    // A file of the user is replaced, or a package is removed.
     install(&world, &old);
     assert_ne!(number(""), was);
     fs_err::create_dir(prefix.join("share/unicode")).unwrap();
@@ -163,7 +164,7 @@ fn an_addition_leaves_all_in_its_place_and_gives_what_a_first_installation_gives
     assert_eq!(tree::difference(&fresh, &updated), "");
 }
 
-/// A user may have moved a part of a prefix elsewhere and linked it; what is there is not the prefix's to touch.
+/// A user may have moved a part of a prefix elsewhere and linked it. Files behind the link do not belong to the prefix.
 #[test]
 fn an_addition_touches_nothing_behind_a_link_out_of_the_prefix() {
     let world = world();
@@ -211,7 +212,7 @@ fn a_clash_ends_the_same_whichever_package_comes_later() {
         assert_eq!(fs_err::read_to_string(prefix.join("share/clash/shared.txt")).unwrap(), fresh, "{first} first");
         assert!(outcome.stderr.contains("hold `share/clash/shared.txt`"), "{outcome}");
     }
-    // The one that lost has its file again when the other goes.
+    // When the winning package is removed, the other one gets its file back.
     install(&world, &["clash-left"]);
     assert_eq!(fs_err::read_to_string(prefix.join("share/clash/shared.txt")).unwrap(), "from clash-left\n");
 }
@@ -225,7 +226,7 @@ fn a_run_with_nothing_to_do_takes_away_what_a_killed_one_left() {
         fs_err::create_dir(beside.join(debris)).unwrap();
         fs_err::write(beside.join(debris).join("half a file"), "").unwrap();
     }
-    // It was killed after it had removed its backup from the prefix.
+    // The state after a kill that came after the backup was removed from the prefix.
     let archived = tree::archived(&prefix).unwrap();
     fs_err::create_dir(prefix.join(".mlconda-old")).unwrap();
     fs_err::remove_dir(prefix.join(".mlconda-old")).unwrap();

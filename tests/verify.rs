@@ -1,4 +1,4 @@
-//! `verify`: what equals its lock is said to, and of what does not, nothing goes unseen.
+//! `verify`: an intact prefix is reported as intact, and every difference from its lock is found.
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
@@ -10,7 +10,7 @@ use crate::world;
 const PACKAGES: [&str; 9] =
     ["tzdata", "python-3.11.9", "where-2.0", "greet-2.0", "links", "hollow", "scripts", "unicode", "archived"];
 
-/// A world with an environment of some packages, and what happens to it before `verify` looks.
+/// Verifies an environment of some packages after a damage.
 fn verified(packages: &[&str], harm: impl Fn(&Path)) -> Outcome {
     let world = world();
     installed(&world, packages);
@@ -54,7 +54,7 @@ fn without_a_lock_the_records_are_the_measure() {
     let world = world();
     installed(&world, &PACKAGES);
     world.mlconda(["verify", "-p", "../prefix"]).success();
-    // The lock may be newer than the environment; the environment is sound nevertheless.
+    // The lock may be newer than the environment, which is intact nevertheless.
     let other = world.write_lock("other.lock", None, &["tzdata", "hollow"]);
     world.mlconda(["verify", argument(&other), "-p", "../prefix"]).failure(1);
     world.mlconda(["verify", "../prefix"]).success();
@@ -64,7 +64,7 @@ fn without_a_lock_the_records_are_the_measure() {
 fn a_changed_byte() {
     let outcome = verified(&PACKAGES, |prefix| {
         fs_err::write(prefix.join("share/zoneinfo/Europe/Paris"), b"TZif2\0\0\x01").unwrap();
-        // The prefix in it is as long as before, but another.
+        // The prefix in the file is replaced by another one of the same length.
         let script = prefix.join("lib/pkgconfig/scripts.pc");
         let text = fs_err::read_to_string(&script).unwrap();
         fs_err::write(script, text.replace("/prefix", "/Prefix")).unwrap();
@@ -104,7 +104,7 @@ fn missing_files_and_directories() {
 #[test]
 fn a_link_in_place_of_a_file_or_of_a_directory() {
     let outcome = verified(&PACKAGES, |prefix| {
-        // The content is the same, but nobody knows for how long.
+        // The content is the same, but the file behind the link can be changed.
         let file = prefix.join("lib/links/libone.so.1.2.3");
         fs_err::rename(&file, prefix.join("elsewhere")).unwrap();
         fs_err::os::unix::fs::symlink("../../elsewhere", file).unwrap();
@@ -134,7 +134,7 @@ fn changed_permissions() {
         set_mode(&prefix.join("share/where"), 0o700);
         set_mode(&prefix.join("share/links"), 0o777);
         set_mode(&prefix.join("var/hollow/told"), 0o1777);
-        // A program that cannot be started, data that can, and one that becomes another user.
+        // A program without the executable bit, a data file with it, and a setuid program.
         set_mode(&prefix.join("bin/where-am-i"), 0o644);
         set_mode(&prefix.join("lib/python3.11/os.py"), 0o755);
         set_mode(&prefix.join("bin/python3.11"), 0o4755);
@@ -188,7 +188,7 @@ fn a_prefix_that_was_moved() {
     `[TEMP]/moved` is not intact: 1 finding in 9 packages, 38 files, [SIZE], in [TIME].
     hint: `mlconda verify [TEMP]/moved env.lock --repair` repairs it
     ");
-    // Under another name it is the same.
+    // The same is true under another name.
     fs_err::rename(world.path().join("moved"), world.path().join("prefix")).unwrap();
     fs_err::os::unix::fs::symlink("prefix", world.path().join("moved")).unwrap();
     world.mlconda(["verify", "../moved", "env.lock"]).success();
@@ -340,7 +340,7 @@ fn of_several_holders_the_last_one_counts() {
 
 #[test]
 fn what_other_tools_have_recorded() {
-    // They name a cache, keep the archive's modes, and write no hash for what they make themselves.
+    // Other tools record a cache, keep the modes of the archive, and record no hash for files that they make.
     let outcome = verified(&["tzdata", "python-3.11.9", "greet-2.0"], |prefix| {
         for package in ["tzdata", "python", "greet"] {
             edit_record(prefix, package, "\"source\":\"\"", "\"source\":\"/opt/conda/pkgs/it\"");
@@ -417,7 +417,7 @@ fn install_proves_what_it_did() {
     let lock = world.write_lock("env.lock", None, &PACKAGES);
     let first = world.mlconda(["install", argument(&lock), "-p", "../prefix", "--verify"]).success();
     assert!(first.stderr.contains("Linked 9 packages") && first.stderr.contains("is intact"), "{first}");
-    // Nothing is to be done, as far as the records tell.
+    // According to the records, there is nothing to do.
     fs_err::remove_file(world.path().join("prefix/bin/greet")).unwrap();
     let again = world.mlconda(["install", argument(&lock), "-p", "../prefix", "--verify"]).failure(1);
     assert_snapshot!(again, @"

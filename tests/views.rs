@@ -1,4 +1,5 @@
-//! `tree`, `why`, `sbom`: what is in a lock or a prefix, and why. (`manual` runs the examples of the docs.)
+//! `tree`, `why`, `sbom`: the packages of a lock or a prefix, and the reasons for them. (`manual` runs the examples of
+//! the docs.)
 
 use insta::assert_snapshot;
 use mlconda_test::context::TestContext;
@@ -10,15 +11,15 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
 
-/// A world with a lock of `frames` and what it needs.
+/// A context with a lock of `frames` and its dependencies.
 fn locked() -> TestContext {
     let world = world();
     world.locked("env.lock", &["python=3.11", "frames"]);
     world
 }
 
-/// An explicit lock from a server that is gone says nothing of dependencies: the prefix does, or the package cache, and
-/// without them it is said that nothing is known.
+/// An explicit lock does not contain dependencies, and its server is gone. They are read from the prefix or the package
+/// cache; without these, the output says that they are unknown.
 #[test]
 fn what_a_lock_needs_is_found_without_its_channel() {
     let server = serve();
@@ -49,7 +50,7 @@ fn what_a_lock_needs_is_found_without_its_channel() {
     ");
 }
 
-/// A lock that the environment.yml beside it has left behind is not explained by its lines.
+/// If the environment.yml has changed since the lock was made, its lines are not used to explain the lock.
 #[test]
 fn lines_are_those_of_the_environment_that_was_locked() {
     let world = locked();
@@ -79,7 +80,7 @@ fn programs_read_the_whole_graph() {
     let why = json(&world.mlconda(["why", "python", "--all", "--json"]).success().stdout);
     let ways: Vec<usize> =
         why["ways"].as_array().unwrap().iter().map(|way| way["packages"].as_array().unwrap().len()).collect();
-    // Asked for; by frames, through arrays and by itself; by pip.
+    // The chains: requested itself; by frames, through arrays and directly; by pip.
     assert_eq!((ways, &why["more"]), (vec![1, 3, 2, 2], &false.into()));
 }
 

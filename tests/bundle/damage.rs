@@ -1,4 +1,4 @@
-//! Bundles that are not as they were written: each is refused, and nothing is half done.
+//! Damaged or forged bundles: each is rejected, and nothing is partly installed.
 
 use insta::assert_snapshot;
 use mlconda_test::{context::TestContext, foreign_subdir, host_subdir, tree};
@@ -6,7 +6,7 @@ use mlconda_test::{context::TestContext, foreign_subdir, host_subdir, tree};
 use super::{bundle, install, path, served};
 use crate::{bundle::unpacked, packages::line};
 
-/// A world with a bundle of these packages, and without their server.
+/// A context with a bundle of these packages, and without their server.
 fn bundled(packages: &[&str]) -> TestContext {
     let (world, _server) = served(packages);
     bundle(&world, &["env.lock", "-o", "env.bundle"]).success();
@@ -44,7 +44,7 @@ fn one_in_which_any_byte_is_another() {
     let world = bundled(&["tzdata", "hollow"]);
     let whole = fs_err::read(path(&world, "env.bundle")).unwrap();
     world.mlconda(["bundle", "--verify", "env.bundle"]).success();
-    // Every block has its turn, with a byte that is somewhere else in each.
+    // Changes one byte in every block, at a different offset in each.
     for (number, start) in (0..whole.len()).step_by(512).enumerate() {
         let mut changed = whole.clone();
         changed[start + number * 37 % 512] ^= 1;
@@ -79,7 +79,7 @@ fn one_with_another_archive_or_lock() {
         changed[place] ^= 1;
         fs_err::write(path(&world, "changed.bundle"), changed).unwrap();
     };
-    // The beginning of the content of an archive, which is a zip.
+    // The beginning of an archive, which is a zip.
     change(find(b"PK\x03\x04") + 40);
     let before = world.tree();
     let refused = install(&world, "changed.bundle", "prefix").failure(1);
@@ -100,7 +100,7 @@ fn one_with_another_archive_or_lock() {
     error: `[TEMP]/work/changed.bundle` is damaged or was changed: `locks/env.[HOST].lock` is not what was put into it
     hint: nothing was written. Copy the file again; if it stays so, somebody has changed it: make it again from the lock
     ");
-    // What the list says of the lock.
+    // A digest in the list.
     change(find(b"\"path\": \"locks/") - 10);
     install(&world, "changed.bundle", "prefix").failure(1);
 }
@@ -108,7 +108,7 @@ fn one_with_another_archive_or_lock() {
 #[test]
 fn one_whose_lock_names_what_is_not_in_it() {
     let world = bundled(&["tzdata", "where-2.0"]);
-    // Somebody puts it together again, with a list that is right, but without an archive.
+    // A bundle that was repacked with a valid list, but without one archive.
     let directory = unpacked(&world, "env.bundle");
     let list = fs_err::read_to_string(directory.join("mlconda-bundle.json")).unwrap();
     let lines: Vec<&str> = list.lines().filter(|line| !line.contains("/where-2.0")).collect();

@@ -1,4 +1,4 @@
-//! A bundle behind the program: one executable for a machine that has nothing.
+//! A bundle appended to the program: one executable for a machine without any tools.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -7,7 +7,7 @@ use mlconda_test::context::{Outcome, TestContext};
 
 use super::{bundle, path, served};
 
-/// A world with an executable of these packages, and without their server.
+/// A context with an executable of these packages, and without their server.
 fn executable(packages: &[&str]) -> TestContext {
     let (world, _server) = served(packages);
     bundle(&world, &["env.lock", "--self", "-o", "env.run"]).success();
@@ -44,7 +44,7 @@ fn it_installs_what_is_in_it() {
     The other options are those of `mlconda install`: `./env.run mlconda install --help` lists them.
     --- stderr
     ");
-    // What an earlier one has left is not in the way, and a directory is not a file.
+    // A partial file of an earlier run does not matter. A directory is not a file.
     world.write("env.bundle.partial", "half");
     run(&world, &["--extract", "env.bundle"]).success();
     fs_err::create_dir(path(&world, "directory")).unwrap();
@@ -60,7 +60,7 @@ fn it_installs_what_is_in_it() {
     bundle(&world, &["--verify", "env.bundle", "env.run"]).success();
     let listed = world.run("tar", &["-tf", "env.bundle"]).success().stdout;
     assert!(listed.starts_with("mlconda-bundle.json\n"), "{listed}");
-    // Any mlconda takes it as a bundle, and one executable becomes another.
+    // Any mlconda can use it as a bundle, and an executable can be made from another one.
     world.mlconda(["install", "env.run", "-p", "other"]).success();
     run(&world, &["mlconda", "bundle", "env.run", "--self", "-o", "again.run", "--offline"]).success();
     let [one, again] = ["env.run", "again.run"].map(|name| fs_err::read(path(&world, name)).unwrap());
@@ -74,8 +74,8 @@ fn one_that_is_cut_short_or_changed_writes_nothing() {
     let put = |bytes: &[u8]| {
         fs_err::write(path(&world, "new.run"), bytes).unwrap();
         fs_err::set_permissions(path(&world, "new.run"), PermissionsExt::from_mode(0o755)).unwrap();
-        // By another process: what this one has open for writing, a child of another test may keep open, and nobody can
-        // run it.
+        // Copied by another process: if this process had the file open for writing, a child of another test could
+        // inherit the file descriptor, and the file could not be executed.
         world.run("cp", &["--remove-destination", "new.run", "env.run"]).success();
     };
     run(&world, &["--extract", "env.bundle"]).success();
@@ -88,7 +88,8 @@ fn one_that_is_cut_short_or_changed_writes_nothing() {
         let refused = run(&world, &["-p", "prefix"]).failure(1);
         assert!(refused.stderr.contains("is cut short: it has "), "{length}: {refused}");
     }
-    // A byte of the program that is not run, two of the block behind it, of a header, of an archive and of the end.
+    // A byte of the program that is not executed, two in the block after it, and one each in a header, in an archive
+    // and at the end.
     for place in [tar - 1200, tar - 480, tar - 300, tar + 148, whole.len() - 20_000, whole.len() - 1] {
         let mut changed = whole.clone();
         changed[place] ^= 1;
@@ -125,7 +126,7 @@ fn it_is_for_one_platform_and_needs_a_program() {
 #[test]
 fn a_changed_byte_of_what_it_says_of_itself_is_found() {
     let (world, _server) = served(&["tzdata"]);
-    // A small program is enough, since it is not run.
+    // A small program is enough, because it is not run.
     bundle(&world, &["env.lock", "--self", "--mlconda", "/bin/true", "-o", "env.run"]).success();
     let whole = fs_err::read(path(&world, "env.run")).unwrap();
     let mark = b"mlconda-executable 1";

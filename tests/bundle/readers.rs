@@ -1,4 +1,4 @@
-//! Who reads a bundle besides `install`: images of several platforms, views of its packages, and pixi-unpack.
+//! Readers of a bundle other than `install`: images of several platforms, views of its packages, and pixi-unpack.
 
 use mlconda_test::{host_subdir, server::Server};
 use serde_json::Value;
@@ -28,7 +28,7 @@ fn an_image_of_one_for_several_platforms_is_an_index() {
         index["manifests"][0]["digest"].clone()
     };
     assert_eq!(both("locks"), both("bundle"));
-    // One platform of it.
+    // An image of one of its platforms.
     image(&["all.bundle"], "one", &["--platform", foreign]).success();
     assert_ne!(both("one"), both("bundle"));
 }
@@ -36,7 +36,7 @@ fn an_image_of_one_for_several_platforms_is_an_index() {
 #[test]
 fn what_wheels_in_it_say_of_themselves_is_read_in_it() {
     let (world, server) = served(&["tzdata", "python-3.11.9"]);
-    // Without a licence, and with a dependency.
+    // A wheel without a licence, and with a dependency.
     let wheel = simple("tool", "1.0").requires("helper >=1");
     let wheels = Server::serve(world.path().join("wheels")).unwrap();
     let lines = [wheel, simple("helper", "2.0")].map(|wheel| {
@@ -58,8 +58,8 @@ fn what_wheels_in_it_say_of_themselves_is_read_in_it() {
     assert_eq!(wheels.requests().len(), 0, "{:?}", wheels.requests());
 }
 
-/// What `pixi-unpack` 0.7 asks of a pack, by its source: all directories of `channel` have repodata that can be parsed, the
-/// archives are in the subdirs that the records name, and what is in `pypi` are wheels.
+/// The requirements of `pixi-unpack` 0.7, from its source: every directory of `channel` has valid repodata, the
+/// archives are in the subdirs of their records, and `pypi` contains wheels.
 #[test]
 fn what_pixi_unpack_reads_is_there() {
     let (world, _server) = served(&["tzdata", "python-3.11.9", "archived"]);

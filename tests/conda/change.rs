@@ -1,4 +1,4 @@
-//! Commands that change environments: what was asked for before is kept, and no more changes than has to.
+//! Commands that change environments: earlier requests are kept, and only the necessary packages change.
 
 use std::{io::Write, process::Stdio};
 
@@ -18,13 +18,13 @@ fn an_environment_is_made_and_changed_step_by_step() {
         world.installed("x"),
         ["arrays 1.25.2", "libarrays 3.2.0", "pip 24.0", "python 3.11.9", "python_abi 3.11", "tzdata 2024a"]
     );
-    // Nothing newer comes for the sake of what is added.
+    // Installing a package does not upgrade others.
     world.run("conda install -y -n x where").success();
     assert_eq!(world.installed("x")[0], "arrays 1.25.2");
-    // And what was asked for before still counts.
+    // Earlier requests still count.
     world.run("conda update -y -n x libarrays where").success();
     assert_eq!(world.installed("x")[0], "arrays 1.25.2");
-    // By its own name it is renewed.
+    // A package that is named is upgraded.
     world.run("conda update -y -n x arrays").success();
     assert_eq!(world.installed("x")[0], "arrays 1.26.4");
     let gone = world.run("conda remove -y -n x arrays").success();
@@ -47,7 +47,8 @@ fn an_environment_is_made_and_changed_step_by_step() {
     ");
 }
 
-/// The second one has read what is installed, and then waits for its channel until the first one has ended.
+/// The second command has read the installed packages, and then waits for its channel until the first command has
+/// ended.
 #[test]
 fn what_another_one_has_changed_since_is_not_undone() {
     let world = World::new();
@@ -81,7 +82,7 @@ fn what_another_one_has_changed_since_is_not_undone() {
     );
 }
 
-/// A lock, or another environment, says what is to be installed: nothing is solved, and the first one waits for an archive.
+/// The packages come from a lock or another environment, so nothing is solved. The first command waits for an archive.
 #[test]
 fn whoever_waits_for_an_archive_has_the_environment_for_itself() {
     let world = World::new();
@@ -135,7 +136,7 @@ fn what_was_asked_for_before_gives_way_where_it_must() {
     assert!(world.installed("x").contains(&"arrays 1.24.0".to_owned()), "{told}");
     assert!(told.stderr.contains("the version of `arrays` that was asked for before conflicts"), "{told}");
     assert!(world.asked("x").ends_with("# neutered specs: ['arrays']"), "{}", world.asked("x"));
-    // With nothing installed allowed to change, there is none.
+    // If no installed package may change, there is no solution.
     world.run("conda create -y -n y arrays=1.26.4").success();
     world.run("conda install -y -n y --freeze-installed legacy").failure(1);
     assert!(world.installed("y").contains(&"arrays 1.26.4".to_owned()));
@@ -149,7 +150,7 @@ fn base_is_the_root_prefix_also_where_there_is_none() {
     assert!(world.context.root_prefix().join("bin/where-am-i").is_file());
     world.run("conda update -y --all").success();
     assert_eq!(world.installed("base"), ["where 2.0"]);
-    // mlconda is conda here.
+    // These do nothing, because mlconda itself is conda here.
     world.run("conda update -n base -c defaults conda").success();
     world.run("conda install mamba -n base -c conda-forge").success();
     assert_eq!(world.installed("base"), ["where 2.0"]);
@@ -197,7 +198,7 @@ fn lists_of_packages_and_locks_are_installed_as_they_are() {
     }
     assert_eq!(world.installed("acopy"), world.installed("x"));
     assert_eq!(world.installed("bcopy"), world.installed("x"));
-    // Besides what is there, as conda does.
+    // As with conda, the installed packages are kept.
     world.run("conda create -y -n y where").success();
     world.run("conda install -n y --file explicit.txt --yes --quiet --no-deps").success();
     assert_eq!(world.installed("y").len(), world.installed("x").len() + 1);
@@ -257,7 +258,7 @@ fn an_archive_is_installed_without_a_channel() {
     world.run("conda create -y -n y").success();
     world.run_with(&format!("conda install -y -n y file://{}", path.display()), &none).success();
     assert_eq!([world.installed("x"), world.installed("y")], [["where 1.0"], ["where 1.0"]]);
-    // It counts as a package like any other afterwards.
+    // Later, it is a package like any other.
     world.run("conda install -y -n x greet").success();
     assert!(world.installed("x").contains(&"where 1.0".to_owned()));
 }
@@ -269,7 +270,7 @@ fn variables_of_an_environment_are_set_and_unset() {
     world.run("conda env config vars set -n x GREETING=hello OTHER=1").success();
     world.run("conda env config vars unset OTHER -n x").success();
     assert_eq!(world.run("conda env config vars list -n x").success().stdout, "GREETING = hello\n");
-    // What else changes leaves them, and what was asked for.
+    // Other changes keep the variables and the requested specs.
     world.run("conda update -y -n x --all").success();
     assert_eq!(world.run("conda run -n x printenv GREETING").success().stdout, "hello\n");
     world.run("conda env config vars unset GREETING -n x").success();
@@ -290,7 +291,7 @@ fn an_environment_goes_at_once() {
     world.run("conda env remove -n x").failure(1);
 }
 
-/// The time of what is made is that of the packages, and the command in the history has no path in it.
+/// Times in the prefix are those of the packages, and the command in the history contains no path.
 #[test]
 fn the_same_commands_make_the_same_bytes() {
     let (one, other) = (World::new(), World::new());
@@ -321,11 +322,11 @@ fn what_an_update_of_everything_has_gone_beyond_is_asked_for_no_more() {
     world.run("conda update -y -n x --all").success();
     assert!(world.installed("x").contains(&"where 2.0".to_owned()));
     assert!(world.asked("x").ends_with("# neutered specs: ['where']"), "{}", world.asked("x"));
-    // Nothing of it comes back, and nothing stands in the way.
+    // The old request is not restored, and does not cause conflicts.
     world.run("conda install -y -n x greet").success();
     world.run("conda install -y -n x --freeze-installed tzdata").success();
     assert!(world.installed("x").contains(&"where 2.0".to_owned()));
-    // Nor where another program has written no word of it.
+    // The same is true if the history of another program does not neutralize the spec.
     let history = world.context.named_prefix("x").join("conda-meta/history");
     let text = fs_err::read_to_string(&history).unwrap().replace("# neutered specs: ['where']\n", "");
     fs_err::write(&history, text).unwrap();

@@ -1,4 +1,4 @@
-//! Which channels count: those of the command line first, the configured ones where these do not suffice.
+//! The order of channels: first those of the command line, then the configured ones if the former are not sufficient.
 
 use super::World;
 
@@ -15,12 +15,12 @@ fn configured_channels_are_asked_where_the_named_ones_do_not_suffice() {
     let refused = world.run(&format!("conda create -y -n y --override-channels -c {extra} special greet")).failure(1);
     assert!(refused.stderr.contains("no channel has `greet`"), "{refused}");
     world.run("conda create -y -n y --override-channels special").failure(2);
-    // python stays what it is, and the way to change it is told.
+    // python is kept, and the message says how to change it.
     world.run("conda create -y -n z python=3.12").success();
     let refused = world.run("conda install -y -n z arrays").failure(1);
     assert!(refused.stderr.contains("python keeps its minor version unless you give one: `python=X.Y`"), "{refused}");
     world.run("conda install -y -n z arrays python=3.11").success();
-    // What is there stays, though its channel is not named any more.
+    // Installed packages are kept, even if their channel is no longer named.
     world.run("conda install -y -n x arrays").success();
     assert!(world.installed("x").contains(&"where 9.0".to_owned()));
     assert!(world.installed("x").contains(&"special 1.2".to_owned()));
@@ -58,7 +58,7 @@ fn an_alias_and_default_channels_are_condas() {
     let variables = [("CONDA_DEFAULT_CHANNELS", main.as_str()), ("CONDA_CHANNELS", "")];
     world.run_with("conda create -y -n y where", &variables).success();
     assert_eq!(world.installed("y"), ["where 2.0"]);
-    // A lock does not depend on them.
+    // A lock does not depend on the configured channels.
     world.context.write_environment(&["special"]);
     world.run_with("mlconda lock", &[("CONDA_CHANNELS", &format!("{directory}/extra"))]).failure(1);
 }

@@ -1,4 +1,4 @@
-//! `list --revisions` and `install --revision`; environments that are marked as frozen; channels that are none.
+//! `list --revisions` and `install --revision`, environments that are marked as frozen, and invalid channels.
 
 use insta::assert_snapshot;
 

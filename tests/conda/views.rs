@@ -1,4 +1,4 @@
-//! What scripts read of conda's, and `run`.
+//! Output of conda's commands that scripts read, and `run`.
 
 use super::World;
 
@@ -109,7 +109,7 @@ fn a_command_runs_in_an_environment() {
     let told = world.run("conda run --no-capture-output -n x where-am-i").success();
     assert!(told.stdout.contains("envs/x"), "{told}");
     world.run("micromamba run -n x -e GREETING=hello sh -c exit").success();
-    // The inner conda changes the environment around it.
+    // The inner conda changes the environment that it runs in.
     world.run("conda run -n x conda install -y greet").success();
     assert!(world.installed("x").iter().any(|package| package.starts_with("greet")));
     world.run("conda run -n nothing true").failure(1);

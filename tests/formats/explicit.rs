@@ -1,4 +1,4 @@
-//! The explicit format: what its lines and comments can say, and what they cannot.
+//! The explicit format: what its lines and comments can contain, and what they cannot.
 
 use mlconda_test::{context::argument, host_subdir, package::PackageBuilder, tree};
 
@@ -73,7 +73,7 @@ fn variables_stay_where_the_lock_has_no_word_for_them() {
     assert_eq!(variables().keys().collect::<Vec<_>>(), ["MINE", "NUMBER"]);
     let shown = world.mlconda(["run", "-p", argument(&prefix), "sh", "-c", "echo $MINE $NUMBER"]).success();
     assert_eq!(shown.stdout, "yes 5\n");
-    // A lock of ours has the last word.
+    // A lock of mlconda takes precedence.
     let text = format!("# mlconda lock: 1\n# platform: {}\n# variable: A=\"b\"\n@EXPLICIT\n", host_subdir());
     world.write("ours.lock", &format!("{text}{}", package("2.0")));
     world.mlconda(["install", "ours.lock", "-p", argument(&prefix)]).success();

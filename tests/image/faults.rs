@@ -1,4 +1,4 @@
-//! Images where something goes wrong: what cannot be built, a python that ends, signals, times that are none.
+//! Failures while an image is made: packages that cannot be built, a python that ends early, signals, invalid times.
 
 use std::{
     io::Read,
@@ -59,7 +59,7 @@ fn the_layer_of_a_module_over_which_python_ends_is_not_kept() {
     let told = "python ended while it compiled a module, whose byte code is left out: \
                 `lib/python3.11/site-packages/deadly.py` (python broke off: ";
     assert!(first.stderr.contains(told) && first.stderr.contains("not kept in the cache"), "{first}");
-    // What no python compiles is another matter.
+    // A file that no python can compile is a different case.
     assert!(!first.stderr.contains("template.py") && first.stderr.contains("Its layer is not"), "{first}");
     fs_err::remove_file(&mark).unwrap();
     let second = make();
@@ -124,7 +124,7 @@ fn what_is_done_is_said() {
     assert!(expected.iter().all(|name| names.contains(name)), "{outcome}");
 }
 
-/// Ends a process whose output nobody reads.
+/// Ends a process, whose output is not read.
 fn end(mut child: Child, signal: Signal) -> i32 {
     kill_process(Pid::from_child(&child), signal).unwrap();
     child.wait().unwrap().code().unwrap_or(-1)
@@ -139,7 +139,7 @@ fn an_image_that_nobody_reads_can_be_stopped() {
     let fifo = world.work().join("pipe");
     world.run("mkfifo", &[argument(&fifo)]).success();
     let arguments = ["image", "env.lock", "-n", "ml", "--tag", "x", "--base", "docker-archive:base.tar", "--output"];
-    // Once, so that afterwards all is in the cache.
+    // The first run fills the cache.
     world.mlconda(arguments.iter().chain(&["first.tar"])).success();
     let before = world.tree();
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
@@ -159,7 +159,7 @@ fn an_image_that_nobody_reads_can_be_stopped() {
     }
 }
 
-/// A file that takes no room and has no end: whoever writes it into a layer does not come to it.
+/// A sparse file of 1 TiB, so that compressing it does not end before the signal.
 #[test]
 fn a_signal_while_layers_are_compressed_leaves_nothing() {
     let world = world();

@@ -1,4 +1,4 @@
-//! Byte code: modules are compiled with the python that is installed.
+//! Byte code: modules are compiled with the installed python.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn modules_are_compiled_and_recorded_and_go_with_their_package() {
     Linked 3 packages in `[TEMP]/work/prefix`: 16 files, [SIZE], in [TIME].
     ");
     let code = "prefix/lib/python3.11/site-packages/templates/__pycache__/cli.cpython-311.pyc";
-    // The stand-in's, which knows only where the module will be.
+    // The byte code of the stand-in contains the final path of the module.
     let place = world.work().join("prefix/lib/python3.11/site-packages/templates/cli.py");
     assert_eq!(world.read(code), format!("timestamp: 0 bytes of {} at 1672531200\n", place.display()));
     let times = ["cli.py", "__pycache__/cli.cpython-311.pyc"]
@@ -41,7 +41,7 @@ fn modules_are_compiled_and_recorded_and_go_with_their_package() {
     let without = world.write_lock("less.lock", None, &["tzdata", "python-3.11.9"]);
     install(&without, &[]);
     assert!(!world.work().join("prefix/lib/python3.11/site-packages/templates").exists());
-    // Into a prefix whose python already exists; and not at all.
+    // In a prefix with an existing python; and without compiling.
     install(&lock, &["--compile-bytecode=unchecked-hash"]);
     assert!(world.read(code).starts_with("unchecked-hash"));
     fs_err::remove_dir_all(world.work().join("prefix")).unwrap();

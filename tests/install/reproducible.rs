@@ -1,4 +1,4 @@
-//! The same lock gives the same prefix: times, modes and directories, too.
+//! The same lock gives the same prefix, including the times and modes of files and directories.
 
 use super::*;
 
@@ -73,7 +73,7 @@ fn directories_above_do_not_tell_when() {
     let mine = world.path().join("mine");
     fs_err::create_dir(&mine).unwrap();
     fs_err::File::open(&mine).unwrap().file().set_modified(long_ago).unwrap();
-    // The second time, the prefix is made anew and swapped in.
+    // The second installation makes a new prefix and swaps it in.
     for lock in [lock, world.write_lock("other.lock", None, &["hollow"])] {
         world.mlconda(["install", argument(&lock), "-p", "../mine/envs/prefix"]).success();
         assert_eq!(time(&mine), long_ago, "what was there");
@@ -91,7 +91,7 @@ fn what_has_no_time_of_its_own_has_that_of_the_epoch() {
         let time = fs_err::symlink_metadata(world.work().join("prefix").join(path)).unwrap().modified().unwrap();
         time.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
     };
-    // The first is what a script writes.
+    // A script writes the first of these files.
     for path in ["share/after-link/linked.txt", "share/after-link", "bin", "", "conda-meta", "conda-meta/history"] {
         assert_eq!(seconds(path), 1_000_000_000, "`{path}`");
     }

@@ -1,4 +1,4 @@
-//! Programs for macOS whose bytes an installation changes: they are signed anew, on every machine that installs them.
+//! Programs for macOS whose bytes an installation changes are signed again, on every machine that installs them.
 
 use mlconda_test::{
     channel::Channel,
@@ -24,7 +24,7 @@ fn library() -> Vec<u8> {
     bytes
 }
 
-/// Whether the hash of each page is the one in the signature.
+/// Whether the hash of each page equals the hash in the signature.
 fn is_signed(library: &[u8]) -> bool {
     let signature = library.windows(4).position(|window| window == [0xfa, 0xde, 0x0c, 0xc0]).unwrap();
     library[..signature].chunks(1 << 14).enumerate().all(|(number, page)| {
@@ -50,7 +50,7 @@ fn a_changed_library_for_macos_is_signed_anew() {
     let prefix = world.work().join("prefix").display().to_string();
     assert!(installed.windows(prefix.len()).any(|window| window == prefix.as_bytes()));
     assert!(!is_signed(&library()) && is_signed(&installed));
-    // The record has the hash of what lies there.
+    // The record has the hash of the installed file.
     let record: serde_json::Value =
         serde_json::from_str(&world.read("prefix/conda-meta/signed-1.0-h4bc722e_0.json")).unwrap();
     assert_eq!(record["paths_data"]["paths"][0]["sha256_in_prefix"], sha256_hex(&installed));
@@ -59,7 +59,7 @@ fn a_changed_library_for_macos_is_signed_anew() {
         modified(&world.work().join("prefix/lib/data.bin"))
     );
     world.mlconda(["verify", "-p", "prefix"]).success();
-    // And so it is when it goes through the package cache.
+    // The same is true with the package cache.
     fs_err::create_dir_all(world.home().join(".cache/mlconda")).unwrap();
     fs_err::remove_dir_all(world.work().join("prefix")).unwrap();
     world.mlconda(install).success();

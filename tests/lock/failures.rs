@@ -1,4 +1,4 @@
-//! What gives no lock, and the words for it.
+//! Inputs without a lock, and their messages.
 
 use insta::assert_snapshot;
 
@@ -38,10 +38,10 @@ fn no_such_file() {
     error: failed to open file `absent.yml`: No such file or directory (os error [NUMBER])
     hint: check the path, and the directory in which the command runs
     ");
-    // What another name hides is found.
+    // A file with another name is suggested.
     world.write("conda.yaml", "dependencies: [a]\n");
     world.write("docker-compose.yml", "services: {}\n");
-    // The hint is a command, which these would make another one.
+    // These names would change the command in the hint.
     world.write("a $(touch b).yml", "dependencies: [a]\n");
     world.write("-o.yml", "dependencies: [a]\n");
     let hint = |outcome: &str| outcome.lines().last().unwrap().to_owned();

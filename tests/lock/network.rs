@@ -58,7 +58,7 @@ fn a_server_that_is_busy_is_asked_again() {
     world.lock(&["-c", &server.url("main"), "--override-channels"]).success();
 }
 
-/// Locks `tzdata` from a channel at a URL, which fails.
+/// Locks `tzdata` from the channel at a URL. It must fail.
 fn fails_with_channel(world: &TestContext, url: &str) -> String {
     world.write_environment(&["tzdata"]);
     world.lock(&["-c", url, "--override-channels"]).failure(1).to_string()
@@ -192,7 +192,7 @@ fn repodata_that_breaks_off() {
     ");
 }
 
-/// An environment that means a company's mirror without naming it.
+/// The environment uses channel names, and `channel_alias` maps them to a company's mirror.
 #[test]
 fn channels_are_found_under_the_alias() {
     let world = world();

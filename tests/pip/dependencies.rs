@@ -1,10 +1,10 @@
-//! What packages of pip depend on: shown, and written into the formats of other tools.
+//! Dependencies of pip packages: how they are shown, and written into the formats of other tools.
 
 use insta::assert_snapshot;
 
 use super::*;
 
-/// An index of packages that need each other, and an environment.yml that asks for some.
+/// An index of packages with dependencies, and an environment.yml that requests some of them.
 fn needy(world: &TestContext) -> Server {
     let app = Wheel::new("My.App", "1.0").requires("dep[fast]>=1,<2").requires("greet (>=1)").requires_python(">=3.8");
     let app = app.requires("dep; sys_platform == 'win32'").extra("docs", "other").metadata("License-Expression: MIT");
@@ -15,7 +15,7 @@ fn needy(world: &TestContext) -> Server {
     server
 }
 
-/// An explicit lock has no word for what packages need: it is in the metadata beside the wheels.
+/// An explicit lock cannot contain the dependencies of pip packages: they are read from the metadata beside the wheels.
 #[test]
 fn what_packages_of_pip_need_is_shown() {
     let world = world();
@@ -56,7 +56,7 @@ fn what_packages_of_pip_need_is_shown() {
     };
     assert_eq!(licences("my-app"), r#"{"id":"MIT","acknowledgement":"declared"}"#);
     assert_eq!(licences("dep"), r#"{"name":"BSD","acknowledgement":"declared"}"#);
-    // Without the server, the environment tells it.
+    // Without the server, they are read from the prefix.
     world.mlconda(["install", "env.lock"]).success();
     drop(server);
     let of_prefix = world.mlconda(["tree", "-n", "small", "--package", "my-app", "--depth", "1"]).success();
@@ -96,7 +96,7 @@ fn other_formats_have_what_packages_of_pip_need() {
       - other; extra == 'docs'
       requires_python: '>=3.8'
     ");
-    // What is known is not asked for again.
+    // Facts that the lock contains are not requested again.
     let bill: serde_json::Value =
         serde_json::from_str(&world.mlconda(["sbom", "other.lock"]).success().stdout).unwrap();
     let licence =

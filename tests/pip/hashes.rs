@@ -1,10 +1,10 @@
-//! By what packages of pip are pinned: the hashes that are given, and those that are found.
+//! How pip packages are pinned: by given hashes, and by hashes from the index.
 
 use insta::assert_snapshot;
 
 use super::*;
 
-/// Who gives a hash wants no other archive: also where the URL is given, and where the index has hashes of another kind.
+/// A given hash must match, also if the URL is given, and if the index has another kind of hash.
 #[test]
 fn every_hash_that_is_given_is_checked() {
     let mut world = world();
@@ -96,7 +96,7 @@ fn what_has_no_hash_is_locked_by_what_it_is() {
     # pip mine @ ./src/mine --editable
     # pip repo @ git+file://[TEMP]/work/repo@[COMMIT]#subdirectory=python
     ");
-    // pip has a clone to be edited; a lock has the commit, and that stays.
+    // pip would make an editable clone; a lock has the commit, which does not change.
     let locked = |line: &str, arguments: &[&str]| {
         write(&world, &[line]);
         lock(&world, &Index::url(&server), arguments).success();

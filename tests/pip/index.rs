@@ -1,4 +1,4 @@
-//! The index and the resolver: logins, answers that do not come, and where `uv` is from.
+//! The index and the resolver: logins, missing responses, and the origin of `uv`.
 
 use insta::assert_snapshot;
 
@@ -52,7 +52,7 @@ fn an_index_that_does_not_answer_is_named() {
     ");
 }
 
-/// The channel's uv and python are the machine's, in scripts: what counts is that they are found there.
+/// The channel's uv and python are scripts that call those of the machine. The test checks that the channel's are used.
 #[test]
 fn without_uv_it_comes_from_the_channels() {
     let world = world();
@@ -90,7 +90,7 @@ fn without_uv_it_comes_from_the_channels() {
     assert_eq!(tools.len(), 1);
 }
 
-/// A page on a server that links to a wheel of this machine: `lock` must not read it, nor `install` after it.
+/// A page on a server links to a local wheel: neither `lock` nor a later `install` may read it.
 #[test]
 fn an_index_leads_to_no_file_of_this_machine() {
     let world = world();
@@ -104,7 +104,7 @@ fn an_index_leads_to_no_file_of_this_machine() {
     let outcome = lock(&world, &Index::url(&server), &[]).failure(1).to_string();
     assert!(outcome.contains("app"), "{outcome}");
     assert!(!world.work().join("env.lock").exists());
-    // Whoever names the directory trusts it.
+    // A directory that the user names is trusted.
     write(&world, &["app", &format!("--find-links {}", world.path().join("index/files").display())]);
     lock(&world, &Index::url(&server), &[]).success();
 }

@@ -1,10 +1,10 @@
-//! Lists that cannot be locked: each is refused at its line.
+//! Lists that cannot be locked: each is rejected at its line.
 
 use insta::assert_snapshot;
 
 use super::*;
 
-/// Archives of which no list of [`REFUSED`] can be made.
+/// Archives from which no list of [`REFUSED`] can be satisfied.
 fn unhelpful() -> Vec<Release> {
     vec![
         Wheel::new("a", "1.0").requires("b<2").into(),
@@ -113,7 +113,7 @@ fn lists_that_cannot_be_locked_are_refused_at_their_lines() {
     "#);
 }
 
-/// What the resolver says no name of, and what only a server can tell, is told with the lines, too.
+/// Errors also name the lines if the resolver does not name the package, and if only the server knows the reason.
 #[test]
 fn what_is_wrong_with_places_is_told_with_their_lines() {
     let world = world();

@@ -1,4 +1,4 @@
-//! Wheels that are refused: the prefix stays as it was.
+//! Wheels that are rejected: the prefix does not change.
 
 use insta::assert_snapshot;
 
@@ -118,7 +118,7 @@ fn a_wheel_for_another_python_or_platform_is_refused() {
     install(&world, &[tagged("py2.py3-none-any")]).success();
 }
 
-/// A small archive does not fill the memory of who installs it.
+/// A small archive must not fill the memory.
 #[test]
 fn what_is_read_of_a_wheel_has_limits() {
     let world = world();

@@ -1,10 +1,10 @@
-//! Archives of sources: the environment's own pip builds them.
+//! Source archives: the environment's own pip builds them.
 
 use insta::assert_snapshot;
 
 use super::*;
 
-/// A python whose pip, whatever it is given, installs `PIP` 1.0 as pip does, and which compiles in its own way.
+/// A python with a stand-in for pip, which always installs `PIP` 1.0 in the way of pip. It compiles in its own way.
 fn python_with_pip() -> PackageBuilder {
     const PYTHON: &str = r#"#!/bin/sh
 if [ "$2" = -S ]; then
@@ -44,7 +44,7 @@ printf 'built.py,,\n../../../bin/built,,\n' >> RECORD
         .file(&format!("{SITE}/pip/__main__.py"), "")
 }
 
-/// A lock of a python that can build, and of lines about packages.
+/// A lock with a python that can build, and with lines for pip packages.
 fn lock_to_build(world: &TestContext, lines: &[String]) {
     let python = packages::line(world, &python_with_pip());
     let head = format!("# mlconda lock: 1\n# input: sha256:{}\n# platform: {}\n", "0".repeat(64), host_subdir());
@@ -96,7 +96,7 @@ fn sources_are_built_by_the_environments_own_pip() {
     fs_err::remove_dir_all(prefix(&world)).unwrap();
     install().success();
     assert_eq!(tree::difference(&fresh, &tree::archived(&prefix(&world)).unwrap()), "");
-    // One that cannot be built leaves the old environment.
+    // If an archive cannot be built, the old environment stays.
     lock_to_build(&world, &[sources(&world, "broken", "")]);
     assert_snapshot!(install().failure(1), @"
     exit code 1
@@ -153,7 +153,7 @@ fn what_is_built_below_a_link_of_a_package_is_compiled() {
     assert!(!prefix(&world).join("lib/real/__pycache__").exists());
 }
 
-/// What fails leaves the old prefix, also where that is changed in place and one package was built by then.
+/// A failure restores the old prefix, also for a change in place after one package was already built.
 #[test]
 fn a_second_package_that_cannot_be_built_takes_the_first_with_it() {
     let world = world();

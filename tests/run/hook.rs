@@ -1,8 +1,8 @@
-//! `shell-hook`: what `run` does, in a shell's words.
+//! `shell-hook`: the steps of `run` in the syntax of a shell.
 
 use super::*;
 
-/// Values with everything that means something to a shell.
+/// Values with every character that has a meaning for a shell.
 const NASTY: [&str; 5] = ["it's \"so\" $HOME `id` \\ !x", "two\nlines\n", "''", "\\", " *;&|<>(){}#~ \u{e9}\t"];
 
 #[test]
@@ -21,12 +21,12 @@ fn the_hook_survives_any_value() {
         command.arg("-c").arg(format!("eval \"$1\"; {show}")).arg("sh").arg(&hook);
         assert_eq!(stdout(command.env_clear().env("PATH", "/usr/bin:/bin")), expected, "{shell}");
     }
-    // `run` goes another way to the same.
+    // `run` must have the same result in another way.
     assert_eq!(stdout(&mut world.command(["run", "sh", "-c", show])), expected);
 }
 
-/// Scripts of packages are not written for `set -eu`. They run without it, and the shell has it again afterwards, whatever
-/// the scripts have set.
+/// Scripts of packages are not written for `set -eu`. They run without it. Afterwards the shell has its options again,
+/// whatever the scripts have set.
 #[test]
 fn scripts_run_without_the_options_of_the_shell_that_evaluates_the_hook() {
     let world = World::new("hook-options");
@@ -53,7 +53,7 @@ fn scripts_run_without_the_options_of_the_shell_that_evaluates_the_hook() {
         command.args(&shell[1..]).arg("-c").arg(line).arg("sh").arg(&hook);
         let shown = stdout(command.current_dir(&world.root).env_clear().env("PATH", "/usr/bin:/bin"));
         let lines: Vec<&str> = shown.lines().collect();
-        // In zsh, `-f` is another option, and the script has set it.
+        // In zsh, `-f` is another option, which the script has set.
         let after = if shell[0] == "zsh" { lines[1].replace('f', "") } else { lines[1].to_owned() };
         let before = if shell[0] == "zsh" { lines[0].replace('f', "") } else { lines[0].to_owned() };
         assert_eq!((after, lines[2]), (before, "<><> gone"), "{shell:?} {set}");

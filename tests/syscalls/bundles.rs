@@ -1,5 +1,5 @@
-//! Bundles whose system calls fail one after the other: there is the old file or the new one, and besides at most an
-//! unfinished one, with which the next run makes the same bytes. A full disk is one of these failures.
+//! Bundles with failing system calls: there is the old file or the new one, and at most an unfinished one besides, with
+//! which the next run makes the same bytes. A full disk is one of these failures.
 
 use super::*;
 

@@ -1,12 +1,12 @@
-//! What waits for the disk: `--sync`. Nothing of the old prefix goes before the disk has the new one.
+//! `--sync` waits for the disk: nothing of the old prefix is removed before the new one is on the disk.
 
 use super::*;
 
 const IO: i32 = 5;
 
-/// How often each way waits. Before pre-unlink scripts, for the journal and for the mark that this is no environment;
-/// before the prefix changes, for the stage and what is beside it; before post-link scripts of a change in place; after the
-/// scripts; and for the history.
+/// The number of waits for each way: before pre-unlink scripts, for the journal and for the mark that this is not an
+/// environment; before the prefix changes, for the stage and for what is written beside it; before post-link scripts of
+/// a change in place; after the scripts; and for the history.
 const WAITS: [(Way, u64); 5] =
     [(Way::First, 3), (Way::Swap, 5), (Way::InPlace, 6), (Way::InPlaceWhole, 3), (Way::Add, 3)];
 
@@ -69,7 +69,7 @@ fn who_is_killed_while_it_waits_leaves_the_old_prefix_or_the_new_one_or_none() {
             let is_new = ["", "~ conda-meta\n"].contains(&tree::difference(&stage.wanted, &found).as_str());
             let after = format!("{way:?}: killed at wait {number}");
             assert!(!stage.is_environment() || found == before || is_new, "{after}");
-            // The old prefix goes only after the last one.
+            // The old prefix is only removed after the last wait.
             assert_eq!(stage.is_environment() && is_new, number == waits, "{after}");
             stage.next_run(&after);
             stage.prepare();
@@ -90,7 +90,7 @@ fn a_package_is_in_the_cache_when_the_disk_has_it() {
     fs_err::remove_dir_all(&cache).unwrap();
     fs_err::create_dir_all(&cache).unwrap();
     fs_err::remove_dir_all(world.work().join("prefix")).unwrap();
-    // A cache on a broken disk is not used; the packages come into the prefix without it.
+    // A cache on a broken disk is not used; the packages are installed without it.
     let Injected { outcome, at, .. } = inject::run(&world, &cache, Calls::Sync, Happens::Error(1, IO), &fetch).unwrap();
     assert!(at.is_some(), "{outcome}");
     outcome.success();

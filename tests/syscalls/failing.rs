@@ -1,4 +1,4 @@
-//! System calls that fail: what does not succeed changes nothing, and says what failed where.
+//! Failing system calls: a failed installation changes nothing, and the message says what failed and where.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ fn words(error: i32) -> &'static str {
     }
 }
 
-/// Lets calls fail: what does not succeed changes nothing.
+/// Lets calls fail: a failed installation changes nothing.
 fn failing(way: Way, calls: Calls, happens: impl Fn(u64) -> (Happens, i32)) {
     let stage = Stage::new(way);
     let Some(counted) = stage.run(calls, Happens::Nothing) else { return };
@@ -35,7 +35,7 @@ fn failing(way: Way, calls: Calls, happens: impl Fn(u64) -> (Happens, i32)) {
         let after = format!("{happens:?} of {} at {at}", counted.calls);
         if outcome.code == 0 {
             succeeded += 1;
-            // What could not be removed afterwards, the next run removes.
+            // Leftovers that could not be removed are removed by the next run.
             assert_eq!(tree::difference(&stage.wanted, &without_debris(stage.contents())), "", "{after}:\n{outcome}");
             stage.next_run(&after);
             stage.prepare();

@@ -1,5 +1,5 @@
-//! Images whose system calls fail one after the other, or meet a signal: there is the old file or layout, word for word, or the
-//! new one, and nothing besides. A disk that is full is one of these failures.
+//! Images with failing system calls or signals: there is exactly the old file or layout, or the new one, and nothing
+//! else. A full disk is one of these failures.
 
 use std::path::Path;
 
@@ -9,24 +9,24 @@ const IO: i32 = 5;
 const FULL: i32 = 28;
 const TERM: i32 = 15;
 
-/// Where an image goes.
+/// The destination of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     /// A new file.
     File,
-    /// In the place of another one.
+    /// An existing file, which is replaced.
     Replaced,
-    /// A new layout, in directories that are made.
+    /// A new layout, in new directories.
     Layout,
-    /// Into a layout that holds another image.
+    /// A layout that contains another image.
     Added,
 }
 
-/// What images are made in.
+/// The context and the paths of the images.
 struct Workshop {
     world: TestContext,
     place: Place,
-    /// What is there at the end.
+    /// The expected contents.
     wanted: BTreeMap<String, String>,
 }
 
@@ -43,7 +43,7 @@ impl Workshop {
         workshop
     }
 
-    /// The directory in which it is.
+    /// The directory of the destination.
     fn directory(&self) -> PathBuf {
         self.world.work().join("out")
     }
@@ -58,14 +58,15 @@ impl Workshop {
             Place::Layout => ["--oci-layout", "out/a/b/layout"],
             Place::Added => ["--oci-layout", "out/layout"],
         };
-        // One thread: as good as the same calls in the same order every time. Programs that need no loader need no base.
+        // With one thread, the calls have nearly the same order every time. Programs that need no dynamic loader need
+        // no base.
         let tag = if tag == "1" { "small:1" } else { "small:old" };
         let mut arguments = vec!["image", lock, "-n", "small", "--tag", tag, "--base", "scratch", "--threads", "1"];
         arguments.extend(place);
         arguments
     }
 
-    /// What is there before.
+    /// Makes the state before a run.
     fn prepare(&self) {
         let _ = fs_err::remove_dir_all(self.directory());
         fs_err::create_dir(self.directory()).unwrap();
@@ -83,7 +84,7 @@ impl Workshop {
     }
 }
 
-/// Lets calls fail in the directory in which the image is, or meet a signal.
+/// Lets calls in the destination directory fail, or sends a signal at them.
 fn disturbed(place: Place, happens: impl Fn(u64) -> Happens) {
     let workshop = Workshop::new(place);
     let Some(counted) = workshop.run(&workshop.directory(), Happens::Nothing) else { return };
@@ -96,7 +97,7 @@ fn disturbed(place: Place, happens: impl Fn(u64) -> Happens) {
         let Some(at) = at else { continue };
         let after = format!("{happens:?} of {} at {at}", counted.calls);
         if outcome.code == 0 {
-            // What could not be removed at the end, the next run removes.
+            // Leftovers that could not be removed at the end are removed by the next run.
             assert_eq!(
                 tree::difference(&workshop.wanted, &without_debris(workshop.contents())),
                 "",
@@ -110,7 +111,7 @@ fn disturbed(place: Place, happens: impl Fn(u64) -> Happens) {
         failed += 1;
         assert_eq!(outcome.code, if matches!(happens, Happens::Signal(..)) { 143 } else { 1 }, "{after}:\n{outcome}");
         assert_eq!(tree::difference(&before, &workshop.world.tree()), "", "{after}:\n{outcome}");
-        // What goes wrong in a layout may be at a name that is unfinished; a file has one name.
+        // In a layout, the message may name an unfinished file; for a file, it must name the final one.
         let is_file = matches!(place, Place::File | Place::Replaced);
         let is_told = outcome.stderr.contains("/out/") && !(is_file && outcome.stderr.contains("/.mlconda-"));
         if !matches!(happens, Happens::Signal(..)) && !is_told {
@@ -139,7 +140,7 @@ fn an_image_that_is_stopped() {
     PLACES.into_iter().for_each(|place| disturbed(place, |number| Happens::Signal(number, TERM)));
 }
 
-/// What is in a cache after a failure is whole: each layer with what is known of it, and nothing that is half done.
+/// After a failure, the cache is valid: each layer has its description, and there are no unfinished files.
 fn check_cache(layers: &Path, after: &str, is_held: &dyn Fn(&str) -> bool) {
     let names =
         fs_err::read_dir(layers).into_iter().flatten().map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -153,7 +154,7 @@ fn check_cache(layers: &Path, after: &str, is_held: &dyn Fn(&str) -> bool) {
     }
 }
 
-/// Lets calls fail where layers are made and kept.
+/// Lets calls in the cache of layers fail.
 fn disturbed_cache(happens: impl Fn(u64) -> (Happens, i32)) {
     let workshop = Workshop::new(Place::File);
     let cache = workshop.world.home().join(".cache/mlconda");
@@ -175,12 +176,12 @@ fn disturbed_cache(happens: impl Fn(u64) -> (Happens, i32)) {
         if outcome.code != 0 {
             assert!(workshop.contents().keys().all(|path| !path.ends_with("tar")), "{after}:\n{outcome}");
         }
-        // A process that is held at a call does not clean up by itself: the next one does.
+        // A process that is killed at a call does not clean up; the next run does.
         let is_ended = outcome.stderr.ends_with("error: stopped\n");
         check_cache(&cache.join("layers-1"), &format!("{after}:\n{outcome}\n"), &|name| {
             is_ended && name.starts_with('.')
         });
-        // The next one succeeds, of whatever is there.
+        // The next run succeeds, whatever the state of the cache is.
         workshop.world.mlconda(workshop.arguments()).success();
         assert_eq!(tree::difference(&workshop.wanted, &workshop.contents()), "", "{after}:\n{outcome}");
         check_cache(&cache.join("layers-1"), &format!("the run after {after}"), &|_| false);

@@ -16,7 +16,7 @@ fn killed(way: Way) {
         let found = stage.contents();
         if stage.is_environment() || way == Way::First && !stage.prefix.exists() {
             let found = without_debris(found);
-            // The time of this directory is what is set last of all, and the next run sees to it.
+            // The time of this directory is set last, and the next run corrects it.
             let is_new = ["", "~ conda-meta\n"].contains(&tree::difference(&stage.wanted, &found).as_str());
             assert!(found == before || is_new, "{after}: {}", tree::difference(&before, &found));
             if found == before { old += 1 } else { new += 1 }

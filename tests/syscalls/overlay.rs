@@ -1,5 +1,5 @@
-//! A change in place on an overlay file system, as in an image build, of what a lower layer has. Old files are removed
-//! there, and not moved aside. So a killed process leaves a marked prefix, and the next run finishes what it began.
+//! A change in place on an overlay file system, as in an image build, of files in a lower layer. There, old files are
+//! removed, not moved away. So a killed process leaves a marked prefix, and the next run completes the change.
 
 use std::{path::Path, process::Command};
 
@@ -7,17 +7,17 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// An overlay that is mounted on a directory, with what was in it as its lower layer.
+/// An overlay that is mounted on a directory, whose contents are the lower layer.
 struct Overlay {
     directory: PathBuf,
     layers: TempDir,
 }
 
 impl Overlay {
-    /// `None` if this process may not mount one.
+    /// Mounts an overlay; `None` if this is not permitted.
     #[allow(clippy::print_stderr, reason = "who runs the tests is to see that one said nothing")]
     fn on(directory: &Path) -> Option<Self> {
-        // An overlay is no upper layer of another one, and a temporary directory may be in one.
+        // An overlay cannot be the upper layer of another one, and a temporary directory may be in an overlay.
         let memory = Path::new("/dev/shm");
         let layers = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
         let lower = layers.path().join("lower");
@@ -46,7 +46,7 @@ impl Overlay {
         let _ = Command::new("umount").arg("--lazy").arg(&self.directory).output();
     }
 
-    /// Has the lower layer alone again.
+    /// Restores the lower layer.
     fn reset(&self) {
         self.unmount();
         for layer in ["upper", "work"] {
@@ -110,7 +110,7 @@ fn what_removes_nothing_on_an_overlay_is_undone() {
     let place = world.path().join("place");
     fs_err::create_dir_all(place.join("real")).unwrap();
     fs_err::write(place.join("real/mine"), "mine").unwrap();
-    // A link is not exchanged, and what is there is no environment yet.
+    // A link cannot be exchanged, and the directory is not an environment yet.
     fs_err::os::unix::fs::symlink("real", place.join("link")).unwrap();
     fs_err::create_dir(place.join("real/conda-meta")).unwrap();
     let Some(_overlay) = Overlay::on(&place) else { return };

@@ -1,11 +1,12 @@
-//! Signals that come at a system call: all is undone, or all is there.
+//! Signals at a system call: the whole change is undone, or it is complete.
 
 use super::*;
 
 /// The number of SIGTERM.
 const TERM: i32 = 15;
 
-/// Lets a signal come at calls, and each be held until it was heard: all is undone, or all is there.
+/// Sends a signal at each call, which is held until the program has reported the signal: the whole change is undone, or
+/// it is complete.
 fn stopped(way: Way, calls: Calls) {
     let stage = Stage::new(way);
     let Some(counted) = stage.run(calls, Happens::Nothing) else { return };
@@ -34,7 +35,7 @@ fn stopped(way: Way, calls: Calls) {
     assert!(undone > 0, "nothing was undone");
 }
 
-/// A signal at a rename, and another one before anything is undone: the next run does that.
+/// A signal at a rename, and another one before anything is undone: the next run undoes the change.
 fn stopped_twice(way: Way) {
     let stage = Stage::new(way);
     let Some(counted) = stage.run(Calls::Rename, Happens::Nothing) else { return };
@@ -56,13 +57,13 @@ fn stopped_twice(way: Way) {
     println!("{way:?}: {left} left something in the prefix");
 }
 
-/// Killed while a signal's undoing is under way: the next run goes on with it.
+/// Killed while the change is being undone after a signal: the next run continues.
 fn killed_while_undoing(way: Way) {
     let stage = Stage::new(way);
     let Some(counted) = stage.run(Calls::Change, Happens::Nothing) else { return };
     stage.prepare();
     let mut killed = 0;
-    // Most of it is to be undone then.
+    // At this call, most of the change has to be undone.
     let number = counted.calls * 2 / 3;
     for more in spread(100) {
         let before = stage.contents();
@@ -72,7 +73,7 @@ fn killed_while_undoing(way: Way) {
         let after = format!("{happens:?} of {} at {at}", counted.calls);
         killed += usize::from(outcome.code == 137);
         assert!([137, 143, 0].contains(&outcome.code), "{after}:\n{outcome}");
-        // Past the last step that can be undone, the new prefix is there.
+        // After the last step that can be undone, the prefix is the new one.
         if outcome.code != 0 && !outcome.stderr.contains("it is too late") {
             stage.undone_by_an_installation_that_fails(&before, &after);
         }

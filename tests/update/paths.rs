@@ -1,4 +1,4 @@
-//! Paths that change with their packages: their kind, the package that has them, and byte code beside them.
+//! Paths that change with their packages: their kind, their package, and the byte code beside them.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -24,7 +24,7 @@ fn a_new_file_in_place_of_a_directory_that_stays() {
     }
 }
 
-/// A directory becomes a file, and a link a directory, where what was there goes.
+/// A directory becomes a file, and a link becomes a directory, if the old contents are removed.
 #[test]
 fn a_path_may_change_its_kind_with_its_package() {
     let world = world();
@@ -40,8 +40,8 @@ fn a_path_may_change_its_kind_with_its_package() {
     }
 }
 
-/// Python takes byte code for a module's if size and time of the module are those in it, and packages of one recipe
-/// have the same times.
+/// Python uses byte code if it contains the size and time of its module, and packages of one recipe have the same
+/// times.
 #[test]
 fn byte_code_of_a_module_that_changes_goes() {
     let world = world();
@@ -67,8 +67,8 @@ fn byte_code_of_a_module_that_changes_goes() {
     }
 }
 
-/// `a` and `b` share a path, `b` and `c` another one. With the old `a`, `b` is linked after `c`, with the new
-/// one before it.
+/// `a` and `b` share a path, `b` and `c` share another one. With the old `a`, `b` is linked after `c`; with the new
+/// one, before it.
 #[test]
 fn what_shares_a_path_with_what_is_linked_anew_is_linked_anew() {
     let world = world();
