@@ -1,6 +1,6 @@
-//! This program with a bundle behind it: one executable that installs what is in it, `./env.run -p /opt/env`.
+//! The program with a bundle appended: one executable that installs the environments in it, `./env.run -p /opt/env`.
 //!
-//! All of the file is compared with what was written before anything is installed.
+//! The whole file is verified before anything is installed.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -22,7 +22,7 @@ use crate::{
     text::{bytes, count},
 };
 
-/// What `--help` says.
+/// The text of `--help`.
 const HELP: &str = "\
 Installs the environment that is in this file. No network is used, and nothing else is needed.
 
@@ -35,15 +35,15 @@ Installs the environment that is in this file. No network is used, and nothing e
 The other options are those of `mlconda install`: `NAME mlconda install --help` lists them.
 ";
 
-/// What the command line means.
+/// The result of looking for an appended bundle.
 pub(crate) enum Meaning {
-    /// These words, for the program as it usually is.
+    /// There is none: these are the arguments of the usual program.
     Words(Vec<OsString>),
-    /// All is done.
+    /// The bundle was handled; this is the exit code.
     Done(ExitCode),
 }
 
-/// Looks for a bundle behind this program, and does what is asked of it.
+/// Looks for a bundle appended to this program, and runs its command line.
 pub(crate) fn main(words: Vec<OsString>) -> Meaning {
     let Some(program) = settings::own_program() else { return Meaning::Words(words) };
     let bundle = match Bundle::open(&program) {
@@ -57,7 +57,7 @@ pub(crate) fn main(words: Vec<OsString>) -> Meaning {
     {
         return Meaning::Words([std::slice::from_ref(first), rest].concat());
     }
-    // Under its own name it is the program as it usually is: an image may have it as that.
+    // Under the name `mlconda`, it is the usual program: an image may contain it under this name.
     if file_name(&words) == "mlconda" {
         return Meaning::Words(words);
     }
@@ -72,7 +72,7 @@ fn file_name(words: &[OsString]) -> String {
     own.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// The options that count before the command line is read.
+/// The global options, which are needed before the command line is parsed.
 fn global(arguments: &[OsString]) -> Global {
     Global {
         quiet: arguments.iter().any(|word| word == "-q" || word == "--quiet"),
@@ -113,7 +113,7 @@ fn asked(bundle: &Bundle, program: &Path, words: &[OsString], context: &Context)
     Ok(Meaning::Words([&before, arguments].concat()))
 }
 
-/// Writes the bundle into a file, which gets its name when it is whole. A stop leaves nothing.
+/// Writes the bundle into a file. The file gets its name when it is complete; a stop leaves nothing.
 fn extract(bundle: &Bundle, output: &Path, context: &Context) -> Result<(), CliError> {
     if output.is_dir() {
         let message = format!("`{}` is a directory", output.display());

@@ -1,4 +1,4 @@
-//! Bundles among the files that a command is given: their archives come from them, and from nowhere else.
+//! Bundles among the given files. Their archives are only taken from the bundles.
 
 use std::{
     path::{Path, PathBuf},
@@ -29,7 +29,7 @@ pub(crate) fn is_bundle(file: &Path, context: &Context) -> Result<bool, CliError
     Ok(open(file, context)?.is_some())
 }
 
-/// Whether a file is a bundle, whole or damaged.
+/// Whether a file is a bundle, intact or damaged.
 pub(crate) fn may_be_bundle(path: &Path) -> bool {
     Bundle::open(path).map_or(true, |bundle| bundle.is_some())
 }
@@ -53,7 +53,7 @@ pub(crate) fn add_archives(files: &[PathBuf], options: &mut Options, context: &C
     Ok(())
 }
 
-/// The size in bytes of a program that has a bundle behind it; `None` if there is none.
+/// The size in bytes of a program with an appended bundle, without the bundle; `None` if there is none.
 pub(crate) fn program_size(program: &Path, context: &Context) -> Result<Option<u64>, CliError> {
     Ok(open(program, context)?.and_then(|bundle| bundle.executable().map(Executable::program_size)))
 }

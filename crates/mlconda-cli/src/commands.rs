@@ -135,7 +135,7 @@ pub(crate) enum Command {
     Man(man::Args),
 }
 
-/// Reads the command line. On wrong usage, this says what is wrong and ends the process with 2.
+/// Parses the command line. On wrong usage, prints the error and ends the process with exit code 2.
 pub(crate) fn parse(words: Vec<OsString>) -> Arguments {
     Arguments::try_parse_from(words).unwrap_or_else(|error| usage::report(&error, &command_line()))
 }
@@ -147,7 +147,7 @@ fn command_line() -> clap::Command {
 
 /// Runs a command.
 pub(crate) fn run(command: Command, context: &Context) -> Result<ExitCode, CliError> {
-    // `run` replaces this process, and its command handles signals itself.
+    // `run` replaces this process, and the command then handles signals itself.
     #[cfg(feature = "run")]
     let is_run = matches!(command, Command::Run(_));
     #[cfg(not(feature = "run"))]

@@ -38,7 +38,7 @@ const CONDA: &str = "26.1.0";
 /// The version of mamba and micromamba.
 const MAMBA: &str = "2.5.0";
 
-/// The commands of conda that `mlconda` accepts as well.
+/// The commands of conda that also work as `mlconda COMMAND`.
 const SHARED: &[&str] = &[
     "env",
     "create",
@@ -74,7 +74,7 @@ pub(crate) fn main(arguments: Vec<OsString>) -> Option<ExitCode> {
     })
 }
 
-/// Runs it with the configuration of conda.
+/// Runs a command line with conda's configuration.
 fn configured(line: &Line, context: &mut Context) -> Result<ExitCode, CliError> {
     let solves = matches!(
         line.verb,
@@ -210,12 +210,12 @@ fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
     }
 }
 
-/// The name of a package of which conda's own programs consist: mlconda stands in their place in the root prefix.
+/// Whether a package is part of conda itself: in the root prefix, mlconda replaces it.
 fn is_own(name: &str) -> bool {
     ["conda", "mamba", "micromamba", "conda-libmamba-solver", "libmamba", "libmambapy"].contains(&name)
 }
 
-/// A match spec's text as it was given, for a record or a history. The secrets of an archive's URL are taken out.
+/// The text of a match spec as given, for a record or the history, without secrets in the URL of an archive.
 pub(crate) fn shown(requirement: &mlconda::environment::Requirement) -> String {
     match &requirement.spec.url {
         Some(url) => mlconda::network::redact(url),

@@ -1,11 +1,11 @@
-//! What every command gets: the settings and the printer, and, where commands wait, the runtime for that.
+//! The context of every command: the settings, the printer and, for commands that wait, the runtime.
 
 #[cfg(feature = "install")]
 mod waiting;
 
 use crate::{global::Global, settings::Settings, ui::Ui};
 
-/// The settings and the printer, which every command gets.
+/// The settings and the printer of a command.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) ui: Ui,

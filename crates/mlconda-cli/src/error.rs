@@ -1,8 +1,8 @@
-//! What a command can fail with: an error of the library, of the command line, of the machine, or a signal.
+//! The error of a command: an error of the library, of the command line, of the machine, or a signal.
 
 use crate::hints::{MANY_OPEN, MORE_OPEN};
 
-/// What a command can fail with.
+/// The error of a command.
 #[derive(Debug)]
 pub(crate) enum CliError {
     /// An error of the library.

@@ -25,7 +25,7 @@ use mlconda::{environment::EnvironmentError, prefix::PrefixError};
 pub(crate) const MANY_OPEN: &str = "oo many open files";
 pub(crate) const MORE_OPEN: &str = "raise the limit with `ulimit -n`, or reduce `--threads` and `--downloads`";
 
-/// What to do about an error, where that is known.
+/// The hint for an error, if there is one.
 pub(crate) fn hint(error: &mlconda::Error) -> Option<String> {
     match error {
         mlconda::Error::Environment(EnvironmentError::Read(error)) => reading_hint(error),
@@ -68,7 +68,7 @@ fn prefix_hint(error: &PrefixError) -> Option<String> {
     }
 }
 
-/// What to do about a given file that cannot be read.
+/// The hint for a given file that cannot be read.
 fn reading_hint(error: &std::io::Error) -> Option<String> {
     let hint = match error.kind() {
         ErrorKind::NotFound => "check the path, and the directory in which the command runs",

@@ -1,4 +1,4 @@
-//! Images as people name them, in commands that take a lock, a prefix or an image.
+//! Parses names of images, in commands that accept a lock, a prefix or an image.
 
 use std::path::Path;
 
@@ -6,14 +6,15 @@ use mlconda::{Subdir, oci};
 
 use crate::{bundles, context::Context, error::CliError, lock_or_prefix::LockOrPrefixArgs, text::list};
 
-/// How the names of files begin that say themselves what they are: not those of images.
+/// Extensions of files. A text with one of them is not the name of an image.
 const FILES: [&str; 7] = [".lock", ".yml", ".yaml", ".txt", ".json", ".toml", ".tar"];
 
-/// The image that was typed; `None` if it is a lock or a prefix. An image is: a text with a transport (`oci:`), a directory
-/// that is a layout, a tar, or a reference that names no file.
+/// The given image; `None` for a lock or a prefix. An image is a text with a transport (`oci:`), a directory with a
+/// layout, a tar, or a reference that is not a file.
 ///
 /// # Errors
-/// If the text names nothing that is there and is no reference, or a directory that is neither a prefix nor a layout.
+/// If the text is neither an existing file or directory nor a reference, or a directory that is neither a prefix nor a
+/// layout.
 pub(crate) fn image_named(place: &Path, context: &Context) -> Result<Option<oci::Base>, CliError> {
     let (path, directory) = (context.settings.absolute(place), &context.settings.directory);
     let text = place.to_str().unwrap_or_default();
@@ -22,7 +23,7 @@ pub(crate) fn image_named(place: &Path, context: &Context) -> Result<Option<oci:
         return Ok(Some(oci::Base::parse(text, directory)?));
     }
     let is_tar = path.is_file() && path.extension().is_some_and(|kind| kind == "tar");
-    // A bundle is a tar too. What is wrong with one is told by who reads it.
+    // A bundle is a tar, too. If it is damaged, its reader reports that.
     let is_archive = || is_tar && !bundles::may_be_bundle(&path);
     let is_prefix = || path.ends_with("conda-meta") || path.join("conda-meta").is_dir();
     if path.is_dir() && !is_prefix() {
@@ -43,14 +44,14 @@ pub(crate) fn image_named(place: &Path, context: &Context) -> Result<Option<oci:
     }
 }
 
-/// The platform of the image to take where there are several: what was typed, else that of containers on this machine.
+/// The platform of the image if there are several: the given one, else that of containers on this machine.
 pub(crate) fn platform(args: &LockOrPrefixArgs) -> Result<oci::Platform, CliError> {
     let subdir = args.platform().or_else(Subdir::current).unwrap_or(Subdir::Linux64);
     let platform = oci::Platform::of(subdir).or_else(|| oci::Platform::of(Subdir::Linux64));
     platform.ok_or_else(|| CliError::Usage("no platform".to_owned()))
 }
 
-/// Says of a name that may have been meant for a file that it was taken for an image's, where that has failed.
+/// If a name that may be a file was taken for an image and that failed, reports this.
 pub(crate) fn tell_if_unclear(place: &Path, context: &Context) {
     let text = place.to_str().unwrap_or_default();
     let is_explicit = text.contains(':') || text.split('/').next().is_some_and(|first| first.contains('.'));
@@ -59,15 +60,15 @@ pub(crate) fn tell_if_unclear(place: &Path, context: &Context) {
     }
 }
 
-/// Whether a text that names no file is the name of an image.
+/// Whether a text that is not an existing file is the name of an image.
 fn is_reference(text: &str, path: &Path) -> bool {
     let is_file = FILES.iter().any(|end| text.ends_with(end));
-    // `envs/typo` beside a directory `envs` is a path.
+    // If the directory `envs` exists, `envs/typo` is a path.
     let is_beside = || !text.contains(':') && path.parent().is_some_and(Path::is_dir);
     !is_file && text.contains([':', '/']) && text.parse::<oci::Reference>().is_ok() && !is_beside()
 }
 
-/// The error about a place where nothing is.
+/// The error for a path where nothing exists.
 fn not_there(place: &Path, path: &Path) -> CliError {
     let message = format!("there is no file or directory `{}`", place.display());
     let kind = path.extension().filter(|kind| FILES.iter().any(|end| end[1..] == **kind));

@@ -31,7 +31,7 @@ pub(crate) fn since(before: &[Lock], lock: &Lock, why: &BTreeMap<String, ChangeR
     before.first().map(|old| (Diff::between(old, lock), reasons))
 }
 
-/// A line for each change, each with its reason where one is known.
+/// One line for each change, with its reason if it is known.
 pub(crate) fn lines(diff: &Diff, reasons: &Reasons) -> Vec<String> {
     let width = diff.changes.iter().map(|change| change.name.chars().count()).max().unwrap_or_default();
     let line = |change: &PackageChange| {
@@ -118,7 +118,7 @@ pub(crate) fn summary(diff: &Diff) -> String {
     format!("{packages}{settings}; {} the same{size}.", diff.unchanged)
 }
 
-/// For a comment on a pull request.
+/// The differences as Markdown, for a comment on a pull request.
 pub(crate) fn markdown(diff: &Diff) -> String {
     let mut text = format!("{}\n", summary(diff));
     if !diff.changes.is_empty() {
@@ -157,7 +157,7 @@ fn kind(kind: ChangeKind) -> &'static str {
     }
 }
 
-/// For programs.
+/// The differences as JSON.
 pub(crate) fn to_json(diff: &Diff, reasons: &Reasons) -> Value {
     let (old_size, new_size) = diff.sizes();
     json!({

@@ -1,5 +1,5 @@
-//! The input of `tree`, `why` and `sbom`: a lock or a prefix, with the records of its packages and the environment.yml that
-//! asked for them.
+//! The input of `tree`, `why` and `sbom`: a lock or a prefix, with the records of its packages and the environment.yml
+//! that requested them.
 
 use std::{
     collections::BTreeMap,
@@ -46,7 +46,7 @@ pub(crate) struct LockOrPrefixArgs {
 }
 
 impl LockOrPrefixArgs {
-    /// The platform that was typed.
+    /// The given platform.
     pub(crate) fn platform(&self) -> Option<Subdir> {
         self.platform
     }
@@ -108,7 +108,7 @@ impl LockOrPrefix {
         self.records.is_some()
     }
 
-    /// What was left out of the packages of a prefix, for an SBOM.
+    /// The omitted parts of the packages of a prefix, for an SBOM.
     pub(crate) fn left_out(&self) -> Result<BTreeMap<String, String>, CliError> {
         match self.is_prefix() {
             true => Ok(mlconda::prefix::slim::by_package(&Prefix::open(self.root())?)?),
@@ -128,7 +128,7 @@ impl LockOrPrefix {
         self.lock.name.clone().or_else(place).unwrap_or_else(|| self.place.display().to_string())
     }
 
-    /// The dependency graph. `files` are the given environment files; without them, it is the one beside the lock, if the
+    /// The dependency graph. `files` are the given environment files. The default is the file beside the lock, if the
     /// lock was made from it.
     pub(crate) fn graph(&self, files: &[PathBuf], context: &Context) -> Result<Graph, CliError> {
         let mut graph = Graph::new(&self.lock);
@@ -153,7 +153,7 @@ impl LockOrPrefix {
         Ok(graph.with_requests(&environment))
     }
 
-    /// The environment.yml beside the lock, if the lock was made from it. One that cannot be read is ignored.
+    /// The environment.yml beside the lock, if the lock was made from it. A file that cannot be read is ignored.
     fn environment_beside(&self, context: &Context) -> Option<Environment> {
         if self.is_prefix() {
             return None;
@@ -175,7 +175,7 @@ impl LockOrPrefix {
             specs.dedup();
             self.lock.specs == specs
         };
-        // Older locks have the parsed specs.
+        // Older locks contain the parsed specs.
         let same_specs = || is(|each| each.text.clone()) || is(|each| each.spec.to_string());
         self.lock.input.as_ref().is_some_and(|input| *input == environment.digest() || same_specs())
     }
@@ -192,8 +192,8 @@ fn warn_of_untracked(prefix: &Prefix, mut records: Vec<PrefixRecord>, context: &
     Ok(())
 }
 
-/// Gets the records of packages that a lock has none of, from this prefix or that of the lock's name, if nobody else has
-/// them; which are not to be had, and why. What the bundles among `files` have is taken from there.
+/// Finds the records of packages without one: from the channels, then from this prefix or the one with the lock's name.
+/// Returns the missing ones, with reasons. Bundles among `files` are searched for archives.
 pub(crate) fn complete(
     lock: &mut Lock,
     prefix: Option<Prefix>,
@@ -240,7 +240,7 @@ pub(crate) fn warn(missing: &Missing, context: &Context) {
     ));
 }
 
-/// The error about a package that is not there.
+/// The error for an unknown package.
 pub(crate) fn unknown(name: &str, graph: &Graph, view: &LockOrPrefix) -> CliError {
     let message = format!("there is no package `{name}` in `{}`", view.place.display());
     match graph.similar_names(name).as_slice() {

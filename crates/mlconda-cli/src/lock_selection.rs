@@ -1,4 +1,4 @@
-//! Selects one lock of a file with several, for `install`, `convert` and other commands.
+//! Selects one lock from a file with several, for `install`, `convert` and other commands.
 
 use std::{path::Path, str::FromStr};
 
@@ -47,8 +47,8 @@ impl SelectionArgs {
     }
 }
 
-/// The locks of a file, each with the name by which its environment was chosen: that of its only platform, else those of the
-/// platforms that are meant, or of this machine. Of a bundle, those of all environments, unless one is chosen.
+/// The locks of a file, each with the environment name by which it was selected: that of its only platform, else those
+/// of the given platforms or of this machine. A bundle has the locks of all environments, unless one is selected.
 pub(crate) fn of_platforms(
     file: &Path,
     platforms: &[Subdir],
@@ -99,7 +99,7 @@ pub(crate) fn is_environment(file: &Path, context: &Context) -> bool {
 
 /// The kind of a lock file; `None` for other files. A pipe is not read, because it can be read only once.
 pub(crate) fn kind_of_file(path: &Path) -> Option<LockKind> {
-    // What is wrong with a bundle is told when it is read.
+    // If a bundle is damaged, the error comes later, when it is read.
     if bundles::may_be_bundle(path) {
         return Some(LockKind::Explicit);
     }
@@ -107,7 +107,7 @@ pub(crate) fn kind_of_file(path: &Path) -> Option<LockKind> {
     kind_of(&String::from_utf8_lossy(&bytes))
 }
 
-/// Prints which categories were not selected: conda-lock installs some by default.
+/// Reports the categories that were not selected: conda-lock installs some of them by default.
 pub(crate) fn tell_of_categories(file: &LockFile, selection: &Selection, context: &Context) {
     let is_left_out = |name: &&str| *name != "main" && !selection.categories.iter().any(|chosen| chosen == name);
     let left_out: Vec<&str> = file.categories().into_iter().filter(is_left_out).collect();

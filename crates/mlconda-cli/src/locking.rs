@@ -79,7 +79,7 @@ impl LockingArgs {
         }
     }
 
-    /// The given options with which the lock was not made. Options that are not given may differ.
+    /// The given options that differ from those of the lock. Options that are not given are ignored.
     pub(crate) fn unlike(&self, lock: &Lock) -> Vec<String> {
         let SolveOptions { channel_priority, pip, exclude_newer } = lock.options;
         let mut unlike = Vec::new();
@@ -126,7 +126,7 @@ pub(crate) enum Explain {
     Not,
 }
 
-/// The previous locks and packages.
+/// The previous locks and installed packages.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PreviousLocks {
     /// For each platform, in the order of the platforms, locks whose packages are preferred, the best first.
@@ -136,7 +136,7 @@ pub(crate) struct PreviousLocks {
     /// Installed packages, which can be used if no channel has them.
     pub(crate) installed: Vec<RepoDataRecord>,
     pub(crate) explain: Explain,
-    /// The directory for repodata, where several solves share one.
+    /// The directory for repodata, if several solves share one.
     pub(crate) directory: Option<PathBuf>,
 }
 
@@ -151,7 +151,7 @@ impl PreviousLocks {
 #[derive(Debug)]
 pub(crate) struct Locked {
     pub(crate) lock: Lock,
-    /// Why each changed package changed.
+    /// The reason for each changed package.
     pub(crate) why: BTreeMap<String, ChangeReason>,
 }
 
@@ -182,7 +182,7 @@ pub(crate) fn read_options(args: &LockingArgs, context: &Context) -> ReadOptions
     }
 }
 
-/// Passes events on, each warning only once.
+/// Forwards events, and each warning only once.
 struct Once<'a> {
     progress: &'a dyn Progress,
     told: Mutex<HashSet<String>>,
@@ -209,7 +209,7 @@ pub(crate) fn lock(
     cache: Cache,
     context: &Context,
 ) -> Result<Vec<Locked>, CliError> {
-    // A caller that solves several times has printed them already.
+    // If a caller solves several times, the warnings were already printed.
     let told = before.directory.is_some();
     for warning in platforms.iter().filter(|_| !told).flat_map(|platform| environment.platform_warnings(*platform)) {
         context.ui.warn(&warning.to_string());
@@ -230,7 +230,7 @@ pub(crate) fn lock(
     };
     let progress = Display::new(&context.ui);
     let client = Client::new(&context.settings.network_options()?)?;
-    // One after the other, so that `noarch` is in the cache after the first.
+    // Loaded one after the other, so that `noarch` is in the cache after the first.
     let loading = async {
         let told = Once { progress: &progress, told: Mutex::default() };
         let mut loaded = Vec::with_capacity(targets.len());
@@ -313,8 +313,8 @@ struct Failing<'a> {
 }
 
 impl Failing<'_> {
-    /// Why there is no solution for a platform: the conflicting lines, if they are found. Otherwise all records are solved,
-    /// which takes long: its error is reported, or its solution is used.
+    /// Explains why there is no solution for a platform: by the conflicting lines, if they are found. Otherwise the
+    /// environment is solved with all records, which takes long: its error is reported, or its solution is used.
     fn explained(
         &self,
         index: usize,
@@ -342,7 +342,7 @@ impl Failing<'_> {
     }
 }
 
-/// A hint about packages that another platform has, and this one has not.
+/// A hint about packages that exist for another platform, but not for this one.
 fn elsewhere(
     unknown: &SolveError,
     index: usize,
@@ -367,7 +367,7 @@ fn elsewhere(
     (!hints.is_empty()).then(|| hints.join("\n      "))
 }
 
-/// A lock gets into version control and images: a login in it is worth a word.
+/// Warns about logins in a lock, because locks are put into version control and images.
 fn warn_of_secrets(lock: &Lock, context: &Context) {
     if let [first, others @ ..] = lock.exposed().as_slice() {
         let more = if others.is_empty() { String::new() } else { format!(" and of {} more", others.len()) };

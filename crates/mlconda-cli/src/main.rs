@@ -1,11 +1,11 @@
 //! `mlconda`: conda environments for container builds.
 //!
-//! [`commands`] parses the command line, [`settings`] reads the environment, and a command calls one or two functions of
-//! the library. Only [`ui`] prints, only [`settings`] reads the environment, and only [`report`] chooses exit codes.
-//! No module imports one that imports it.
+//! [`commands`] parses the command line, [`settings`] reads the environment, and a command calls one or two functions
+//! of the library. Only [`ui`] prints, only [`settings`] reads the environment, and only [`report`] chooses exit codes.
+//! No two modules import each other.
 //!
-//! What the program can do is chosen by features (`Cargo.toml`): whole modules are left out, and here, in [`commands`] and in
-//! [`hints`] what is there is called. The modules `no_…` stand in the place of those that others call.
+//! Features (`Cargo.toml`) select the commands: whole modules are left out, and this file, [`commands`] and [`hints`]
+//! refer only to the existing ones. A module `no_…` replaces a left-out module that other modules call.
 
 #![cfg_attr(
     not(all(feature = "bundle", feature = "conda", feature = "formats", feature = "manual")),
@@ -68,7 +68,7 @@ const STACK: usize = 16 << 20;
 fn main() -> ExitCode {
     std::panic::set_hook(Box::new(report::bug));
     let thread = std::thread::Builder::new().name("mlconda".to_owned()).stack_size(STACK).spawn(work);
-    // If no thread can be started, this one does the work. A panic has ended the process already.
+    // If no thread can be started, this thread does the work. After a panic, the process has already ended.
     thread.map_or_else(|_| work(), |thread| thread.join().unwrap_or(ExitCode::from(255)))
 }
 

@@ -1,4 +1,4 @@
-//! In the place of `bundles`, in a program without the feature: a bundle is an error that says so.
+//! Replaces `bundles` in a program without the feature `bundle`: a bundle is an error that names the feature.
 
 use std::{
     io::Read,
@@ -9,7 +9,7 @@ use mlconda::{install::Options, lock::LockFile};
 
 use crate::{context::Context, error::CliError};
 
-/// How a bundle begins: with the name of its first member.
+/// The beginning of a bundle: the name of its first member.
 const BEGIN: &[u8] = b"mlconda-bundle.json\0";
 
 /// The locks of a bundle; `None` if the file is something else.
@@ -17,12 +17,12 @@ pub(crate) fn locks(file: &Path, context: &Context) -> Result<Option<LockFile>, 
     is_bundle(file, context).map(|_| None)
 }
 
-/// Whether a file is a bundle, which this program cannot read.
+/// An error if a file is a bundle, which this program cannot read; otherwise `false`.
 pub(crate) fn is_bundle(file: &Path, context: &Context) -> Result<bool, CliError> {
     let path = context.settings.absolute(file);
     let mut start = Vec::new();
-    // What cannot be read is told of by who reads it.
-    // A pipe is opened once only, by who reads it: whoever writes to it would be told that nobody does.
+    // An unreadable file is reported later by its reader. A pipe is opened only by its reader: if it were opened and
+    // closed here, its writer would fail.
     if path.is_file()
         && let Ok(opened) = mlconda::files::open(&path)
     {
@@ -42,7 +42,7 @@ pub(crate) fn may_be_bundle(_path: &Path) -> bool {
     false
 }
 
-/// None: no file is a bundle.
+/// Returns no archives: no file is a bundle.
 #[cfg(feature = "lock")]
 pub(crate) fn archives(
     _files: &[PathBuf],
@@ -51,12 +51,12 @@ pub(crate) fn archives(
     Ok(Vec::new())
 }
 
-/// Adds nothing: no file is a bundle.
+/// Does nothing: no file is a bundle.
 pub(crate) fn add_archives(_files: &[PathBuf], _options: &mut Options, _context: &Context) -> Result<(), CliError> {
     Ok(())
 }
 
-/// No program has a bundle behind it.
+/// Returns `None`: no program has an appended bundle.
 pub(crate) fn program_size(_program: &Path, _context: &Context) -> Result<Option<u64>, CliError> {
     Ok(None)
 }

@@ -1,11 +1,11 @@
-//! In the place of `signals` where nothing waits: the only commands replace the process, or end at once.
+//! Replaces `signals` in a program in which nothing waits: its commands replace the process, or end at once.
 
 use crate::ui::Ui;
 
-/// Signals end the process as they always do.
+/// Does nothing: signals end the process by default.
 pub(crate) fn listen(_ui: &Ui) -> std::io::Result<()> {
     Ok(())
 }
 
-/// No other thread ends the process.
+/// Does nothing: no other thread ends the process.
 pub(crate) fn give_way() {}

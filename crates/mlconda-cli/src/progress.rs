@@ -164,7 +164,7 @@ impl Drop for People<'_> {
 }
 
 impl People<'_> {
-    /// Says what begins with so many packages, and starts their bar.
+    /// Prints a line about the start of a step with this number of packages, and starts its bar.
     fn start_packages(&self, verb: &str, packages: usize, size: Option<u64>, place: &str) {
         let download = size.map_or_else(String::new, |size| format!(" ({})", bytes(size)));
         self.say(&format!("{verb} {}{download}{place}", count(packages, "package")));
@@ -181,7 +181,7 @@ impl People<'_> {
             Event::RepodataFromCache { subdir, age } => {
                 self.say(&format!("Offline: `{}` as of {}", short(&subdir), ago(age)));
             }
-            // Nothing follows that takes time.
+            // With no records, the solve takes no time.
             Event::SolveStarted { records: 0 } => self.ui.bar().finish_and_clear(),
             Event::SolveStarted { records } => self.spin(format!("Solving with {}", count(records, "record"))),
             Event::PipStarted { requirements } => {
@@ -288,7 +288,7 @@ struct Downloads {
     at: Option<Instant>,
 }
 
-/// What happens to an image, as an event; `None` for all others.
+/// An event about an image as JSON; `None` for all other events.
 fn of_an_image(event: Event) -> Option<Value> {
     Some(match event {
         Event::LayersStarted { layers, bytes } => {

@@ -38,7 +38,7 @@ pub(crate) fn report_as_json(error: &CliError, context: &Context) -> ExitCode {
     }
 }
 
-/// The message, what to do, and the exit code.
+/// The message, the hint, and the exit code.
 fn parts(error: &CliError) -> (String, Option<String>, u8) {
     match error {
         CliError::Library(error) => (chain(error), hint(error), 1),

@@ -36,13 +36,13 @@ pub(crate) struct Settings {
     /// Directories of named environments that come before `envs/` of the root prefix: `CONDA_ENVS_DIRS`, and `envs_dirs` of a
     /// `.condarc` for command lines of conda.
     pub(crate) more_environments: Vec<PathBuf>,
-    /// Names for channels: from a `.condarc`, for command lines of conda.
+    /// Custom channel names from a `.condarc`, for command lines of conda.
     pub(crate) custom_channels: Vec<(String, Vec<String>)>,
     /// The cache directory; `lock` makes it, `install` uses it only if it exists.
     pub(crate) cache_directory: Option<PathBuf>,
     /// Environment variables that are text.
     pub(crate) variables: Vec<(String, String)>,
-    /// Environment variables, all of them and as they are.
+    /// All environment variables as bytes.
     pub(crate) raw_variables: Vec<(OsString, OsString)>,
 }
 
@@ -126,7 +126,7 @@ impl Settings {
         if self.raw_variable("MLCONDA_NO_SCRIPTS").is_some() { Scripts::Skip } else { Scripts::Run }
     }
 
-    /// What an installation survives (`MLCONDA_SYNC`).
+    /// Whether an installation must survive a power failure (`MLCONDA_SYNC`).
     #[cfg(feature = "install")]
     pub(crate) fn durability(&self) -> Durability {
         if self.raw_variable("MLCONDA_SYNC").is_some() { Durability::PowerCuts } else { Durability::Kills }

@@ -1,7 +1,7 @@
-//! SIGINT and SIGTERM. The first signal drops the running future, which cleans up. Without such a future there is nothing to
-//! undo, and the process ends at once: temporary directories are removed, and a file that is being written is finished
-//! first. A second signal always ends the process; the next run cleans up. A thread of its own waits for signals, so that
-//! long work does not delay them.
+//! SIGINT and SIGTERM. The first signal drops the running future, which cleans up. Without such a future there is
+//! nothing to undo, and the process ends at once: temporary directories are removed, and a file that is being written
+//! is finished first. A second signal always ends the process; the next run cleans up. A separate thread waits for
+//! signals, so that long work does not delay them.
 
 use std::{
     path::{Path, PathBuf},
@@ -30,7 +30,7 @@ struct State {
     /// Stops the running installation.
     stop: Option<Stop>,
     phase: Phase,
-    /// Whether the thread is about to say what the signal will do.
+    /// Whether the thread is about to print the effect of the signal.
     announces: bool,
     /// The temporary directories.
     temporary: Vec<PathBuf>,
@@ -38,9 +38,9 @@ struct State {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// There was no signal.
+    /// There was no signal so far.
     Working,
-    /// The signal of this number was passed on, and the receiver undoes this.
+    /// A signal with this number was passed on, and the receiver undoes this.
     Undoing(Undo, u8),
     /// The process is about to end.
     Ending,
@@ -64,7 +64,7 @@ static STATE: Mutex<State> = Mutex::new(State {
     temporary: Vec::new(),
 });
 
-/// Notified once the thread has said what the signal will do.
+/// Notified after the thread has printed the effect of the signal.
 static ANNOUNCED: Condvar = Condvar::new();
 
 /// Locked while a file is written, so that the process does not end in the middle.
@@ -74,16 +74,16 @@ fn held<T>(mutex: &'static Mutex<T>) -> MutexGuard<'static, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Does short work that the first signal does not interrupt.
+/// Does short work that the first signal must not interrupt.
 pub(crate) fn whole<T>(work: impl FnOnce() -> T) -> T {
     let _whole = held(&WHOLE);
     work()
 }
 
-/// Starts to handle signals: a signal without a receiver ends the process in order.
+/// Starts to handle signals: a signal without a receiver removes temporary directories and ends the process.
 ///
 /// # Errors
-/// If no thread can be started to listen.
+/// If no thread for signals can be started.
 pub(crate) fn listen(ui: &Ui) -> std::io::Result<()> {
     let mut state = held(&STATE);
     if !state.listens {
@@ -93,8 +93,8 @@ pub(crate) fn listen(ui: &Ui) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Waits until it has been said what a signal will do, so that the outcome comes behind it. Waits for ever if a signal is about
-/// to end the process: an error can be a result of its cleanup.
+/// Waits until the effect of a signal was printed, so that the outcome is printed after it. Waits for ever if a signal
+/// is about to end the process: an error may then be a result of its cleanup.
 pub(crate) fn give_way() {
     let waited = ANNOUNCED.wait_timeout_while(held(&STATE), 2 * BRIEFLY, |state| state.announces);
     let is_ending = waited.unwrap_or_else(PoisonError::into_inner).0.phase == Phase::Ending;
@@ -112,39 +112,39 @@ impl Waiting {
     /// Receives the next signal.
     ///
     /// # Errors
-    /// If no thread can be started to listen.
+    /// If no thread for signals can be started.
     pub(crate) fn begin(ui: &Ui, undo: Undo) -> std::io::Result<Self> {
         listen(ui)?;
         let (sender, receiver) = oneshot::channel();
         let mut state = held(&STATE);
         match state.phase {
-            // The earlier receiver finished anyway; the next step must not begin.
+            // The earlier receiver had already finished; the next step must not begin.
             Phase::Undoing(_, number) => _ = sender.send(number),
             _ => state.waiting = Some((sender, undo)),
         }
         Ok(Self(receiver))
     }
 
-    /// The same for an installation, which `stop` stops where it does not wait.
+    /// The same for an installation. `stop` stops its parts that do not wait.
     pub(crate) fn begin_to_install(ui: &Ui, stop: &Stop) -> std::io::Result<Self> {
         held(&STATE).stop = Some(stop.clone());
         Self::begin(ui, Undo::Written)
     }
 
-    /// The same for work that leaves what it has written.
+    /// The same for work that keeps the files that it has written.
     pub(crate) fn begin_to_keep(ui: &Ui, stop: &Stop) -> std::io::Result<Self> {
         held(&STATE).stop = Some(stop.clone());
         Self::begin(ui, Undo::Nothing)
     }
 
-    /// Stops waiting. Gives the number of a signal that was not received yet.
+    /// Stops waiting. Returns the number of a signal that was not received yet.
     pub(crate) fn end(mut self) -> Option<u8> {
-        // No other signal is passed on: that needs this lock.
+        // No other signal is passed on now, because that needs this lock.
         held(&STATE).waiting = None;
         self.0.try_recv().ok()
     }
 
-    /// The number of the signal that has come.
+    /// Waits for a signal, and returns its number.
     pub(crate) async fn signal(&mut self) -> u8 {
         match (&mut self.0).await {
             Ok(number) => number,
@@ -161,7 +161,7 @@ impl Drop for Waiting {
     }
 }
 
-/// A directory that somebody else removes at the end. It is removed too when a signal ends the process.
+/// A directory that other code removes at the end. If a signal ends the process, it is removed, too.
 #[derive(Debug)]
 pub(crate) struct Watched(PathBuf);
 
@@ -213,7 +213,7 @@ pub(crate) fn runtime() -> std::io::Result<Runtime> {
 
 fn begin(ui: Ui) -> std::io::Result<()> {
     let runtime = runtime()?;
-    // Both are caught before this returns.
+    // Both signals are caught before this function returns.
     let (mut interrupt, mut terminate) = {
         let _context = runtime.enter();
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
@@ -233,7 +233,7 @@ fn begin(ui: Ui) -> std::io::Result<()> {
 /// Handles a signal. It does not wait for anything, so that the next signal can be handled.
 fn take(number: u8, ui: &Ui) {
     let (ui, mut state) = (ui.clone(), held(&STATE));
-    // What stays is in the system's temporary directory, or is removed by the next run.
+    // Leftovers are in the system's temporary directory, or are removed by the next run.
     let tidy = || {
         let temporary = held(&STATE).temporary.clone();
         temporary.iter().for_each(|directory| _ = fs_err::remove_dir_all(directory));
@@ -251,7 +251,7 @@ fn take(number: u8, ui: &Ui) {
     if let Some((waiting, undo)) = state.waiting.take()
         && !waiting.is_closed()
     {
-        // Before the receiver learns of the signal.
+        // This is set before the receiver gets the signal.
         let is_late = state.stop.take().is_some_and(|stop| !stop.request());
         state.announces = undo == Undo::Written;
         _ = waiting.send(number);
@@ -275,7 +275,7 @@ fn take(number: u8, ui: &Ui) {
     state.phase = Phase::Ending;
     drop(state);
     let ending = move || {
-        // Locked for good, so that no other file is begun.
+        // Locked for ever, so that no other file is begun.
         briefly(|| std::mem::forget(held(&WHOLE)));
         briefly(tidy);
         briefly(move || {
@@ -289,7 +289,7 @@ fn take(number: u8, ui: &Ui) {
     }
 }
 
-/// Does something, and waits for its end only for a short time: stderr can be blocked.
+/// Does some work, and waits for its end only for a short time, because stderr may be blocked.
 fn briefly(work: impl FnOnce() + Send + 'static) {
     let (done, wait) = mpsc::channel::<()>();
     let doing = move || {

@@ -1,4 +1,4 @@
-//! `--slim`: what of packages is left out, and how that is told.
+//! `--slim`: the parts of packages that are left out, and messages about them.
 
 use std::collections::BTreeSet;
 
@@ -22,12 +22,12 @@ pub(crate) struct SlimArgs {
 }
 
 impl SlimArgs {
-    /// What was typed.
+    /// The given parts.
     pub(crate) fn typed(&self) -> Option<Slim> {
         if self.no_slim { Some(Slim::default()) } else { self.slim.clone() }
     }
 
-    /// Sets what was typed in a lock.
+    /// Sets the given parts in a lock.
     pub(crate) fn apply(&self, lock: &mut Lock) {
         if let Some(slim) = self.typed() {
             lock.slim = slim;
@@ -35,7 +35,7 @@ impl SlimArgs {
     }
 }
 
-/// Sets what was typed in locks, and warns of packages that are to stay whole and are in none of them.
+/// Sets the given parts in locks, and warns about packages of `keep:` that are in none of them.
 pub(crate) fn apply<'a>(args: &SlimArgs, locks: impl Iterator<Item = &'a mut Lock>, context: &Context) {
     let mut all = Vec::new();
     for lock in locks {
@@ -51,7 +51,8 @@ pub(crate) fn apply<'a>(args: &SlimArgs, locks: impl Iterator<Item = &'a mut Loc
     }
 }
 
-/// What was left out, in words: `143 MB (18 %): tests 115 MB, stubs 15 MB`. `rest` is the size in bytes of what is there.
+/// The omitted parts as text: `143 MB (18 %): tests 115 MB, stubs 15 MB`. `rest` is the size in bytes of the installed
+/// files.
 pub(crate) fn in_words(left: &[LeftOutSize], rest: u64) -> Option<String> {
     let sum: u64 = left.iter().map(|size| size.bytes).sum();
     let percent = sum.saturating_mul(100).checked_div(sum.saturating_add(rest))?;
@@ -59,7 +60,7 @@ pub(crate) fn in_words(left: &[LeftOutSize], rest: u64) -> Option<String> {
     (sum > 0).then(|| format!("{} ({percent} %): {}", bytes(sum), parts.join(", ")))
 }
 
-/// What was left out, for programs: files and bytes by part.
+/// The omitted parts as JSON: files and bytes by part.
 pub(crate) fn to_json(left: &[LeftOutSize]) -> Value {
     let parts =
         left.iter().map(|size| (size.part.name().to_owned(), json!({"files": size.files, "bytes": size.bytes})));

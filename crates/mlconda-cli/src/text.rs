@@ -28,7 +28,8 @@ pub(crate) fn grouped(number: usize) -> String {
     text
 }
 
-/// A help text for the features that the program has: a line that begins with `{FEATURE}` is left out without it.
+/// A help text for the features of this program: a line that begins with `{FEATURE}` is left out if the feature is
+/// missing.
 pub(crate) fn help(text: &str) -> String {
     let is_there = |feature: &str| match feature {
         "bundle" => cfg!(feature = "bundle"),

@@ -5,7 +5,7 @@ use mlconda::graph::{Graph, GraphRoot, PackageKind, Request, Weight};
 
 use crate::{escape, text::bytes};
 
-/// A tree in the making.
+/// A tree that is being drawn.
 pub(crate) struct TreeDrawing<'a> {
     graph: &'a Graph,
     weights: Vec<Weight>,
@@ -74,7 +74,7 @@ impl<'a> TreeDrawing<'a> {
             label.push_str(" has unknown dependencies");
         }
         let root = self.graph.roots.iter().find(|root| root.package == package);
-        // In a tree of dependencies, only roots show who asked for them.
+        // In a tree of dependencies, only roots show their requests.
         if let Some(root) = root.filter(|_| level == 0 || spec.is_some()) {
             label.push_str(&reasons(self.graph, root));
         }

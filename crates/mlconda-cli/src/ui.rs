@@ -108,7 +108,7 @@ impl Ui {
         Self { talk, verbose: global.verbose, stdout, stderr, bar: hidden_bar() }
     }
 
-    /// A printer for errors before the command line is parsed.
+    /// A printer for errors that occur before the command line is parsed.
     pub(crate) fn of_words() -> Self {
         let (stdout, stderr) = (Paint::Plain, Paint::Plain);
         Self { talk: Talk::Words, verbose: false, stdout, stderr, bar: hidden_bar() }

@@ -11,8 +11,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use self::no_meant as meant;
 use crate::ui::Ui;
 
-/// Prints what is wrong with the command line and what was meant, or what `--help` and `--version` ask for. Ends the process.
-/// `program` describes all commands.
+/// Prints a usage error and its hint, or the text of `--help` or `--version`. Ends the process. `program` describes all
+/// commands.
 pub(crate) fn report(error: &clap::Error, program: &clap::Command) -> ! {
     if !error.use_stderr() {
         error.exit();
@@ -25,7 +25,7 @@ pub(crate) fn report(error: &clap::Error, program: &clap::Command) -> ! {
     std::process::exit(2);
 }
 
-/// The commands that features bring along, and whether they are here.
+/// The commands of each feature, and whether this program has the feature.
 const PARTS: [(bool, &str, &[&str]); 6] = [
     (cfg!(feature = "run"), "run", &["run", "shell-hook"]),
     (cfg!(feature = "install"), "install", &["install", "fetch", "cache", "verify", "list", "info"]),

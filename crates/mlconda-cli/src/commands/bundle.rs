@@ -25,7 +25,7 @@ use crate::{
     text::{bytes, count, path_text},
 };
 
-/// What `-h` ends with.
+/// The end of `-h`.
 const SHORT: &str = "\
 Examples:
   mlconda bundle env.lock -o env.bundle            then, where there is no network: mlconda install env.bundle
@@ -135,7 +135,7 @@ pub(crate) fn threads(typed: Option<NonZero<usize>>) -> NonZero<usize> {
     typed.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN)
 }
 
-/// The program that goes before the bundle.
+/// The program to which the bundle is appended.
 fn program(args: &Args, environments: &[Environment], context: &Context) -> Result<Option<Program>, CliError> {
     if !args.is_executable {
         return Ok(None);
@@ -205,7 +205,7 @@ fn write(recipe: &Recipe, context: &Context) -> Result<Made, CliError> {
     }
 }
 
-/// Where locks are for, as `linux-64 and linux-aarch64`.
+/// The platforms of the locks, each once.
 fn platforms(environments: &[Environment]) -> Vec<&str> {
     let mut names: Vec<&str> = environments.iter().map(|each| each.lock.platform.as_str()).collect();
     mlconda::sorting::sort(&mut names);
@@ -293,7 +293,7 @@ fn verify(args: &Args, context: &Context) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Compares all of a bundle with what was written. Gives its size in bytes.
+/// Verifies all bytes of a bundle. Returns its size in bytes.
 pub(crate) fn prove(
     bundle: &mlconda::bundle::Bundle,
     threads: NonZero<usize>,

@@ -1,4 +1,4 @@
-//! `mlconda cache`: how large the cache is, and what was not used for long is removed from it.
+//! `mlconda cache`: shows the size of the cache, and removes files that were not used for a long time.
 
 use std::{
     path::PathBuf,
@@ -70,10 +70,10 @@ struct PruneArgs {
     json: bool,
 }
 
-/// The age without an option.
+/// The default of `--older-than`.
 const DEFAULT_AGE: Duration = Duration::from_secs(30 * 86_400);
 
-/// A number with a unit.
+/// Parses an age: a number with a unit.
 fn age(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let unit = match &text[digits.len()..] {
@@ -98,7 +98,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     }
 }
 
-/// The directory, which need not exist.
+/// The cache directory, which may not exist.
 pub(crate) fn directory(context: &Context) -> Result<PathBuf, CliError> {
     let none = || CliError::world("there is no directory for a cache", "name one with `MLCONDA_CACHE_DIR`");
     context.settings.cache_directory.clone().ok_or_else(none)
@@ -138,7 +138,7 @@ fn remove(args: &PruneArgs, context: &Context) -> Result<ExitCode, CliError> {
     let directory = directory(context)?;
     let now = SystemTime::now();
     let age = args.older_than.or_else(|| args.keep_locks.is_empty().then_some(DEFAULT_AGE));
-    // An age from before 1970 keeps everything.
+    // An age that reaches back before 1970 keeps everything.
     let mut keep = Keep::new(now, age.map(|age| now.checked_sub(age).unwrap_or(UNIX_EPOCH)));
     for file in &args.keep_locks {
         if lock_selection::is_environment(file, context) {
@@ -166,7 +166,7 @@ fn remove(args: &PruneArgs, context: &Context) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a signal leaves.
+/// The error after a signal.
 fn stopped(signal: u8, pruning: Pruning) -> CliError {
     let message = "stopped; what was removed by then is gone, and the rest stays".to_owned();
     match pruning {
@@ -193,7 +193,7 @@ fn tell(pruned: &Pruned, directory: &str, args: &PruneArgs, context: &Context) {
     }
 }
 
-/// What was removed of a kind.
+/// The removed files of a kind, as text.
 fn phrase(kind: CacheKind, amount: &CacheAmount) -> String {
     let what = match kind {
         CacheKind::Packages => count(amount.count, "package"),

@@ -111,7 +111,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     Ok(if args.exit_code && differs { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
-/// Reads a side: an environment if its content is not a lock and its name ends as that of an environment.
+/// Reads one side. A file is an environment if its content is not a lock and it has the extension of an environment.
 fn read(path: &Path, context: &Context) -> Result<Side, CliError> {
     let settings = &context.settings;
     let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };

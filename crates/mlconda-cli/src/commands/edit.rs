@@ -26,7 +26,7 @@ use crate::{
 const CONDA: &[&str] = &["dependencies"];
 const PIP: &[&str] = &["dependencies", "pip"];
 
-/// The default file.
+/// The default file name.
 const USUAL: &str = "environment.yml";
 
 /// The arguments of `add` and `drop`.
@@ -99,7 +99,7 @@ pub(crate) fn drop(args: Args, context: &Context) -> Result<ExitCode, CliError> 
     })
 }
 
-/// Refuses a second spec for one package: it would replace the first.
+/// Rejects a second spec for one package, which would replace the first one.
 fn once<'a>(specs: &mut HashMap<String, &'a str>, name: &str, spec: &'a str) -> Result<(), CliError> {
     match specs.insert(name.to_owned(), spec) {
         Some(other) if other != spec => {
@@ -172,7 +172,7 @@ fn beside(file: &Path, context: &Context) -> PathBuf {
     there.unwrap_or_else(|| file.with_file_name("env.lock"))
 }
 
-/// The name of the package that a match spec asks for.
+/// The package name of a match spec.
 fn conda_name(spec: &str) -> Result<String, String> {
     let options = ReadOptions { directory: "/".into(), home: Some("/".into()), ..ReadOptions::default() };
     let environment = Environment::from_specs(&[spec], &options).map_err(|error| error.to_string())?;
@@ -180,14 +180,14 @@ fn conda_name(spec: &str) -> Result<String, String> {
     Ok(name.map_or_else(|| spec.to_owned(), |name| name.as_normalized().to_owned()))
 }
 
-/// The name of the project that a line for pip asks for; `None` for options and archives.
+/// The project name of a line for pip; `None` for options and archives.
 fn pip_name(line: &str) -> Option<String> {
     let end = line.find(|c: char| !c.is_ascii_alphanumeric() && !"._-".contains(c)).unwrap_or(line.len());
     let is_name = end > 0 && !line.starts_with('-') && !line[end..].starts_with([':', '/', '\\']);
     is_name.then(|| normalize(&line[..end]))
 }
 
-/// The lines of a list that are for a package, by their indices.
+/// The indices of the lines for a package in a list.
 fn lines(
     text: &YamlEditor,
     path: &[&str],

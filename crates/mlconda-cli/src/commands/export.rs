@@ -1,4 +1,4 @@
-//! `mlconda export`: an environment.yml of what is installed.
+//! `mlconda export`: writes an environment.yml of the installed packages.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -99,8 +99,8 @@ fn explicit(prefix: &Prefix, name: Option<String>) -> Result<Lock, CliError> {
     Ok(Lock { name, variables: prefix.variables()?, slim, ..lock })
 }
 
-/// mlconda's records have a mask instead of a login, so they cannot be downloaded from. Records of other tools can contain
-/// the login.
+/// Warns about logins. In mlconda's own records, they are masked, so the packages cannot be downloaded from these URLs.
+/// Records of other tools may contain them.
 pub(super) fn warn_of_logins(lock: &Lock, context: &Context) {
     let (masked, exposed) = (lock.masked(), lock.exposed());
     let exposed: Vec<&str> = exposed.into_iter().filter(|package| !masked.contains(package)).collect();

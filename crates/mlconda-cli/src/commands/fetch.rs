@@ -1,4 +1,4 @@
-//! `mlconda fetch`: the packages of locks into the cache, ahead of installations.
+//! `mlconda fetch`: downloads the packages of locks into the cache, before they are installed.
 
 use std::{num::NonZero, path::PathBuf, process::ExitCode, time::Instant};
 
@@ -144,7 +144,7 @@ fn carry_out(packages: Vec<LockedPackage>, options: &Options, context: &Context)
     }
 }
 
-/// What a signal leaves.
+/// The error after a signal.
 fn stopped(signal: u8) -> CliError {
     let message = "stopped; packages that have arrived stay in the cache".to_owned();
     CliError::StoppedHalfway { signal, message, hint: Some("the same command goes on with the others".to_owned()) }
@@ -175,7 +175,7 @@ fn tell_plan(packages: &[LockedPackage], others: &[String], args: &Args, context
     Ok(())
 }
 
-/// Tells what no cache can hold.
+/// Reports packages that cannot be cached.
 fn tell_of_others(others: &[String], context: &Context) {
     if !others.is_empty() {
         context.ui.warn(&format!(

@@ -1,4 +1,4 @@
-//! `mlconda image`: an OCI image straight from a lock.
+//! `mlconda image`: makes an OCI image directly from a lock.
 
 mod args;
 mod bill;
@@ -33,7 +33,7 @@ use crate::{
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let start = Instant::now();
-    // Before anything is solved or fetched.
+    // Checked before anything is solved or fetched.
     args.compression()?;
     let target = (!args.dry_run).then(|| places::Target::new(&args, context)).transpose()?;
     let host = Host::detect(Path::new("/"));
@@ -56,10 +56,10 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         making.push((lock, base, places::earlier(&args, &platform, &registries, context)?.0));
     }
     let cache = context.settings.package_cache();
-    // An image `FROM scratch` has no directory for temporary files.
+    // An image `FROM scratch` has no directory for temporary files, so the current directory is the alternative.
     let temporary = tempfile::tempdir().or_else(|_| tempfile::tempdir_in(&context.settings.directory))?;
     let temporary = Temporary::new(temporary);
-    // Where no future hears of a signal, it is removed all the same.
+    // The directory is registered, so that a signal outside of a future also removes it.
     let (workspace, _watched) = signals::whole(|| {
         let workspace = Workspace::new(cache.as_deref(), temporary.path())?;
         let watched = Watched::new(workspace.path());
@@ -81,7 +81,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the image of a lock runs on.
+/// The image platform of a lock.
 fn platform(lock: &Lock) -> Result<Platform, CliError> {
     Ok(Platform::of(lock.platform).ok_or(ImageError::Platform(lock.platform))?)
 }

@@ -47,7 +47,7 @@ struct Info {
 struct Cache {
     #[serde(serialize_with = "path_field")]
     path: PathBuf,
-    /// `install` uses a cache only if it exists.
+    /// Whether it exists: `install` uses only an existing cache.
     exists: bool,
     /// The number of packages in it.
     packages: usize,

@@ -69,7 +69,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     Ok(code)
 }
 
-/// What the environments of one command share.
+/// The packages that the environments of one command share; `None` for a single environment.
 fn sharing(
     targets: &[Target],
     reinstall: &Reinstall,
@@ -132,7 +132,7 @@ fn install_one(
     Ok(event)
 }
 
-/// Runs a plan, if it changes anything.
+/// Installs by a plan, if it changes anything.
 pub(crate) fn carry_out(
     plan: &Plan,
     prefix: &Prefix,
@@ -146,7 +146,7 @@ pub(crate) fn carry_out(
     let client = Client::new(&context.settings.network_options()?)?;
     let installing = mlconda::install::install(plan, &client, prefix, options, &display);
     match context.install_or_signal(&options.stop, installing) {
-        // The new environment stays, although the signal came before the last messages.
+        // The change is complete, although the signal came before the last messages.
         Err(CliError::Stopped(signal)) if options.stop.is_too_late() && prefix.is_environment() => {
             Err(summary::stopped_late(signal, prefix))
         }

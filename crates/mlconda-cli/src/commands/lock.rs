@@ -30,7 +30,8 @@ use crate::{
     text::{bytes, count, list, path_text},
 };
 
-/// For the hint about similar files: the largest file that is read, in bytes, how many are read, and how many are named.
+/// Limits for the hint about similar files: the largest file that is read, in bytes, and how many files are read and
+/// named.
 const LARGEST_LOOKED_AT: u64 = 1 << 20;
 const LOOKED_AT: usize = 100;
 const SHOWN: usize = 3;
@@ -137,8 +138,8 @@ pub(crate) fn run(mut args: Args, context: &Context) -> Result<ExitCode, CliErro
     Ok(ExitCode::SUCCESS)
 }
 
-/// Locks an environment whose file is being changed, for its platforms, else for those of the existing lock. `write` writes
-/// the file, after the solve and before any lock is written. Gives the files of the locks.
+/// Locks an environment whose file is being changed, for its platforms, else for those of the existing lock. `write`
+/// writes the file, after the solve and before any lock is written. Returns the paths of the locks.
 pub(super) fn of_edited(
     environment: &Environment,
     output: &Path,
@@ -156,7 +157,7 @@ pub(super) fn of_edited(
     make(&args, environment, Instant::now(), Some(write), context)
 }
 
-/// Solves, writes the locks and prints a summary. Gives the files of the locks.
+/// Solves, writes the locks and prints a summary. Returns the paths of the locks.
 fn make(
     args: &Args,
     environment: &Environment,
@@ -210,7 +211,7 @@ impl Args {
         platforms.iter().map(|platform| output(&self.output, *platform, count)).collect()
     }
 
-    /// What `--update` updates.
+    /// The packages that `--update` names.
     fn renew(&self) -> Result<Upgrade, CliError> {
         match &self.update {
             None => Ok(Upgrade::AsNeeded),
@@ -239,7 +240,7 @@ fn write(lock: &Lock, output: &Path, context: &Context) -> Result<Written, CliEr
 /// The given files, else the environment file of the current directory.
 fn input(args: &Args, context: &Context) -> Result<Vec<PathBuf>, CliError> {
     let typed: Vec<PathBuf> = args.inputs.iter().chain(&args.locking.files).cloned().collect();
-    // The content decides: `conda-lock.yml` ends like the name of an environment file.
+    // The content decides: `conda-lock.yml` has the extension of an environment file.
     let is_lock = |file: &&PathBuf| lock_selection::kind_of_file(&context.settings.absolute(file)).is_some();
     if let Some(lock) = typed.iter().find(is_lock) {
         let name = lock.display();

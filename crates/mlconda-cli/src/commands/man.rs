@@ -1,6 +1,6 @@
-//! `mlconda man`: the manual, generated from the texts of `--help`, so that a static program brings its own.
+//! `mlconda man`: the manual, generated from the texts of `--help`, so that a static program contains its manual.
 //!
-//! The pages are written here and not by `clap_mangen`, which would cost the program more bytes than the manual has.
+//! The pages are generated here, because `clap_mangen` would make the program larger than the whole manual.
 
 use std::{fmt::Write, path::PathBuf, process::ExitCode};
 
@@ -66,7 +66,7 @@ fn page(command: &Command, title: &str) -> String {
     // Writing to a string cannot fail.
     let _ = write!(page, ".SH NAME\n{} \\- {}\n", plain(title), plain(&about));
     let _ = write!(page, ".SH SYNOPSIS\n{}\n", plain(usage.trim_start_matches("Usage: ")));
-    // The long text begins with the short one, which is printed above.
+    // The long text begins with the short one, which was already printed.
     let long = command.get_long_about().map(ToString::to_string).unwrap_or_default();
     let more = long.strip_prefix(&about).map(str::trim_start).filter(|more| !more.is_empty());
     let _ = write!(page, ".SH DESCRIPTION\n{}\n", plain(more.unwrap_or(&about)).replace("\n\n", "\n.PP\n"));

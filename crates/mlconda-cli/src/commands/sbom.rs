@@ -63,7 +63,7 @@ Examples:
   mlconda sbom registry.example.org/team/ml:1      attached by `mlconda image --sbom`";
 
 impl Format {
-    /// The media type, of attached SBOMs.
+    /// The media type of an attached SBOM.
     pub(crate) fn media_type(self) -> &'static str {
         match self {
             Self::CycloneDx => "application/vnd.cyclonedx+json",

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::{context::Context, error::CliError, settings::PrefixArgs};
 
-/// Shells that conda supports, and mlconda does not.
+/// Shells that conda supports, but mlconda does not.
 pub(crate) const UNSUPPORTED: &[&str] = &["xonsh", "tcsh", "csh", "powershell", "pwsh", "cmd.exe", "nu"];
 
 /// Print the statements that activate an environment in a shell

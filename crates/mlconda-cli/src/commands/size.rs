@@ -1,4 +1,4 @@
-//! `mlconda size`: where the bytes of a lock, an environment or an image are.
+//! `mlconda size`: which packages and files use the space of a lock, an environment or an image.
 
 mod image;
 mod page;

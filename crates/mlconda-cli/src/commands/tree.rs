@@ -119,7 +119,7 @@ fn to_json(view: &LockOrPrefix, graph: &Graph) -> Value {
     json!({"name": view.name(), "platform": view.lock.platform.as_str(), "packages": packages.collect::<Vec<_>>()})
 }
 
-/// The specs that asked for a package.
+/// The specs that requested a package.
 pub(super) fn asked(root: &mlconda::graph::GraphRoot) -> Value {
     let asked = root.asked.iter().map(|asked| {
         let place = asked.place.as_ref();

@@ -77,7 +77,7 @@ The values of `kind`: interrupted, no-history, record, moved, twice, not-install
 variable, dependency, constraint, missing, other-kind, unreadable, mode, target, size, content, other-holder. Later
 versions can have more.";
 
-/// How many untracked files are named.
+/// The number of untracked files that are named.
 const NAMED: usize = 10;
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
@@ -129,7 +129,8 @@ fn places(args: &Args, context: &Context) -> Result<(Prefix, Option<Lock>), CliE
     let named = lock.as_ref().and_then(|lock| lock.name.as_deref()).map(|name| settings.named_prefix(name));
     let prefix = match (prefixes.first(), typed, named.filter(|path| path.is_dir())) {
         (Some(path), _, _) => Prefix::open(*path)?,
-        // `existing` can find root's environment of this name, and refuses a damaged one: the one given goes first.
+        // `existing` may find an environment of this name that root has installed, and rejects a damaged one. So the
+        // given directory is tried first.
         (None, Some(prefix), _) if prefix.path().join("conda-meta").is_dir() => prefix,
         (None, None, Some(path)) => Prefix::open(path)?,
         (None, _, _) => args.prefix.existing(settings)?,

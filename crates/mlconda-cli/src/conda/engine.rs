@@ -109,7 +109,7 @@ pub(super) fn place(
     }
 }
 
-/// Takes away what a killed process has left, before anything is read in the prefix.
+/// Removes leftovers of a killed process, before anything in the prefix is read.
 pub(super) fn recover(prefix: &Prefix, line: &Line) -> Result<(), CliError> {
     if !line.has("--dry-run") {
         mlconda::install::recover(prefix)?;
@@ -226,7 +226,7 @@ fn clone(source: &str, line: &Line, platform: Subdir, context: &Context) -> Resu
 pub(super) fn variables(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
     let prefix = environments::existing(line, context)?.existing(&context.settings)?;
     let words = line.words()?;
-    // Who only asks may be somebody who cannot write there.
+    // Listing must be possible without write access.
     let changes = words.get(1).is_some_and(|word| word != "list");
     if changes {
         recover(&prefix, line)?;

@@ -107,7 +107,7 @@ impl Inputs {
 #[derive(Debug)]
 pub(super) struct InstalledState {
     pub(super) prefix: Prefix,
-    /// What the prefix was before anything was read.
+    /// The stamp of the prefix before anything was read.
     pub(super) stamp: Stamp,
     pub(super) records: Vec<PrefixRecord>,
     /// The specs of earlier commands, by package.

@@ -1,4 +1,4 @@
-//! `run`: the same as `mlconda run`, where an environment is found as conda finds it.
+//! `run`: the same as `mlconda run`, but finds the environment by conda's rules.
 
 use std::process::ExitCode;
 
@@ -10,7 +10,7 @@ pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> 
         return Err(CliError::Usage("no command is given: `run -n NAME COMMAND …`".to_owned()));
     }
     let assignment = |text: &str| {
-        // A name alone stands for the variable as it is, which the command has anyway.
+        // A name without a value refers to the existing variable, which the command inherits anyway.
         text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
     };
     let args = commands::run::Args {

@@ -18,7 +18,7 @@ use crate::{
 /// The other names of the program.
 pub(crate) const NAMES: [&str; 3] = ["conda", "mamba", "micromamba"];
 
-/// Makes `conda …` of `mlconda conda …`.
+/// Removes the first word of `mlconda conda …`.
 pub(crate) fn without_own_name(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let is_own = |word: &OsString| name(word) == Some("mlconda");
     let is_name = |word: &OsString| NAMES.iter().any(|name| word == name);

@@ -1,11 +1,11 @@
-//! Command lines of the kinds that Dockerfiles have, and what is made of them: each is accepted with its meaning, or refused
-//! with a reason.
+//! Command lines as in Dockerfiles, and how they are parsed: each is accepted with its meaning, or rejected with a
+//! reason.
 
 use std::ffi::OsString;
 
 use super::{line::Line, tool::Tool};
 
-/// A line's meaning in one text; what counts for nothing is not in it.
+/// The meaning of a command line as text, without options that have no effect.
 fn meaning(text: &str) -> String {
     let mut words = text.split_whitespace().map(OsString::from);
     let tool = Tool::of(&words.next().unwrap()).unwrap();
@@ -25,7 +25,7 @@ fn meaning(text: &str) -> String {
     }
 }
 
-/// As people write them.
+/// Command lines as people write them.
 const LINES: &str = "\
 conda env create -f env/gpu.yml -n gpu && conda clean -tipsy
 conda env create --file=environment.yaml --prefix ./env -q

@@ -1,4 +1,4 @@
-//! The tools whose command lines are understood.
+//! The tools whose command lines are supported.
 
 use std::ffi::OsStr;
 
@@ -12,7 +12,7 @@ pub(crate) enum Tool {
 }
 
 impl Tool {
-    /// The tool of a program's file name, if it is one whose command lines are conda's.
+    /// The tool with this file name, if its command lines are conda's.
     pub(super) fn of(program: &OsStr) -> Option<Self> {
         let name = std::path::Path::new(program).file_name()?.to_str()?;
         [Self::Conda, Self::Mamba, Self::Micromamba].into_iter().find(|tool| tool.name() == name)

@@ -1,4 +1,4 @@
-//! The runtime for what waits: futures that run to their end, or until a signal.
+//! Runs futures to their end, or until a signal.
 
 use std::{path::Path, time::Duration};
 

@@ -1,10 +1,10 @@
-//! What to do where there is no bundle, or one cannot be read.
+//! Hints for bundles that are missing or cannot be read.
 
 use std::{io, io::ErrorKind};
 
 use mlconda::{bundle::BundleError, install::InstallError};
 
-/// What to do about an error.
+/// The hint for an error.
 pub(super) fn hint(error: &BundleError) -> Option<String> {
     let hint = match error {
         BundleError::File(error) | BundleError::Install(InstallError::File(error)) => return file_hint(error),
@@ -32,7 +32,8 @@ pub(super) fn hint(error: &BundleError) -> Option<String> {
     Some(hint.to_owned())
 }
 
-/// A bundle has no prefix: what cannot be written is the file of `-o`, and what cannot be read has its name in the message.
+/// The hint for an I/O error. A bundle has no prefix: if a file cannot be written, it is that of `-o`; if a file cannot
+/// be read, the message names it.
 fn file_hint(error: &io::Error) -> Option<String> {
     let hint = match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {

@@ -1,8 +1,8 @@
-//! What to do where there is no image.
+//! Hints for images that cannot be made.
 
 use mlconda::image::ImageError;
 
-/// What to do about an error.
+/// The hint for an error.
 pub(super) fn hint(error: &ImageError) -> Option<String> {
     let hint = match error {
         ImageError::Install(error) => return super::install::install_hint(error),

@@ -1,4 +1,4 @@
-//! Hints for files that are no locks, and for locks that do not answer.
+//! Hints for files that are not locks, and for locks that do not satisfy their environment.
 
 use std::io::ErrorKind;
 

@@ -1,10 +1,10 @@
-//! What to do about an image that cannot be had, or a registry that does not take one.
+//! Hints for images that cannot be read, and for registries that do not accept an image.
 
 use mlconda::{network::Cause, oci::OciError};
 
 use super::{io_hint, network};
 
-/// What to do about an error of an image or a registry.
+/// The hint for an error of an image or a registry.
 pub(super) fn hint(error: &OciError) -> Option<String> {
     let hint = match error {
         OciError::Reference { .. } | OciError::Digest(_) => {

@@ -82,7 +82,7 @@ pub(super) fn solve_hint(error: &SolveError) -> Option<String> {
     }
 }
 
-/// What to do about a virtual package. One of another system cannot be declared.
+/// The hint for a virtual package. Virtual packages of another system cannot be declared.
 fn demand_hint(demand: &VirtualDemand, platform: &str) -> Option<String> {
     let VirtualDemand { name, wanted, assumed } = demand;
     let version = wanted.trim_start_matches(|first: char| !first.is_ascii_digit());

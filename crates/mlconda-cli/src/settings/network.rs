@@ -1,4 +1,4 @@
-//! How servers are reached: certificates, proxies, logins of other tools and mirrors, from the environment of the process.
+//! Network settings from the environment of the process: certificates, proxies, logins of other tools and mirrors.
 
 use std::path::{Path, PathBuf};
 
@@ -39,14 +39,14 @@ impl Settings {
         Ok(self.with_registries(options))
     }
 
-    /// The options with what asks registries for the packages of channels at `oci://`.
+    /// Adds the access to registries, for channels at `oci://`.
     #[cfg(feature = "image")]
     fn with_registries(&self, options: NetworkOptions) -> NetworkOptions {
         let registry = Some(std::sync::Arc::new(self.channel_registries(&options)) as _);
         NetworkOptions { registry, ..options }
     }
 
-    /// The options as they are: nothing here can ask registries.
+    /// Returns the options unchanged: this program has no access to registries.
     #[cfg(not(feature = "image"))]
     fn with_registries(&self, options: NetworkOptions) -> NetworkOptions {
         options

@@ -173,7 +173,7 @@ impl Settings {
             self.variable(&format!("UV_INDEX_{name}_{what}"))
         };
         let Ok(mut parsed) = Url::parse(url) else { return url.to_owned() };
-        // Neither fails for a URL with a host.
+        // These only fail for URLs without a host.
         if let Some(user) = variable("USERNAME") {
             let _ = parsed.set_username(user);
         }

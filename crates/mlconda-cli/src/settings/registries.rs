@@ -1,4 +1,4 @@
-//! Registries of images: where docker and podman keep logins, and how registries are asked.
+//! Registries of images: the login files of docker and podman, and access to registries.
 
 use std::path::{Path, PathBuf};
 
@@ -11,14 +11,14 @@ use super::Settings;
 use crate::error::CliError;
 
 impl Settings {
-    /// Who talks to registries. `plain_http` are those that are asked over `http://`.
+    /// The client for registries. `plain_http` lists the registries that are asked over `http://`.
     pub(crate) fn registries(&self, plain_http: &[String]) -> Result<Registries, CliError> {
         let options =
             RegistryOptions { logins: self.logins(), plain_http: plain_http.to_vec(), ..RegistryOptions::default() };
         Ok(Registries::new(Client::for_registries(&self.network_options()?)?, options))
     }
 
-    /// Who asks registries for channels.
+    /// The client for channels in registries.
     pub(super) fn channel_registries(&self, network: &NetworkOptions) -> ChannelRegistries {
         let options = RegistryOptions { logins: self.logins(), ..RegistryOptions::default() };
         ChannelRegistries::new(network.clone(), options)

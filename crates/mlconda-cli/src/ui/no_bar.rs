@@ -1,4 +1,4 @@
-//! In the place of the progress bar, in a program in which nothing takes long.
+//! Replaces the progress bar in a program without long commands.
 
 /// No bar.
 #[derive(Clone, Debug)]

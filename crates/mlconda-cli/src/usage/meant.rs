@@ -1,4 +1,4 @@
-//! What commands and options of conda, mamba, pixi, uv and pip are called here.
+//! Commands and options of conda, mamba, pixi, uv and pip, and their equivalents in mlconda.
 
 /// Words that are not commands, and what to use instead.
 const COMMANDS: &[(&[&str], &str)] = &[
@@ -72,12 +72,12 @@ const OPTIONS: &[(&[&str], &str)] = &[
     (&["--micromamba", "--mamba", "--conda"], "leave it out: there is one solver, and it is built in"),
 ];
 
-/// What to do where a word is no command.
+/// The hint for an unknown command.
 pub(super) fn by_command(word: &str, program: &clap::Command) -> Option<String> {
     find(COMMANDS, word, program)
 }
 
-/// What to do where an option is not there.
+/// The hint for an unknown option.
 pub(super) fn by_option(name: &str, program: &clap::Command) -> Option<String> {
     find(OPTIONS, name, program)
 }

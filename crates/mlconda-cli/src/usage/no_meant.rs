@@ -1,11 +1,11 @@
-//! In the place of `meant`, in a program that has none of the commands that it would name.
+//! Replaces `meant` in a program that has none of the commands that the hints name.
 
-/// Nothing is known.
+/// Returns no hint.
 pub(super) fn by_command(_word: &str, _program: &clap::Command) -> Option<String> {
     None
 }
 
-/// Nothing is known.
+/// Returns no hint.
 pub(super) fn by_option(_name: &str, _program: &clap::Command) -> Option<String> {
     None
 }

@@ -1,4 +1,4 @@
-//! From the files that were typed to the locks of a bundle, each with a name.
+//! Reads the given files into the locks of a bundle, each with a name.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use mlconda::{
 use super::Args;
 use crate::{context::Context, error::CliError, lock_selection};
 
-/// The locks, in the order of their names and platforms.
+/// The locks, sorted by name and platform.
 pub(super) fn read_all(args: &Args, host: &Host, context: &Context) -> Result<Vec<Environment>, CliError> {
     let mut found = Vec::new();
     for file in &args.inputs {
@@ -30,7 +30,8 @@ pub(super) fn read_all(args: &Args, host: &Host, context: &Context) -> Result<Ve
     Ok(found)
 }
 
-/// The name of an environment, which becomes that of a file: its own, else what was chosen, else that of the file.
+/// The name of an environment, which becomes a file name: the name in the lock, else the chosen one, else that of the
+/// file.
 fn name(lock: &Lock, chosen: Option<&str>, file: &Path) -> String {
     let chosen = chosen.filter(|name| *name != DEFAULT_ENVIRONMENT);
     let of_file = || {

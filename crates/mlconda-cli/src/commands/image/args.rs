@@ -1,4 +1,4 @@
-//! What `mlconda image` can be told, and what that means to the library.
+//! The arguments of `mlconda image`, and the library options that they become.
 
 use std::{
     num::NonZero,
@@ -29,10 +29,10 @@ use crate::{
 /// The root prefix in images.
 pub(super) const ROOT_PREFIX: &str = "/opt/conda";
 
-/// The base of an image if none is named: the smallest image of Debian, which has a C library and a shell.
+/// The default base: the smallest image of Debian with a C library and a shell.
 pub(super) const DEFAULT_BASE: &str = "docker.io/library/debian:12-slim";
 
-/// What `-h` ends with.
+/// The end of `-h`.
 const SHORT: &str = "\
 Examples:
   mlconda image env.lock --tag ml --output ml.tar                  then: docker load -i ml.tar
@@ -210,7 +210,7 @@ enum How {
     Zstd,
 }
 
-/// The words of a command.
+/// A command, split into words.
 #[derive(Clone, Debug)]
 struct Words(Vec<String>);
 
@@ -248,17 +248,17 @@ fn owner(text: &str) -> Result<(u32, u32), String> {
 }
 
 impl Args {
-    /// The format of the bill of materials to attach.
+    /// The format of the SBOM to attach.
     pub(super) fn sbom(&self) -> Option<Format> {
         self.content.sbom
     }
 
-    /// Whether the network may be asked for what a lock does not say.
+    /// Whether the network may be used for facts that the lock does not contain.
     pub(super) fn access(&self) -> Access {
         self.locking.access()
     }
 
-    /// The path of the environment in the image. The root prefix of this machine does not count.
+    /// The path of the environment in the image. The root prefix of this machine is not used.
     pub(super) fn prefix(&self, lock: &Lock, file: &Path) -> Result<PathBuf, CliError> {
         let PrefixArgs { prefix, name } = &self.content.prefix;
         if let Some(prefix) = prefix {
@@ -279,7 +279,8 @@ impl Args {
         }
     }
 
-    /// How packages are put together. `is_native` tells whether programs of the image's platform run here.
+    /// The options for installing packages into the image. `is_native` says whether programs of the image's platform
+    /// run on this machine.
     pub(super) fn options(&self, is_native: bool, context: &Context) -> Result<Options, CliError> {
         let mut options = Options {
             downloads: self.downloads,
@@ -301,12 +302,12 @@ impl Args {
         Ok(options)
     }
 
-    /// Whether byte code was wanted.
+    /// Whether byte code is wanted.
     pub(super) fn wants_bytecode(&self) -> bool {
         !self.content.no_compile_bytecode
     }
 
-    /// What the image is to be.
+    /// The recipe of the image.
     pub(super) fn recipe(
         &self,
         prefix: PathBuf,
@@ -334,7 +335,7 @@ impl Args {
         })
     }
 
-    /// How layers are compressed.
+    /// The compression of layers.
     pub(super) fn compression(&self) -> Result<Compression, CliError> {
         match self.content.compression {
             How::Gzip => Ok(Compression::Gzip),
@@ -383,7 +384,7 @@ impl RuntimeArgs {
     }
 }
 
-/// The time that `SOURCE_DATE_EPOCH` says, if an image can have it.
+/// The time from `SOURCE_DATE_EPOCH`, or an error if an image cannot have it.
 fn image_time(time: i64) -> Result<i64, CliError> {
     if (0..=LATEST).contains(&time) {
         return Ok(time);

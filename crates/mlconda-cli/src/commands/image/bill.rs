@@ -1,4 +1,4 @@
-//! Bills of materials of an image, attached to it: one for each platform.
+//! Attaches SBOMs to an image, one for each platform.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ use crate::{
     lock_or_prefix::{complete, warn},
 };
 
-/// Attaches a bill to each of the images, which are in the order of the locks.
+/// Attaches an SBOM to each image. The images are in the order of the locks.
 pub(super) fn attach(
     images: &mut Images,
     locks: &[locks::Read],

@@ -1,4 +1,4 @@
-//! From the files that were typed to one lock for each platform.
+//! Reads the given files into one lock for each platform.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ use crate::{
 /// A lock, and the file that it comes from.
 pub(super) type Read = (PathBuf, Lock);
 
-/// The locks, one for each platform, in the order of their platforms' names.
+/// The locks, one for each platform, sorted by the names of the platforms.
 pub(super) fn read_all(args: &Args, host: &Host, context: &Context) -> Result<Vec<Read>, CliError> {
     let is_environment = |file: &PathBuf| lock_selection::is_environment(file, context);
     let (mut environments, files): (Vec<PathBuf>, Vec<PathBuf>) = args.inputs.iter().cloned().partition(is_environment);
@@ -67,7 +67,7 @@ pub(super) fn read_all(args: &Args, host: &Host, context: &Context) -> Result<Ve
     Ok(locks)
 }
 
-/// The locks of a file: that of its only platform, else those of the platforms that are meant.
+/// The locks of a file: that of its only platform, else those of the requested platforms.
 fn read(file: &Path, args: &Args, host: &Host, context: &Context) -> Result<Vec<Read>, CliError> {
     let found = lock_selection::read(file, context)?;
     let there = found.platforms();
@@ -82,7 +82,7 @@ fn read(file: &Path, args: &Args, host: &Host, context: &Context) -> Result<Vec<
         let chosen = args.selection.selection(platform, SourcePackages::Refuse);
         let mut lock = found.select(&chosen)?;
         if lock.platform == Subdir::NoArch {
-            // Nothing in it depends on a platform; an image does.
+            // The lock has no platform-specific package, but an image needs a platform.
             lock.platform = typed.first().copied().unwrap_or_else(|| linux_of(host.platform));
         }
         if platform.is_none() && !typed.is_empty() && !typed.contains(&lock.platform) {
@@ -99,10 +99,10 @@ fn read(file: &Path, args: &Args, host: &Host, context: &Context) -> Result<Vec<
     Ok(locks)
 }
 
-/// The C library of the default base.
+/// The glibc version of the default base.
 const DEFAULT_GLIBC: [u32; 2] = [2, 36];
 
-/// Whether the default base has the C library that a lock wants. Of another base it is not known.
+/// An error if a lock needs a newer glibc than the default base has. Other bases are not checked.
 fn check_glibc(file: &Path, lock: &Lock) -> Result<(), CliError> {
     let Some(wanted) = lock.virtual_packages.iter().find(|package| package.name.as_normalized() == "__glibc") else {
         return Ok(());
@@ -118,7 +118,7 @@ fn check_glibc(file: &Path, lock: &Lock) -> Result<(), CliError> {
     Err(CliError::world(message, "name a base that has it with `--base`, such as a newer Debian or Ubuntu"))
 }
 
-/// The platform of containers on a machine: they are of Linux, whatever the machine is.
+/// The platform of containers on a machine, which is Linux on every system.
 fn linux_of(platform: Subdir) -> Subdir {
     match platform {
         Subdir::OsxArm64 | Subdir::WinArm64 => Subdir::LinuxAarch64,

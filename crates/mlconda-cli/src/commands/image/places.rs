@@ -1,4 +1,4 @@
-//! Where the base comes from, and where the image goes.
+//! The source of the base image, and the destination of the new image.
 
 use std::{
     collections::HashMap,
@@ -19,7 +19,7 @@ use crate::{
     text::{bytes, count},
 };
 
-/// Where the image goes, with its name there.
+/// The destination of the image, and its name there.
 pub(super) struct Target {
     place: Place,
     /// The name.
@@ -34,7 +34,7 @@ enum Place {
 }
 
 impl Target {
-    /// What was typed: one place, and a name that makes sense there.
+    /// Reads the destination from the arguments: exactly one, with a name that is valid for it.
     pub(super) fn new(args: &Args, context: &Context) -> Result<Self, CliError> {
         let Some(tag) = &args.tag else { return Err(CliError::Usage("`--tag` is missing".to_owned())) };
         let name: Reference = tag.parse()?;
@@ -106,7 +106,7 @@ pub(super) fn earlier(
     Ok(grouping_of(&layers))
 }
 
-/// Brings the images to where they are to go.
+/// Writes or pushes the images to their destination.
 pub(super) fn deliver(
     images: &Images,
     target: &Target,
@@ -117,7 +117,7 @@ pub(super) fn deliver(
     let Target { place, name } = target;
     match place {
         Place::Registry => {
-            // Whose layers the image keeps, may be in another repository of the registry.
+            // The layers that the image reuses may be in another repository of the registry.
             let parse = |like| oci::Base::parse(like, &context.settings.directory);
             let like = match args.content.like.as_deref().map(parse).transpose()? {
                 Some(oci::Base::Registry(reference)) => vec![reference],
@@ -131,7 +131,7 @@ pub(super) fn deliver(
         Place::Archive(None) => {
             let (display, mut stdout) = (Display::new(&context.ui), std::io::stdout().lock());
             let writing = archive::write(images, name, &mut stdout, &display);
-            // Who reads may not read on, and then a signal ends the process.
+            // The reader may stop reading; then a signal ends the process.
             context.block_on(registries.report_waits(&display, writing))??;
         }
         Place::Archive(Some(path)) => {
@@ -139,7 +139,7 @@ pub(super) fn deliver(
             let writing = archive::write_file(images, name, path, &display);
             let writing = registries.report_waits(&display, writing);
             match fs_err::metadata(path) {
-                // The same holds for a pipe.
+                // The same is true for a pipe.
                 Ok(metadata) if !metadata.is_file() => context.block_on(writing)??,
                 _ => context.block_on_or_signal(writing)??,
             }
@@ -153,7 +153,7 @@ pub(super) fn deliver(
     Ok(())
 }
 
-/// Says what a push has sent, and what was there.
+/// Reports which layers a push has sent, and which were already in the registry.
 fn tell_pushed(pushed: &Pushed, context: &Context) {
     let sent = if pushed.sent == 0 {
         "nothing was sent".to_owned()

@@ -1,4 +1,4 @@
-//! What `mlconda image` says of a plan and of what was done, as prose and as JSON.
+//! The messages and the JSON of `mlconda image`, about the plan and the result.
 
 use std::{collections::HashMap, path::Path, time::Instant};
 
@@ -18,7 +18,7 @@ use crate::{
     text::{bytes, count, list, path_text},
 };
 
-/// Tells which package would be in which layer. `before` has the layers of the image that `--like` names.
+/// Prints which package would be in which layer. `before` has the layers of the image of `--like`.
 pub(super) fn tell_plan(
     lock: &Lock,
     layers: &[PlannedLayer],
@@ -69,7 +69,7 @@ fn short(line: &str) -> String {
     line.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
-/// Tells what of an environment is not in its image, or not as somebody may expect it.
+/// Reports what is missing in the image, or may differ from what users expect.
 pub(super) fn tell_notes(made: &Made, lock: &Lock, host: &Host, args: &Args, context: &Context) {
     let ui = &context.ui;
     for clash in &made.clashes {
@@ -100,7 +100,7 @@ pub(super) fn tell_notes(made: &Made, lock: &Lock, host: &Host, args: &Args, con
     }
 }
 
-/// The modules over which python ended.
+/// The modules at which python ended.
 fn broken(compiled: &Compiled) -> String {
     let modules = compiled.failed.iter().filter(|(path, _)| compiled.broken.contains(path));
     let named: Vec<String> = modules.map(|(path, reason)| format!("`{}` ({reason})", path.display())).collect();
@@ -114,7 +114,7 @@ fn broken(compiled: &Compiled) -> String {
     )
 }
 
-/// Tells of the finished image.
+/// Reports the finished image.
 pub(super) fn tell_made(
     images: &Images,
     made: &[Made],

@@ -1,4 +1,4 @@
-//! The arguments of `mlconda install`, and the options that they mean to the library.
+//! The arguments of `mlconda install`, and the library options that they become.
 
 use std::{num::NonZero, path::PathBuf, sync::Arc, thread, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
     text::help,
 };
 
-/// What `-h` ends with.
+/// The end of `-h`.
 const SHORT: &str = "\
 Examples:
   mlconda install env.lock                   into envs/NAME under the root prefix, with the name in the lock
@@ -24,7 +24,7 @@ Examples:
 
 `--help` has all options, more examples, and the events of `--progress json`.";
 
-/// What is installed by a program that makes no locks.
+/// The help for the inputs, in a program that cannot lock.
 #[cfg(not(feature = "lock"))]
 pub(crate) const INPUTS: &str = match cfg!(feature = "formats") {
     true => "Lock files (@EXPLICIT, conda-lock.yml or pixi.lock)",

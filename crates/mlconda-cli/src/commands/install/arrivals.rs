@@ -1,4 +1,4 @@
-//! The packages that an installation adds, changes and removes: one line each, those that were asked for first.
+//! Lists the packages that an installation adds, changes and removes, one per line, requested packages first.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,5 @@
-//! environment.yml files among what is to be installed: the lock beside them, or one that is made in memory.
+//! environment.yml files among the inputs of an installation: the lock beside them is installed, or a lock made in
+//! memory.
 
 use std::path::PathBuf;
 
@@ -22,7 +23,7 @@ pub(crate) struct EnvironmentArgs {
     locking: LockingArgs,
 }
 
-/// What is installed for environment.yml files.
+/// The lock that is installed for environment.yml files.
 pub(super) enum Found {
     /// The lock in this file.
     Beside(PathBuf),

@@ -1,4 +1,4 @@
-//! Reads the given files, and gives the locks for this machine with the prefix of each.
+//! Reads the given files, and returns the locks for this machine with the prefix of each.
 
 use std::path::{Path, PathBuf};
 
@@ -83,7 +83,7 @@ pub(super) fn read_all(args: &Args, platform: Subdir, context: &Context) -> Resu
     Ok(locks)
 }
 
-/// The locks of a file: of a bundle, those of all its environments, unless one is chosen; of others, one.
+/// The locks of a file. A bundle has those of all environments, unless one is selected; other files have one.
 fn read_each(file: &Path, args: &Args, platform: Subdir, context: &Context) -> Result<Vec<Lock>, CliError> {
     if args.selection.environment.is_some() || !bundles::is_bundle(file, context)? {
         return Ok(vec![read(file, args, platform, context)?]);
@@ -107,7 +107,7 @@ fn read(file: &Path, args: &Args, platform: Subdir, context: &Context) -> Result
 
 fn select(found: &LockFile, chosen: &Selection, context: &Context) -> Result<Lock, CliError> {
     match found.parts.as_slice() {
-        // That it is not for this platform is told later.
+        // A lock for another platform is reported later.
         [only] if ![chosen.platform, Some(Subdir::NoArch)].contains(&Some(only.lock.platform)) => {
             return Ok(only.lock.clone());
         }

@@ -1,4 +1,4 @@
-//! In the place of `environments`, in a program without the feature `lock`: it installs locks, and no environment.yml.
+//! Replaces `environments` in a program without the feature `lock`, which installs locks, but no environment.yml.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ pub(crate) struct EnvironmentArgs {
     offline: bool,
 }
 
-/// What is installed for environment.yml files: nothing in this program.
+/// The lock that is installed for environment.yml files: none in this program.
 pub(super) enum Found {
     /// The lock in this file.
     Beside(PathBuf),
@@ -33,7 +33,7 @@ impl EnvironmentArgs {
         if self.offline { Access::Offline } else { Access::Online }
     }
 
-    /// The error that nothing is locked here.
+    /// The error that this program cannot lock.
     pub(super) fn lock(&self, files: &[PathBuf], _platform: Subdir, _context: &Context) -> Result<Found, CliError> {
         let file = files.first().map(|file| file.display().to_string()).unwrap_or_default();
         Err(CliError::world(

@@ -45,7 +45,7 @@ pub(crate) fn report_as_json(report: &Report, arrivals: &[Arrival], prefix: &Pre
     })
 }
 
-/// What of packages' code ran, and what did not.
+/// The scripts of packages that ran, and those that did not.
 fn scripts_as_json(scripts: &ScriptAudit) -> Value {
     let link_scripts = |scripts: &[LinkScript]| -> Vec<Value> {
         scripts.iter().map(|LinkScript { package, kind }| json!({"package": package, "script": kind})).collect()
@@ -58,7 +58,7 @@ fn scripts_as_json(scripts: &ScriptAudit) -> Value {
     })
 }
 
-/// The same in words.
+/// Prints the scripts that ran, and those that did not.
 fn tell_scripts(scripts: &ScriptAudit, ui: &Ui) {
     let packages = |scripts: &[LinkScript]| {
         let mut names: Vec<&str> = Vec::new();
@@ -114,7 +114,7 @@ pub(crate) fn tell_plan(plan: &Plan, prefix: &Prefix, context: &Context) -> Valu
     })
 }
 
-/// Says what would be left out, as far as it is known.
+/// Prints what would be left out, as far as it is known.
 fn tell_forecast(plan: &Plan, prefix: &Prefix, context: &Context) -> Forecast {
     if plan.slim.is_empty() {
         return Forecast::default();
@@ -190,13 +190,14 @@ pub(crate) fn tell_report(report: &Report, arrivals: &[Arrival], prefix: &Prefix
     tell_scripts(&report.scripts, ui);
 }
 
-/// Of an installation that had nothing else to do: which activation scripts ran, and why what they set is not stored.
+/// Prints which activation scripts ran, and why their variables are not stored, if an installation had nothing else to
+/// do.
 pub(crate) fn tell_activation(report: &Report, ui: &Ui) {
     tell_scripts(&report.scripts, ui);
     warn(report, ui);
 }
 
-/// What of an installation people should know.
+/// Prints warnings about an installation.
 fn warn(report: &Report, ui: &Ui) {
     for clash in &report.clashes {
         let (path, winner) = (clash.path.display(), clash.packages.last().map_or("", String::as_str));
@@ -214,7 +215,7 @@ fn warn(report: &Report, ui: &Ui) {
             "the record `{record}` names `{path}`, which is outside the prefix; that file was not removed"
         ));
     }
-    // Without its record, all files of a package are untracked.
+    // If the record is missing, all files of the package are untracked.
     let shown = if ui.is_verbose() { report.replaced.len() } else { report.replaced.len().min(MOST_REPLACED) };
     for path in &report.replaced[..shown] {
         ui.warn(&format!("`{}` belonged to no package, and was replaced by a file of a package", path.display()));
@@ -238,7 +239,7 @@ fn warn(report: &Report, ui: &Ui) {
     }
 }
 
-/// What has changed when a signal stopped the installation into `prefix`, after those into `done`.
+/// The error after a signal: it stopped the installation into `prefix`, after those into `done` were complete.
 pub(crate) fn stopped<'a>(signal: u8, prefix: &Prefix, done: impl Iterator<Item = &'a Prefix>) -> CliError {
     let done: Vec<String> = done.map(|prefix| prefix.path().display().to_string()).collect();
     let installed = match done.len() {
@@ -260,13 +261,13 @@ pub(crate) fn stopped<'a>(signal: u8, prefix: &Prefix, done: impl Iterator<Item 
     CliError::StoppedHalfway { signal, message, hint }
 }
 
-/// The same if the signal came after the last step.
+/// The same, for a signal after the last step.
 pub(crate) fn stopped_late(signal: u8, prefix: &Prefix) -> CliError {
     let message = format!("stopped after `{}` was installed", prefix.path().display());
     CliError::StoppedHalfway { signal, message, hint: None }
 }
 
-/// What an installation did not have to download and write.
+/// The bytes that an installation did not have to download or write.
 fn saved(report: &Report) -> String {
     let shared = (report.shared > 0).then(|| format!("{} of it shared by hard link", bytes(report.shared)));
     let cached = (report.cached > 0).then(|| format!("{} from the cache", count(report.cached, "package")));
@@ -274,7 +275,7 @@ fn saved(report: &Report) -> String {
     if saved.is_empty() { String::new() } else { format!(" ({})", saved.join(", ")) }
 }
 
-/// The bytes that several environments share.
+/// Prints how many bytes several environments share.
 pub(super) fn tell_total(reports: &[Value], context: &Context) {
     let shared: u64 = reports.iter().filter_map(|report| report["shared_bytes"].as_u64()).sum();
     if reports.len() > 1 && shared > 0 {

@@ -32,14 +32,14 @@ pub(super) fn run(
 ) -> Result<ExitCode, CliError> {
     let is_told = !args.platforms.is_empty() || !environment.platforms.is_empty();
     let platforms = if is_told { super::platforms(&args.platforms, environment)? } else { Vec::new() };
-    // The format of an existing lock counts more than `--format`.
+    // The format of an existing lock takes precedence over `--format`.
     let is_one_each = is_one_each(of_file(&args.output, context).unwrap_or(args.format()));
     let outputs = match is_one_each {
         true => args.outputs(&platforms),
         false => vec![args.output.clone(); platforms.len()],
     };
     let mut wanted: Vec<(PathBuf, Option<Subdir>)> = outputs.into_iter().zip(platforms.into_iter().map(Some)).collect();
-    // Without a given platform, it is that of the lock, on any machine.
+    // The default is the platform of the lock, not of this machine.
     if wanted.is_empty() {
         wanted.push((args.output.clone(), None));
     }
@@ -99,7 +99,7 @@ fn reasons(
             Err(error) => return Err(error.into()),
         };
         let declared = locking::overrides(options, context)?;
-        // What was typed counts more than the environment.
+        // Options take precedence over the environment.
         let is_overruled =
             |unmet: &Mismatch| slim.typed().is_some() && matches!(unmet.reason, MismatchKind::Slim { .. });
         let unmet = lock.check(environment).into_iter().filter(|unmet| !is_overruled(unmet));

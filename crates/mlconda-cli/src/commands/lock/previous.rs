@@ -68,7 +68,7 @@ fn of_file(
 ) -> Result<Vec<Lock>, CliError> {
     let settings = &context.settings;
     let path = settings.absolute(output);
-    // A device, or no file.
+    // The output is a device, or does not exist.
     if !path.is_file() {
         return Ok(Vec::new());
     }
@@ -78,7 +78,7 @@ fn of_file(
         let selection = Selection { platform: Some(platform), ..Selection::default() };
         match LockFile::parse(text, &path, &expansion)?.select(&selection) {
             Ok(lock) => Ok(vec![lock]),
-            // A lock for another platform, which the new one replaces.
+            // The file has locks for other platforms only, and is replaced.
             Err(LockError::Selection { .. }) => Ok(Vec::new()),
             Err(error) => Err(error),
         }

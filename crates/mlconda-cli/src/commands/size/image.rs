@@ -1,4 +1,4 @@
-//! What `mlconda size` tells of an image: its layers, its environments, and what a pull of it fetches.
+//! The part of `mlconda size` about images: the layers, the environments in them, and the layers that a pull downloads.
 
 use std::{
     collections::BTreeMap,
@@ -31,19 +31,20 @@ use crate::{
 
 /// The layers of an image, and its environments.
 pub(super) struct Layered {
-    /// The digest of the manifest, where there is one.
+    /// The digest of the manifest, if there is one.
     digest: Option<oci::Digest>,
     /// The layers, the lowest first.
     pub(super) layers: Vec<ContentLayer>,
-    /// For each file the index of its layer.
+    /// For each file, the index of its layer.
     pub(super) layer_of: Vec<usize>,
     /// The prefixes, and the index of the first package of each.
     prefixes: Vec<(PathBuf, usize)>,
-    /// For each layer whether a pull fetches it where another image is present, and the name of that.
+    /// If there is another image: its name, and for each layer whether a pull downloads it when the other image is
+    /// present.
     fetched: Option<(String, Vec<bool>)>,
 }
 
-/// Where bytes are that belong to no package.
+/// The places of bytes that belong to no package.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Outside {
     Base,
@@ -102,12 +103,12 @@ pub(super) fn read(place: &Path, image: &oci::Base, args: &Args, context: &Conte
     Ok(picture)
 }
 
-/// What depends on what in an environment.
+/// The dependency graph of an environment.
 fn graph(environment: &ImageEnvironment, subdir: Subdir) -> Result<Graph, CliError> {
     let records = &environment.records;
     let (pip, conda): (Vec<_>, Vec<_>) =
         records.iter().partition(|record| is_distribution(&record.repodata_record.package_record));
-    // Their lists of files, which are most of them, are not copied.
+    // Most of a record is its list of files, which is not copied.
     let conda: Vec<_> = conda.into_iter().map(|record| record.repodata_record.clone()).collect();
     let pip: Vec<_> = pip.into_iter().cloned().collect();
     let mut lock = Lock::of_records(subdir, &conda)?.with_distributions(&pip);
@@ -115,7 +116,7 @@ fn graph(environment: &ImageEnvironment, subdir: Subdir) -> Result<Graph, CliErr
     Ok(Graph::new(&lock).with_sizes(records))
 }
 
-/// Notes which layers of the second image a pull fetches where the first one is present.
+/// Records which layers of the second image a pull downloads when the first one is present.
 pub(super) fn compare(one: &Picture, other: &mut Picture) {
     let (Some(have), Some(image)) = (&one.image, &mut other.image) else { return };
     let is_new = |layer: &ContentLayer| !have.layers.iter().any(|each| each.digest == layer.digest);
@@ -123,39 +124,39 @@ pub(super) fn compare(one: &Picture, other: &mut Picture) {
 }
 
 impl Layered {
-    /// What a pull fetches where nothing is present, in bytes.
+    /// The bytes that a pull downloads when no other image is present.
     pub(super) fn size(&self) -> u64 {
         (0..self.layers.len()).map(|layer| self.pulled(layer)).sum()
     }
 
-    /// What a pull fetches for a layer, in bytes: nothing if the same one is below.
+    /// The bytes that a pull downloads for a layer: 0 if the same layer is also further below.
     pub(super) fn pulled(&self, layer: usize) -> u64 {
         if self.is_again(layer) { 0 } else { self.layers[layer].size }
     }
 
-    /// How many layers a pull fetches where nothing is present.
+    /// The number of layers that a pull downloads when no other image is present.
     pub(super) fn count(&self) -> usize {
         (0..self.layers.len()).filter(|layer| !self.is_again(*layer)).count()
     }
 
-    /// Whether the same layer is below. An image may have one twice; it is fetched once.
+    /// Whether the same layer is also further below. An image may contain a layer twice, which is downloaded once.
     fn is_again(&self, layer: usize) -> bool {
         self.layers[..layer].iter().any(|below| below.digest == self.layers[layer].digest)
     }
 
-    /// Whether a pull fetches a layer where the other image is present; `None` if there is no other one.
+    /// Whether a pull downloads a layer when the other image is present; `None` if there is no other image.
     pub(super) fn is_fetched(&self, layer: usize) -> Option<bool> {
         self.fetched.as_ref().map(|(_, fetched)| fetched[layer])
     }
 
-    /// The layers that a pull fetches where the other image is present, and the name of that.
+    /// The name of the other image, and the layers that a pull downloads when it is present.
     fn pull(&self) -> Option<(&str, Vec<&ContentLayer>)> {
         let (other, fetched) = self.fetched.as_ref()?;
         let layers = (0..fetched.len()).filter(|layer| fetched[*layer] && !self.is_again(*layer));
         Some((other, layers.map(|layer| &self.layers[layer]).collect()))
     }
 
-    /// What a pull fetches where the other image is present, as prose.
+    /// The text about a pull when the other image is present.
     pub(super) fn pull_in_words(&self, name: &str) -> Option<String> {
         let (other, layers) = self.pull()?;
         let size: u64 = layers.iter().map(|layer| layer.size).sum();
@@ -176,7 +177,7 @@ impl Layered {
         ))
     }
 
-    /// The prefix of a package, where there are several.
+    /// The prefix of a package, if there are several prefixes.
     pub(super) fn prefix_in_words(&self, package: usize) -> Option<String> {
         (self.prefixes.len() > 1).then(|| path_text(self.prefix(package)))
     }
@@ -222,7 +223,7 @@ impl Layered {
 }
 
 impl Picture {
-    /// Where the bytes are that belong to no package.
+    /// The sizes of files that belong to no package, by their place.
     pub(super) fn outside(&self) -> Vec<(Outside, Total)> {
         let mut totals: BTreeMap<Outside, Total> = BTreeMap::new();
         for (number, file) in self.sizes.files.iter().enumerate().filter(|(_, file)| file.package.is_none()) {
@@ -234,7 +235,7 @@ impl Picture {
     }
 }
 
-/// What it is that a layer has besides packages.
+/// The contents of a layer besides packages.
 pub(super) fn outside(origin: Origin) -> Outside {
     match origin {
         Origin::Base => Outside::Base,
@@ -244,7 +245,7 @@ pub(super) fn outside(origin: Origin) -> Outside {
     }
 }
 
-/// A layer in a few words.
+/// A short title of a layer.
 pub(super) fn title(layer: &ContentLayer) -> String {
     let packages: Vec<String> = layer.packages.iter().map(|line| short(line)).collect();
     let words: String = layer.name.chars().take(60).collect();
@@ -271,7 +272,7 @@ fn origin(origin: Origin) -> &'static str {
     }
 }
 
-/// The first of some names, and how many more there are.
+/// The first names, and the number of the others.
 fn some(names: &[String], most: usize) -> String {
     let shown = names[..names.len().min(most)].join(", ");
     if names.len() > most { format!("{shown} and {} more", names.len() - most) } else { shown }

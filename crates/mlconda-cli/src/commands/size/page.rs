@@ -1,4 +1,4 @@
-//! The sizes as a page of one file, which a browser draws. It needs nothing from a network.
+//! The sizes as a page in one HTML file, which uses no network.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -11,25 +11,25 @@ use super::{
 };
 use crate::text::{bytes, count, path_text};
 
-/// The page, but for its data.
+/// The page without its data.
 const PAGE: &str = include_str!("page.html");
 
-/// Files smaller than this part of the whole are drawn as one, with those beside them.
+/// Files smaller than one part in this number of the total are drawn as one, together with their neighbours.
 const SMALL_PART: u64 = 20_000;
 
 /// Small files that are drawn as one.
 struct Small {
     kind: FileKind,
-    /// The number of their layer, as in the data.
+    /// The index of their layer, as in the data.
     layer: Value,
     bytes: u64,
     files: usize,
 }
 
-/// The page of one or two pictures.
+/// The page for one or two pictures.
 pub(super) fn page(pictures: &[Picture]) -> String {
     let data = Value::Array(pictures.iter().map(data).collect()).to_string();
-    // `</script>` in a name does not end the data.
+    // A name that contains `</script>` must not end the data.
     PAGE.replacen("DATA", &data.replace('<', "\\u003c"), 1)
 }
 
@@ -68,7 +68,8 @@ fn data(picture: &Picture) -> Value {
     })
 }
 
-/// Path, bytes, package, kind and layer of each file; -1 is none. A package's files are told relative to its prefix.
+/// For each file the path, size, package, kind and layer; -1 means none. Paths of package files are relative to the
+/// prefix.
 fn files(picture: &Picture) -> Vec<Value> {
     let small = picture.sizes.total().bytes / SMALL_PART;
     let number = |package: Option<usize>| package.map_or(json!(-1), |number| json!(number));

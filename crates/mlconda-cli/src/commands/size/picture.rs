@@ -1,4 +1,4 @@
-//! The sizes of a lock, a prefix or an image as one value, of which tables, JSON and the page are made.
+//! The sizes of a lock, a prefix or an image as one value, from which the tables, the JSON and the page are made.
 
 use std::{collections::HashMap, ops::Range};
 
@@ -12,26 +12,26 @@ use serde_json::{Value, json};
 use super::image::Layered;
 use crate::{context::Context, error::CliError, lock_or_prefix::LockOrPrefix, tree_drawing};
 
-/// Sizes, and who asked for what.
+/// Sizes, and the requests that they are for.
 pub(super) struct Picture {
-    /// What it is of.
+    /// The name of the lock, prefix or image.
     pub(super) name: String,
     pub(super) subject: Subject,
     pub(super) sizes: Sizes,
-    /// The specs that were asked for, with all that only they need, in bytes.
+    /// The requested specs, and the bytes of all packages that only they need.
     pub(super) asked: Vec<(String, u64)>,
-    /// For each package the index in `asked` of the only one that needs it.
+    /// For each package, the index in `asked` of the only request that needs it.
     pub(super) only_asked: Vec<Option<usize>>,
-    /// What an image has besides.
+    /// The facts about an image.
     pub(super) image: Option<Layered>,
 }
 
-/// What the sizes are of.
+/// The kind of sizes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Subject {
-    /// Files on the disk, or in an image.
+    /// Installed files, on the disk or in an image.
     Installed,
-    /// Archives: each is one file, of no kind.
+    /// Archives: each is one file without a kind.
     Archives,
 }
 
@@ -55,7 +55,7 @@ impl Picture {
         Ok(picture)
     }
 
-    /// Adds who asked for what in one environment, whose packages these are.
+    /// Adds the requests of one environment, whose packages are `packages`.
     pub(super) fn ask(&mut self, graph: &Graph, packages: Range<usize>, named: &dyn Fn(String) -> String) {
         let totals = self.sizes.by_package();
         let numbers: HashMap<(bool, &str), usize> = graph
@@ -83,7 +83,7 @@ impl Picture {
         packages
     }
 
-    /// The kinds of files that there are, the largest first.
+    /// The kinds of files, the largest first.
     pub(super) fn kinds(&self) -> Vec<(FileKind, Total)> {
         let kinds = FileKind::ALL.into_iter().zip(self.sizes.by_kind());
         let mut kinds: Vec<_> = kinds.filter(|(_, total)| total.files > 0).collect();
@@ -91,7 +91,7 @@ impl Picture {
         if self.subject == Subject::Archives { Vec::new() } else { kinds }
     }
 
-    /// Files that no record names.
+    /// The size of files that no record lists.
     pub(super) fn untracked(&self) -> Total {
         self.sizes.by_package().pop().unwrap_or_default()
     }
@@ -131,7 +131,7 @@ impl Picture {
     }
 }
 
-/// What asked for a root, or its name where nothing did.
+/// The requests for a root, or its name if it was not requested.
 fn title(graph: &Graph, root: &mlconda::graph::GraphRoot) -> String {
     let name = || {
         let reason = tree_drawing::unasked(graph, root.package).map(|reason| format!(" ({reason})"));
@@ -140,7 +140,7 @@ fn title(graph: &Graph, root: &mlconda::graph::GraphRoot) -> String {
     root.asked.first().map_or_else(name, |asked| asked.spec.clone())
 }
 
-/// The archives of a lock. Those whose size is not known count nothing.
+/// The archives of a lock. Archives of unknown size count as 0.
 fn of_archives(graph: &Graph) -> Sizes {
     let mut sizes = Sizes::default();
     for (number, package) in graph.packages.iter().enumerate() {

@@ -11,14 +11,14 @@ use crate::{
     text::{bytes, count, grouped},
 };
 
-/// A row: a name, a size, and how many files.
+/// A row: a name, a size, and the number of files.
 struct Row {
     name: String,
     size: u64,
     files: Option<usize>,
 }
 
-/// All tables of a picture. Of packages, the `top` largest are named; 0 names all.
+/// All tables of a picture. The `top` largest packages are named; 0 names all.
 pub(super) fn tables(picture: &Picture, top: usize) -> String {
     let total = picture.sizes.total();
     let packages = count(picture.sizes.packages.len(), "package");
@@ -75,7 +75,7 @@ fn by_kind(picture: &Picture) -> Vec<Row> {
     picture.kinds().into_iter().map(row).collect()
 }
 
-/// What was asked for, with all that only it needs.
+/// The requested specs, with the packages that only they need.
 fn by_request(picture: &Picture) -> Vec<Row> {
     let mut asked: Vec<&(String, u64)> = picture.asked.iter().collect();
     asked.sort_by(|(one, size), (other, than)| than.cmp(size).then_with(|| one.cmp(other)));

@@ -45,7 +45,7 @@ pub(super) struct RepairArgs {
     allow_outward_links: bool,
 }
 
-/// Links the packages of the report again. Prints the result, and gives it as JSON.
+/// Links the packages with findings again. Prints the result, and returns it as JSON.
 pub(super) fn repair(
     (prefix, lock): (&Prefix, Option<&Lock>),
     files: &[PathBuf],
@@ -63,7 +63,7 @@ pub(super) fn repair(
             (of_records(prefix, report, context)?, Revision::Change { updated, removed, neutered })
         }
     };
-    // A repair puts back what is missing, not what was left out, and leaves out nothing.
+    // A repair keeps the omitted parts of the prefix: it neither restores them nor leaves out more.
     if !prefix.record_names()?.is_empty() {
         lock.slim = mlconda::prefix::slim::of_prefix(prefix)?.unwrap_or_default();
     }

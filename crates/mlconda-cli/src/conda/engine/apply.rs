@@ -31,7 +31,7 @@ pub(crate) struct Change {
     pub(crate) file: Option<PathBuf>,
     pub(crate) lock: Lock,
     pub(crate) prefix: Prefix,
-    /// What the prefix was when the lock was made of what is in it.
+    /// The stamp of the prefix before the lock was made from its packages.
     pub(crate) made_of: Option<Stamp>,
     /// Whether the existing environment is removed first.
     pub(crate) replaces: bool,
@@ -54,7 +54,7 @@ pub(crate) fn apply(mut change: Change, line: &Line, host: &Host, context: &Cont
         mlconda::install::recover(&change.prefix)?;
     }
     let options = options(&change, line, host, context)?;
-    // What was left out stays so, and new packages come as the others have.
+    // Omitted parts stay omitted, and new packages are treated like the installed ones.
     if !change.replaces
         && let Some(slim) = slim::of_prefix(&change.prefix)?
     {
@@ -130,7 +130,7 @@ fn options(change: &Change, line: &Line, host: &Host, context: &Context) -> Resu
     if let Some(file) = &change.file {
         let access = options.access;
         bundles::add_archives(std::slice::from_ref(file), &mut options, context)?;
-        // A package that stays may have to be linked again, and the bundle need not have it.
+        // An unchanged package may have to be linked again, and the bundle may not contain it.
         if !matches!(change.revision, Revision::Whole) {
             options.access = access;
         }

@@ -224,7 +224,7 @@ impl Asking<'_> {
         )?;
         let mut locks = locked.into_iter().map(|locked| locked.lock);
         let mut lock = locks.next().ok_or_else(|| CliError::Usage("nothing was locked".to_owned()))?;
-        // The solve knows neither packages of pip nor variables.
+        // The solve ignores pip packages and variables, so they are copied from the prefix.
         lock.input = None;
         if let Some(state) = self.state {
             if !lock.variables.is_empty() {
