@@ -65,6 +65,9 @@ impl<'a> PackageLinks<'a> {
 
     /// The target of the link that a package has made at a path. `None` if no package has made one, or if the link is
     /// not followed.
+    ///
+    /// # Errors
+    /// If the link at the path cannot be read.
     pub fn at(&self, path: &Path) -> io::Result<Option<PathBuf>> {
         if self.records(path).is_empty() {
             return Ok(None);
@@ -91,8 +94,8 @@ impl<'a> PackageLinks<'a> {
         Ok(match made {
             _ if text.is_some() && made == text => made,
             _ if self.replaced == Replaced::NotFollowed => None,
-            // Nobody knows where the link led. It led outside (`/`), unless files of packages are in this directory. In
-            // that case another tool kept a directory that existed before the link, or copied the link's target here.
+            // Nobody knows where the link led. It counts as leading outside (`/`), unless files of packages are in this
+            // directory: then another tool kept a directory that existed before the link, or copied the link's target.
             None if there == Some(PathKind::Directory) && !self.has_files_below(path) => Some("/".into()),
             made => made,
         })
@@ -117,6 +120,9 @@ impl<'a> PackageLinks<'a> {
     }
 
     /// Resolves the links of packages in a path. `None` if the path leads out of the prefix.
+    ///
+    /// # Errors
+    /// If a link cannot be read.
     pub fn place(&self, path: &Path) -> io::Result<Option<PathBuf>> {
         resolve(path, &|path| self.at(path))
     }

@@ -1,13 +1,15 @@
-//! OCI images as values (image spec 1.1), and the places where they lie: registries, layouts and archives.
+//! OCI images as values (image spec 1.1), and the places that can contain them: registries, layouts and archives.
 //!
-//! An [`Image`] is a manifest, a config and layers, each a [`Blob`]: a descriptor, and where the bytes are. [`Images`]
-//! are what one reference names: one image, or an index of several, with the artifacts that refer to them.
+//! An [`Image`] consists of a manifest, a config and layers. Each of these is a [`Blob`]: a descriptor, and the place of
+//! the bytes. [`Images`] is everything that one reference names: one image, or an index of several, with the artifacts
+//! that refer to them.
 //!
-//! JSON is written and read by hand through `serde_json::Value`: derived code for a dozen types costs more bytes of
-//! program than it saves lines. What is read may be hostile: every document has a limit of size, and every digest and
-//! size is checked where bytes are used.
+//! JSON is written and read by hand with `serde_json::Value`, because derived code for a dozen types would make the
+//! program larger than it would save lines. Documents and blobs may be hostile: each document has a size limit, and each
+//! digest and size is checked where the bytes are used.
 //!
-//! This crate knows nothing of conda. It reads no environment variable and prints nothing.
+//! Of conda, this crate knows only subdirs ([`Platform::of`]) and the names of channel files in registries
+//! ([`ChannelRegistries`]). It reads no environment variable, and prints nothing.
 //!
 //! ```
 //! use mlconda_oci::{Blob, Config, Image, Images, LayerHistory, Platform, media_type};

@@ -81,6 +81,9 @@ impl Prefix {
 }
 
 /// The metadata paths of distributions without a record. Records without their metadata are removed from `records`.
+///
+/// # Errors
+/// If a directory of distributions cannot be read.
 pub fn untracked(prefix: &Path, records: &mut Vec<PrefixRecord>) -> Result<BTreeSet<PathBuf>, PrefixError> {
     let is = |path: &Path, end: &str| path.extension().is_some_and(|extension| extension == end);
     let is_metadata = |path: &PathBuf| is(path, "dist-info") && path.join("METADATA").is_file() || is(path, "egg-info");
@@ -128,6 +131,9 @@ pub fn is_installed(prefix: &Path, record: &PrefixRecord) -> bool {
 
 /// Minimal records of the distributions with these normalized names that pip has installed, which have no record. A
 /// package that replaces them must remove them. `known` are the paths that belong to packages.
+///
+/// # Errors
+/// If a directory of distributions cannot be read, or if a name or version is not possible in a record.
 pub fn untracked_by_name(
     prefix: &Path,
     names: &HashSet<&str>,
@@ -174,6 +180,9 @@ fn minimal_record(name: &str, version: &str) -> Result<PrefixRecord, PrefixError
 }
 
 /// The `site-packages` directories of a prefix.
+///
+/// # Errors
+/// If the directory of libraries cannot be read.
 pub fn site_packages(prefix: &Path) -> Result<Vec<PathBuf>, PrefixError> {
     let mut site_packages = vec![prefix.join("Lib").join("site-packages")];
     let library = prefix.join("lib");

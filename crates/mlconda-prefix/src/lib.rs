@@ -108,17 +108,26 @@ impl Prefix {
     }
 
     /// The paths of the records of conda packages, sorted.
+    ///
+    /// # Errors
+    /// If `conda-meta` cannot be read.
     pub fn record_files(&self) -> Result<Vec<PathBuf>, PrefixError> {
         self.meta_files("json")
     }
 
     /// The paths of all records: those of conda packages, then those of distributions.
+    ///
+    /// # Errors
+    /// If `conda-meta` cannot be read.
     pub fn all_record_files(&self) -> Result<Vec<PathBuf>, PrefixError> {
         Ok([self.record_files()?, self.meta_files(distributions::EXTENSION)?].concat())
     }
 
     /// The files in `conda-meta` with this extension, sorted. Files whose names begin with a dot are not ours: the tar
     /// of macOS leaves a file `._NAME.json` beside each record.
+    ///
+    /// # Errors
+    /// If `conda-meta` cannot be read.
     pub fn meta_files(&self, kind: &str) -> Result<Vec<PathBuf>, PrefixError> {
         let directory = self.path.join("conda-meta");
         if !directory.is_dir() {
@@ -189,6 +198,9 @@ impl Prefix {
 
     /// The file names of all records, with those of distributions and unreadable records. They show whether another
     /// process has changed the prefix.
+    ///
+    /// # Errors
+    /// If `conda-meta` cannot be read.
     pub fn record_names(&self) -> Result<Vec<String>, PrefixError> {
         let all = Self { path: self.path.clone(), passed_over: BTreeSet::new() };
         let files = all.all_record_files()?;
@@ -224,6 +236,9 @@ impl Prefix {
 }
 
 /// Reads a package's record, written by any tool. Checks its name, version and build, which become parts of paths.
+///
+/// # Errors
+/// If the file cannot be read, or is larger than [`files::LARGEST_RECORD`], and as for [`parse_record`].
 pub fn read_record(path: &Path) -> std::io::Result<PrefixRecord> {
     parse_record(&files::read(path, files::LARGEST_RECORD)?)
 }

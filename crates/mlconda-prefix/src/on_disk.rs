@@ -89,6 +89,9 @@ pub fn module_of(path: &Path) -> Option<PathBuf> {
 
 /// Resolves all links in a path, except in its last component. `link` returns the target of the link at a path. `None`
 /// if the path leads out of the prefix or into a loop.
+///
+/// # Errors
+/// If `link` fails.
 pub fn resolve(path: &Path, link: &dyn Fn(&Path) -> io::Result<Option<PathBuf>>) -> io::Result<Option<PathBuf>> {
     let parts =
         |path: &Path| path.components().rev().map(|part| part.as_os_str().to_owned()).collect::<Vec<OsString>>();

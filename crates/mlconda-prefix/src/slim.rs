@@ -373,6 +373,9 @@ pub fn by_package(prefix: &Prefix) -> Result<BTreeMap<String, String>, PrefixErr
 
 /// The field `mlconda` of a record, if it contains something unusual. If nothing was left out and all scripts ran, the
 /// field is not parsed, and the result is empty.
+///
+/// # Errors
+/// As for [`OwnFields::of_record`].
 pub fn own_fields(text: &[u8]) -> io::Result<OwnFields> {
     let says = |field: &[u8]| memchr::memmem::find(text, field).is_some();
     match says(b"\"left_out\"") || says(b"\"scripts_not_run\"") {

@@ -87,11 +87,17 @@ pub fn is_contained(path: &Path) -> bool {
 
 impl Root {
     /// Opens a directory. The path may be a link.
+    ///
+    /// # Errors
+    /// If the path is not a directory that can be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
         Self::open_with(path, OFlags::empty())
     }
 
     /// Opens a directory. The path must not be a link.
+    ///
+    /// # Errors
+    /// If the path is a link, or is not a directory that can be opened.
     pub fn open_no_follow(path: &Path) -> io::Result<Self> {
         Self::open_with(path, OFlags::NOFOLLOW)
     }
@@ -103,6 +109,9 @@ impl Root {
     }
 
     /// Opens a directory below this one.
+    ///
+    /// # Errors
+    /// If the path is not a directory that can be opened, or leads through a link.
     pub fn open_directory(&self, path: &Path) -> io::Result<Self> {
         let directory = self.descend(path).map_err(|errno| self.path_error("open directory", path, errno))?;
         let full = if path.as_os_str().is_empty() { self.path.clone() } else { self.path.join(path) };
@@ -188,6 +197,9 @@ impl Root {
     }
 
     /// The metadata of a path. `None` if nothing is there, or if the path leads through a link.
+    ///
+    /// # Errors
+    /// If the metadata cannot be read for another reason.
     pub fn lookup(&self, path: &Path) -> io::Result<Option<PathInfo>> {
         if !path.as_os_str().is_empty() && !is_contained(path) {
             return Ok(None);
@@ -201,11 +213,17 @@ impl Root {
     }
 
     /// Whether the path is a directory, and does not lead through a link.
+    ///
+    /// # Errors
+    /// As for [`Root::lookup`].
     pub fn has_directory(&self, path: &Path) -> io::Result<bool> {
         Ok(self.lookup(path)?.is_some_and(|there| there.is_directory()))
     }
 
     /// The entries of a directory, in no particular order.
+    ///
+    /// # Errors
+    /// If the path is not a readable directory, or leads through a link.
     pub fn entries(&self, path: &Path) -> io::Result<Vec<(OsString, PathKind)>> {
         let read = || {
             let open = self.descend(path)?;
@@ -230,6 +248,9 @@ impl Root {
     }
 
     /// Opens a regular file for reading. Never blocks; other file types are errors.
+    ///
+    /// # Errors
+    /// If the path is not a readable regular file, or leads through a link.
     pub fn read(&self, path: &Path) -> io::Result<File> {
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = self.at("open file", path, |open, name| rustix::fs::openat(open, name, flags, Mode::empty()))?;
@@ -244,6 +265,9 @@ impl Root {
     }
 
     /// The target of a link.
+    ///
+    /// # Errors
+    /// If the path is not a link, or leads through another link.
     pub fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
         let read = |open: &OwnedFd, name: &OsStr| rustix::fs::readlinkat(open, name, Vec::new());
         let text: CString = self.at("read link", path, read)?;

@@ -38,6 +38,9 @@ pub use self::{
 };
 
 /// Sets a file's permissions, whatever the umask.
+///
+/// # Errors
+/// If this user may not set the mode.
 pub fn set_mode(file: &File, mode: u32) -> io::Result<()> {
     file.set_permissions(std::fs::Permissions::from_mode(mode))
         .map_err(|error| io::Error::new(error.kind(), format!("cannot set the mode of {}: {error}", name(file))))
@@ -61,21 +64,33 @@ fn open_path(file: &File) -> Option<PathBuf> {
 }
 
 /// Sets a directory's permissions, whatever the umask.
+///
+/// # Errors
+/// If nothing is at the path, or if this user may not set the mode.
 pub fn set_directory_mode(path: &Path, mode: u32) -> io::Result<()> {
     fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode))
 }
 
 /// The umask, computed from the mode of a directory that was just created with mode 0777.
+///
+/// # Errors
+/// If the metadata of the directory cannot be read.
 pub fn umask_of(directory: &Path) -> io::Result<u32> {
     Ok(!fs_err::metadata(directory)?.mode() & 0o777)
 }
 
 /// Creates a new file.
+///
+/// # Errors
+/// If something is at the path already, or if the file cannot be created.
 pub fn create_new(path: &Path, mode: u32) -> io::Result<fs_err::File> {
     fs_err::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)
 }
 
 /// Removes a file or a link, if it exists.
+///
+/// # Errors
+/// If the path is a directory, or if the file cannot be removed.
 pub fn remove_if_exists(path: &Path) -> io::Result<()> {
     match fs_err::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -84,6 +99,9 @@ pub fn remove_if_exists(path: &Path) -> io::Result<()> {
 }
 
 /// Sets the modification time of a file, in seconds since 1970.
+///
+/// # Errors
+/// If this user may not set the time.
 pub fn set_time(file: &File, seconds: i64) -> io::Result<()> {
     let offset = Duration::from_secs(seconds.unsigned_abs());
     let time = if seconds < 0 { UNIX_EPOCH.checked_sub(offset) } else { UNIX_EPOCH.checked_add(offset) };
@@ -92,11 +110,17 @@ pub fn set_time(file: &File, seconds: i64) -> io::Result<()> {
 }
 
 /// Sets the modification time of a directory, in seconds since 1970.
+///
+/// # Errors
+/// If nothing is at the path, or if this user may not set the time.
 pub fn set_directory_time(path: &Path, seconds: i64) -> io::Result<()> {
     set_path_time(path, seconds)
 }
 
 /// Sets the modification time of a link itself, in seconds since 1970.
+///
+/// # Errors
+/// If nothing is at the path, or if this user may not set the time.
 pub fn set_link_time(path: &Path, seconds: i64) -> io::Result<()> {
     set_path_time(path, seconds)
 }
@@ -121,6 +145,9 @@ impl Time {
     }
 
     /// Restores the time of a directory.
+    ///
+    /// # Errors
+    /// If nothing is at the path, or if this user may not set the time.
     pub fn set(self, directory: &Path) -> io::Result<()> {
         let Self { seconds: tv_sec, nanoseconds: tv_nsec } = self;
         let times = Timestamps {
@@ -158,6 +185,9 @@ impl Drop for DirectoryLock {
 
 /// Locks a directory until the returned value is dropped. `None` if another process has locked it. If the file system
 /// has no locks, the call succeeds without one.
+///
+/// # Errors
+/// If the directory cannot be opened, or if locking fails for another reason.
 pub fn lock_directory(directory: &Path) -> io::Result<Option<DirectoryLock>> {
     match lock(directory)? {
         // Without locks, no other process is kept out. Other tools accept this, too.
@@ -167,6 +197,9 @@ pub fn lock_directory(directory: &Path) -> io::Result<Option<DirectoryLock>> {
 }
 
 /// Like [`lock_directory`], but `None` also if the file system has no locks.
+///
+/// # Errors
+/// As for [`lock_directory`].
 pub fn lock_directory_strictly(directory: &Path) -> io::Result<Option<DirectoryLock>> {
     match lock(directory)? {
         Lock::Taken(file) => Ok(Some(DirectoryLock(file))),
@@ -245,6 +278,10 @@ impl Attributes {
     }
 
     /// Sets the attributes of a path.
+    ///
+    /// # Errors
+    /// If nothing is at the path, or if this user may not set the mode or the time. It is no error if the owner cannot
+    /// be set.
     pub fn apply_to(&self, path: &Path) -> io::Result<()> {
         let there = Self::from(&fs_err::metadata(path)?);
         if there.owner != self.owner {
@@ -311,6 +348,9 @@ pub fn can_swap_directory(directory: &Path, metadata: &std::fs::Metadata) -> boo
 }
 
 /// Frees the disk space of the first `bytes` of a file. These bytes read as zeros afterwards.
+///
+/// # Errors
+/// If the file system does not support holes, or if the file is not writable.
 #[cfg(target_os = "linux")]
 pub fn punch_hole(file: &File, bytes: u64) -> io::Result<()> {
     use rustix::fs::FallocateFlags;
@@ -364,6 +404,9 @@ pub fn is_overlay(_path: &Path) -> bool {
 }
 
 /// Exchanges two directories atomically.
+///
+/// # Errors
+/// If one of the directories does not exist, or if the kernel or the file system does not support exchanges.
 pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     rustix::fs::renameat_with(CWD, one, CWD, other, rustix::fs::RenameFlags::EXCHANGE).map_err(|error| {
         let (one, other) = (one.display(), other.display());

@@ -41,6 +41,10 @@ impl Linker {
     }
 
     /// Links `path` below `from` to the new path `to` below `into`, or copies it. Setting `stop` ends a copy early.
+    ///
+    /// # Errors
+    /// If `path` cannot be linked or read, if something is at `to` already, if a copy cannot be written, or if `stop`
+    /// was set.
     pub fn link(&self, from: &Root, path: &Path, into: &Root, to: &Path, stop: &AtomicBool) -> io::Result<LinkMethod> {
         if cfg!(target_vendor = "apple") && self.cloned(from.read(path)?.file(), into, to)?.is_some() {
             return Ok(LinkMethod::Copy);
@@ -59,6 +63,10 @@ impl Linker {
     }
 
     /// Copies `path` below `from` to the new path `to` below `into`. Setting `stop` ends the copy early.
+    ///
+    /// # Errors
+    /// If `path` is not a regular file, if something is at `to` already, if the copy cannot be written, or if `stop`
+    /// was set.
     pub fn copy(&self, from: &Root, path: &Path, into: &Root, to: &Path, stop: &AtomicBool) -> io::Result<()> {
         let mut source = from.read(path)?;
         let metadata = source.metadata()?;

@@ -65,6 +65,9 @@ impl Drop for ChildGroup {
 }
 
 /// Creates an unnamed file on the file system of a directory.
+///
+/// # Errors
+/// If the file cannot be created.
 pub fn unnamed_file(directory: &Path) -> io::Result<std::fs::File> {
     tempfile::tempfile_in(directory).map_err(|error| {
         io::Error::new(error.kind(), format!("cannot make a temporary file in `{}`: {error}", directory.display()))

@@ -23,6 +23,9 @@ const THREADS: usize = 16;
 const FILES: usize = 64;
 
 /// Removes a directory tree. It is an error if the path is a link, and none if the path does not exist.
+///
+/// # Errors
+/// If the path is a link, or if a file or directory cannot be removed.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
     let root = match open(CWD, path) {
         Err(Errno::NOENT) => return Ok(()),

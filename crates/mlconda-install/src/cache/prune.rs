@@ -34,8 +34,8 @@ const TICK: Duration = Duration::from_secs(1);
 pub struct Keep {
     /// The current time.
     pub now: SystemTime,
-    /// Entries that were used since this time are kept. `None` means that only packages of locks are kept, whatever
-    /// their age, and all layers and repodata, which are in no lock.
+    /// Entries that were used since this time are kept. `None` means that age is ignored: only packages of locks are
+    /// kept, and all layers and repodata, which no lock contains.
     pub used_since: Option<SystemTime>,
     /// The sha256 of packages to keep, in hex.
     packages: HashSet<String>,

@@ -12,6 +12,9 @@ use crate::Attributes;
 
 impl Root {
     /// Sets the modification time of a file, a directory or a link itself, in seconds since 1970.
+    ///
+    /// # Errors
+    /// If nothing is at the path, or if this user may not set the time.
     pub fn set_time(&self, path: &Path, seconds: i64) -> io::Result<()> {
         self.set_times(path, (seconds, 0))
     }
@@ -29,6 +32,10 @@ impl Root {
     }
 
     /// Sets permissions, owner and time of a file or a directory.
+    ///
+    /// # Errors
+    /// If the path is neither a file nor a directory, or if this user may not set its mode or time. It is no error if
+    /// the owner cannot be set.
     pub fn set_attributes(&self, path: &Path, attributes: &Attributes) -> io::Result<()> {
         let Some(there) = self.lookup(path)?.filter(|there| matches!(there.kind, PathKind::File | PathKind::Directory))
         else {
@@ -57,6 +64,9 @@ impl Root {
     }
 
     /// Sets the permissions of a directory that this process has just created, whatever the umask.
+    ///
+    /// # Errors
+    /// If the mode cannot be set.
     pub fn set_directory_mode(&self, path: &Path, mode: u32) -> io::Result<()> {
         // The umask may have removed the permission to open the directory, so it is changed by name. No other user can
         // have replaced it by a link, because its parent was created just as recently.

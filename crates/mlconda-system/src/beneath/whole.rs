@@ -62,6 +62,9 @@ impl Root {
     /// A path by which child processes reach this directory. On Linux it leads through `/proc` to an open file that
     /// they inherit. So it leads to this directory even after the directory was renamed. On other systems, or without
     /// `/proc`, it is the path that the directory was opened by.
+    ///
+    /// # Errors
+    /// If the directory cannot be opened again.
     pub fn way_for_children(&self) -> io::Result<WayForChildren> {
         #[cfg(target_os = "linux")]
         if let Some(way) = self.way_by_number()? {
@@ -87,6 +90,9 @@ impl Root {
 
     /// Locks the directory until the returned value is dropped. `None` if another process has locked it. If the file
     /// system has no locks, the call succeeds without one.
+    ///
+    /// # Errors
+    /// If the directory cannot be opened for reading, or if locking fails for another reason.
     pub fn lock(&self) -> io::Result<Option<DirectoryLock>> {
         match lock_open(self.open_to_read()?.into(), &self.path)? {
             Lock::Taken(file) | Lock::Unknown(file) => Ok(Some(DirectoryLock(file))),
@@ -96,6 +102,9 @@ impl Root {
 
     /// The directory's file system, to wait for its disk later. Open it before anything is written: it reports errors
     /// only of later writes.
+    ///
+    /// # Errors
+    /// If the directory cannot be opened for reading.
     pub fn file_system(&self) -> io::Result<FileSystem> {
         Ok(FileSystem { open: self.open_to_read()?, path: self.path.clone() })
     }
@@ -109,6 +118,9 @@ impl Root {
 
     /// The umask. To read it from the kernel would change it for other threads for a moment. So a directory is created,
     /// and its mode is read.
+    ///
+    /// # Errors
+    /// If the directory `.umask` cannot be created or removed.
     pub fn umask(&self) -> io::Result<u32> {
         let probe = Path::new(".umask");
         self.make_directory(probe, 0o777)?;
@@ -118,6 +130,9 @@ impl Root {
     }
 
     /// Whether the file system can exchange two directories. Two new directories are exchanged to find out.
+    ///
+    /// # Errors
+    /// If the two directories cannot be created or removed, or if the exchange fails for another reason.
     pub fn can_exchange(&self) -> io::Result<bool> {
         let [one, other] = [".one", ".other"].map(Path::new);
         self.make_directory(one, 0o700)?;
@@ -144,6 +159,9 @@ impl Root {
     }
 
     /// Creates a file without a name in the directory, for reading and writing.
+    ///
+    /// # Errors
+    /// If the file cannot be created.
     pub fn unnamed_file(&self) -> io::Result<File> {
         #[cfg(target_os = "linux")]
         {
