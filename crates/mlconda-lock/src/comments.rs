@@ -165,7 +165,7 @@ impl LockComments {
 /// A virtual package from NAME=VERSION=BUILD; pixi omits a build of `0`.
 pub(super) fn virtual_package(text: &str) -> Result<GenericVirtualPackage, String> {
     let whole = if text.matches('=').count() == 1 { format!("{text}=0") } else { text.to_owned() };
-    // Serde is the only parser of this type.
-    serde_json::from_value(whole.into())
-        .map_err(|_| format!("`{text}` is not a virtual package: NAME=VERSION=BUILD is"))
+    // Serde is the only parser of this type. It accepts any build.
+    let package = serde_json::from_value(whole.into()).ok().filter(|_| !text.contains(char::is_whitespace));
+    package.ok_or_else(|| format!("`{text}` is not a virtual package: NAME=VERSION=BUILD is"))
 }

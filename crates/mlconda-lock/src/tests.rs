@@ -206,6 +206,20 @@ fn pixi(version: u32) -> String {
 }
 
 #[test]
+fn names_of_platforms_and_virtual_packages_are_written_so_that_they_are_read_again() {
+    let source = "      - conda_source: b[12ab] @ ./b\n";
+    let text =
+        pixi(7).replace("{name: big,", "{name: 'a: b',").replace("      big:", "      'a: b':").replace(source, "");
+    let text = text.replace("- conda_source: b[12ab] @ ./b\n", "").replace("__glibc=2.28", "'__glibc=2.28=a:'");
+    let written = rendered(&read(&text).unwrap(), LockFormat::Pixi).text;
+    assert!(written.contains("- name: 'a: b'\n") && written.contains("      'a: b':\n"), "{written}");
+    assert!(written.contains("  - '__glibc=2.28=a:'\n"), "{written}");
+    assert_eq!(rendered(&read(&written).unwrap(), LockFormat::Pixi).text, written);
+    let error = complaint(&pixi(7).replace("__glibc=2.28", "'__glibc=2.28=0 1'"));
+    assert!(error.contains("`__glibc=2.28=0 1` is not a virtual package: NAME=VERSION=BUILD is"), "{error}");
+}
+
+#[test]
 fn pixi_locks_of_every_version_are_read() {
     for version in 4..=7 {
         let file = read(&pixi(version)).unwrap_or_else(|error| panic!("version {version}: {error}"));

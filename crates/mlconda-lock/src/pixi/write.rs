@@ -91,7 +91,7 @@ fn platforms(parts: &[Part], text: &mut String) {
     }
     text.push_str("platforms:\n");
     for (name, part) in all {
-        let _ = writeln!(text, "- name: {name}");
+        let _ = writeln!(text, "- name: {}", scalar(name));
         if part.platform_name.is_some() {
             let _ = writeln!(text, "  subdir: {}", part.lock.platform);
         }
@@ -99,7 +99,7 @@ fn platforms(parts: &[Part], text: &mut String) {
             text.push_str("  virtual-packages:\n");
         }
         for package in &part.lock.virtual_packages {
-            let _ = writeln!(text, "  - {package}");
+            let _ = writeln!(text, "  - {}", scalar(&package.to_string()));
         }
     }
 }
@@ -133,7 +133,7 @@ fn environments(parts: &[Part], directory: Option<&Path>, text: &mut String) {
             mlconda_types::sorting::sort(&mut conda);
             mlconda_types::sorting::sort(&mut pypi);
             let empty = if conda.is_empty() && pypi.is_empty() { " []" } else { "" };
-            let _ = writeln!(text, "      {}:{empty}", platform(part));
+            let _ = writeln!(text, "      {}:{empty}", scalar(platform(part)));
             conda.iter().chain(&pypi).for_each(|line| _ = writeln!(text, "      - {line}"));
         }
     }
