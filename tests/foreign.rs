@@ -21,7 +21,7 @@ fn fifo(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, 0o600.into(), 0).unwrap();
 }
 
-/// Every command that reads a prefix, with its arguments besides `-p prefix`.
+/// Every command that reads a prefix, with its arguments in addition to `-p prefix`.
 fn readers() -> Vec<Vec<&'static str>> {
     vec![
         vec!["install", "env.lock"],

@@ -281,7 +281,7 @@ fn with_and_without_cache(world: &TestContext) -> [(PathBuf, Vec<(&'static str, 
     [(world.work().join("straight"), Vec::new()), (world.work().join("cached"), vec![variable])]
 }
 
-/// Of the mode, only the executable bit is kept. The owner is the installing user, and no extended attributes are kept.
+/// Only the executable bit of the mode is kept. The owner is the installing user, and no extended attributes are kept.
 #[test]
 fn no_package_brings_a_setuid_bit_an_owner_or_a_capability() {
     let world = world();

@@ -1,5 +1,5 @@
-//! The directories of named environments that a configuration gives (`envs_dirs`), as with conda: the first one that can be
-//! written gets what is new, and a name means the first environment that has it.
+//! The configured directories of named environments (`envs_dirs`), as with conda: new environments go into the first
+//! directory that can be written, and a name means the first environment of this name.
 
 use mlconda_test::context::Outcome;
 
@@ -20,7 +20,7 @@ fn a_named_environment_is_made_in_the_first_directory_that_can_be_written_and_fo
     let (one, two) = (world.context.work().join("one/web"), world.context.work().join("two/old"));
     assert!(one.join("conda-meta/history").is_file());
     assert!(!world.context.named_prefix("web").exists());
-    // One that is there already is changed where it is.
+    // An existing environment is changed at its place.
     run(&world, &format!("conda create -y -p {} tzdata", two.display())).success();
     run(&world, "conda install -y -n old greet").success();
     world.run("conda create -y -n plain tzdata").success();
@@ -61,7 +61,7 @@ fn a_condarc_names_the_directories_of_environments() {
     }
     let more = world.context.home().join("more").display().to_string();
     assert!(world.run("conda info").success().stdout.contains(&more));
-    // A file that cannot be read does not keep anybody from what is installed by its path.
+    // An unreadable configuration file does not affect environments that are used by path.
     fs_err::write(world.context.home().join(".condarc"), "channels: [").unwrap();
     world.run(&format!("conda list -p {}", place.display())).success();
     world.run("conda create -y -n other where").failure(1);

@@ -53,7 +53,7 @@ pub use pinned::{PinnedPackage, pinned_records};
 
 use reachable::LoadedSubdir;
 
-/// Where repodata is cached, and whether the network may be used.
+/// The cache directory, and whether the network may be used.
 #[derive(Clone, Debug)]
 pub struct RepodataOptions {
     /// The cache directory; created if missing.
@@ -92,7 +92,7 @@ pub struct Repodata {
     pub interner: SpecInterner,
     /// The names of all packages, also of those without a loaded record.
     pub names: PackageNames,
-    /// The names of which only the records that match the environment's own specs were loaded.
+    /// The names whose records were loaded only partly: those that match the environment's own specs.
     pub partial: BTreeSet<String>,
 }
 

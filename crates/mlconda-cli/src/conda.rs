@@ -89,7 +89,7 @@ fn configured(line: &Line, context: &mut Context) -> Result<ExitCode, CliError> 
             }
         }
         Err(error) if searches => return Err(error),
-        // What is installed can be used with a file that cannot be read.
+        // Installed environments can be used even if a configuration file cannot be read.
         Err(_) => {}
     }
     let code = run(line, context)?;

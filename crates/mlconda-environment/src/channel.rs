@@ -1,6 +1,6 @@
-//! Resolves channels: names stand for `https://conda.anaconda.org/NAME`, `defaults` for its channels, and paths for
-//! directories next to the file. The same resolver handles `channels:` and `channel::package`, so that both mean the
-//! same.
+//! Resolves channels: a name means `https://conda.anaconda.org/NAME`, `defaults` means the default channels, and a path
+//! means a directory next to the file. The same resolver handles `channels:` and `channel::package`, so that both mean
+//! the same.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ const DEFAULTS: &[&str] = &["main", "r"];
 /// The channels that conda knows as `pkgs/NAME`.
 const REPO_NAMES: &[&str] = &["main", "r", "msys2", "free", "pro", "mro", "archive", "mro-archive"];
 
-/// What is wrong with a text, without its place in the file.
+/// The error of a text, without its location in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SpecError {
     pub(super) message: String,
@@ -117,8 +117,8 @@ impl<'a> ChannelResolver<'a> {
         }
     }
 
-    /// The channel of `defaults` that has a package. Of the public ones, `r` has R and `main` the rest; else the first
-    /// one.
+    /// The channel of `defaults` that has a package. If these are the public channels, R packages are in `r` and all
+    /// others in `main`; otherwise, it is the first channel.
     fn default_for(&self, package: &str) -> Result<Option<Channel>, SpecError> {
         let channels = self.defaults()?;
         let place = usize::from(self.options.default_channels.is_empty() && is_r(package));

@@ -104,8 +104,8 @@ impl YamlEditor {
         Ok(self.root()?.map_or_else(|| Json::Object(Map::new()), |root| json(&root)))
     }
 
-    /// Inserts an item into the list at a path of keys, which is created if it is missing. In a list, a key stands for
-    /// the mapping that contains it, as in `["dependencies", "pip"]`.
+    /// Inserts an item into the list at a path of keys, which is created if it is missing. In a list, a key selects the
+    /// mapping that contains it, as in `["dependencies", "pip"]`.
     ///
     /// # Errors
     /// If the layout of the file is not supported.

@@ -77,7 +77,7 @@ pub(crate) struct UrlRequirement {
     pub(crate) hashes: Vec<String>,
 }
 
-/// What is wrong with a line, and where.
+/// The error of a line, with its range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LineError {
     /// The range in bytes.

@@ -162,7 +162,7 @@ pub(super) fn foreign_platform(environment: &Environment, platform: Subdir) -> O
     Some(Warning { message, file: first.file.clone(), location: first.location })
 }
 
-/// The only platform or system that has what a line asks for, as far as it is known.
+/// The only platform or system that has the package or build of a line, as far as it is known.
 pub fn native_platform(requirement: &Requirement) -> Option<&'static str> {
     let PackageNameMatcher::Exact(name) = &requirement.spec.name else { return None };
     let name = name.as_normalized();

@@ -64,7 +64,7 @@ type ChannelList = (Vec<Channel>, Box<Diagnostic>);
 /// The longest list of channels, if it contains all others in order.
 fn channels(environments: &[Environment]) -> Result<Option<ChannelList>, EnvironmentError> {
     let lists = || environments.iter().filter_map(|each| Some((&each.channels, each.channels_key.as_ref()?)));
-    // Of lists of equal length, the first one.
+    // If several lists are equally long, the first one is used.
     let Some((longest, key)) = lists().rev().max_by_key(|(channels, _)| channels.len()) else { return Ok(None) };
     for (channels, other) in lists() {
         let mut rest = longest.iter();

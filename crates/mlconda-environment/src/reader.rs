@@ -1,5 +1,5 @@
 //! Builds the environment from the YAML tree: the known keys (CEP-24), their values, and messages for everything else.
-//! All that conda accepts is accepted; what conda ignores silently gets a warning.
+//! Everything that conda accepts is accepted. If conda silently ignores something, there is a warning.
 
 mod channels;
 mod dependencies;
@@ -130,7 +130,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Refuses what is not an environment by its text or its name, before it is parsed.
+    /// Rejects files that are not environments, by their text or name, before they are parsed.
     fn check_kind(&self) -> Result<()> {
         if self.source.text.lines().any(|line| line.trim() == "@EXPLICIT") {
             let line = 1 + self.source.text.lines().take_while(|line| line.trim() != "@EXPLICIT").count();

@@ -22,7 +22,7 @@ use super::{
 };
 pub use collect::collect;
 
-/// Where pip looks for packages, by its options.
+/// The places where pip looks for packages, from its options.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Indexes {
     /// The URL of the index (PEP 503, `--index-url`); `None` for PyPI.

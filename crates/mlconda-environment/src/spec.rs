@@ -327,7 +327,7 @@ pub(crate) fn place(
     resolver: &ChannelResolver<'_>,
 ) -> Result<(), SpecError> {
     let in_bracket = spec.channel.take().map(|channel| {
-        // The parser resolved it by its own rules. Its name is what was written, unless that was a URL.
+        // The parser resolved it by its own rules. The name of the channel is the written text, unless that was a URL.
         let url = channel.base_url.as_str();
         let written = channel
             .name

@@ -33,7 +33,7 @@ pub struct YamlNode {
     pub location: Location,
     /// Its length in characters on its first line.
     pub length: usize,
-    /// Where a comment after it could begin.
+    /// The location at which a comment after it could begin.
     pub(crate) end: Location,
 }
 
@@ -116,7 +116,7 @@ impl YamlNode {
         }
         let offset = line.char_indices().nth(self.end.column - 1).map_or(line.len(), |(offset, _)| offset);
         let behind = line[offset..].trim_start();
-        // After a key comes its colon.
+        // A key is followed by its colon.
         behind.strip_prefix(':').unwrap_or(behind).trim_start().strip_prefix('#').map(str::trim)
     }
 }

@@ -281,7 +281,7 @@ impl<'a> Document<'a> {
     }
 }
 
-/// Sorts packages whose records say what they depend on into linking order. Those without a record come first.
+/// Sorts packages into linking order, by the dependencies in their records. Packages without a record come first.
 pub(super) fn sort_for_linking(packages: &mut [LockedPackage]) {
     let known: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).into_tree();
     let mut open: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();

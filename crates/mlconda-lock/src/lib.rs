@@ -133,7 +133,7 @@ pub struct Lock {
     /// Environment variables and their values. If a URL contains such a value as a secret, the lock file has `${NAME}`
     /// instead.
     pub expansions: Vec<(String, String)>,
-    /// The packages, dependencies first. Where two packages contain the same path, the file of the later one is installed.
+    /// The packages, dependencies first. If two packages contain the same path, the file of the later one is installed.
     pub packages: Vec<LockedPackage>,
     /// The requirements of pip for the platform of the lock, as written.
     pub pip_requirements: Vec<String>,

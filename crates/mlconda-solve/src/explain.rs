@@ -155,7 +155,7 @@ pub fn explain(
     Some(Explanation { file: environment.file.clone(), platform: host.platform, conflicts, remedies })
 }
 
-/// A conflict, with what it depends on besides its lines.
+/// A conflict, with its other premises besides its lines.
 struct FoundConflict {
     core: Vec<usize>,
     premises: Premises,
@@ -274,7 +274,7 @@ impl<'a> ConflictSearch<'_, 'a> {
     }
 
     /// A rendered contradiction of these lines. If it depends on the system, one that does not is preferred, so that
-    /// nobody is told to use a newer system that would not help.
+    /// users are not told to use a newer system that would not help.
     fn contradiction(&self, system: &Host, lines: &[usize]) -> Option<(Premises, ReasonTree)> {
         if !self.are_in_context(lines) {
             return self.contradiction_by(Propagation::contradiction, system, lines);

@@ -95,7 +95,7 @@ pub(super) struct RecordDependencies<'c> {
     pub(super) extra_depends: &'c [(ConditionId, SpecId)],
 }
 
-/// A spec, and what it resolved to, if it was resolved yet.
+/// A spec, and its resolution, if it was already resolved.
 struct InternedSpec<'a> {
     origin: SpecOrigin<'a>,
     resolved: OnceCell<Result<ResolvedSpec, String>>,

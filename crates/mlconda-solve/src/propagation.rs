@@ -1,6 +1,6 @@
-//! Finds out why there is no solution, as a person would: it propagates what each requirement and each package leaves
-//! of other packages, until a needed package has no candidates. Each step is recorded with its cause, and no step
-//! depends on a later one, so the steps can be told as a chain that begins at the user's lines.
+//! Finds out why there is no solution, as a person would. It propagates how each requirement and each package restrict
+//! the candidates of other packages, until a needed package has no candidates. Each step is recorded with its cause,
+//! and no step depends on a later one, so the steps can be shown as a chain that begins at the user's lines.
 //!
 //! The SAT solver's own reasons are clauses, more than fit on a screen. Propagation finds most conflicts of real
 //! environments. If it does not, a case split on the versions of one package does. The result is always true:
@@ -29,7 +29,7 @@ use super::Cutoff;
 /// The index of a package in [`Propagation::packages`].
 pub(super) type PackageId = usize;
 
-/// A package, with what is left of its candidates.
+/// A package, with its remaining candidates.
 #[derive(Clone)]
 pub(super) struct PackageState<'a> {
     pub(super) name: String,
@@ -76,7 +76,7 @@ impl<'a> Candidate<'a> {
         Some(self.masked_exclusion.as_ref().filter(|(_, since)| *since < before).unwrap_or(exclusion))
     }
 
-    /// Excludes it, unless it is already excluded. Returns whether that changed what is left.
+    /// Excludes it, unless it is already excluded. Returns whether the remaining candidates changed.
     fn exclude(&mut self, exclusion: Exclusion<'a>, step: usize) -> bool {
         match self.exclusion {
             None => {
@@ -149,7 +149,7 @@ impl Exclusion<'_> {
     }
 }
 
-/// What follows from some requirements of the environment.
+/// The consequences of some requirements of the environment.
 #[derive(Clone)]
 pub(super) struct Propagation<'a> {
     records: Rc<Records<'a>>,
@@ -175,7 +175,7 @@ pub(super) enum Contradiction<'a> {
     EveryVersion(PackageId, Propagation<'a>, Vec<(String, Contradiction<'a>)>),
 }
 
-/// What a contradiction depends on besides its lines.
+/// The premises of a contradiction besides its lines.
 #[derive(Clone, Copy)]
 pub(super) struct Premises {
     /// The declared system.

@@ -393,7 +393,7 @@ fn apply_spec(pool: &Pool<'_>, name: NameId, resolved: SpecId, spec: &MatchSpec,
 
 /// A record that is compared with others of its name.
 struct PruneCandidate {
-    /// The hash of what must be equal.
+    /// The hash of the fields that must be equal.
     hash: u64,
     /// The rank of its channel, and whether it has track features.
     kind: (u32, bool),

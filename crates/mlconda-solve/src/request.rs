@@ -50,7 +50,7 @@ pub(super) struct RecordRun<'a> {
     pub(super) rows: DependencyRows<'a>,
 }
 
-/// What to keep of an older solution.
+/// The records of an older solution to keep.
 #[derive(Clone, Default)]
 pub(super) struct KeptRecords<'a> {
     /// By package name, the URL of the only record that exists for this solve.

@@ -17,7 +17,7 @@ use super::{
     request::{KeptRecords, RecordRun, Scope, SolveFailure, SolveRequest},
 };
 
-/// conda treats its own channels as one channel, `defaults`: none of them goes before another.
+/// conda treats its own channels as one channel, `defaults`: they have the same priority.
 const DEFAULTS: [&str; 3] = ["main", "r", "msys2"];
 
 /// The common name of packages that are named by their URL. Their channels do not go before the others because of
@@ -177,7 +177,7 @@ impl<'a> SolverSession<'a> {
         with_pool(subdirs, Pip::NotAdded, |pool| provider::solve(pool, &self.request(specs, host, kept)))
     }
 
-    /// Solves for these specs. If only the age of the declared system stands in the way, it is raised to the lowest
+    /// Solves for these specs. If only the age of the declared system prevents a solution, it is raised to the lowest
     /// version that a package asks for. Also returns the last system that was tried.
     pub(super) fn solve_for_oldest(
         &self,

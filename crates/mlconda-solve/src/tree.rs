@@ -185,7 +185,7 @@ impl<'r, 'a> TreeBuilder<'r, 'a> {
         TreeNode { text, children }
     }
 
-    /// What a requirement asks for, and what exists instead.
+    /// The requirement, and the versions or builds that exist instead.
     fn no_such(&mut self, line: usize, package: &PackageState<'_>) -> String {
         let asked = self.line(line);
         let spec = &self.propagation.environment().requirements[line].spec;
@@ -274,7 +274,7 @@ impl<'r, 'a> TreeBuilder<'r, 'a> {
         Some(TreeNode { text, children: Vec::new() })
     }
 
-    /// What candidates depend on, and why no candidate is left for that.
+    /// The dependencies of candidates, and why no candidate is left for them.
     fn lacking(&mut self, label: &Label, cause: &ExclusionGroup<'_>) -> TreeNode {
         let Some(first) = cause.dependencies.first() else {
             return TreeNode { text: label.to_string(), children: Vec::new() };
@@ -308,8 +308,8 @@ impl<'r, 'a> TreeBuilder<'r, 'a> {
         TreeNode { text, children }
     }
 
-    /// The chain from the user's line down to what package `by` asks of package `id`, as of a step. `gone` are the
-    /// candidates of `id` that this excluded; without them, `by` only needs `id`.
+    /// The chain from the user's line down to the dependency of package `by` on package `id`, as of a step. `gone` are
+    /// the candidates of `id` that this dependency excluded; without them, `by` only needs `id`.
     fn chain(&mut self, by: PackageId, step: usize, id: PackageId, gone: Option<&[usize]>) -> TreeNode {
         let mut node = self.link(by, step, id, gone);
         // Upwards from dependency to dependent. A chain may be as long as the channel has packages.
@@ -337,7 +337,7 @@ impl<'r, 'a> TreeBuilder<'r, 'a> {
         }
     }
 
-    /// What is left of a package as of a step, and what it asks of another one.
+    /// The remaining candidates of a package as of a step, and their dependency on another package.
     fn link(&mut self, by: PackageId, step: usize, id: PackageId, gone: Option<&[usize]>) -> TreeNode {
         let package = self.propagation.packages[by].clone();
         let name = self.propagation.packages[id].name.clone();

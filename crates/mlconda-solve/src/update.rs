@@ -36,12 +36,12 @@ pub(super) use candidates::find_locked;
 use candidates::LockedCandidates;
 use search::UpdateSearch;
 
-/// The previous locks, and what to upgrade.
+/// The previous locks, and the packages to upgrade.
 #[derive(Clone, Copy, Debug)]
 pub struct Previous<'a> {
     /// Locks of this environment. If several have a package, the first one that is still valid is preferred.
     pub locks: &'a [Lock],
-    /// What to upgrade.
+    /// The packages to upgrade.
     pub renew: &'a Upgrade,
 }
 

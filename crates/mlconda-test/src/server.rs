@@ -62,7 +62,7 @@ pub struct Server {
     _acceptor: Acceptor,
 }
 
-/// What the threads share.
+/// The state that the threads share.
 #[derive(Debug)]
 struct Shared {
     directory: PathBuf,

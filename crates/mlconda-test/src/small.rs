@@ -258,7 +258,7 @@ fn unicode() -> PackageBuilder {
         .link("share/unicode/ссылка", "日本語/データ.txt")
 }
 
-/// Scripts that run when the package comes and when it goes.
+/// Scripts that run when the package is installed and when it is removed.
 fn after_link(version: &str) -> PackageBuilder {
     let post = "#!/bin/sh\necho \"$PKG_NAME $PKG_VERSION was linked into $PREFIX\" > \"$PREFIX/share/after-link/linked.txt\"\n";
     let pre = "#!/bin/sh\nrm -f \"$PREFIX/share/after-link/linked.txt\"\n";

@@ -1,27 +1,27 @@
 //! Turns a conda `environment.yml` into a fully pinned lock, and a lock into a prefix.
 //!
-//! Every stage's value has a name, and functions lead from one to the next:
+//! Each stage has a type for its result, and functions lead from one stage to the next:
 //!
-//! | what | made by | from |
+//! | type | made by | from |
 //! |---|---|---|
 //! | [`environment::Environment`] | [`Environment::parse`](environment::Environment::parse) | the text of an `environment.yml` (CEP-24) |
-//! | [`host::Host`] | [`Host::baseline`](host::Host::baseline) | a platform; what is assumed of the machine, not detected |
+//! | [`host::Host`] | [`Host::baseline`](host::Host::baseline) | a platform; it is not detected |
 //! | [`repodata::Repodata`] | [`repodata::load`] | the channels, over a network or from a directory |
-//! | [`solve::Solution`] | [`solve::solve()`] | the three above, and nothing else; with the host that it is for |
+//! | [`solve::Solution`] | [`solve::solve()`] | the three above, and no other input; with the host of the solution |
 //! | [`lock::Lock`] | [`Lock::new`](lock::Lock::new), [`Lock::read`](lock::Lock::read) | a solution, or an @EXPLICIT file (CEP-23) |
 //! | [`plan::Plan`] | [`Plan::new`](plan::Plan::new) | a lock and a [`prefix::Prefix`] |
-//! | [`install::Report`] | [`install::install`] | a plan, carried out |
+//! | [`install::Report`] | [`install::install`] | a plan, which it carries out |
 //! | [`verify::Verification`] | [`verify::verify`] | a prefix, its records and, if there is one, its lock |
 //!
-//! [`activate`] then says what a process in the environment sees. [`records::complete`] gives the packages of a lock their
-//! records; a [`graph::Graph`] is made of that, and [`sbom::sbom`].
+//! [`activate`] then computes the variables of a process in the environment. [`records::complete`] adds records to the
+//! packages of a lock; a [`graph::Graph`] and an SBOM ([`sbom::sbom`]) are made from these.
 //!
 //! # Features
 //!
-//! All but `rattler` are on by default. Without any, the library reads environments, @EXPLICIT locks and prefixes,
-//! plans, verifies, exports and activates; no network is compiled.
+//! All features except `rattler` are on by default. Without any of them, the library reads environments, @EXPLICIT
+//! locks and prefixes; it plans, verifies, exports and activates; and no network code is compiled.
 //!
-//! | feature | what it adds | with it |
+//! | feature | adds | requires |
 //! |---|---|---|
 //! | `network` | [`network`], [`repodata`] | |
 //! | `solve` | [`solve`] | `network` |
@@ -33,9 +33,9 @@
 //! | `bundle` | [`bundle`] | `install` |
 //! | `rattler` | [`rattler`]: the interface of `rattler_solve`; not on by default | `solve` |
 //!
-//! # The whole way
+//! # From an environment to a prefix
 //!
-//! When this example is tested, `text` names a channel in a directory beside it; a channel's name or URL would do as well.
+//! In the test of this example, `text` names a channel in a directory beside it. A channel's name or URL works, too.
 //!
 //! ```
 //! use std::{path::Path, time::SystemTime};
@@ -55,19 +55,19 @@
 //!
 //! /// `text` is an environment.yml in the directory `here`.
 //! async fn whole_way(text: &str, here: &Path) -> mlconda::Result<Prefix> {
-//!     // What is wanted. Reading depends on the text and on these options only; `directory` is what paths are relative to.
+//!     // The environment. Reading it depends on the text and these options only; paths are relative to `directory`.
 //!     let options = ReadOptions { directory: here.to_owned(), ..ReadOptions::default() };
 //!     let environment = Environment::parse(text, Path::new("environment.yml"), &options)?;
 //!
-//!     // Of which machine, and what the channels have for it.
+//!     // The target machine, and the records that the channels have for it.
 //!     let host = Host::baseline(Subdir::Linux64);
 //!     let environment = environment.for_platform(host.platform);
 //!     let client = Client::new(&NetworkOptions::default())?;
 //!     let cache = RepodataOptions { cache_directory: here.join("cache"), access: Access::Online, now: SystemTime::now() };
 //!     let repodata = repodata::load(&client, &environment, &host, &cache, &()).await?;
 //!
-//!     // The answer, and the oldest host that it needs: packages may want a newer `__glibc` than the baseline has. It is
-//!     // pinned: dependencies first, each package by its URL and sha256.
+//!     // The solution, and the oldest host that it needs: packages may need a newer `__glibc` than the baseline has.
+//!     // The lock pins the solution: dependencies first, each package by its URL and sha256.
 //!     let (solution, host) = solve(&environment, &repodata, &host, &[], &SolveOptions::default())?;
 //!     Lock::new(&environment, &host, &solution)?.write(&here.join("env.lock"))?;
 //!
@@ -76,7 +76,7 @@
 //!     let names: Vec<&str> = lock.packages.iter().map(|package| package.name.as_str()).collect();
 //!     assert_eq!(names, ["words", "greeting"]);
 //!
-//!     // What is to be done is a value, to be looked at or to be carried out.
+//!     // The plan is a value that can be inspected before it is carried out.
 //!     let prefix = Prefix::open(here.join("envs/hello"))?;
 //!     let plan = Plan::new(&lock, &prefix)?;
 //!     assert_eq!(plan.link.len(), 2);
@@ -84,7 +84,7 @@
 //!     let report = install(&plan, &client, &prefix, &how, &()).await?;
 //!     assert_eq!((report.linked, report.files), (2, 1));
 //!
-//!     // Now the prefix is what the lock says, and there is nothing more to do.
+//!     // Now the prefix has exactly the packages of the lock, and nothing is left to do.
 //!     assert!(Plan::new(&lock, &prefix)?.is_empty());
 //!     Ok(prefix)
 //! }
@@ -103,23 +103,23 @@
 //!
 //! # What the library leaves to its caller
 //!
-//! The library does not print, prompt, or read environment variables, the home directory or the clock: all of these come
-//! in as values ([`environment::ReadOptions`], [`network::NetworkOptions`], [`install::Options`] …). Give it absolute
-//! paths, and the current directory means nothing to it either. (Time limits and the age of cached repodata are the
-//! clock's, of course; nothing that is written depends on them.) What it has to say while it works goes through
-//! [`progress::Progress`]; `&()` hears nothing.
+//! The library does not print or prompt, and does not read environment variables, the home directory or the clock. All
+//! of these are passed as values ([`environment::ReadOptions`], [`network::NetworkOptions`], [`install::Options`] …).
+//! If all given paths are absolute, it does not use the current directory either. (Only time limits and the age of
+//! cached repodata use the clock; no written file depends on it.) Progress is reported through [`progress::Progress`];
+//! `&()` ignores it.
 //!
-//! What waits for servers is async, and wants a tokio runtime with I/O and time. Any will do: one with a single thread,
-//! since disk work has threads of its own, one with several, or `block_on` of the runtime's handle inside
-//! `spawn_blocking`. Everything else is plain code; [`solve::solve()`] computes for seconds, and belongs on a thread that
-//! may be busy. Each async function says whether its future may be dropped. A solve has limits
-//! ([`solve::SolveLimits`]), and an installation that does not wait is stopped by [`install::Stop`].
+//! Functions that wait for servers are async, and need a tokio runtime with I/O and time. Any runtime works: with one
+//! thread, because disk work has its own threads; with several; or `block_on` of the runtime's handle inside
+//! `spawn_blocking`. All other functions are synchronous; [`solve::solve()`] computes for seconds, so call it on a
+//! thread that may block. Each async function says whether its future may be dropped. A solve has limits
+//! ([`solve::SolveLimits`]), and [`install::Stop`] stops an installation that is not waiting.
 //!
-//! There is no global state: what two clients were given, such as mirrors and logins, is theirs.
+//! There is no global state: mirrors, logins and other options belong to one client.
 //!
-//! Each stage has its own error, and [`Error`] is one of any stage. Messages name the file, the line or the URL, and
-//! what was asked for over the network is named without the secrets of its URL ([`network::redact`]). `Debug` of an error
-//! is the same text with its causes, as `main` prints it.
+//! Each stage has its own error, and [`Error`] is an error of any stage. Messages name the file, the line or the URL;
+//! URLs are shown without their secrets ([`network::redact`]). `Debug` of an error is the same text with its causes, as
+//! `main` prints it.
 
 pub mod error;
 #[cfg(feature = "rattler")]

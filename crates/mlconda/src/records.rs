@@ -59,11 +59,10 @@ pub struct Missing {
     pub reasons: Vec<RepodataError>,
 }
 
-/// Completes a lock: gives a record to each package that has none, where there is one to be had, and to those of pip what
-/// their metadata say.
+/// Completes a lock: adds the records of conda packages and the metadata of pip packages, as far as they are found.
 ///
-/// It does not fail: a view of a lock is worth something without the records of a few packages. Where all records are
-/// there, nothing is read and nobody asked.
+/// It cannot fail, because a lock is useful even if a few records are missing. If no record is missing, nothing is read
+/// or requested.
 ///
 /// ```
 /// use std::{path::Path, time::SystemTime};
@@ -96,7 +95,7 @@ pub struct Missing {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The future may be dropped: each package of the lock has its record then, or has none.
+/// The future may be dropped: then each package of the lock either has its record, or has none.
 pub async fn complete(lock: &mut Lock, client: &Client, sources: &Sources, progress: &dyn Progress) -> Missing {
     let reasons = client.report_waits(progress, conda(lock, client, sources, progress)).await;
     client.report_waits(progress, python::complete(&mut lock.pip, client, sources)).await;

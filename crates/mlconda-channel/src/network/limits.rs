@@ -71,7 +71,7 @@ impl Default for Limits {
     }
 }
 
-/// What a body contains; its limits depend on that.
+/// The kind of a body. Its limits depend on this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyKind {
     /// The `repodata.json` of a subdir.

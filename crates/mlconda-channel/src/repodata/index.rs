@@ -65,8 +65,8 @@ pub(super) struct RepodataIndex {
     spans: Vec<RecordSpan>,
 }
 
-/// Reads what [`RepodataIndex::to_bytes`] wrote: numbers with the lowest byte first, and lists and texts after their
-/// length.
+/// Reads the bytes of [`RepodataIndex::to_bytes`]: little-endian numbers, and lists and texts with their length before
+/// them.
 struct Stored<'b>(&'b [u8]);
 
 impl<'b> Stored<'b> {

@@ -131,7 +131,7 @@ fn assemble(
     repodata
 }
 
-/// The names of which these specs do not load every record.
+/// The names whose records these specs load only partly.
 pub(super) fn partial(specs: &[MatchSpec]) -> BTreeSet<String> {
     let of = |spec: &MatchSpec| spec.name.as_exact().map(|name| name.as_normalized().to_owned());
     let whole = specs.iter().filter(|spec| **spec == MatchSpec { name: spec.name.clone(), ..MatchSpec::default() });

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::network;
 
-/// What the records of a subdir have in common.
+/// The facts that all records of a subdir share.
 #[derive(Clone, Debug)]
 pub(super) struct SubdirContext {
     subdir_url: Url,
@@ -304,7 +304,7 @@ impl<'a> RecordCollector<'a> {
 
     fn finish(mut self) -> PackageRecords {
         mlconda_types::sorting::sort_by(&mut self.found.records, |one, other| one.url.as_str().cmp(other.url.as_str()));
-        // Of several records with one URL, the first counts.
+        // If several records have one URL, the first one is kept.
         self.found.records.dedup_by(|second, first| second.url.as_str() == first.url.as_str());
         self.found
     }

@@ -37,7 +37,7 @@ pub(super) enum ScanError {
     Write(io::Error),
 }
 
-/// Scans to the end, and writes what was read to `copy`.
+/// Scans a text to its end, and writes all bytes to `copy`.
 pub(super) fn scan(reader: impl Read, copy: impl Write) -> Result<RepodataIndex, ScanError> {
     scan_within(TEXT_LIMIT, reader, copy)
 }
@@ -346,7 +346,7 @@ impl<R: Read, W: Write> Scanner<R, W> {
         }
     }
 
-    /// Reads what follows the object, so that the copy is complete and a checksum at the end is verified.
+    /// Reads the bytes after the object, so that the copy is complete and a checksum at the end is verified.
     fn drain(&mut self) -> Result<(), ScanError> {
         loop {
             if self.buffer[self.at..self.filled].iter().any(|byte| !byte.is_ascii_whitespace()) {

@@ -311,7 +311,7 @@ fn platforms(typed: &[Subdir], environment: &Environment) -> Result<Vec<Subdir>,
     Ok(platforms)
 }
 
-/// The lock's file: with several of them, the platform stands before the extension.
+/// The path of the lock. If there are several locks, the platform is inserted before the extension.
 fn output(output: &Path, platform: Subdir, count: usize) -> PathBuf {
     if count == 1 {
         return output.to_owned();

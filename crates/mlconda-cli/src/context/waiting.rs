@@ -49,7 +49,7 @@ impl Context {
         self.block_on(or_stopped(installing, &mut waiting))?
     }
 
-    /// The same for work that keeps what it has written; `stop` stops the parts of it that do not wait.
+    /// The same for work that keeps the files that it has written; `stop` stops its parts that do not wait.
     pub(crate) fn keep_or_signal<F: Future>(&self, stop: &Stop, working: F) -> Result<F::Output, CliError> {
         let mut waiting = Waiting::begin_to_keep(&self.ui, stop)?;
         self.block_on(or_stopped(working, &mut waiting))?

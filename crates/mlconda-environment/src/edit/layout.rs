@@ -39,7 +39,7 @@ fn find<'n>(root: Option<&'n YamlNode>, path: &[&str]) -> PathLookup<'n> {
     found.unwrap_or(PathLookup::Missing { node, key: last, depth: 0 })
 }
 
-/// What is inserted: as lines of its own, and as text inside brackets.
+/// The inserted text, in two forms: as separate lines, and as text inside brackets.
 struct YamlFragment {
     block: Vec<String>,
     flow: String,

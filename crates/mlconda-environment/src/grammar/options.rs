@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{LineItem, Result, UrlRequirement, line_error, split_extras, split_marker};
 
-/// Where the options begin: at the first word with a leading dash.
+/// The offset of the options, which begin with the first word with a leading dash.
 pub(super) fn options_begin(line: &str) -> usize {
     let mut before = ' ';
     for (index, each) in line.char_indices() {

@@ -43,7 +43,7 @@ pub fn collect(
     if collector.errors.is_empty() { Ok(collector.requirements) } else { Err(collector.errors) }
 }
 
-/// Where a line comes from.
+/// The origin of a line.
 struct LineSource<'a> {
     file: &'a Arc<Path>,
     /// The directory that paths are relative to.

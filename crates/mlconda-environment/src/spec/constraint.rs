@@ -15,7 +15,7 @@ pub(super) struct Constraint {
     pub(super) remark: Option<String>,
 }
 
-/// Parses what follows the name: a version, and perhaps a build string.
+/// Parses the text after the name: a version, and perhaps a build string.
 pub(super) fn constraint(text: &str, tail: &str) -> Result<Constraint, SpecError> {
     let invalid = |reason: String| SpecError::new(format!("`{text}` is not a match spec: {reason}"), SPEC_HELP);
     // conda reads `numpy=` as `numpy`.
@@ -71,8 +71,8 @@ fn split_build(tail: &str) -> (&str, Option<&str>) {
     (tail, None)
 }
 
-/// Adds missing commas to a version, if that makes it valid. After a second `=` comes a build string, and words side
-/// by side are not versions.
+/// Adds missing commas to a version, if that makes it valid. The text after a second `=` is a build string, and words
+/// side by side are not versions.
 pub(super) fn repaired(version: &str) -> Option<String> {
     let words: Vec<&str> = version.split_whitespace().collect();
     let ends = |word: &str| word.ends_with(|c: char| c.is_alphanumeric() || c == '*');

@@ -48,7 +48,7 @@ impl<'a> Propagation<'a> {
         None
     }
 
-    /// Applies what all remaining candidates of a package ask for. Returns a package without candidates.
+    /// Applies the dependencies that all remaining candidates of a package have. Returns a package without candidates.
     fn propagate_forward(&mut self, id: PackageId) -> Option<PackageId> {
         let left: Vec<Rc<[Rc<Dependency>]>> =
             self.packages[id].remaining().map(|candidate| self.dependencies(candidate)).collect();

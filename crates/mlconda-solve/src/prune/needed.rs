@@ -1,12 +1,12 @@
-//! Finds the packages that every solution needs: those that the environment asks for, those that all of their
-//! remaining records depend on, and so on. Of such a package, only what its dependents allow remains. Of any other
-//! package, only what the records that all constrain it allow. If each remaining python needs openssl 3, openssl 1.1
-//! is removed, with everything that depends on it.
+//! Finds the packages that every solution needs: those that the environment asks for, those that all of their remaining
+//! records depend on, and so on. If all remaining records of a needed package depend on or constrain another package,
+//! only those records of the other package remain that one of these dependencies or constraints allows. If each
+//! remaining python needs openssl 3, openssl 1.1 is removed, with everything that depends on it.
 
 use super::{NameId, Pruner, RecordId};
 use crate::pool::{RecordSet, SpecId};
 
-/// The names of which every solution has a record.
+/// The names that have a record in every solution.
 pub(super) struct Needed {
     names: Vec<NameId>,
     /// For each name, whether it is needed.
@@ -47,7 +47,7 @@ impl Needed {
 }
 
 impl Pruner<'_, '_> {
-    /// Removes what the records of needed packages exclude. Returns whether anything was removed, or a needed name was
+    /// Removes the records that needed packages exclude. Returns whether anything was removed, or a needed name was
     /// found.
     pub(super) fn restrict_to_needed(&mut self, needed: &mut Needed) -> bool {
         let mut counts = vec![DependencyCount::default(); self.pool.names.len()];

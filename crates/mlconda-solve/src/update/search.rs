@@ -19,8 +19,8 @@ use crate::{
 /// The budget for putting packages back, once it is known that not all of them can stay.
 const BUDGET: Budget = Budget { solves: 64, failures: 16 };
 
-/// The most solves, and the most failures in a row. The solver already keeps most of what it is asked to prefer, so
-/// after this many failures, more attempts are of little use.
+/// The most solves, and the most failures in a row. The solver already keeps most of the preferred records, so after
+/// this many failures, more attempts are of little use.
 #[derive(Clone, Copy, Debug)]
 struct Budget {
     solves: usize,

@@ -47,7 +47,7 @@ pub(super) async fn metadata(url: &Url, size: u64, client: &Client) -> Option<St
     metadata_of(&mut file.open()?)
 }
 
-/// A file of which only some pieces were downloaded. Reading elsewhere is an error.
+/// A file of which only some pieces were downloaded. Reading other parts is an error.
 struct Pieces {
     length: u64,
     place: u64,
