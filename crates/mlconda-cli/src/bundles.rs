@@ -43,8 +43,8 @@ pub(crate) fn archives(files: &[PathBuf], context: &Context) -> Result<Vec<Arc<P
     Ok(found)
 }
 
-/// Adds the archives of all bundles among some files to the options of an installation. If all are bundles, the network is
-/// not used.
+/// Adds the archives of all bundles among some files to the options of an installation. If all are bundles, the network
+/// is not used.
 pub(crate) fn add_archives(files: &[PathBuf], options: &mut Options, context: &Context) -> Result<(), CliError> {
     options.archives = archives(files, context)?;
     if !files.is_empty() && options.archives.len() == files.len() {

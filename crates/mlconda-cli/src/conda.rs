@@ -1,6 +1,6 @@
 //! The command lines of conda, mamba and micromamba, so that existing Dockerfiles and scripts work: under these names
-//! (`argv[0]`), and under the name mlconda for commands that mlconda does not have itself. `docs/conda.md` describes what
-//! each command does.
+//! (`argv[0]`), and under the name mlconda for commands that mlconda does not have itself. `docs/conda.md` describes
+//! what each command does.
 
 mod channels;
 mod clean;

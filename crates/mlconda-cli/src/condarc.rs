@@ -1,8 +1,8 @@
 //! The configuration of conda and mamba: `.condarc` files and variables that begin with `CONDA_`. It is used by the
 //! command lines of conda only; `mlconda lock` and `mlconda install` do not read it.
 //!
-//! Files are searched where conda searches them, and merged as conda does: the last value counts, lists are joined with the
-//! items of the last file first, mappings are joined by key. Unknown keys are kept and ignored.
+//! Files are searched where conda searches them, and merged as conda does: the last value counts, lists are joined with
+//! the items of the last file first, mappings are joined by key. Unknown keys are kept and ignored.
 
 mod config;
 mod output;

@@ -1,6 +1,6 @@
-//! Escapes text from outside before it is printed. Names, paths, lines of files and output of scripts can contain control
-//! characters, which a terminal obeys, and marks that change the direction of writing. They are printed as numbers, so that
-//! no package can hide or forge a line. [`crate::ui::Ui`] escapes everything once.
+//! Escapes text from outside before it is printed. Names, paths, lines of files and output of scripts can contain
+//! control characters, which a terminal obeys, and marks that change the direction of writing. They are printed as
+//! numbers, so that no package can hide or forge a line. [`crate::ui::Ui`] escapes everything once.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,5 @@
-//! Shows events: as progress bars if stderr is a terminal, else as single lines; for programs as one JSON object per line.
+//! Shows events: as progress bars if stderr is a terminal, else as single lines; for programs as one JSON object per
+//! line.
 
 use std::{
     fmt,

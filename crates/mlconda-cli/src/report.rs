@@ -1,4 +1,5 @@
-//! Prints errors, and chooses the exit code: 1 for an error of the user or the machine, 2 for wrong usage, 255 for a bug.
+//! Prints errors, and chooses the exit code: 1 for an error of the user or the machine, 2 for wrong usage, 255 for a
+//! bug.
 
 use std::process::ExitCode;
 

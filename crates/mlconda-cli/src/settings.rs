@@ -33,8 +33,8 @@ pub(crate) struct Settings {
     pub(crate) root_prefix: PathBuf,
     /// The root prefix of root, if none is given.
     shared_root: Option<PathBuf>,
-    /// Directories of named environments that come before `envs/` of the root prefix: `CONDA_ENVS_DIRS`, and `envs_dirs` of a
-    /// `.condarc` for command lines of conda.
+    /// Directories of named environments that come before `envs/` of the root prefix: `CONDA_ENVS_DIRS`, and
+    /// `envs_dirs` of a `.condarc` for command lines of conda.
     pub(crate) more_environments: Vec<PathBuf>,
     /// Custom channel names from a `.condarc`, for command lines of conda.
     pub(crate) custom_channels: Vec<(String, Vec<String>)>,
@@ -153,8 +153,8 @@ impl Settings {
         plain(&Path::new("/").join(directory).join(path))
     }
 
-    /// The prefix of an environment by name, to change or to create. `base` is the root prefix itself, as with conda. An
-    /// environment that exists is changed where it is; a new one gets the first directory that can be written.
+    /// The prefix of an environment by name, to change or to create. `base` is the root prefix itself, as with conda.
+    /// An environment that exists is changed where it is; a new one gets the first directory that can be written.
     pub(crate) fn named_prefix(&self, name: &str) -> PathBuf {
         let own = self.root_prefix.join("envs");
         match self.more_environments.as_slice() {
@@ -173,8 +173,8 @@ impl Settings {
         self.shared_root.iter().chain([&self.root_prefix]).cloned().collect()
     }
 
-    /// The directories of named environments, in the order of the search. The last is `envs/` of the root prefix. A user
-    /// without one gets root's: in an image, root installs, and other users run.
+    /// The directories of named environments, in the order of the search. The last is `envs/` of the root prefix. A
+    /// user without one gets root's: in an image, root installs, and other users run.
     pub(crate) fn environment_directories(&self) -> Vec<PathBuf> {
         let own = self.root_prefix.join("envs");
         let last = match &self.shared_root {

@@ -1,5 +1,5 @@
-//! `conda activate` in shells: the shell functions, the files that define them, and the statements that they evaluate. The
-//! functions are small; the library computes the activation, as for `run` and `shell-hook`.
+//! `conda activate` in shells: the shell functions, the files that define them, and the statements that they evaluate.
+//! The functions are small; the library computes the activation, as for `run` and `shell-hook`.
 
 mod files;
 

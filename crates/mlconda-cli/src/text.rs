@@ -44,8 +44,8 @@ pub(crate) fn help(text: &str) -> String {
     text.lines().filter_map(line).collect::<Vec<String>>().join("\n")
 }
 
-/// Text in lines of at most `width` characters, broken between words. Further lines are indented by `indent`; the caller
-/// prints as many characters before the first line.
+/// Text in lines of at most `width` characters, broken between words. Further lines are indented by `indent`; the
+/// caller prints as many characters before the first line.
 pub(crate) fn wrapped(text: &str, indent: usize, width: usize) -> String {
     let (mut lines, mut used) = (String::new(), indent);
     for word in text.split(' ') {

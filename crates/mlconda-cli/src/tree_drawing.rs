@@ -1,5 +1,5 @@
-//! Draws a graph as a tree, as `cargo tree` does. A package is drawn with its dependencies once, and then with `(*)`, so that
-//! the drawing is not longer than the graph.
+//! Draws a graph as a tree, as `cargo tree` does. A package is drawn with its dependencies once, and then with `(*)`,
+//! so that the drawing is not longer than the graph.
 
 use mlconda::graph::{Graph, GraphRoot, PackageKind, Request, Weight};
 

@@ -1,5 +1,5 @@
-//! The comments of mlconda in a lock: `# key: value` lines, which other tools ignore. They are the same in all formats, so
-//! that a lock can be converted and read back without loss. `docs/lockfile.md` has the grammar.
+//! The comments of mlconda in a lock: `# key: value` lines, which other tools ignore. They are the same in all formats,
+//! so that a lock can be converted and read back without loss. `docs/lockfile.md` has the grammar.
 
 use std::{collections::HashMap, fmt::Write};
 

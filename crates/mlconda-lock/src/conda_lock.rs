@@ -1,7 +1,8 @@
 //! Reads conda-lock.yml (CEP-37): all platforms and categories in one file, with dependencies.
 //!
-//! Version 1 is read, as conda-lock, mamba and conda-lockfiles write it, and the variants in old pixi.lock files (versions 1 to
-//! 3), in which dependencies are a list instead of a mapping. `docs/lockfile.md` lists what is read and written.
+//! Version 1 is read, as conda-lock, mamba and conda-lockfiles write it, and the variants in old pixi.lock files
+//! (versions 1 to 3), in which dependencies are a list instead of a mapping. `docs/lockfile.md` lists what is read and
+//! written.
 
 mod write;
 

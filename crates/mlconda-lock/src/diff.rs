@@ -1,7 +1,7 @@
 //! Compares two locks (or prefixes, which can be read as locks), package by package.
 //!
-//! `git diff` shows changed lines of 150 characters; a reviewer wants to see that numpy changed from 1.26 to 2.0. Nothing is
-//! solved, and the network is not used.
+//! `git diff` shows changed lines of 150 characters; a reviewer wants to see that numpy changed from 1.26 to 2.0.
+//! Nothing is solved, and the network is not used.
 
 use std::collections::{BTreeMap, BTreeSet};
 

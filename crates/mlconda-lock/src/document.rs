@@ -1,8 +1,8 @@
 //! Reads a lock in YAML as a tree of values with their lines, and reports errors: the common part of conda-lock.yml and
 //! pixi.lock. Scalars keep their text (`version: 3.10` is not 3.1), quoted or not.
 //!
-//! The libraries of these formats are not used: pixi's adds more than a megabyte to the program, and neither of them reports
-//! the line of an error.
+//! The libraries of these formats are not used: pixi's adds more than a megabyte to the program, and neither of them
+//! reports the line of an error.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

@@ -115,8 +115,8 @@ impl LockFile {
     /// The selected lock, with the packages of all selected categories.
     ///
     /// # Errors
-    /// If the file has no such lock, leaves a choice that the selection does not make, or has packages in it that are to be
-    /// built from source, so that the lock is not the whole environment.
+    /// If the file has no such lock, leaves a choice that the selection does not make, or has packages in it that are
+    /// to be built from source, so that the lock is not the whole environment.
     ///
     /// ```
     /// use std::path::Path;

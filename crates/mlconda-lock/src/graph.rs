@@ -1,8 +1,9 @@
 //! The dependency graph of an environment: packages, their dependencies, and the requested packages.
 //!
-//! A graph is made from a lock whose packages have records (`mlconda::records::complete` adds them), or from the records of a
-//! prefix. Dependencies are matched by name only, because an environment has one package of each name; versions are checked
-//! by the solver and by `mlconda_inspect::verify`. The graph can have cycles (python and pip in old packages).
+//! A graph is made from a lock whose packages have records (`mlconda::records::complete` adds them), or from the
+//! records of a prefix. Dependencies are matched by name only, because an environment has one package of each name;
+//! versions are checked by the solver and by `mlconda_inspect::verify`. The graph can have cycles (python and pip in
+//! old packages).
 
 mod chains;
 mod roots;
@@ -62,7 +63,8 @@ use crate::{
 pub struct Graph {
     /// The packages, in the order of the lock; packages of pip come last.
     pub packages: Vec<GraphPackage>,
-    /// The roots: the requested packages, in the order of the requests, and then the packages that nothing else reaches.
+    /// The roots: the requested packages, in the order of the requests, and then the packages that nothing else
+    /// reaches.
     pub roots: Vec<GraphRoot>,
 }
 

@@ -137,8 +137,8 @@ pub struct Lock {
     pub packages: Vec<LockedPackage>,
     /// The requirements of pip for the platform of the lock, as written.
     pub pip_requirements: Vec<String>,
-    /// Normalized names (PEP 503) of other requested packages of pip: they are in requirements files, or only their sources
-    /// contain the name.
+    /// Normalized names (PEP 503) of other requested packages of pip: they are in requirements files, or only their
+    /// sources contain the name.
     pub pip_requested: BTreeSet<String>,
     /// The packages of pip, by name.
     pub pip: Vec<LockedPip>,
@@ -342,9 +342,9 @@ impl Lock {
         }
     }
 
-    /// Reads a lock of any format ([`LockKind`]), which is detected from its contents. Relative paths are relative to its
-    /// directory. Of a file with several locks, this is the one of the default environment, if that has one platform;
-    /// [`LockFile::read`] returns all.
+    /// Reads a lock of any format ([`LockKind`]), which is detected from its contents. Relative paths are relative to
+    /// its directory. Of a file with several locks, this is the one of the default environment, if that has one
+    /// platform; [`LockFile::read`] returns all.
     ///
     /// # Errors
     /// If the file cannot be read or is not a lock, or if there is more than one to choose from.

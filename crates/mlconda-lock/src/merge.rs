@@ -1,7 +1,7 @@
 //! Reads a lock with git's conflict markers, from two branches that changed it.
 //!
-//! Merging line by line would mix packages of two solves. So both sides are read as complete locks, and a new solve prefers
-//! their packages (`mlconda_solve::Previous`).
+//! Merging line by line would mix packages of two solves. So both sides are read as complete locks, and a new solve
+//! prefers their packages (`mlconda_solve::Previous`).
 
 use std::{cmp::Ordering, collections::HashSet};
 

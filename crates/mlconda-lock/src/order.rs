@@ -1,8 +1,8 @@
 //! The order in which packages are linked: dependencies first.
 //!
-//! Where two packages contain the same path, the one that is linked later wins, so the order affects the prefix. This is
-//! conda's order (`PrefixGraph`): packages without relations first, then level by level, each level sorted by name, so that
-//! clashes have the same result as in conda.
+//! Where two packages contain the same path, the one that is linked later wins, so the order affects the prefix. This
+//! is conda's order (`PrefixGraph`): packages without relations first, then level by level, each level sorted by name,
+//! so that clashes have the same result as in conda.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

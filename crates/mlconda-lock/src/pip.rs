@@ -1,8 +1,8 @@
-//! Pinned packages of pip: lines `# pip NAME @ URL …` of the lock, in the syntax of a requirements file (direct references of
-//! PEP 508, `--hash` and `--editable` of pip).
+//! Pinned packages of pip: lines `# pip NAME @ URL …` of the lock, in the syntax of a requirements file (direct
+//! references of PEP 508, `--hash` and `--editable` of pip).
 //!
-//! A package from an index is pinned by the sha256 of its archive, a git repository by its commit, a directory by its path.
-//! `docs/lockfile.md` has the grammar.
+//! A package from an index is pinned by the sha256 of its archive, a git repository by its commit, a directory by its
+//! path. `docs/lockfile.md` has the grammar.
 
 use std::{
     collections::HashSet,
@@ -156,8 +156,8 @@ impl LockedPip {
         }
     }
 
-    /// The archive as a package that an installation fetches and verifies (and links, if it is a wheel); `None` without an
-    /// archive.
+    /// The archive as a package that an installation fetches and verifies (and links, if it is a wheel); `None` without
+    /// an archive.
     pub fn as_package(&self) -> Option<LockedPackage> {
         let PipSource::Archive { url, sha256, size, .. } = &self.source else { return None };
         let file_name = self.file_name()?;

@@ -1,7 +1,7 @@
 //! Reads pixi.lock: all environments and platforms of a workspace. Each package is listed once and referred to by URL.
 //!
-//! Versions 4 to 7 are read here; older versions have conda-lock's format. Packages that pixi builds from source have no
-//! archive and no hash; only their names are read. `docs/lockfile.md` lists what is read and written.
+//! Versions 4 to 7 are read here; older versions have conda-lock's format. Packages that pixi builds from source have
+//! no archive and no hash; only their names are read. `docs/lockfile.md` lists what is read and written.
 
 mod write;
 

@@ -1,9 +1,9 @@
 //! Maps conda packages to projects of PyPI, so that pip's resolver does not install them again.
 //!
-//! If a record has purls (package URLs, as in newer builds of conda-forge), they are used. Otherwise the project has the
-//! normalized name of the package, except for packages in the list `RENAMED_PROJECTS`. Only packages that depend on python
-//! count: conda's `graphviz`, `lz4-c` or `xxhash` are not the projects of those names. The result depends only on records,
-//! so that the same input gives the same lock everywhere.
+//! If a record has purls (package URLs, as in newer builds of conda-forge), they are used. Otherwise the project has
+//! the normalized name of the package, except for packages in the list `RENAMED_PROJECTS`. Only packages that depend on
+//! python count: conda's `graphviz`, `lz4-c` or `xxhash` are not the projects of those names. The result depends only
+//! on records, so that the same input gives the same lock everywhere.
 
 use std::{collections::BTreeMap, str::FromStr};
 

@@ -1,6 +1,7 @@
 //! Reads locks of all formats, and the records of a prefix.
 //!
-//! The format is detected from the contents, never from the file name, because locks are renamed and `-o` allows any name.
+//! The format is detected from the contents, never from the file name, because locks are renamed and `-o` allows any
+//! name.
 
 use std::path::Path;
 
@@ -21,8 +22,8 @@ use super::{
 const MOST_LINES: usize = 2_000_000;
 
 impl LockFile {
-    /// Reads a file of locks, or the records of a prefix, or of its `conda-meta`, if the path is a directory. Relative paths
-    /// in the file are relative to its directory.
+    /// Reads a file of locks, or the records of a prefix, or of its `conda-meta`, if the path is a directory. Relative
+    /// paths in the file are relative to its directory.
     ///
     /// # Errors
     /// If the file cannot be read or is not a lock.

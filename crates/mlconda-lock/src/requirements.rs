@@ -1,5 +1,5 @@
-//! Selects the requirements of packages of pip that apply in a lock: their markers match the platform and the python, and
-//! their extras are requested by another package.
+//! Selects the requirements of packages of pip that apply in a lock: their markers match the platform and the python,
+//! and their extras are requested by another package.
 
 use std::collections::{BTreeMap, BTreeSet};
 

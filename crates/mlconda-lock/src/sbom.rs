@@ -1,9 +1,9 @@
 //! A software bill of materials (SBOM) of an environment, for scanners and auditors.
 //!
-//! Two formats with the same facts: package URLs, versions, hashes, licences and dependencies. They are made from a lock
-//! whose packages have records (`mlconda::records::complete`). Unknown facts are left out or marked as unknown, never
-//! guessed. The same lock and records give the same bytes: the time is that of the newest package or of the caller, and
-//! unique identifiers are derived from the content.
+//! Two formats with the same facts: package URLs, versions, hashes, licences and dependencies. They are made from a
+//! lock whose packages have records (`mlconda::records::complete`). Unknown facts are left out or marked as unknown,
+//! never guessed. The same lock and records give the same bytes: the time is that of the newest package or of the
+//! caller, and unique identifiers are derived from the content.
 
 mod cyclonedx;
 mod licence;

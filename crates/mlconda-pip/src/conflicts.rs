@@ -1,7 +1,7 @@
 //! Finds conflicts between requirements of pip and conda packages, and reports both lines.
 //!
-//! Direct requirements are compared before the resolver runs, because uv knows nothing about conda. Conflicts of indirect
-//! requirements are found in the messages of the resolver.
+//! Direct requirements are compared before the resolver runs, because uv knows nothing about conda. Conflicts of
+//! indirect requirements are found in the messages of the resolver.
 
 use std::collections::{BTreeMap, BTreeSet};
 

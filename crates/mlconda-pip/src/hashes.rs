@@ -1,7 +1,8 @@
 //! Checks locked packages against `--hash` options.
 //!
-//! A lock contains sha256, and most indexes have no other hash. If the list has a sha384 or a sha512, or the sha256 of an
-//! archive is not known, the archive is downloaded once while locking, and all hashes are computed from the same bytes.
+//! A lock contains sha256, and most indexes have no other hash. If the list has a sha384 or a sha512, or the sha256 of
+//! an archive is not known, the archive is downloaded once while locking, and all hashes are computed from the same
+//! bytes.
 
 use std::io::{self, Read};
 

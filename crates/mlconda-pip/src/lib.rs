@@ -225,7 +225,8 @@ pub async fn lock(
     Ok(())
 }
 
-/// The names of the requested packages, without their dependencies. A package that is requested by location is found by it.
+/// The names of the requested packages, without their dependencies. A package that is requested by location is found by
+/// it.
 pub fn requested(requirements: &Requirements, packages: &[LockedPip]) -> BTreeSet<String> {
     let asked = || requirements.entries.iter().filter(|entry| entry.role == RequirementRole::Requested);
     let is_asked = |package: &LockedPip| asked().any(|entry| hashes::is_about(entry, package));

@@ -1,7 +1,8 @@
 //! Writes stub wheels for projects that conda provides: a name and a version, without requirements.
 //!
-//! The resolver gets a constraint `name @ file:…` for each, so that it uses exactly this version, whatever an index has, and
-//! does not resolve its dependencies, which conda has installed. The zip has three small files without compression.
+//! The resolver gets a constraint `name @ file:…` for each, so that it uses exactly this version, whatever an index
+//! has, and does not resolve its dependencies, which conda has installed. The zip has three small files without
+//! compression.
 
 use std::{io, path::Path};
 

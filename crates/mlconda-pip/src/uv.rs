@@ -1,8 +1,8 @@
 //! Runs the resolver uv as a child process, and reads its output.
 //!
-//! All input is passed in files of a temporary directory and in the environment variables that the caller gives, so that
-//! settings of the machine do not affect the result and no login is on a command line. The python that uv uses only builds
-//! packages without wheels; versions and markers are those of the target.
+//! All input is passed in files of a temporary directory and in the environment variables that the caller gives, so
+//! that settings of the machine do not affect the result and no login is on a command line. The python that uv uses
+//! only builds packages without wheels; versions and markers are those of the target.
 
 use std::{
     io,

@@ -33,8 +33,8 @@ pub struct RecordList<'a> {
 /// The input of [`solve_records`].
 #[derive(Clone, Debug)]
 pub struct RecordsTask<'a> {
-    /// The records that may be chosen: one list for each subdir of each channel, in order of priority. If a build exists
-    /// as `.conda` and as `.tar.bz2`, the `.conda` counts.
+    /// The records that may be chosen: one list for each subdir of each channel, in order of priority. If a build
+    /// exists as `.conda` and as `.tar.bz2`, the `.conda` counts.
     pub lists: Vec<RecordList<'a>>,
     /// The match specs. Each has an exact name.
     pub specs: Vec<MatchSpec>,

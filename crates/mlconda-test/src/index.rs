@@ -1,5 +1,5 @@
-//! An index of wheels in a directory, as pip reads it: a page for each project, in HTML (PEP 503) and in JSON (PEP 691),
-//! for [`Server`] to serve.
+//! An index of wheels in a directory, as pip reads it: a page for each project, in HTML (PEP 503) and in JSON (PEP
+//! 691), for [`Server`] to serve.
 
 use std::{
     collections::BTreeMap,

@@ -296,7 +296,8 @@ async fn a_record_that_cannot_be_read_costs_only_itself() {
     let found = world.load_from_disk().await;
     let (found, event) = found.split_once("\nevent: ").unwrap();
     assert_eq!(found, EVERY_KIND);
-    // The order of the fields, and with it the column, depends on a feature of `serde_json` that other crates may enable.
+    // The order of the fields, and with it the column, depends on a feature of `serde_json` that other crates may
+    // enable.
     let event = event.split_once(" at line 1").unwrap().0;
     insta::assert_snapshot!(event, @"2 records of `CHANNEL/noarch/` cannot be read and are left out, the first: `tool-1.2-0.conda` (malformed version string '1%21164.3': encountered more characters but expected none");
     // The layout of the text does not matter.

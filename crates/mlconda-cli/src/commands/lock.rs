@@ -269,8 +269,8 @@ fn input(args: &Args, context: &Context) -> Result<Vec<PathBuf>, CliError> {
     })
 }
 
-/// The YAML files of a directory that list dependencies. Names that a shell would have to quote are left out, because the
-/// hint shows them in a command.
+/// The YAML files of a directory that list dependencies. Names that a shell would have to quote are left out, because
+/// the hint shows them in a command.
 fn environments_in(directory: &Path) -> Vec<String> {
     let is_word = |name: &str| {
         let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | '@' | ',');

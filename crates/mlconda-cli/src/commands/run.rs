@@ -1,7 +1,7 @@
 //! `mlconda run`: activates an environment and becomes a command.
 //!
-//! The command replaces this process, so it has its pid, signals, exit code and streams. A shell is needed only if packages
-//! have activation scripts; the shell is then replaced by the command.
+//! The command replaces this process, so it has its pid, signals, exit code and streams. A shell is needed only if
+//! packages have activation scripts; the shell is then replaced by the command.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -127,8 +127,8 @@ fn through_shell(
     context: &Context,
 ) -> Command {
     let mut command = Command::new(shell);
-    // The shell calls this program again, which finds the command with the `PATH` of the scripts and reports errors. It is
-    // called `mlconda`, because under another name it would read that tool's command line.
+    // The shell calls this program again, which finds the command with the `PATH` of the scripts and reports errors. It
+    // is called `mlconda`, because under another name it would read that tool's command line.
     let program =
         context.settings.program.as_deref().filter(|program| program.ends_with("mlconda")).map(Path::as_os_str);
     let own =
@@ -183,7 +183,8 @@ fn not_found(error: &CommandError, prefix: &Prefix) -> CliError {
     }
 }
 
-/// The error for a command that cannot be executed. If its interpreter is missing, the system reports the file as missing.
+/// The error for a command that cannot be executed. If its interpreter is missing, the system reports the file as
+/// missing.
 fn not_executed(file: &Path, error: &std::io::Error) -> CliError {
     let hint = match (error.kind(), interpreter(file)) {
         (ErrorKind::NotFound, Some(interpreter)) => {

@@ -1,5 +1,5 @@
-//! The channels of a command line of conda, by conda's rules: from the command line, the configuration and the defaults.
-//! `mlconda lock` does not use them: its result does not depend on the machine.
+//! The channels of a command line of conda, by conda's rules: from the command line, the configuration and the
+//! defaults. `mlconda lock` does not use them: its result does not depend on the machine.
 
 use std::str::FromStr;
 
@@ -88,8 +88,8 @@ impl Channels {
         Ok(Self { typed, configured: if overrides { Vec::new() } else { configured.channels }, args })
     }
 
-    /// The channels for reading specs without a channel: the configured ones, else those of `-c`, else `defaults`, so that
-    /// the history can always be read.
+    /// The channels for reading specs without a channel: the configured ones, else those of `-c`, else `defaults`, so
+    /// that the history can always be read.
     pub(crate) fn known(&self) -> Vec<String> {
         match (self.configured.is_empty(), self.typed.is_empty()) {
             (false, _) => self.configured.clone(),

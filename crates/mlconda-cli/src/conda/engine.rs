@@ -1,8 +1,9 @@
-//! `create`, `install`, `update`, `env create` and `env update`: the specs and the installed packages are solved into a lock,
-//! and the lock is installed.
+//! `create`, `install`, `update`, `env create` and `env update`: the specs and the installed packages are solved into a
+//! lock, and the lock is installed.
 //!
-//! Specs of earlier commands stay (`conda-meta/history`), and installed packages change as little as possible. The configured
-//! channels are loaded only if the given ones do not suffice, which gives the same result under flexible priority.
+//! Specs of earlier commands stay (`conda-meta/history`), and installed packages change as little as possible. The
+//! configured channels are loaded only if the given ones do not suffice, which gives the same result under flexible
+//! priority.
 
 mod apply;
 pub(super) mod solve;

@@ -1,6 +1,6 @@
 //! A parsed command line of conda, mamba or micromamba: command, options and operands. The rules are those of argparse:
-//! options can be anywhere, `--name=x`, `--name x` and `-nx` are the same, letters can be joined (`-afy`), and a long name
-//! can be abbreviated if it stays unique.
+//! options can be anywhere, `--name=x`, `--name x` and `-nx` are the same, letters can be joined (`-afy`), and a long
+//! name can be abbreviated if it stays unique.
 
 use std::ffi::{OsStr, OsString};
 

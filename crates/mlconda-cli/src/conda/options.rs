@@ -1,5 +1,5 @@
-//! The tables of all known commands and options of conda, mamba and micromamba. Parsing, `--help` and refusals use them. An
-//! unknown option is an error, and is never ignored.
+//! The tables of all known commands and options of conda, mamba and micromamba. Parsing, `--help` and refusals use
+//! them. An unknown option is an error, and is never ignored.
 
 use std::fmt::Write as _;
 

@@ -1,5 +1,5 @@
-//! `remove` and `env remove`. Packages are removed with those that need them, and with dependencies that are no longer needed.
-//! This needs no solve and no channel.
+//! `remove` and `env remove`. Packages are removed with those that need them, and with dependencies that are no longer
+//! needed. This needs no solve and no channel.
 
 use std::{collections::BTreeSet, path::Path, process::ExitCode};
 

@@ -1,5 +1,6 @@
-//! conda's commands for shells and configuration: `config`, `init`, `activate`, `deactivate`, `shell` and `shell.bash`. They are
-//! the same under every name of the program, except `mlconda init` without a shell, which creates an environment.yml.
+//! conda's commands for shells and configuration: `config`, `init`, `activate`, `deactivate`, `shell` and `shell.bash`.
+//! They are the same under every name of the program, except `mlconda init` without a shell, which creates an
+//! environment.yml.
 
 use std::{
     ffi::{OsStr, OsString},

@@ -80,8 +80,8 @@ async fn or_stopped<F: Future>(future: F, waiting: &mut Waiting) -> Result<F::Ou
     }
 }
 
-/// Catches the signal for a file beyond the limit of the shell (`ulimit -f`), so that it becomes an error. Started programs
-/// do not inherit this.
+/// Catches the signal for a file beyond the limit of the shell (`ulimit -f`), so that it becomes an error. Started
+/// programs do not inherit this.
 fn survive_limit_of_files(runtime: &Runtime) {
     use tokio::signal::unix::{SignalKind, signal};
     let _context = runtime.enter();

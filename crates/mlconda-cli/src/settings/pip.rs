@@ -1,7 +1,7 @@
 //! The indexes of pip packages, from the configuration of pip and uv: `PIP_…` and `UV_…` variables and `pip.conf`.
 //!
-//! The order is pip's: the files of the system, of the user, and of `PIP_CONFIG_FILE`, with the section `[install]` over
-//! `[global]`; then the variables. Variables of uv have priority over those of pip.
+//! The order is pip's: the files of the system, of the user, and of `PIP_CONFIG_FILE`, with the section `[install]`
+//! over `[global]`; then the variables. Variables of uv have priority over those of pip.
 
 use std::{
     collections::BTreeMap,
@@ -64,8 +64,8 @@ impl Settings {
         all
     }
 
-    /// The variables that uv gets: network, logins, settings of git and compilers. Variables that would change its result (a
-    /// python, a resolution strategy) are left out.
+    /// The variables that uv gets: network, logins, settings of git and compilers. Variables that would change its
+    /// result (a python, a resolution strategy) are left out.
     pub(crate) fn uv_variables(&self) -> Vec<(String, String)> {
         let named = [
             "PATH",

@@ -1,4 +1,5 @@
-//! The files that define `conda activate` for shells: files in the root prefix, and a block in the shell's startup file.
+//! The files that define `conda activate` for shells: files in the root prefix, and a block in the shell's startup
+//! file.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -182,8 +183,8 @@ pub(crate) fn write_all(context: &Context) -> Result<(), CliError> {
         ("bin/activate", sourced("activate")),
         ("bin/deactivate", sourced("deactivate")),
     ];
-    // As with conda, there is always a `base`, here without packages. A `base` from an interrupted installation has records
-    // and no history, and does not become an environment.
+    // As with conda, there is always a `base`, here without packages. A `base` from an interrupted installation has
+    // records and no history, and does not become an environment.
     fs_err::create_dir_all(of("conda-meta"))?;
     if fs_err::read_dir(of("conda-meta"))?.next().is_none() {
         context.write(&of("conda-meta/history"), "")?;

@@ -3,8 +3,8 @@
 use super::{Graph, GraphRoot, Request};
 
 impl Graph {
-    /// Sets the roots: requested packages, and packages that cannot be reached from them, such as the pip that comes with
-    /// python, or all top-level packages if the requests are not known.
+    /// Sets the roots: requested packages, and packages that cannot be reached from them, such as the pip that comes
+    /// with python, or all top-level packages if the requests are not known.
     pub(super) fn set_roots(&mut self, asked: Vec<(usize, Request)>) {
         self.roots.clear();
         for (package, asked) in asked {

@@ -1,5 +1,5 @@
-//! Computes what would be removed with a package: itself, and all packages that only it needs (in graph theory: the nodes
-//! that it dominates).
+//! Computes what would be removed with a package: itself, and all packages that only it needs (in graph theory: the
+//! nodes that it dominates).
 
 use super::Graph;
 

@@ -1,5 +1,6 @@
-//! Checks the documentation: `check_docs DIR` checks the links and the line lengths of the Markdown files of a repository,
-//! `check_docs --site DIR` the links of a site that mdBook has built. It prints each error with its file and line.
+//! Checks the documentation: `check_docs DIR` checks the links and the line lengths of the Markdown files of a
+//! repository, `check_docs --site DIR` the links of a site that mdBook has built. It prints each error with its file
+//! and line.
 
 #![allow(clippy::print_stderr, reason = "it is a program")]
 

@@ -147,8 +147,8 @@ fn is_named_after(lock: &Path, file: &Path) -> bool {
     stem(lock) == stem(file) || matches!(stem(file).as_deref(), Some("environment" | "env"))
 }
 
-/// Warns that a lock beside an environment file exists and is not used. A lock of another environment, and one that cannot
-/// be read, is ignored.
+/// Warns that a lock beside an environment file exists and is not used. A lock of another environment, and one that
+/// cannot be read, is ignored.
 pub(crate) fn tell_of_lock_beside(files: &[PathBuf], environment: &Environment, platform: Subdir, context: &Context) {
     let Some(file) = files.first() else { return };
     let there = places(file, platform).into_iter().find(|place| context.settings.absolute(place).is_file());

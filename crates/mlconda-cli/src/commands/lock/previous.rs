@@ -57,8 +57,8 @@ pub(super) fn read(
     Ok(PreviousLocks { locks, renew, ..PreviousLocks::default() })
 }
 
-/// The locks of a file whose packages are preferred, the best first. A file with conflict markers gives the newer packages
-/// of both sides, then each side.
+/// The locks of a file whose packages are preferred, the best first. A file with conflict markers gives the newer
+/// packages of both sides, then each side.
 fn of_file(
     output: &Path,
     platform: Subdir,

@@ -149,7 +149,8 @@ fn before(
 }
 
 impl Asking<'_> {
-    /// The solution with the given channels, else with the configured ones too, else without the versions of earlier specs.
+    /// The solution with the given channels, else with the configured ones too, else without the versions of earlier
+    /// specs.
     fn answer(&self) -> Result<(Lock, History), CliError> {
         let environment = &self.goal.environment;
         environment
