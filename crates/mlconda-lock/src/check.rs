@@ -1,7 +1,8 @@
 //! Checks whether a lock still satisfies an environment, without solving and without network access, for commit hooks.
 //!
-//! If the hash of the environment file is equal, only the packages are compared. If it differs, or another tool wrote
-//! the lock, everything is compared: a file with reordered lines or wider specs needs no new lock.
+//! If the hash of the environment file is equal, only the locked packages and the omitted parts (`slim:`) are compared.
+//! If it differs, or another tool wrote the lock, the settings are compared, too: a file with reordered lines or wider
+//! specs needs no new lock.
 
 use std::{
     collections::HashMap,

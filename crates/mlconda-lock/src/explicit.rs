@@ -69,7 +69,7 @@ pub fn parse(text: &str, file: &Path, expansion: &Expansion) -> Result<Lock, Loc
     };
     let marked = text.lines().any(|line| line.trim() == MARK);
     if !marked && !is_bare(text) {
-        // A line before `@EXPLICIT` that is not a comment is reported first: it is the likely cause of the error.
+        // A line that is not a comment is reported by its number, which helps more than the missing `@EXPLICIT`.
         if let Some((index, line)) = text.lines().enumerate().find(|(_, line)| !is_comment(line)) {
             return Err(fail(index + 1, line, "only comments may stand before the line `@EXPLICIT`".to_owned()));
         }
@@ -163,7 +163,7 @@ fn package(line: &str, file: &Path, expansion: &Expansion) -> Result<LockedPacka
 
 /// A URL, or the URL of a path, with `~` and variables expanded. Relative paths refer to `directory`.
 pub(super) fn locate(place: &str, directory: &Path, expansion: &Expansion) -> Result<Url, String> {
-    // `conda list --explicit` shows this instead of a token. The client adds the token again.
+    // `conda list --explicit` shows this instead of a token. The installing user has the token as a stored login.
     let place = expand(place.trim(), expansion)?.replace("/t/<TOKEN>/", "/");
     match Url::parse(&place) {
         Ok(url) if place.contains("://") => Ok(url),

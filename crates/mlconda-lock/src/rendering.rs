@@ -20,7 +20,7 @@ pub(super) fn hashes(package: &LockedPackage) -> (Option<Sha256Hash>, Option<Md5
     let (sha256, md5) = (record.and_then(|record| record.sha256), record.and_then(|record| record.md5));
     match package.digest {
         Digest::Sha256(digest) => (Some(digest), md5),
-        // A sha256 from the record is not verified by an md5 lock, but it is the record's own.
+        // Hashes that do not pin the package are from its record.
         Digest::Md5(digest) => (sha256, Some(digest)),
         Digest::Unknown => (sha256, md5),
     }

@@ -31,7 +31,7 @@ pub(crate) struct Change {
     pub(crate) file: Option<PathBuf>,
     pub(crate) lock: Lock,
     pub(crate) prefix: Prefix,
-    /// The stamp of the prefix before the lock was made from its packages.
+    /// The stamp of the prefix from whose packages the lock was made.
     pub(crate) made_of: Option<Stamp>,
     /// Whether the existing environment is removed first.
     pub(crate) replaces: bool,
