@@ -194,6 +194,14 @@ fn what_does_not_go_together_is_told_with_both_names() {
             assert!(!world.work().join(prefix).exists());
         }
     }
+    // The same message, if the link was installed before.
+    let told = "`up` is a directory for `below-1.0-h4bc722e_0` and a link for `out-1.0-h4bc722e_0`";
+    for lines in [&[out.as_str()][..], &[&out, &below]] {
+        let lock = crate::packages::lock(&world, lines);
+        let outcome = world.mlconda(["install", argument(&lock), "-p", "before", "--allow-outward-links"]);
+        let outcome = if lines.len() == 1 { outcome.success() } else { outcome.failure(1) };
+        assert_eq!(outcome.stderr.contains(told), lines.len() == 2, "{outcome}");
+    }
     assert_eq!(tree::paths(&world.path().join("outside")).unwrap(), "");
 }
 

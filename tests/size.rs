@@ -39,6 +39,7 @@ fn an_environment_is_measured_by_package_by_kind_and_by_who_asked() {
     let heads: Vec<&str> =
         text.lines().filter(|line| line.contains(" size  ")).map(|line| line.split("  ").next().unwrap()).collect();
     assert_eq!(heads, ["package", "kind of file", "asked for"], "{text}");
+    assert!(text.contains("pip (comes with python)"), "{text}");
     assert!(text.contains("\n(the other 6 packages)  "), "{text}");
 }
 

@@ -44,15 +44,16 @@ pub(crate) fn spec(data: &[u8]) {
         return;
     }
     let Ok(theirs) = MatchSpec::from_str(text, ParseStrictness::Strict) else { return };
-    // conda and mlconda read brackets wherever they stand, rattler only at the end; and rattler keeps a blank behind a value
-    // with a backslash.
+    // conda and mlconda read brackets wherever they stand, rattler only at the end.
     let is_inside = text.rsplit_once(']').is_some_and(|(_, behind)| !behind.trim().is_empty());
-    if ours.spec.url.is_some() || is_inside || text.contains('\\') {
+    if ours.spec.url.is_some() || is_inside {
         return;
     }
     assert_eq!(ours.spec.name.to_string(), theirs.name.to_string(), "{text}");
     let build = |spec: &MatchSpec| spec.build.as_ref().map(ToString::to_string);
-    assert_eq!(build(&ours.spec), build(&theirs), "{text}");
+    // rattler keeps a blank at the end of a value with a backslash.
+    let trimmed = |build: String| if text.contains('\\') { build.trim_end().to_owned() } else { build };
+    assert_eq!(build(&ours.spec), build(&theirs).map(trimmed), "{text}");
     // conda reads `=1.2` before a build as just this version, rattler as `1.2.*`.
     let is_fuzzy = text
         .split_once('=')

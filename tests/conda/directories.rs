@@ -46,6 +46,73 @@ fn a_named_environment_is_made_in_the_first_directory_that_can_be_written_and_fo
     assert!(!one.exists());
 }
 
+/// Each way to write a directory in the variable or in the file, and where the environment is.
+#[test]
+fn directories_are_read_as_conda_reads_them() {
+    let world = World::new();
+    let (home, work) = (world.context.home(), world.context.work());
+    let own = world.context.root_prefix().join("envs");
+    let cases = [
+        (format!(" {} : ", work.join("spaces").display()), work.join("spaces")),
+        (":".to_owned(), own.clone()),
+        ("~".to_owned(), home.clone()),
+        ("~/under".to_owned(), home.join("under")),
+        ("$HOME/more".to_owned(), home.join("more")),
+        (format!("{}/${{NOTHING}}/$NAME/envs", work.display()), work.join("${NOTHING}/of/envs")),
+        (own.display().to_string(), own.clone()),
+        (format!("{}/no/such:{}", work.join("dangling").display(), work.join("two").display()), work.join("two")),
+    ];
+    std::os::unix::fs::symlink("nowhere", work.join("dangling")).unwrap();
+    for (number, (text, directory)) in cases.iter().enumerate() {
+        for variable in ["CONDA_ENVS_DIRS", "CONDA_ENVS_PATH"] {
+            let name = format!("{}{number}", &variable[11..].to_lowercase());
+            let run = |line: &str| world.run_with(line, &[(variable, text.as_str()), ("NAME", "of")]);
+            run(&format!("conda create -y -n {name} tzdata")).success();
+            assert!(directory.join(&name).join("conda-meta/history").is_file(), "{variable}={text}");
+            run(&format!("mlconda list -n {name}")).success();
+            // Each directory is named once, and that of the root prefix last.
+            let shown = run("conda config --show envs_dirs").success().stdout;
+            let mut rows: Vec<&str> = shown.lines().skip(1).map(|line| line.trim_start_matches("  - ")).collect();
+            assert_eq!(rows.last(), Some(&own.to_str().unwrap()), "{shown}");
+            rows.dedup();
+            assert_eq!(rows.len(), shown.lines().count() - 1, "{shown}");
+        }
+    }
+}
+
+/// The name means the first one; an empty directory is none. Both are listed.
+#[test]
+fn two_environments_of_one_name_are_both_listed() {
+    let world = World::new();
+    let [one, two] = ["one", "two"].map(|name| world.context.work().join(name));
+    for place in [&one, &two] {
+        world.run(&format!("conda create -y -p {} tzdata", place.join("x").display())).success();
+    }
+    fs_err::create_dir_all(one.join("y")).unwrap();
+    world.run(&format!("conda create -y -p {} tzdata", two.join("y").display())).success();
+    let list = run(&world, "conda env list").success().stdout;
+    for place in [one.join("x"), two.join("x"), two.join("y")] {
+        assert!(list.lines().any(|line| line.ends_with(place.to_str().unwrap())), "{list}");
+    }
+    for (name, place) in [("x", one.join("x")), ("y", two.join("y"))] {
+        let outcome = run(&world, &format!("conda run -n {name} printenv CONDA_PREFIX")).success();
+        assert_eq!(outcome.stdout.trim(), place.to_str().unwrap());
+    }
+}
+
+/// What `mlconda create` makes, `mlconda run` finds: neither reads the file.
+#[test]
+fn mlcondas_own_commands_agree_on_the_directory() {
+    let world = World::new();
+    world.run("conda config --append envs_dirs ~/own").success();
+    world.run("mlconda create -y -n web tzdata").success();
+    assert!(world.context.named_prefix("web").join("conda-meta/history").is_file());
+    for line in ["mlconda list -n web", "mlconda verify -n web", "conda list -n web"] {
+        world.run(line).success();
+    }
+    assert!(world.run("mlconda env list").success().stdout.contains("root/envs/web"));
+}
+
 #[test]
 fn a_condarc_names_the_directories_of_environments() {
     let world = World::new();

@@ -81,16 +81,23 @@ fn configured(line: &Line, context: &mut Context) -> Result<ExitCode, CliError> 
         Some(Verb::Create | Verb::Install | Verb::Update | Verb::EnvCreate | Verb::EnvUpdate | Verb::Remove)
     );
     let searches = solves || line.verb == Some(Verb::Search);
+    // mlconda's own commands, which use the environments that these commands make, do not read the file.
+    let has_directories = line.tool != Tool::Mlconda;
     match channels::condarc(line, context) {
         Ok(condarc) => {
-            condarc.apply_directories(&mut context.settings);
+            if has_directories {
+                condarc.apply_directories(&mut context.settings);
+            }
             if searches {
                 condarc.apply(context);
             }
         }
         Err(error) if searches => return Err(error),
-        // Installed environments can be used even if a configuration file cannot be read.
-        Err(_) => {}
+        // Installed environments can be used without the file.
+        Err(error) => {
+            let (message, ..) = report::parts(&error);
+            context.ui.warn(&format!("the configuration of conda has no effect: {message}"));
+        }
     }
     let code = run(line, context)?;
     let root = &context.settings.root_prefix;

@@ -84,8 +84,11 @@ impl Condarc {
                 condarc.add(file.display().to_string(), text.to_json()?);
             }
         }
-        let variable =
-            |key: &&str| Some((key.to_string(), settings.variable(&format!("CONDA_{}", key.to_uppercase()))?));
+        let variable = |key: &&str| {
+            let value = settings.variable(&format!("CONDA_{}", key.to_uppercase()));
+            let other = || settings.variable("CONDA_ENVS_PATH").filter(|_| *key == "envs_dirs");
+            Some((key.to_string(), value.or_else(other)?))
+        };
         let values = VALUES.iter().filter_map(variable).map(|(key, value)| (key, config::value(value)));
         let list = |key: &str, value: &str| {
             let separator = if key == "envs_dirs" { ':' } else { ',' };
@@ -109,7 +112,11 @@ impl Condarc {
     }
 
     fn add(&mut self, name: String, json: Json) {
-        if let Json::Object(values) = json {
+        if let Json::Object(mut values) = json {
+            // Another name of the key.
+            if let (Some(directories), false) = (values.remove("envs_path"), values.contains_key("envs_dirs")) {
+                values.insert("envs_dirs".to_owned(), directories);
+            }
             self.sources.push((name, values));
         }
     }
@@ -189,20 +196,19 @@ impl Condarc {
         all
     }
 
-    /// Sets the directories of named environments in the settings. `~` and variables are put in.
+    /// The directories of named environments (`envs_dirs`) as absolute paths, in the order of their priority.
+    fn environment_directories(&self, settings: &Settings) -> Vec<PathBuf> {
+        let given = self.list("envs_dirs");
+        let given = given.iter().map(|path| path.trim()).filter(|path| !path.is_empty());
+        let expanded = |path: &str| settings::expanded(path, &settings.variables, settings.home.as_deref());
+        given.map(|path| settings.absolute(&expanded(path))).collect()
+    }
+
+    /// Sets the directories of named environments in the settings, if there are any.
     pub(crate) fn apply_directories(&self, settings: &mut Settings) {
-        let directories = self.list("envs_dirs").into_iter().chain(self.list("envs_path"));
-        let path = |text: String| {
-            let text = settings.variables.iter().fold(text, |text, (name, value)| {
-                let text = text.replace(&format!("${{{name}}}"), value);
-                if text.starts_with('$') { in_front(&text, name, value) } else { text }
-            });
-            settings.absolute(&settings::in_home(&text, settings.home.as_deref()))
-        };
-        for directory in directories.map(path).collect::<Vec<_>>() {
-            if !settings.more_environments.contains(&directory) {
-                settings.more_environments.push(directory);
-            }
+        let directories = self.environment_directories(settings);
+        if !directories.is_empty() {
+            settings.more_environments = directories;
         }
     }
 
@@ -226,14 +232,6 @@ impl Condarc {
                 "`ssl_verify: false` has no effect: certificates are checked; `ssl_verify: FILE` adds trusted certificates",
             );
         }
-    }
-}
-
-/// A path with the value of a variable in the place of `$NAME` at its beginning.
-fn in_front(path: &str, name: &str, value: &str) -> String {
-    match path.strip_prefix('$').and_then(|rest| rest.strip_prefix(name)) {
-        Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{value}{rest}"),
-        _ => path.to_owned(),
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn report_as_json(error: &CliError, context: &Context) -> ExitCode {
 }
 
 /// The message, the hint, and the exit code.
-fn parts(error: &CliError) -> (String, Option<String>, u8) {
+pub(crate) fn parts(error: &CliError) -> (String, Option<String>, u8) {
     match error {
         CliError::Library(error) => (chain(error), hint(error), 1),
         CliError::Usage(message) => (message.clone(), None, 2),

@@ -10,6 +10,7 @@ mod pip;
 mod registries;
 
 use std::{
+    collections::HashSet,
     ffi::{OsStr, OsString},
     path::{Component, Path, PathBuf},
 };
@@ -74,10 +75,11 @@ impl Settings {
                 .or_else(|| home.as_ref().map(|home| default_cache(home)))
                 .map(|path| path.join("mlconda"))
         });
-        let directories = get("CONDA_ENVS_DIRS").or_else(|| get("CONDA_ENVS_PATH")).unwrap_or_default();
-        let directories = directories.split(':').filter(|path| !path.is_empty());
+        let more_environments = get("CONDA_ENVS_DIRS").or_else(|| get("CONDA_ENVS_PATH")).unwrap_or_default();
+        let more_environments = more_environments.split(':').map(str::trim).filter(|path| !path.is_empty());
+        let more_environments = more_environments.map(|path| expanded(path, &variables, home.as_deref()));
         Self {
-            more_environments: directories.map(|path| plain(&directory.join(in_home(path, home.as_deref())))).collect(),
+            more_environments: more_environments.map(|path| plain(&directory.join(path))).collect(),
             root_prefix: plain(&directory.join(root_prefix)),
             shared_root,
             program: own_program(),
@@ -161,9 +163,11 @@ impl Settings {
             _ if name == "base" => self.root_prefix.clone(),
             [] => own.join(name),
             more => {
-                let mut all = more.iter().chain([&own]);
-                let existing = all.clone().find(|directory| directory.join(name).is_dir());
-                existing.or_else(|| all.find(|directory| is_writable(directory))).unwrap_or(&own).join(name)
+                let mut all = more.to_vec();
+                all.push(own.clone());
+                place(name, &all).unwrap_or_else(|| {
+                    all.into_iter().find(|directory| is_writable(directory)).unwrap_or(own).join(name)
+                })
             }
         }
     }
@@ -181,8 +185,12 @@ impl Settings {
             Some(shared) if !own.is_dir() => shared.join("envs"),
             _ => own,
         };
-        let mut all = self.more_environments.clone();
-        all.push(last);
+        let mut all: Vec<PathBuf> = Vec::new();
+        for directory in self.more_environments.iter().chain([&last]) {
+            if !all.contains(directory) {
+                all.push(directory.clone());
+            }
+        }
         all
     }
 
@@ -193,9 +201,9 @@ impl Settings {
         if name == "base" {
             return Ok(shared.unwrap_or(&self.root_prefix).clone());
         }
-        let mut all = self.environment_directories();
-        let last = all.pop().unwrap_or_default();
-        Ok(all.into_iter().find(|directory| directory.join(name).is_dir()).unwrap_or(last).join(name))
+        let all = self.environment_directories();
+        let missing = || all.last().map(|directory| directory.join(name)).unwrap_or_default();
+        Ok(place(name, &all).unwrap_or_else(missing))
     }
 
     /// The environment of an activation.
@@ -215,25 +223,44 @@ impl Settings {
                 .filter(|name| !(name.starts_with('.') && name.contains(".mlconda-")))
                 .collect();
             mlconda::sorting::sort(&mut names);
-            // The first of a name is the one that the name means.
-            names.retain(|name| found.iter().all(|(known, _)| known != name));
             found.extend(names.into_iter().map(|name| (name.clone(), directory.join(name))));
         }
         found
     }
 }
 
-/// Puts the home directory in for a leading `~/`.
-pub(crate) fn in_home(path: &str, home: Option<&Path>) -> PathBuf {
-    match (path.strip_prefix("~/"), home) {
-        (Some(rest), Some(home)) => home.join(rest),
-        _ => PathBuf::from(path),
+/// A path with the home directory in the place of a leading `~`, and the values of variables in the place of `$NAME` and
+/// `${NAME}`. Variables that are not set stay, as with Python's `expandvars`.
+pub(crate) fn expanded(path: &str, variables: &[(String, String)], home: Option<&Path>) -> PathBuf {
+    let (mut text, mut rest) = (String::new(), path);
+    while let Some((before, tail)) = rest.split_once('$') {
+        text.push_str(before);
+        let is_other = |c: char| !c.is_ascii_alphanumeric() && c != '_';
+        let (name, after) = match tail.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
+            Some(found) => found,
+            None => tail.split_at(tail.find(is_other).unwrap_or(tail.len())),
+        };
+        let value = variables.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        text.push_str(value.unwrap_or("$"));
+        rest = if value.is_some() { after } else { tail };
+    }
+    text.push_str(rest);
+    match (text.strip_prefix('~'), home) {
+        (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => home.join(rest.trim_start_matches('/')),
+        _ => PathBuf::from(text),
     }
 }
 
-/// Whether something can be created in a directory, or the directory itself can.
+/// Where an environment of this name is: in the first directory that has one, else in the first that has a directory of this
+/// name.
+fn place(name: &str, directories: &[PathBuf]) -> Option<PathBuf> {
+    let places = || directories.iter().map(|directory| directory.join(name));
+    places().find(|place| place.join("conda-meta").is_dir()).or_else(|| places().find(|place| place.is_dir()))
+}
+
+/// Whether a directory can be written or, if it does not exist, created.
 fn is_writable(directory: &Path) -> bool {
-    let there = directory.ancestors().find(|path| path.exists());
+    let there = directory.ancestors().find(|path| path.symlink_metadata().is_ok());
     there.is_some_and(|path| path.is_dir() && rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok())
 }
 
@@ -332,7 +359,9 @@ fn choice(settings: &Settings) -> String {
         settings.environment_directories().iter().map(|path| path.display().to_string()).collect();
     let holds = if directories.len() > 1 { "hold" } else { "holds" };
     let directories = crate::text::list(&directories);
-    let names: Vec<String> = settings.environments().into_iter().map(|(name, _)| name).collect();
+    let mut names: Vec<String> = settings.environments().into_iter().map(|(name, _)| name).collect();
+    let mut known = HashSet::new();
+    names.retain(|name| known.insert(name.clone()));
     match names.as_slice() {
         [] => format!("{directories} {holds} no environment; give another directory with `-p DIR`"),
         [name] => {

@@ -3,7 +3,7 @@
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -45,6 +45,8 @@ pub struct PackageLinks<'a> {
     names: HashMap<&'a Path, Vec<&'a PrefixRecord>>,
     records: Vec<&'a PrefixRecord>,
     known: RefCell<HashMap<PathBuf, Option<PathBuf>>>,
+    /// The links that a record has with their targets, by the name of its file.
+    targets: RefCell<HashMap<PathBuf, BTreeMap<PathBuf, PathBuf>>>,
 }
 
 impl<'a> PackageLinks<'a> {
@@ -55,7 +57,7 @@ impl<'a> PackageLinks<'a> {
         for record in &records {
             of_record(record).for_each(|path| names.entry(path).or_default().push(record));
         }
-        Self { prefix, replaced, names, records, known: RefCell::default() }
+        Self { prefix, replaced, names, records, known: RefCell::default(), targets: RefCell::default() }
     }
 
     /// The records with a link at a path.
@@ -84,13 +86,8 @@ impl<'a> PackageLinks<'a> {
         let there = self.prefix.lookup(path)?.map(|there| there.kind);
         let text = (there == Some(PathKind::Link)).then(|| self.prefix.read_link(path)).transpose()?;
         let records = self.records(path);
-        let told = |number: usize| {
-            let place = Path::new("conda-meta").join(distributions::record_name(records[number]));
-            let text = self.prefix.read_all(&place, files::LARGEST_RECORD).ok()?;
-            OwnFields::of_record(&text).ok()?.links.remove(path)
-        };
         let order = in_linking_order(&packages(records), &packages(&self.records));
-        let made = link_made(text.clone(), &mut order.into_iter().map(told));
+        let made = link_made(text.clone(), &mut order.into_iter().map(|number| self.recorded(records[number], path)));
         Ok(match made {
             _ if text.is_some() && made == text => made,
             _ if self.replaced == Replaced::NotFollowed => None,
@@ -99,6 +96,16 @@ impl<'a> PackageLinks<'a> {
             None if there == Some(PathKind::Directory) && !self.has_files_below(path) => Some("/".into()),
             made => made,
         })
+    }
+
+    /// The target of a link in the record of its package. `None` if another tool wrote the record, or if it cannot be read.
+    fn recorded(&self, record: &PrefixRecord, path: &Path) -> Option<PathBuf> {
+        let read = |name: &Path| {
+            let text = self.prefix.read_all(&Path::new("conda-meta").join(name), files::LARGEST_RECORD).ok()?;
+            Some(OwnFields::of_record(&text).ok()?.links)
+        };
+        let (name, mut known) = (distributions::record_name(record), self.targets.borrow_mut());
+        known.entry(name).or_insert_with_key(|name| read(name).unwrap_or_default()).get(path).cloned()
     }
 
     /// Whether at least one recorded file below a directory really is there, with the recorded content. Large files are

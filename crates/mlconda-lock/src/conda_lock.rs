@@ -181,29 +181,46 @@ fn requirement(spec: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mlconda_types::dependency::dependency_name;
+    use std::path::Path;
 
     use super::*;
+    use crate::{Expansion, LockFormat, Selection};
 
-    /// The file has the name and the rest of a requirement apart.
+    #[test]
+    fn requirements_are_read_as_pip_writes_them() {
+        let read = [
+            ("six 1.16.0", "six==1.16.0"),
+            ("six >=1.2,<2", "six>=1.2,<2"),
+            ("six [all]>=1", "six[all]>=1"),
+            ("six https://h/six-1.zip", "six @ https://h/six-1.zip"),
+            ("six @ https://h/six-1.zip", "six @ https://h/six-1.zip"),
+            ("six url1'", "six url1'"),
+            ("six ; python_version < '3'", "six ; python_version < '3'"),
+            ("six ==1 ; platform_version == 'a://b'", "six==1 ; platform_version == 'a://b'"),
+            ("six", "six"),
+        ];
+        for (spec, expected) in read {
+            assert_eq!(requirement(spec), expected);
+        }
+    }
+
     #[test]
     fn a_requirement_that_is_written_and_read_again_does_not_grow() {
-        let read = [
-            ("1.16.0", "six==1.16.0"),
-            (">=1.2,<2", "six>=1.2,<2"),
-            ("[all]>=1", "six[all]>=1"),
-            ("https://h/six-1.zip", "six @ https://h/six-1.zip"),
-            ("@ https://h/six-1.zip", "six @ https://h/six-1.zip"),
-            ("@ ==1 @ https://h/six-1.zip", "six @ ==1 @ https://h/six-1.zip"),
-            ("url1'", "six url1'"),
-            ("; python_version < '3'", "six ; python_version < '3'"),
-            ("==1 ; platform_version == 'a://b'", "six==1 ; platform_version == 'a://b'"),
-        ];
-        for (rest, expected) in read {
-            let once = requirement(&format!("six {rest}"));
-            assert_eq!(once, expected);
-            let name = dependency_name(&once);
-            assert_eq!(requirement(&format!("{name} {}", once[name.len()..].trim())), expected);
+        let lock = |dependency: &str| {
+            format!(
+                "version: 1\nmetadata:\n  content_hash: {{}}\n  channels: []\n  platforms: [linux-64]\n  sources: []\npackage:\n\
+                 - name: tool\n  version: '1'\n  manager: pip\n  platform: linux-64\n  dependencies:\n    {dependency}\n  \
+                 url: https://h/tool-1-py3-none-any.whl\n  hash: {{}}\n  category: main\n  optional: false\n"
+            )
+        };
+        let rendered = |text: &str| {
+            let file = LockFile::parse(text, Path::new("/project/conda-lock.yml"), &Expansion::default()).unwrap();
+            file.render(LockFormat::CondaLock, &Selection::default(), None).unwrap().text
+        };
+        for dependency in ["six: '@ ==1 @ https://h/x'", "six: https://h/six-1.zip", "num-: url1", "six: 1.16.0"] {
+            let written = rendered(&lock(dependency));
+            assert!(written.contains("  dependencies:\n"), "{written}");
+            assert_eq!(rendered(&written), written);
         }
     }
 }

@@ -145,7 +145,7 @@ fn what_would_come_behind_a_link_that_is_gone_or_replaced_names_the_link_and_the
     let link = line(&world, &package("link").link("lib64", "lib").file("lib/other", "x"));
     let behind = line(&world, &package("behind").file("lib64/it", "of the package"));
     let told = "error: `lib64` is no longer the link that `link-1.0-h4bc722e_0` made there, and `behind-1.0-h4bc722e_0` has \
-                files behind it\nhint: move away what you have put there, and make the link again with `mlconda verify --repair`\n";
+                files behind it\nhint: make the link again with `mlconda verify --repair`; if something of yours is there, move it away first\n";
     for (prefix, real) in both_kinds(&world) {
         let place = real.join("lib64");
         let replaced: [&dyn Fn(); 4] =

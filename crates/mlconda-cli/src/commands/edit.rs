@@ -105,7 +105,7 @@ fn once<'a>(specs: &mut HashMap<String, &'a str>, name: &str, spec: &'a str) -> 
         Some(other) if other != spec => {
             let message =
                 format!("`{other}` and `{spec}` are for the same package, and the file has one line for each");
-            Err(CliError::world(message, "give one spec; a comma joins two versions: `numpy >=1.24,<2`"))
+            Err(CliError::world(message, "give one spec; a comma joins two versions, as in `>=1.24,<2`"))
         }
         _ => Ok(()),
     }
@@ -262,9 +262,11 @@ pub(crate) fn init(args: InitArgs, context: &Context) -> Result<ExitCode, CliErr
     for channel in or(args.channels, "conda-forge") {
         text.insert(&["channels"], &channel, InsertPosition::Last)?;
     }
-    for spec in or(args.specs, "python") {
-        conda_name(&spec).map_err(|error| CliError::World { message: error, hint: None })?;
-        text.insert(CONDA, &spec, InsertPosition::Last)?;
+    let (specs, mut known) = (or(args.specs, "python"), HashMap::new());
+    for spec in &specs {
+        let name = conda_name(spec).map_err(|error| CliError::World { message: error, hint: None })?;
+        once(&mut known, &name, spec)?;
+        text.insert(CONDA, spec, InsertPosition::Last)?;
     }
     context.write(&path, &text.to_text())?;
     context

@@ -1,6 +1,6 @@
 //! The output of `config`, in conda's form, which scripts read.
 
-use std::path::PathBuf;
+use std::{collections::HashSet, path::PathBuf};
 
 use serde_json::{Map, Value as Json, json};
 
@@ -61,7 +61,7 @@ fn option(key: &str, value: &Json, text: &mut String) {
 
 /// `--show`: as YAML.
 pub(super) fn show(condarc: &Condarc, keys: &[String], is_json: bool, settings: &Settings) -> Result<String, CliError> {
-    let defaults = defaults(settings);
+    let defaults = defaults(condarc, settings);
     let mut wanted = keys.to_vec();
     if wanted.is_empty() {
         wanted = condarc.keys().into_iter().chain(defaults.keys().cloned()).collect();
@@ -71,7 +71,8 @@ pub(super) fn show(condarc: &Condarc, keys: &[String], is_json: bool, settings: 
     let mut told = Map::new();
     for key in wanted {
         let is_known = [super::LISTS, super::MAPPINGS, super::VALUES].concat().contains(&key.as_str());
-        match condarc.get(&key).or_else(|| defaults.get(&key).cloned()) {
+        let value = if key == "envs_dirs" { None } else { condarc.get(&key) };
+        match value.or_else(|| defaults.get(&key).cloned()) {
             Some(value) => drop(told.insert(key, value)),
             None if is_known => drop(told.insert(key, Json::Null)),
             None => {
@@ -93,9 +94,12 @@ pub(super) fn sources(condarc: &Condarc, is_json: bool) -> String {
     condarc.sources.iter().map(|(name, values)| format!("==> {name} <==\n{}\n", yaml(values, ""))).collect()
 }
 
-/// The default values.
-fn defaults(settings: &Settings) -> Map<String, Json> {
-    let own = settings.root_prefix.join("envs").display().to_string();
+/// The default values, and the directories of environments, to which the default always belongs.
+fn defaults(condarc: &Condarc, settings: &Settings) -> Map<String, Json> {
+    let mut directories = condarc.environment_directories(settings);
+    directories.push(settings.root_prefix.join("envs"));
+    let mut known = HashSet::new();
+    directories.retain(|directory| known.insert(directory.clone()));
     let defaults = json!({
         "always_yes": null,
         "auto_activate_base": true,
@@ -104,7 +108,7 @@ fn defaults(settings: &Settings) -> Map<String, Json> {
         "channel_priority": "flexible",
         "channels": ["defaults"],
         "default_channels": ["https://repo.anaconda.com/pkgs/main", "https://repo.anaconda.com/pkgs/r"],
-        "envs_dirs": [own],
+        "envs_dirs": directories.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
         "offline": false,
         "pkgs_dirs": settings.cache_directory.iter().map(|path| path.display().to_string()).collect::<Vec<_>>(),
         "ssl_verify": true,

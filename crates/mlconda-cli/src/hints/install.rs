@@ -65,7 +65,7 @@ pub(super) fn install_hint(error: &InstallError) -> Option<String> {
             "the two cannot be in one environment: remove one of the packages, or use another version of it"
         }
         InstallError::ReplacedLink { .. } => {
-            "move away what you have put there, and make the link again with `mlconda verify --repair`"
+            "make the link again with `mlconda verify --repair`; if something of yours is there, move it away first"
         }
         InstallError::OutwardLink { .. } => "if you trust the package, allow the link with `--allow-outward-links`",
         InstallError::PrefixTooLong { .. } => "choose a shorter prefix",

@@ -146,7 +146,8 @@ pub(crate) fn resolve_links(prefix: &Path, packages: &mut [RecordedPackage]) -> 
     let entries = || packages.iter().flat_map(|package| &package.entries);
     let mut links: HashMap<&Path, Vec<Made<'_>>> = HashMap::new();
     for package in &*packages {
-        for entry in package.entries.iter().filter(|entry| entry.kind == Some(FileKind::Link)) {
+        // Without a kind, it may be a link.
+        for entry in package.entries.iter().filter(|entry| matches!(entry.kind, Some(FileKind::Link) | None)) {
             links.entry(&entry.path).or_default().push((&package.record, entry.target.as_ref()));
         }
     }

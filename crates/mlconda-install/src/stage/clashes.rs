@@ -204,12 +204,19 @@ impl<'a> ClashResolution<'a> {
 
     /// The error for a path below a file or a link.
     fn clash_above(&self, path: &Path, waiting: &[WaitingPackage]) -> InstallError {
-        let above = path.ancestors().skip(1).find(|path| self.claims.files.contains_key(*path)).unwrap_or(path);
-        let is_link = self.stage.has_link(above);
+        let new = path.ancestors().skip(1).find(|path| self.claims.files.contains_key(*path));
+        let records = |path| self.kept.as_ref().map_or(&[][..], |kept| kept.records(path));
+        let kept = path.ancestors().skip(1).find(|path| !records(path).is_empty());
+        let (above, other, is_link) = match (new, kept) {
+            (Some(above), _) => (above, self.name(self.claims.files[above]), self.stage.has_link(above)),
+            // A link of a kept package leads out of the prefix, or in a circle.
+            (None, Some(above)) => (above, records(above).first().map(|record| record_file::dist_name(record)), true),
+            (None, None) => (path, None, false),
+        };
         InstallError::PathTypeClash {
             path: above.to_owned(),
             directory: waiting.first().and_then(|waiting| self.name(waiting.package)),
-            other: self.claims.files.get(above).and_then(|package| self.name(*package)),
+            other,
             kind: if is_link { "link" } else { "file" },
         }
     }
