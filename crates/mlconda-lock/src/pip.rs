@@ -96,22 +96,21 @@ impl LockedPip {
         }
     }
 
-    /// Records its name, and its repository or directory, which contains only one distribution. Archives are identified
-    /// by their name. Returns a message if another package of the lock already has one of these.
+    /// Records its name, and its archive, directory or commit, which contains only one distribution. Returns a message if
+    /// another package of the lock already has one of these.
     pub(super) fn clash(&self, seen: &mut HashSet<String>) -> Option<&'static str> {
         let place = match &self.source {
-            PipSource::Archive { .. } => None,
+            PipSource::Archive { url, .. } => format!("pip at {}", redact::url(url)),
             PipSource::Git { repository, commit, subdirectory } => {
                 let (repository, directory) = (redact::url(repository), subdirectory.as_deref().unwrap_or_default());
-                Some(format!("pip at {repository}#{commit}/{directory}"))
+                format!("pip at {repository}#{commit}/{directory}")
             }
-            PipSource::Directory { path, .. } => Some(format!("pip at {}", path.display())),
+            PipSource::Directory { path, .. } => format!("pip at {}", path.display()),
         };
         if !seen.insert(format!("pip {}", self.name)) {
             return Some("is locked twice");
         }
-        let is_new = place.is_none_or(|place| seen.insert(place));
-        (!is_new).then_some("is in the directory or commit of another package")
+        (!seen.insert(place)).then_some("has the archive, directory or commit of another package")
     }
 
     /// A name like NAME-VERSION-BUILD of conda packages.

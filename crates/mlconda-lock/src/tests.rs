@@ -282,9 +282,9 @@ fn nothing_is_locked_twice_in_any_format() {
     refused(&format!("{wheel}{wheel}@EXPLICIT\n"), ":2: `mine` is locked twice");
     let at = |name: &str, place: &str| format!("# pip {name} @ {place}\n");
     let commit = "git+https://h/r@0123456789012345678901234567890123456789";
-    for place in ["./mine", commit] {
+    for place in ["./mine", commit, "https://h/odd.tar.gz"] {
         let both = format!("{}{}@EXPLICIT\n", at("mine", place), at("other", place));
-        refused(&both, ":2: `other` is in the directory or commit of another package");
+        refused(&both, ":2: `other` has the archive, directory or commit of another package");
     }
     let parts = ["a", "b"].map(|part| at(part, &format!("{commit}#subdirectory={part}")));
     read(&format!("{}@EXPLICIT\n", parts.concat())).expect("two directories of one repository");
