@@ -5,6 +5,14 @@ use url::Url;
 
 use super::Expansion;
 
+/// Refuses a `file` URL with a host (RFC 8089): files are on this machine, and not every parser keeps the host.
+pub(super) fn without_host(url: Url) -> Result<Url, String> {
+    if url.scheme() == "file" && url.has_host() {
+        return Err("its URL names a host, but files are on this machine: `file:///PATH`".to_owned());
+    }
+    Ok(url)
+}
+
 /// A URL in which secrets are replaced by `${NAME}` if a variable has their value.
 pub(super) fn address(url: &Url, expansions: &[(String, String)]) -> String {
     let mut text = url.to_string();

@@ -275,6 +275,10 @@ mod tests {
         let bad = |line: &str| complaint(&format!("@EXPLICIT\n{line}\n"));
         assert!(bad("https://h/linux-64/a-1-0.zip").contains("ends with `.conda` or `.tar.bz2`"));
         assert!(bad("https://h/linux-64/a-1-0.conda#123").contains("neither a sha256"));
+        for line in ["file://host/linux-64/a-1-0.conda", "# pip a @ file://host/a-1.tar.gz"] {
+            assert!(bad(line).contains(":2: its URL names a host, but files are on this machine"), "{line}");
+        }
+        assert!(read("@EXPLICIT\nfile://localhost/linux-64/a-1-0.conda\n").is_ok(), "this machine (RFC 8089)");
         assert!(bad("https://h/linux-64/..%2F..-1-0.conda").contains("cannot be part"));
         assert!(bad("https://h/$NONE/a-1-0.conda").contains("`NONE` is not set"));
         assert!(bad("https://h/a-1-0.conda\nhttps://h/a-2-0.conda").contains(":3: `a` is named twice"));

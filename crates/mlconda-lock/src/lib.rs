@@ -422,6 +422,7 @@ impl LockedPackage {
     /// # Errors
     /// If the URL is not that of a conda package. The error is the message.
     pub fn from_url(url: Url, digest: Digest) -> Result<Self, String> {
+        let url = expansions::without_host(url)?;
         let mut segments = url.path_segments().into_iter().flatten().rev();
         let file_name = decode(segments.next().unwrap_or_default())?;
         let stem = [".conda", ".tar.bz2"].iter().find_map(|extension| file_name.strip_suffix(extension));

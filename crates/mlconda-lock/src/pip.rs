@@ -289,7 +289,8 @@ fn archive_url(place: &str, directory: &Path) -> Result<Option<Url>, String> {
     if place.contains("://") {
         let url = Url::parse(place.strip_prefix("direct+").unwrap_or(place));
         // The URL is not shown, because it may contain a login.
-        return url.map(Some).map_err(|error| format!("its URL cannot be read: {error}"));
+        let url = url.map_err(|error| format!("its URL cannot be read: {error}"))?;
+        return super::expansions::without_host(url).map(Some);
     }
     // `https:/host` would be taken for a directory.
     let scheme = place.split_once(":/").map_or("", |(scheme, _)| scheme);
