@@ -73,6 +73,13 @@ fn a_page_is_one_file() {
 #[test]
 fn places_that_are_not_there_are_told() {
     let world = world();
+    assert_snapshot!(world.mlconda(["diff", "nothere.lock", "nothere"]).failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: there is no file or directory `nothere.lock`
+    hint: name a lock, the prefix of an environment, or an environment.yml
+    ");
     assert_snapshot!(world.mlconda(["size", "nothere.lock"]).failure(1), @"
     exit code 1
     --- stdout

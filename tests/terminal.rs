@@ -230,6 +230,9 @@ fn foreign_words_get_their_hint() {
         (&["environment.yml"], "mlconda install environment.yml"),
         (&["run", "-n", "envs/ml", "python"], "-p"),
         (&["lock", "--yes"], "mlconda never asks for confirmation"),
+        (&["info", "--envs"], "hint: `mlconda conda info --envs` has it\n"),
+        (&["info", "-e"], "hint: `mlconda conda info -e` has it\n"),
+        (&["info", "--base"], "hint: `mlconda conda info --base` has it\n"),
         (&["install", "-n", "ml"], "mlconda install env.lock"),
     ] {
         let outcome = world.mlconda(arguments).failure(2);

@@ -4,10 +4,12 @@ use std::path::Path;
 
 use mlconda::{Subdir, oci};
 
-use crate::{bundles, context::Context, error::CliError, lock_or_prefix::LockOrPrefixArgs, text::list};
-
-/// Extensions of files. A text with one of them is not the name of an image.
-const FILES: [&str; 7] = [".lock", ".yml", ".yaml", ".txt", ".json", ".toml", ".tar"];
+use crate::{
+    bundles,
+    context::Context,
+    error::CliError,
+    lock_or_prefix::{self, LockOrPrefixArgs, has_kind_of_file},
+};
 
 /// The given image; `None` for a lock or a prefix. An image is a text with a transport (`oci:`), a directory with a
 /// layout, a tar, or a reference that is not a file.
@@ -62,34 +64,25 @@ pub(crate) fn tell_if_unclear(place: &Path, context: &Context) {
 
 /// Whether a text that is not an existing file is the name of an image.
 fn is_reference(text: &str, path: &Path) -> bool {
-    let is_file = FILES.iter().any(|end| text.ends_with(end));
     // If the directory `envs` exists, `envs/typo` is a path.
     let is_beside = || !text.contains(':') && path.parent().is_some_and(Path::is_dir);
-    !is_file && text.contains([':', '/']) && text.parse::<oci::Reference>().is_ok() && !is_beside()
+    !has_kind_of_file(Path::new(text))
+        && text.contains([':', '/'])
+        && text.parse::<oci::Reference>().is_ok()
+        && !is_beside()
 }
 
 /// The error for a path where nothing exists.
 fn not_there(place: &Path, path: &Path) -> CliError {
-    let message = format!("there is no file or directory `{}`", place.display());
-    let kind = path.extension().filter(|kind| FILES.iter().any(|end| end[1..] == **kind));
-    let Some(kind) = kind else {
-        let name = place.display();
-        let prefix = "an environment under the root prefix is named by `-n NAME`";
-        let is_image = format!("{name}:latest").parse::<oci::Reference>().is_ok();
-        let hint = match is_image {
-            true => format!("an image is named with its registry or its tag, as in `{name}:latest`; {prefix}"),
-            false => prefix.to_owned(),
-        };
-        return CliError::world(message, hint);
+    let name = place.display();
+    let prefix = "an environment under the root prefix is named by `-n NAME`";
+    let is_image = || format!("{name}:latest").parse::<oci::Reference>().is_ok();
+    let otherwise = match has_kind_of_file(path) {
+        true => "make a lock with `mlconda lock environment.yml`".to_owned(),
+        false if is_image() => {
+            format!("an image is named with its registry or its tag, as in `{name}:latest`; {prefix}")
+        }
+        false => prefix.to_owned(),
     };
-    let entries = path.parent().and_then(|parent| fs_err::read_dir(parent).ok()).into_iter().flatten().flatten();
-    let names = entries.map(|entry| entry.path()).filter(|other| other.extension() == Some(kind));
-    let mut names: Vec<String> =
-        names.filter_map(|other| Some(other.file_name()?.to_string_lossy().into_owned())).collect();
-    mlconda::sorting::sort(&mut names);
-    let hint = match names.as_slice() {
-        [] => "make a lock with `mlconda lock environment.yml`".to_owned(),
-        names => format!("beside it there is {}", list(&names[..names.len().min(5)])),
-    };
-    CliError::world(message, hint)
+    lock_or_prefix::not_there(place, path, &otherwise)
 }

@@ -248,3 +248,24 @@ pub(crate) fn unknown(name: &str, graph: &Graph, view: &LockOrPrefix) -> CliErro
         near => CliError::world(message, format!("there is {}", list(near))),
     }
 }
+
+/// Whether a path ends as the names of files do that are read here: it is not meant for a directory or an image.
+pub(crate) fn has_kind_of_file(path: &Path) -> bool {
+    let kind = path.extension().and_then(|kind| kind.to_str());
+    kind.is_some_and(|kind| ["lock", "yml", "yaml", "txt", "json", "toml", "tar"].contains(&kind))
+}
+
+/// The error for a place where nothing is. The hint names the files of the same kind beside it, else it is `otherwise`.
+pub(crate) fn not_there(place: &Path, path: &Path, otherwise: &str) -> CliError {
+    let beside = path.parent().filter(|_| has_kind_of_file(path)).and_then(|parent| fs_err::read_dir(parent).ok());
+    let paths = beside.into_iter().flatten().flatten().map(|entry| entry.path());
+    let same = paths.filter(|other| other.extension() == path.extension());
+    let mut names: Vec<String> =
+        same.filter_map(|other| Some(other.file_name()?.to_string_lossy().into_owned())).collect();
+    mlconda::sorting::sort(&mut names);
+    let hint = match names.as_slice() {
+        [] => otherwise.to_owned(),
+        names => format!("beside it there is {}", list(&names[..names.len().min(5)])),
+    };
+    CliError::world(format!("there is no file or directory `{}`", place.display()), hint)
+}

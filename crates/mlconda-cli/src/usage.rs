@@ -65,7 +65,14 @@ fn hint(error: &clap::Error, program: &clap::Command) -> Option<(String, String)
         ErrorKind::UnknownArgument => {
             let word = context(ContextKind::InvalidArg)?;
             let name = word.split('=').next().unwrap_or(word);
-            Some((format!("there is no option `{name}` for this command"), meant::by_option(name, program)?))
+            let is_of_conda = cfg!(feature = "conda")
+                && ["-e", "--envs", "--base", "--root"].contains(&name)
+                && error.get(ContextKind::Usage).is_some_and(|usage| usage.to_string().contains("mlconda info"));
+            let meant = match is_of_conda {
+                true => format!("`mlconda conda info {name}` has it"),
+                false => meant::by_option(name, program)?,
+            };
+            Some((format!("there is no option `{name}` for this command"), meant))
         }
         ErrorKind::MissingRequiredArgument => {
             let is_of_install = context(ContextKind::InvalidArg)?.contains("LOCK");

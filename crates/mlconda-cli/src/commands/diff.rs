@@ -1,6 +1,7 @@
 //! `mlconda diff`: compares locks, prefixes and environments.
 
 use std::{
+    io::ErrorKind,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -17,6 +18,7 @@ use crate::{
     context::Context,
     error::CliError,
     lock_diff::{self, Reasons},
+    lock_or_prefix,
     lock_selection::{self, SelectionArgs},
     locking::{self, LockingArgs},
     text::count,
@@ -120,7 +122,12 @@ fn read(path: &Path, context: &Context) -> Result<Side, CliError> {
         return Ok(Side::Locks(lock_selection::read(&absolute, context)?));
     }
     // A pipe can be read only once.
-    let bytes = mlconda::files::read_any(&absolute, mlconda::files::LARGEST_LOCK)?;
+    let read = mlconda::files::read_any(&absolute, mlconda::files::LARGEST_LOCK);
+    let otherwise = "name a lock, the prefix of an environment, or an environment.yml";
+    let bytes = read.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => lock_or_prefix::not_there(path, &absolute, otherwise),
+        _ => error.into(),
+    })?;
     let text = String::from_utf8_lossy(&bytes);
     let is_environment = path.extension().is_some_and(|kind| kind == "yml" || kind == "yaml");
     if kind_of(&text).is_none() && is_environment {
