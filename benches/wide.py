@@ -13,7 +13,7 @@ import time
 import wide_packages
 from wide_packages import LOCKS, Channel, digest
 
-REFUSALS = ("another mlconda is installing", "was changed by somebody else in the meantime")
+REFUSALS = ("another mlconda is installing", "was changed by another process in the meantime")
 SEED = int(os.environ.get("MLCONDA_BENCH_SEED", "1"))
 
 

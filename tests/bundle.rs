@@ -402,7 +402,7 @@ fn what_would_be_in_it_is_told() {
     exit code 2
     --- stdout
     --- stderr
-    error: a bundle is written in no order, so it needs a file: `-o FILE`
+    error: a bundle cannot be written to stdout: name a file with `-o FILE`
     ");
     let json = bundle(&world, &["env.lock", "-o", "env.bundle", "--json"]).success();
     let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();

@@ -145,7 +145,7 @@ fn packages_are_renewed_by_name_or_all() {
     exit code 2
     --- stdout
     --- stderr
-    error: `environment.yml` behind `--update` is read as a package name: put the file before `--update`
+    error: `environment.yml` after `--update` is read as a package name: put the file before `--update`
     ");
 }
 

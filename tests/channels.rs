@@ -130,7 +130,7 @@ fn what_a_windows_export_asks_for_in_vain_is_told_in_one_run() {
     let outcome = world.mlconda(["lock", "--platform", "linux-64"]).failure(1);
     let told = outcome.stderr.as_str();
     assert_snapshot!(told, @r"
-    warning: environment.yml:6:5: `vs2015_runtime=14.27.29016=h5e58377_2` and 2 more lines cannot be had for linux-64, but for win: the file seems to be an export from there. Export it with `--no-builds` or `--from-history`, or hold lines back as in `- sel(win): vs2015_runtime`
+    warning: environment.yml:6:5: `vs2015_runtime=14.27.29016=h5e58377_2` and 2 more lines can be had for win only, not for linux-64: the file seems to be an export from there. Export it with `--no-builds` or `--from-history`, or limit such lines as in `- sel(win): vs2015_runtime`
     error: environment.yml:5:5: no channel has `tzdata=2024a=h7840368_1` for `linux-64`
       |
     5 |   - tzdata=2024a=h7840368_1

@@ -230,7 +230,7 @@ fn no_record_or_journal_comes_through_a_link_of_a_package() {
             let evil = line(world, &PackageBuilder::new("evil", "1.0").file(file, "{}"));
             for lines in [&[&*way, &evil][..], &[&evil, &way]] {
                 let outcome = install(world, prefix, lines).failure(1);
-                let told = "error: `way` is a directory for `evil-1.0-h4bc722e_0` and a link for `way-1.0-h4bc722e_0`";
+                let told = "error: `way` is a directory in `evil-1.0-h4bc722e_0` and a link in `way-1.0-h4bc722e_0`";
                 assert!(outcome.stderr.contains(told), "{outcome}");
             }
             // The link is already in the prefix.

@@ -111,7 +111,9 @@ fn story(way: Way) {
         assert!(!story.prefix.is_symlink() || way == Way::InPlace, "{after}\n{outcome}");
         swapped += u64::from(story.stage.is_symlink());
         if outcome.code != 0 {
-            let told = outcome.stderr.contains(".mlconda-new` was replaced while the installation used it");
+            let told = outcome
+                .stderr
+                .contains(".mlconda-new` was replaced during the installation; nothing was written to the new one");
             assert!(told, "{after}\n{outcome}");
             refused += 1;
         }

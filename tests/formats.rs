@@ -87,7 +87,7 @@ fn what_is_lost_and_what_is_not_there_is_said() {
     let outcome = world.mlconda(["convert", "env.linux-64.lock", "--to", "conda-lock", "-o", "out.yml"]).success();
     assert_snapshot!(world.normal(&outcome.stderr), @"
     warning: conda-lock.yml cannot contain the environment's name, variables and virtual packages: mlconda keeps them in comments
-    warning: conda-lock.yml has no word for packages' sizes, times, licences and `constrains`
+    warning: conda-lock.yml cannot contain packages' sizes, times, licences and `constrains`
     `env.[HOST].lock` is converted to `out.yml`.
     ");
     assert!(world.read("out.yml").contains("  dependencies:\n    python: '>=3.8'\n"), "what the channel says");
@@ -97,7 +97,7 @@ fn what_is_lost_and_what_is_not_there_is_said() {
     assert_snapshot!(world.normal(&outcome.stderr), @"
     warning: conda-lock.yml cannot contain the environment's name, variables and virtual packages: mlconda keeps them in comments
     warning: what packages depend on is not known for 5 of 5 packages, and left out
-    warning: the md5 is not known for 5 of 5 packages: conda-lock itself wants one of each
+    warning: the md5 is not known for 5 of 5 packages: conda-lock itself needs all of them
     `old.lock` is converted to `out.yml`.
     ");
     world.write("pixi.lock.bak", &world.read("pixi.lock"));

@@ -231,9 +231,9 @@ fn scripts_that_cannot_run_are_told() {
     --- stdout
     --- stderr
     Putting 2 packages together for `/opt/conda/envs/ml`
-    error: `after-link-1.0-h4bc722e_0` has a post-link script, which cannot run while an image is put together
+    error: `after-link-1.0-h4bc722e_0` has a post-link script, which cannot run while an image is made
       after-link-1.0-h4bc722e_0: echo "$PKG_NAME $PKG_VERSION was linked into $PREFIX" > "$PREFIX/share/after-link/linked.txt"
-    hint: `--skip-scripts` leaves the scripts out, if the packages work without. Else make an image of it in a Dockerfile, where scripts can run: `FROM` this image and `RUN mlconda install env.lock`, or docs/docker.md
+    hint: `--skip-scripts` leaves the scripts out, if the packages work without. Else continue in a Dockerfile, where scripts can run: `FROM` this image and `RUN mlconda install env.lock`, or docs/docker.md
     "#);
     assert!(!world.work().join("image.tar").exists());
     let outcome = image(&world, &["env.lock", "-n", "ml", "--skip-scripts"]).success();

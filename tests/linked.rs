@@ -176,14 +176,14 @@ fn what_does_not_go_together_is_told_with_both_names() {
     let cases: [(&[&str], &str); 4] = [
         (
             &[&directory, &file],
-            "`data` is a directory for `directory-1.0-h4bc722e_0` and a file for `file-1.0-h4bc722e_0`",
+            "`data` is a directory in `directory-1.0-h4bc722e_0` and a file in `file-1.0-h4bc722e_0`",
         ),
         (
             &[&directory, &link],
-            "`data` is a directory for `directory-1.0-h4bc722e_0` and a link for `link-1.0-h4bc722e_0`",
+            "`data` is a directory in `directory-1.0-h4bc722e_0` and a link in `link-1.0-h4bc722e_0`",
         ),
-        (&[&below, &out], "`up` is a directory for `below-1.0-h4bc722e_0` and a link for `out-1.0-h4bc722e_0`"),
-        (&[&a, &b], "is a directory for"),
+        (&[&below, &out], "`up` is a directory in `below-1.0-h4bc722e_0` and a link in `out-1.0-h4bc722e_0`"),
+        (&[&a, &b], "is a directory in "),
     ];
     for (lines, message) in cases {
         let lock = crate::packages::lock(&world, lines);
@@ -195,7 +195,7 @@ fn what_does_not_go_together_is_told_with_both_names() {
         }
     }
     // The same message, if the link was installed before.
-    let told = "`up` is a directory for `below-1.0-h4bc722e_0` and a link for `out-1.0-h4bc722e_0`";
+    let told = "`up` is a directory in `below-1.0-h4bc722e_0` and a link in `out-1.0-h4bc722e_0`";
     for lines in [&[out.as_str()][..], &[&out, &below]] {
         let lock = crate::packages::lock(&world, lines);
         let outcome = world.mlconda(["install", argument(&lock), "-p", "before", "--allow-outward-links"]);

@@ -130,7 +130,7 @@ fn what_conda_has_and_pip_wants_otherwise_is_told_with_both_lines() {
     exit code 1
     --- stdout
     --- stderr
-    error: pip and conda contradict each other:
+    error: the `pip:` list conflicts with conda's packages:
     `greet<2` (environment.yml:9) does not allow `greet` 2.0, which conda installs for `greet=2.0` (environment.yml:7)
     `greet @ https://example.org/greet-1.0-py3-none-any.whl` (environment.yml:10) would replace `greet` 2.0, which conda installs for `greet=2.0` (environment.yml:7)
     hint: conda packages are solved first: change one of the two lines, or move the line of pip to the conda dependencies

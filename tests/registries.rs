@@ -84,7 +84,7 @@ fn logins_of_docker_and_podman_are_used_and_never_shown() {
     let (world, registry) = with_base(RegistryOptions { access, ..RegistryOptions::default() });
     assert_snapshot!(error(push(&world, &registry, "team/ml:1", &[]), &registry), @r"
     error: `HOST` denies a push to `HOST/team/ml`: no login for it is stored (it says: UNAUTHORIZED status 401)
-    hint: log in with `docker login HOST` or `podman login HOST`: mlconda reads what they keep, or the file that `REGISTRY_AUTH_FILE` names
+    hint: log in with `docker login HOST` or `podman login HOST`: mlconda reads their logins, or the file that `REGISTRY_AUTH_FILE` names
     ");
     let write = |place: &str, password: &str| {
         let path = world.home().join(place);
@@ -115,7 +115,7 @@ fn what_goes_wrong_is_told_and_leaves_no_manifest() {
     hint: check the name and the tag
     ");
     assert_snapshot!(base("HOST/Lib/base"), @r"
-    error: `HOST/Lib/base` names no image: a repository is written in lower case
+    error: `HOST/Lib/base` is not an image name: a repository is written in lower case
     hint: an image is named `[HOST[:PORT]/]REPOSITORY[:TAG][@sha256:DIGEST]`, as in `registry.example.org/team/ml:1`
     ");
     registry.put_image(("lib/other", "1"), "s390x", &[&[7; 10]], &serde_json::json!({}));
@@ -125,7 +125,7 @@ fn what_goes_wrong_is_told_and_leaves_no_manifest() {
     hint: name an image that is for it, or that is for several platforms
     ");
     assert_snapshot!(error(world.mlconda(["image", "env.lock", "--push", "--tag", "ml", "--base", "scratch"]), &registry), @r"
-    error: `ml` names no registry to push to
+    error: `ml` has no registry to push to
     hint: name it, as in `--tag registry.example.org/team/ml`
     ");
     registry.fail("PUT", "/blobs/uploads/", Failure::Status(507), 99);

@@ -271,13 +271,16 @@ fn a_manifest_that_lies_is_told_of() {
     });
     assert!(another.contains("only 5 of"), "{another}");
     let short = lie(&world, &registry, &|manifest| manifest["layers"][1]["size"] = 7.into());
-    assert!(short.contains("it has more than the 7 bytes"), "{short}");
+    assert!(short.contains("it has more than the 7 bytes expected"), "{short}");
     let long = lie(&world, &registry, &|manifest| manifest["layers"][1]["size"] = (1_u64 << 40).into());
     assert!(long.contains("bytes, not 1099511627776"), "{long}");
     let kind = lie(&world, &registry, &|manifest| manifest["layers"][1]["mediaType"] = "text/plain".into());
     assert!(kind.contains("has no layer with the media type `application/vnd.conda.package.v2`"), "{kind}");
     let digest = lie(&world, &registry, &|manifest| manifest["layers"][1]["digest"] = "md5:12".into());
-    assert!(digest.contains("`md5:12` is not a digest"), "{digest}");
+    assert!(
+        digest.contains("`md5:12` is not a sha256 digest: expected `sha256:` and 64 hexadecimal digits"),
+        "{digest}"
+    );
     let urls = lie(&world, &registry, &|manifest| manifest["layers"][1]["urls"] = json!(["http://x/"]));
     assert!(urls.contains("outside of the registry"), "{urls}");
     let index = lie(&world, &registry, &|manifest| *manifest = json!({"schemaVersion": 2, "manifests": []}));
@@ -333,7 +336,7 @@ fn a_registry_that_refuses_or_breaks_off_is_asked_again_where_that_helps() {
     assert_snapshot!(error(&world, install(&world)), @r#"
     error: cannot get `one-1.0-hd8ed1ab_0.conda` from oci://HOST/mirrors/main/noarch/one-1.0-hd8ed1ab_0.conda
       because: `HOST` denies the file of a channel `HOST/mirrors/main/noarch/one:1.0-hd8ed1ab_0`: no login for it is stored (it says: UNAUTHORIZED status 401)
-    hint: the prefix is unchanged; log in with `docker login HOST` or `podman login HOST`: mlconda reads what they keep, or the file that `REGISTRY_AUTH_FILE` names; some registries answer so too where they do not have what is asked for: check the URL
+    hint: the prefix is unchanged; log in with `docker login HOST` or `podman login HOST`: mlconda reads their logins, or the file that `REGISTRY_AUTH_FILE` names; some registries also answer this if a file does not exist: check the URL
     "#);
     registry.recover();
     registry.fail("GET", "repodata.json/manifests/", Failure::RetryAfter(429, "3000"), 100);
@@ -418,7 +421,10 @@ fn a_broken_file_of_logins_is_named() {
     fs_err::write(world.home().join(".docker/config.json"), "{").unwrap();
     let broken = error(&world, lock(&world));
     assert!(broken.contains(".docker/config.json` cannot be read: it is not a JSON object"), "{broken}");
-    assert!(broken.contains("mend the file with the logins of registries"), "{broken}");
+    assert!(
+        broken.contains("correct the file with the logins of registries, or name another one: `REGISTRY_AUTH_FILE`"),
+        "{broken}"
+    );
 }
 
 #[test]

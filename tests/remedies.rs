@@ -36,7 +36,7 @@ fn a_server_that_goes_on_sending_is_cut_off_at_the_size_that_the_lock_knows() {
     --- stderr
     Installing 1 package ([SIZE]) into `[TEMP]/work/prefix`
     error: cannot get `tzdata-2024a-hd8ed1ab_0.conda` from [SERVER]/main/noarch/tzdata-2024a-hd8ed1ab_0.conda
-      because: it has more than the [SIZE] that are known of it
+      because: it has more than the [SIZE] expected
     hint: the prefix is unchanged; the server has another file than the lock: if you know that it was replaced, lock again
     ");
     assert_eq!(server.count("tzdata-"), 1);

@@ -177,7 +177,7 @@ fn the_key_in_the_environment_file_counts_and_is_checked() {
     world.mlconda(["lock", "--check", "--slim=docs"]).success();
     fs_err::write(&environment, format!("{text}x-mlconda:\n  slim: test\n")).unwrap();
     let told = world.mlconda(["lock"]).failure(1).to_string();
-    assert!(told.contains("`test` is not a part of packages"), "{told}");
+    assert!(told.contains("`test` is not a part to leave out: use `safe`, `all`,"), "{told}");
 }
 
 #[test]
@@ -256,7 +256,11 @@ fn a_hard_link_to_what_was_left_out_is_no_empty_file() {
 fn a_name_that_no_package_has_is_told() {
     let world = locked();
     let told = install(&world, "env", &["--slim=docs,keep:wide+wyde"]).success().to_string();
-    assert!(told.contains("`keep:wyde` leaves nothing whole") && !told.contains("`keep:wide`"), "{told}");
+    assert!(
+        told.contains("`keep:wyde` has no effect: the lock has no package of this name")
+            && !told.contains("`keep:wide`"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -273,12 +277,12 @@ fn an_sbom_tells_what_was_left_out() {
 fn a_word_that_is_no_part_is_refused() {
     let world = locked();
     let told = install(&world, "env", &["--slim=test"]).failure(2).to_string();
-    assert!(told.contains("`test` is not a part of packages"), "{told}");
+    assert!(told.contains("`test` is not a part to leave out: use `safe`, `all`,"), "{told}");
     assert!(!has(&world, "env"));
     let text = world.read("env.lock");
     world.write("env.lock", &format!("# mlconda lock: 1\n# slim: everything\n{text}"));
     let told = install(&world, "env", &[]).failure(1).to_string();
-    assert!(told.contains("`everything` is not a part of packages"), "{told}");
+    assert!(told.contains("`everything` is not a part to leave out: use `safe`, `all`,"), "{told}");
 }
 
 #[test]

@@ -57,14 +57,14 @@ fn one_in_which_any_byte_is_another() {
     exit code 1
     --- stdout
     --- stderr
-    error: `[TEMP]/work/changed.bundle` is damaged or was changed: it has [SIZE] behind its end
-    hint: nothing was written. Copy the file again; if it stays so, somebody has changed it: make it again from the lock
+    error: `[TEMP]/work/changed.bundle` is damaged or was changed: it has [SIZE] after its end
+    hint: nothing was written. Copy the file again; if that does not help, somebody has changed it: make it again from the lock
     ");
     assert_snapshot!(world.mlconda(["bundle", "--verify", "env.lock"]).failure(1), @"
     exit code 1
     --- stdout
     --- stderr
-    error: `env.lock` is no bundle
+    error: `env.lock` is not a bundle
     hint: `mlconda verify` verifies environments; `mlconda bundle` makes bundles
     ");
 }
@@ -89,7 +89,7 @@ fn one_with_another_archive_or_lock() {
     --- stderr
     Installing 2 packages ([SIZE]) into `[TEMP]/work/prefix`
     error: `tzdata-2024a-hd8ed1ab_0.conda` in `[TEMP]/work/changed.bundle` is not what the lock says: its sha256 is [SHA256], not [SHA256]
-    hint: nothing was installed. Copy the file again; if it stays so, somebody has changed it: make it again from the lock
+    hint: nothing was installed. Copy the file again; if that does not help, somebody has changed it: make it again from the lock
     ");
     assert_eq!(tree::difference(&before, &world.tree()), "");
     change(find(b"@EXPLICIT") + 30);
@@ -98,7 +98,7 @@ fn one_with_another_archive_or_lock() {
     --- stdout
     --- stderr
     error: `[TEMP]/work/changed.bundle` is damaged or was changed: `locks/env.[HOST].lock` is not what was put into it
-    hint: nothing was written. Copy the file again; if it stays so, somebody has changed it: make it again from the lock
+    hint: nothing was written. Copy the file again; if that does not help, somebody has changed it: make it again from the lock
     ");
     // A digest in the list.
     change(find(b"\"path\": \"locks/") - 10);
@@ -127,7 +127,7 @@ fn one_whose_lock_names_what_is_not_in_it() {
     --- stdout
     --- stderr
     error: `[TEMP]/work/less.bundle` has no archive of `where-2.0-h4bc722e_0.conda`, which its lock `locks/env.[HOST].lock` names
-    hint: nothing was written. Copy the file again; if it stays so, somebody has changed it: make it again from the lock
+    hint: nothing was written. Copy the file again; if that does not help, somebody has changed it: make it again from the lock
     ");
     assert_eq!(tree::difference(&before, &world.tree()), "");
 }

@@ -28,7 +28,7 @@ fn it_installs_what_is_in_it() {
     exit code 0
     --- stdout
     --- stderr
-    `env.run` is as it was written: 4 packages, [SIZE].
+    `env.run` is intact: 4 packages, [SIZE].
     ");
     assert_snapshot!(run(&world, &["--help"]).success(), @"
     exit code 0
@@ -112,7 +112,7 @@ fn it_is_for_one_platform_and_needs_a_program() {
     exit code 1
     --- stdout
     --- stderr
-    error: `[TEMP]/work/script` is no program for [HOST]
+    error: `[TEMP]/work/script` is not a program for [HOST]
     hint: name a static mlconda for that platform with `--mlconda FILE`
     ");
     let foreign = world.read("env.lock").replace(mlconda_test::host_subdir(), mlconda_test::foreign_subdir());

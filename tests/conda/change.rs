@@ -69,7 +69,7 @@ fn what_another_one_has_changed_since_is_not_undone() {
         let outcome = world.context.outcome_of(&second.wait_with_output().unwrap());
         assert_eq!((world.installed("x"), world.asked("x")), (installed, asked), "{change}: {outcome}");
         let outcome = outcome.failure(1);
-        assert!(outcome.stderr.contains("was changed by somebody else in the meantime"), "{outcome}");
+        assert!(outcome.stderr.contains("was changed by another process in the meantime"), "{outcome}");
         assert!(outcome.stderr.contains("run the command again"), "{outcome}");
     }
     world.run(&slow).success();

@@ -27,12 +27,12 @@ fn what_pip_would_have_to_build_is_told_with_the_ways_out() {
     --- stdout
     --- stderr
     Putting 3 packages together for `/opt/conda/envs/ml`
-    error: `built-1.0-pypi_0` has no wheel and cannot be built while an image is put together
+    error: `built-1.0-pypi_0` has no wheel and cannot be built while an image is made
     hint: take versions that have wheels, or build wheels and name them in the `pip:` list. `--skip-scripts` leaves the packages out: a Dockerfile `FROM` that image can build them, with `RUN mlconda install env.lock`
     ");
     assert!(!world.work().join("image.tar").exists());
     let outcome = image(&world, &["env.lock", "-n", "ml", "--skip-scripts"]).success();
-    assert!(outcome.stderr.contains("warning: left out, for they have no wheel: `built-1.0-pypi_0`"), "{outcome}");
+    assert!(outcome.stderr.contains("warning: left out, because they have no wheel: `built-1.0-pypi_0`"), "{outcome}");
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn zstd_is_refused_with_the_reason() {
     exit code 1
     --- stdout
     --- stderr
-    error: `--compression zstd`: mlconda reads zstd, and does not write it
+    error: `--compression zstd`: mlconda cannot write zstd
     hint: leave it out: gzip layers are read by all engines. Or write them plain, with `--compression none`, and let `skopeo copy --dest-compress-format zstd` compress them
     ");
 }

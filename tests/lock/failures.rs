@@ -111,7 +111,7 @@ fn a_package_that_another_platform_has() {
     5 |   - arrays
       |     ^^^^^^
       = help: check the spelling, and whether the channel that has it is under `channels:`
-    hint: `arrays` is there for `[HOST]`: `- sel([HOST]): arrays` asks for it there only
+    hint: `arrays` exists for `[HOST]`: `- sel([HOST]): arrays` asks for it there only
     ");
 }
 
@@ -205,7 +205,7 @@ fn a_build_of_another_platform_is_told_before_it_is_looked_for() {
     let world = world();
     world.write_environment(&["python=3.11", "vs2015_runtime=14.27=h5e58377_2"]);
     let outcome = world.lock(&["--platform", "linux-64"]).failure(1);
-    assert!(outcome.stderr.contains("cannot be had for linux-64, but for win"), "{outcome}");
+    assert!(outcome.stderr.contains("can be had for win only, not for linux-64"), "{outcome}");
 }
 
 #[test]

@@ -113,8 +113,8 @@ fn an_empty_directory_takes_no_place_of_a_file() {
             install(&world, &prefix, &[first]).success();
             let before = world.tree();
             let outcome = install(&world, &prefix, &[first, second]).failure(1);
-            assert!(outcome.stderr.contains("`share/it` is a directory for "), "{outcome}");
-            assert!(outcome.stderr.contains(" and a file for `file-1.0-h4bc722e_0`"), "{outcome}");
+            assert!(outcome.stderr.contains("`share/it` is a directory in "), "{outcome}");
+            assert!(outcome.stderr.contains(" and a file in `file-1.0-h4bc722e_0`"), "{outcome}");
             let [before, after] = [before, world.tree()].map(|mut all| {
                 all.remove("work/env.lock");
                 all

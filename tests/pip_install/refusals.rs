@@ -76,7 +76,7 @@ fn a_wheel_needs_python_and_is_no_second_copy_of_a_conda_package() {
     --- stdout
     --- stderr
     Installing 2 packages into `[TEMP]/prefix`
-    error: `greet-2.0-py3-none-any.whl` is a package for python, but the lock has no python to link it for
+    error: `greet-2.0-py3-none-any.whl` is a package for python, but the lock has no python
     hint: add `python` to the environment.yml and lock it again
     ");
     let path = lock(&world, &["tzdata", "python-3.11.9", "greet-1.0"], &[wheel]);
@@ -85,7 +85,7 @@ fn a_wheel_needs_python_and_is_no_second_copy_of_a_conda_package() {
     --- stdout
     --- stderr
     Installing 4 packages into `[TEMP]/prefix`
-    error: `greet-1.0-pyhd8ed1ab_0` is from a channel and `greet-2.0-py3-none-any.whl` is not, but both are the python distribution `greet`
+    error: `greet-1.0-pyhd8ed1ab_0` from a channel and `greet-2.0-py3-none-any.whl` from pip are the same python distribution: `greet`
     hint: lock again: a package of a channel is not installed by pip as well. Or remove it from one of the two lists
     ");
     assert!(!prefix(&world).exists());

@@ -18,7 +18,7 @@ fn a_new_file_in_place_of_a_directory_that_stays() {
         install(&world, &prefix, &[&stays]).success();
         let before = tree::tree(&real).unwrap();
         let outcome = install(&world, &prefix, &[&stays, &new]).failure(1);
-        let message = "`data` is a directory for `stays-1.0-h4bc722e_0` and a file for `new-1.0-h4bc722e_0`";
+        let message = "`data` is a directory in `stays-1.0-h4bc722e_0` and a file in `new-1.0-h4bc722e_0`";
         assert!(outcome.stderr.contains(message), "{outcome}");
         assert_eq!(tree::difference(&before, &tree::tree(&real).unwrap()), "");
     }

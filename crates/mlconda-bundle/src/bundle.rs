@@ -79,7 +79,7 @@ impl Bundle {
             Ok(None) => match &executable {
                 // The file ends too early: only its beginning exists.
                 Some(executable) if size < executable.end() => return Err(cut(Some(executable.end()))),
-                Some(_) => return Err(BundleError::damaged(path, "there is no bundle behind the program")),
+                Some(_) => return Err(BundleError::damaged(path, "there is no bundle after the program")),
                 None => return Ok(None),
             },
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -238,7 +238,7 @@ impl Bundle {
     pub fn verify(&self, threads: NonZero<usize>, stop: &Stop, progress: &dyn Progress) -> Result<u64, BundleError> {
         let (size, end) = (self.file.metadata()?.len(), self.base + self.layout.end);
         if size > end {
-            return Err(BundleError::damaged(&self.path, format!("it has {} bytes behind its end", size - end)));
+            return Err(BundleError::damaged(&self.path, format!("it has {} bytes after its end", size - end)));
         }
         progress.event(Event::VerifyStarted { files: self.index.members.len(), bytes: end });
         // One more piece than members: the program, and the end of the tar.

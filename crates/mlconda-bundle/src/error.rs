@@ -77,7 +77,7 @@ pub enum BundleError {
         platform: String,
     },
     /// The size of an archive is unknown, so no space can be reserved for it.
-    #[error("neither the lock nor its server tells the size of `{package}`")]
+    #[error("neither the lock nor the server has the size of `{package}`")]
     NoSize {
         /// The package's file name.
         package: String,
@@ -89,7 +89,7 @@ pub enum BundleError {
         path: PathBuf,
     },
     /// Another user may have written the unfinished file.
-    #[error("cannot go on with `{}`: it {reason}", .path.display())]
+    #[error("cannot continue `{}`: it {reason}", .path.display())]
     Untrusted {
         /// The unfinished file.
         path: PathBuf,
@@ -97,7 +97,7 @@ pub enum BundleError {
         reason: &'static str,
     },
     /// The file is not a program that a bundle can be appended to.
-    #[error("a bundle cannot stand behind `{}`: {reason}", .program.display())]
+    #[error("cannot append a bundle to `{}`: {reason}", .program.display())]
     Program {
         /// The file.
         program: PathBuf,

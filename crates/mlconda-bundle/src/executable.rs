@@ -46,7 +46,7 @@ impl Executable {
         }
         match Self::parse(&block) {
             Some(found) if found.program == program => Ok(Some(found)),
-            _ => Err(BundleError::damaged(path, "what it says of itself behind the program makes no sense")),
+            _ => Err(BundleError::damaged(path, "the data after the program is invalid")),
         }
     }
 
@@ -107,7 +107,7 @@ impl Executable {
         let (zeros, block) = behind.split_at(behind.len().saturating_sub(usize::try_from(BLOCK).unwrap_or_default()));
         match zeros.iter().all(|byte| *byte == 0) && block == self.render() {
             true => Ok(()),
-            false => Err(BundleError::damaged(path, "what it says of itself behind the program was changed")),
+            false => Err(BundleError::damaged(path, "the data after the program was changed")),
         }
     }
 }
@@ -131,7 +131,7 @@ impl Program {
         let file = Arc::new(files::open(path)?.into_parts().0);
         let size = program_size(&file)?.ok_or_else(|| refuse("it is no program of 64 bits for Linux"))?;
         if file.metadata()?.len() != size && Executable::find(&file, path)?.is_none() {
-            return Err(refuse("there is something behind its end already"));
+            return Err(refuse("it already has data after its end"));
         }
         Ok(Self { path: path.to_owned(), file, size })
     }

@@ -178,7 +178,7 @@ impl Place<'_> {
 
     fn other_size(&self) -> io::Error {
         let (name, size) = (&self.item.package.file_name, self.item.size());
-        io::Error::other(format!("`{name}` does not have the {size} bytes that were told of it"))
+        io::Error::other(format!("`{name}` does not have the expected {size} bytes"))
     }
 }
 

@@ -98,7 +98,7 @@ fn asked(bundle: &Bundle, program: &Path, words: &[OsString], context: &Context)
     let size = prove(bundle, threads(None), context)?;
     if has(&["--verify"]) {
         let packages = count(bundle.packages(), "package");
-        context.ui.say(&format!("`{own}` is as it was written: {packages}, {}.", bytes(size)));
+        context.ui.say(&format!("`{own}` is intact: {packages}, {}.", bytes(size)));
         return Ok(Meaning::Done(ExitCode::SUCCESS));
     }
     if let Some(place) = arguments.iter().position(|word| word == "--extract") {

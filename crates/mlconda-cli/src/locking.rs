@@ -356,11 +356,7 @@ fn elsewhere(
         let platforms: Vec<Subdir> = platforms.collect();
         let first = platforms.first()?;
         let names: Vec<&str> = platforms.iter().map(|platform| platform.as_str()).collect();
-        Some(format!(
-            "`{0}` is there for {1}: `- sel({first}): {0}` asks for it there only",
-            package.name,
-            list(&names)
-        ))
+        Some(format!("`{0}` exists for {1}: `- sel({first}): {0}` asks for it there only", package.name, list(&names)))
     };
     let is_unknown = |package: &&UnknownPackage| !loaded[index].has(&package.name);
     let hints: Vec<String> = packages.iter().filter(is_unknown).filter_map(having).collect();
@@ -407,7 +403,7 @@ fn pinned(
         if package != baseline {
             let (name, needed, usual) = (package.name.as_normalized(), &package.version, &baseline.version);
             progress.event(Event::Warning(format!(
-                "the packages, and so the lock, need `{name}` {needed} or newer; the baseline of {} is {usual}",
+                "the locked packages need `{name}` {needed} or newer; the default for {} is {usual}",
                 host.platform
             )));
         }

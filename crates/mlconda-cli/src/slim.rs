@@ -47,7 +47,7 @@ pub(crate) fn apply<'a>(args: &SlimArgs, locks: impl Iterator<Item = &'a mut Loc
     let names: Vec<&str> = conda.chain(pip).collect();
     let unknown: BTreeSet<&str> = all.iter().flat_map(|lock| lock.slim.unknown(&names)).into_tree();
     for name in unknown {
-        context.ui.warn(&format!("`keep:{name}` leaves nothing whole: the lock has no package of this name"));
+        context.ui.warn(&format!("`keep:{name}` has no effect: the lock has no package of this name"));
     }
 }
 

@@ -35,7 +35,7 @@ pub enum EditError {
     #[error("{0}")]
     Syntax(Box<Diagnostic>),
     /// The layout of the file is not supported.
-    #[error("`{file}` cannot be changed in place, as its {what}")]
+    #[error("`{file}` cannot be changed in place: its {what}")]
     Unsupported {
         /// The file.
         file: PathBuf,
@@ -83,7 +83,7 @@ impl YamlEditor {
         let whole = std::str::from_utf8(bytes).map_err(|_| form("text is not in UTF-8"))?;
         let text = whole.strip_prefix('\u{feff}').unwrap_or(whole);
         if text.contains(['\u{feff}', '\0']) || text.replace("\r\n", "\n").contains('\r') {
-            return Err(form("text has line ends or marks that are not usual"));
+            return Err(form("text has unusual line ends or byte order marks"));
         }
         let mark = if text.len() < whole.len() { "\u{feff}" } else { "" };
         let text = Self { file: file.to_owned(), mark, lines: LineBuffer::new(text) };

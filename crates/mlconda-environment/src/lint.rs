@@ -113,7 +113,7 @@ pub(super) fn channels(names: &[(&str, Location)]) -> Vec<(Location, String)> {
         let known = || WELL_KNOWN_CHANNELS.into_iter().chain(["nodefaults"]);
         let is_known = known().any(|known| known == *name);
         if let Some(near) = nearest(name, known()).filter(|_| !is_known) {
-            found.push((*location, format!("`{name}` is close to the channel `{near}`; is it meant?")));
+            found.push((*location, format!("`{name}` looks like the channel `{near}`; did you mean that?")));
         }
     }
     let place = |is: fn(&str) -> bool| names.iter().find(|(name, _)| is(name)).map(|(_, location)| *location);
@@ -121,8 +121,8 @@ pub(super) fn channels(names: &[(&str, Location)]) -> Vec<(Location, String)> {
     let defaults =
         place(|name| name == "defaults" || name.starts_with("pkgs/") || name.contains("repo.anaconda.com/pkgs/"));
     if let (Some(forge), Some(defaults)) = (forge, defaults) {
-        let message = "`conda-forge` and `defaults` are built apart from each other, and their packages do not always \
-                       work together; one of them is enough as a rule";
+        let message = "packages of `conda-forge` and of `defaults` are built separately and do not always work \
+                       together; usually one of them is enough";
         found.push((forge.max(defaults), message.to_owned()));
     }
     found
@@ -153,12 +153,12 @@ pub(super) fn foreign_platform(environment: &Environment, platform: Subdir) -> O
     // A build string suggests an exported file.
     let why = match lines.iter().any(|(line, _)| line.spec.build.is_some()) {
         true => format!(
-            "the file seems to be an export from there. Export it with `--no-builds` or `--from-history`, or hold lines \
-             back as in {held}"
+            "the file seems to be an export from there. Export it with `--no-builds` or `--from-history`, or limit such \
+             lines as in {held}"
         ),
-        false => format!("hold lines back as in {held}"),
+        false => format!("limit such lines as in {held}"),
     };
-    let message = format!("`{text}`{others} cannot be had for {platform}, but for {home}: {why}");
+    let message = format!("`{text}`{others} can be had for {home} only, not for {platform}: {why}");
     Some(Warning { message, file: first.file.clone(), location: first.location })
 }
 

@@ -51,7 +51,7 @@ fn missing_channels_warnings(environments: &[Environment], (channels, key): &Cha
         is_open && urls(&each.channels) != urls(channels)
     });
     let warning = |each: &Environment| Warning {
-        message: format!("there is no `channels:` here; those of `{}` count for it, too", key.file.display()),
+        message: format!("this file has no `channels:`; those of `{}` are used", key.file.display()),
         file: each.file.as_path().into(),
         location: Location { line: 1, column: 1 },
     };

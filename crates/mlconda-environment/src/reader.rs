@@ -153,14 +153,14 @@ impl Reader<'_> {
         let is_text = self.file.extension().is_some_and(|extension| extension == "txt");
         let document = match yaml::parse(self.source) {
             Err(_) if is_text && !self.source.text.contains("dependencies:") => {
-                let message = "an environment is YAML, and this is none";
+                let message = "an environment is YAML, but this file is not";
                 return Err(self.wrong(Location { line: 1, column: 1 }, 1, message, REQUIREMENTS_HELP));
             }
             parsed => parsed.map_err(EnvironmentError::Syntax)?,
         };
         self.errors.extend(document.duplicates.into_iter().map(Box::new).map(EnvironmentError::Structure));
         let Some(root) = document.root else {
-            let message = "the file says nothing";
+            let message = "the file has no content";
             return Err(self.wrong(Location { line: 1, column: 1 }, 1, message, "list packages under `dependencies:`"));
         };
         let Value::Mapping(entries) = &root.value else {
@@ -222,7 +222,7 @@ impl Reader<'_> {
     fn prefix(&mut self, value: &YamlNode) -> Result<()> {
         self.environment.prefix = self.scalar("prefix", value)?.map(Into::into);
         if self.environment.prefix.is_some() {
-            let message = "`prefix:` is where the environment was when the file was written; it is not followed";
+            let message = "`prefix:` is ignored: it is where the environment was when the file was written";
             self.warn(value.location, message.to_owned());
         }
         Ok(())
@@ -245,7 +245,7 @@ impl Reader<'_> {
             self.warn(value.location, message);
         }
         if let Some(placeholder) = spec::placeholder(&name) {
-            let message = format!("`{placeholder}` in the name is taken as it stands, and looks like a placeholder");
+            let message = format!("`{placeholder}` in the name looks like a placeholder, but is used as it is");
             self.warn(value.location, message);
         }
         self.environment.name = Some(name);
@@ -275,10 +275,7 @@ impl Reader<'_> {
             _ if value.is_null() => Ok(Vec::new()),
             Value::Sequence(items) => Ok(items.clone()),
             Value::Scalar { .. } => {
-                self.warn(
-                    value.location,
-                    format!("`{key}:` should be a list; its one value is taken for a list of one"),
-                );
+                self.warn(value.location, format!("`{key}:` should be a list; its value is used as the only entry"));
                 Ok(vec![Rc::clone(value)])
             }
             Value::Mapping(_) => {
@@ -339,7 +336,7 @@ impl Reader<'_> {
             let platforms = || Subdir::all().map(Subdir::as_str).filter(|name| *name != "noarch");
             let systems = platforms().filter(|name| name.split('-').next() == Some(text)).take(3).collect::<Vec<_>>();
             let help = match nearest(text, platforms()) {
-                _ if text == "noarch" => "packages for all platforms are always looked at: remove it".to_owned(),
+                _ if text == "noarch" => "`noarch` packages are always used: remove it".to_owned(),
                 _ if !systems.is_empty() => format!("name the architecture too: `{}`", systems.join("`, `")),
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "use a platform such as `linux-64`, `linux-aarch64` or `osx-arm64`".to_owned(),
@@ -392,7 +389,7 @@ impl Reader<'_> {
     fn selector_out_of_place(&mut self, node: &YamlNode) {
         if let Some(selector) = node.comment(self.source).and_then(selector::in_comment) {
             let message = format!(
-                "the comment `# [{selector}]` holds nothing back here; it counts behind a dependency or a line for pip"
+                "the comment `# [{selector}]` has no effect here; write it after a dependency or a line for pip"
             );
             self.warn(node.location, message);
         }

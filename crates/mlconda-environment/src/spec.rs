@@ -81,7 +81,7 @@ fn read(text: &str, resolver: &ChannelResolver<'_>) -> Result<Parsed, SpecError>
     if let (Some((name, version)), None) = (positional.split_once(':'), channel)
         && rest.starts_with(|c: char| c.is_ascii_digit())
     {
-        let message = format!("`{text}` is not a match spec: a `:` stands behind a channel, not behind a package");
+        let message = format!("`{text}` is not a match spec: a `:` comes after a channel, not after a package");
         return Err(SpecError::new(message, format!("write `{name}={version}`")));
     }
     let end = rest.find(|c: char| c.is_whitespace() || "=<>!~".contains(c)).unwrap_or(rest.len());
@@ -127,7 +127,7 @@ fn unfilled(text: &str, spec: &str) -> Result<(), SpecError> {
     if let Some(placeholder) = placeholder(spec) {
         Err(SpecError::new(format!("`{placeholder}` in `{text}` is a placeholder without its value"), TEMPLATE_HELP))
     } else if spec.ends_with('@') {
-        Err(SpecError::new(format!("`{text}` asks for a feature, which conda gave up"), SPEC_HELP))
+        Err(SpecError::new(format!("`{text}` asks for a feature, which conda no longer has"), SPEC_HELP))
     } else {
         Ok(())
     }
@@ -190,7 +190,7 @@ fn package(text: &str, resolver: &ChannelResolver<'_>) -> Result<Option<MatchSpe
         if spec.md5.is_none() && spec.sha256.is_none() {
             return Err(SpecError::new(
                 format!("`#{digest}` is neither an md5 nor a sha256"),
-                "write 32 or 64 hexadecimal digits behind the `#`, or nothing",
+                "write 32 or 64 hexadecimal digits after the `#`, or nothing",
             ));
         }
     }

@@ -239,11 +239,11 @@ impl TreeBuilder<'_> {
             Event::Alias(anchor) => {
                 let fail = |message: &str, help| Err(self.source.diagnostic(start, span.len(), message, help));
                 let Some((node, extent)) = self.anchors.get(&anchor).cloned() else {
-                    return fail("an alias stands inside of what it stands for", "write the value out");
+                    return fail("an alias contains itself", "write the value out");
                 };
                 self.aliased += extent.values;
                 if self.open.len() + extent.depth > MAX_DEPTH + 1 || self.aliased > MAX_COPIED {
-                    return fail("aliases stand for more than a file can mean", "write the values out");
+                    return fail("the aliases expand to too many values", "write the values out");
                 }
                 self.put(node, 0)?;
             }
@@ -436,12 +436,12 @@ fn unclosed_quote(source: SourceText<'_>, place: Location) -> Option<(Location, 
             return lookalikes(source);
         }
         if item.starts_with('-') && item[1..].starts_with(|c: char| c.is_ascii_alphabetic()) {
-            return Some((at(indent + 1), 2, "put a space behind the `-`".to_owned()));
+            return Some((at(indent + 1), 2, "put a space after the `-`".to_owned()));
         }
         let (key, behind) = super::keys::KEYS.iter().find_map(|key| Some((*key, item.strip_prefix(key)?)))?;
         let help = match behind.strip_prefix(':') {
-            None if behind.trim().is_empty() => format!("put a `:` behind `{key}`"),
-            Some(value) if value.starts_with(|c: char| !c.is_whitespace()) => format!("put a space behind `{key}:`"),
+            None if behind.trim().is_empty() => format!("put a `:` after `{key}`"),
+            Some(value) if value.starts_with(|c: char| !c.is_whitespace()) => format!("put a space after `{key}:`"),
             Some(_) if indent > 0 => format!("`{key}:` begins its line, without spaces in front of it"),
             _ => return None,
         };

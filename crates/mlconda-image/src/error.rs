@@ -20,17 +20,17 @@ pub enum ImageError {
     #[error(transparent)]
     Io(#[from] std::io::Error),
     /// There are no containers for the platform of the lock.
-    #[error("there are no containers for {0}")]
+    #[error("an image for {0} cannot be made")]
     Platform(Subdir),
     /// Packages have post-link scripts, which cannot run when an image is made.
     #[error("{}", post_link(.0))]
     Scripts(Vec<Script>),
     /// Packages of pip have no wheel, and nothing is built when an image is made.
-    #[error("{} no wheel and cannot be built while an image is put together", have(.0))]
+    #[error("{} no wheel and cannot be built while an image is made", have(.0))]
     Unbuilt(Vec<String>),
     /// Packages have activation scripts, and there is no program for the image that runs them.
     #[error(
-        "packages have activation scripts (`{script}`), which `mlconda run` runs, and this program is not one for {platform}"
+        "packages have activation scripts (`{script}`), so the image needs mlconda, and this program is not for {platform}"
     )]
     NoProgram {
         /// One of the scripts, relative to the prefix.
@@ -39,7 +39,7 @@ pub enum ImageError {
         platform: Subdir,
     },
     /// The program for the image is not one for the image's platform.
-    #[error("`{program}` is no program for {platform}")]
+    #[error("`{program}` is not a program for {platform}")]
     WrongProgram {
         /// The program.
         program: PathBuf,
@@ -63,7 +63,7 @@ pub enum ImageError {
         base: usize,
     },
     /// The time of the image is out of range.
-    #[error("an image cannot have the time {0}, in seconds since 1970: 0 to {latest} is possible", latest = crate::LATEST)]
+    #[error("the time of an image is 0 to {latest} seconds since 1970, not {0}", latest = crate::LATEST)]
     Time(i64),
     /// A file cannot be copied into the image.
     #[error("cannot copy `{path}`: {reason}")]
@@ -94,7 +94,7 @@ const SHOWN_CHARACTERS: usize = 120;
 fn post_link(scripts: &[Script]) -> String {
     let names: Vec<String> = scripts.iter().map(|script| format!("`{}`", script.package)).collect();
     let have = if names.len() == 1 { "has a post-link script, which" } else { "have post-link scripts, which" };
-    let mut text = format!("{} {have} cannot run while an image is put together", names.join(", "));
+    let mut text = format!("{} {have} cannot run while an image is made", names.join(", "));
     for Script { package, text: script } in scripts {
         let lines = script.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let lines: Vec<&str> = lines.collect();

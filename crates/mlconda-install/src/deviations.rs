@@ -67,6 +67,6 @@ impl DeviationLog {
     /// A warning for each package.
     pub(super) fn warnings(&self) -> Vec<String> {
         let log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        log.iter().map(|(package, text)| format!("`{package}` is not what it says of itself: {text}")).collect()
+        log.iter().map(|(package, text)| format!("`{package}` differs from its own metadata: {text}")).collect()
     }
 }

@@ -18,13 +18,13 @@ pub enum InstallError {
         prefix: PathBuf,
     },
     /// Another process has changed the prefix since the plan was made.
-    #[error("`{}` was changed by somebody else in the meantime", .prefix.display())]
+    #[error("`{}` was changed by another process in the meantime", .prefix.display())]
     Changed {
         /// The prefix.
         prefix: PathBuf,
     },
     /// Another process has renamed a directory of the installation, and may have put a link in its place.
-    #[error("`{}` was replaced while the installation used it; nothing was written to what is there now", .path.display())]
+    #[error("`{}` was replaced during the installation; nothing was written to the new one", .path.display())]
     Replaced {
         /// The directory.
         path: PathBuf,
@@ -122,7 +122,7 @@ pub enum InstallError {
         source: io::Error,
     },
     /// A path is a directory for one package, and a file or a link for another.
-    #[error("`{}` is a directory for {} and a {kind} for {}", .path.display(), named(.directory, "one package"), named(.other, "another"))]
+    #[error("`{}` is a directory in {} and a {kind} in {}", .path.display(), named(.directory, "one package"), named(.other, "another"))]
     PathTypeClash {
         /// The path, relative to the prefix.
         path: PathBuf,
@@ -134,7 +134,7 @@ pub enum InstallError {
         kind: &'static str,
     },
     /// A package has files below a link of another package, but the user has removed or replaced that link.
-    #[error("`{}` is no longer the link that `{link}` made there, and {} has files behind it", .path.display(), named(.directory, "a package"))]
+    #[error("the link `{}` of `{link}` was removed or replaced, but {} has files below it", .path.display(), named(.directory, "a package"))]
     ReplacedLink {
         /// The path of the link, relative to the prefix.
         path: PathBuf,
@@ -206,13 +206,13 @@ pub enum InstallError {
         room: usize,
     },
     /// A noarch python package or a wheel needs python, but the environment has none.
-    #[error("`{package}` is a package for python, but the lock has no python to link it for")]
+    #[error("`{package}` is a package for python, but the lock has no python")]
     NoPython {
         /// The package's file name.
         package: String,
     },
     /// A conda package and a wheel are the same python distribution.
-    #[error("`{package}` is from a channel and `{wheel}` is not, but both are the python distribution `{name}`")]
+    #[error("`{package}` from a channel and `{wheel}` from pip are the same python distribution: `{name}`")]
     SameDistribution {
         /// The distribution's name, normalized.
         name: String,

@@ -346,7 +346,7 @@ impl Display for MismatchKind {
             Self::NotLocked { spec } => write!(f, "`{spec}` is asked for, and nothing of it is locked"),
             Self::OtherLocked { spec, locked } => write!(f, "`{spec}` is asked for, and {locked} is locked"),
             Self::OtherChannel { spec, locked } => write!(f, "`{spec}` is asked for, and `{locked}` is locked"),
-            Self::NotAskedFor { spec } => write!(f, "`{spec}` was asked for when it was locked, and is not any more"),
+            Self::NotAskedFor { spec } => write!(f, "`{spec}` was asked for when it was locked, but no longer is"),
             Self::Channels { locked, wanted } => {
                 write!(f, "the channels are {}, and it was locked from {}", joined(wanted), joined(locked))
             }
@@ -432,7 +432,7 @@ mod tests {
         environment.yml:12:3: the variable `C` is not in the lock
         ");
         insta::assert_snapshot!(unmet("name: ml\nchannels: [lab, more]\ndependencies: [more::tool]\n"), @"
-        `numpy >=1.20` was asked for when it was locked, and is not any more
+        `numpy >=1.20` was asked for when it was locked, but no longer is
         the variable `A` of the lock is not in the environment
         the variable `B` of the lock is not in the environment
         ");

@@ -167,5 +167,5 @@ pub(super) fn virtual_package(text: &str) -> Result<GenericVirtualPackage, Strin
     let whole = if text.matches('=').count() == 1 { format!("{text}=0") } else { text.to_owned() };
     // Serde is the only parser of this type. It accepts any build.
     let package = serde_json::from_value(whole.into()).ok().filter(|_| !text.contains(char::is_whitespace));
-    package.ok_or_else(|| format!("`{text}` is not a virtual package: NAME=VERSION=BUILD is"))
+    package.ok_or_else(|| format!("`{text}` is not a virtual package: expected NAME=VERSION=BUILD"))
 }

@@ -34,7 +34,7 @@ pub(super) fn read(document: &Document<'_>, root: &YamlNode) -> Result<LockFile,
     if let Some(node) = root.get("version") {
         let text = document.text(node)?;
         if !text.parse().is_ok_and(|version| VERSIONS.contains(&version)) {
-            let message = format!("`{text}` is not a version of this format that is known here");
+            let message = format!("`{text}` is not a known version of this format");
             return Err(document.fail(node, message, "use a newer mlconda, or lock again with this one"));
         }
     }
@@ -136,7 +136,7 @@ fn conda(document: &Document<'_>, fields: Mapping<'_>, platform: Subdir) -> Resu
     // Some tools also append the hash to the URL.
     let package = document.package(node, place.split('#').next().unwrap_or(place), fields)?;
     if package.subdir != platform && package.subdir != Subdir::NoArch {
-        let message = format!("the package is for {}, and stands here for {platform}", package.subdir);
+        let message = format!("the package is for {}, but listed for {platform}", package.subdir);
         return Err(document.fail(node, message, "lock again: the file is damaged"));
     }
     Ok(package)

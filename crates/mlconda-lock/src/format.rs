@@ -24,7 +24,7 @@ pub enum LockFormat {
 
 /// A name that is not a format.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a format of locks: `explicit`, `conda-lock` and `pixi` are")]
+#[error("`{0}` is not a format of locks: use `explicit`, `conda-lock` or `pixi`")]
 pub struct LockFormatError(String);
 
 impl fmt::Display for LockFormat {

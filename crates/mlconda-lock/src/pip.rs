@@ -275,7 +275,7 @@ pub(super) fn locate(
         let path: PathBuf = path.components().collect();
         // It would be written as the path of an archive, and read back as one.
         if is_archive(&path.to_string_lossy()) {
-            return Err(format!("`{}` is called as an archive is, and has something behind its name", path.display()));
+            return Err(format!("`{}` would be a directory, but is named like an archive", path.display()));
         }
         // The version of a directory is known only when it is built.
         version = None;
@@ -295,7 +295,7 @@ fn archive_url(place: &str, directory: &Path) -> Result<Option<Url>, String> {
     // `https:/host` would be taken for a directory.
     let scheme = place.split_once(":/").map_or("", |(scheme, _)| scheme);
     if scheme.len() > 1 && scheme.bytes().all(|byte| byte.is_ascii_alphabetic()) {
-        return Err(format!("its URL cannot be read: `//` stands behind `{scheme}:`"));
+        return Err(format!("its URL cannot be read: `//` comes after `{scheme}:`"));
     }
     let path = is_archive(place).then(|| std::path::absolute(directory.join(place)).ok()).flatten();
     Ok(path.and_then(|path| Url::from_file_path(path).ok()))
@@ -372,7 +372,7 @@ mod tests {
         // A directory is written without these endings.
         for place in ["./a-1-py3-none-any.whl/.", "a-1.tar.gz/", "/opt/a-1.zip/./"] {
             let error = read(&format!("a @ {place}")).unwrap_err();
-            assert!(error.ends_with("is called as an archive is, and has something behind its name"), "{error}");
+            assert!(error.ends_with("would be a directory, but is named like an archive"), "{error}");
         }
         assert!(matches!(read("a @ ./htt(s:/dir").unwrap().source, PipSource::Directory { .. }));
     }

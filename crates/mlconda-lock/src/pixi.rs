@@ -54,7 +54,7 @@ pub(super) fn read(document: &Document<'_>, root: &YamlNode) -> Result<LockFile,
     let root = document.fields(root)?;
     let version = document.required(root, "version")?;
     if !version.parse().is_ok_and(|version| VERSIONS.contains(&version)) {
-        let message = format!("`{version}` is not a version of pixi.lock that is known here");
+        let message = format!("`{version}` is not a known version of pixi.lock");
         let node = root.get("version").unwrap_or(root.node);
         return Err(document.fail(node, message, "use a newer mlconda, or lock again with an older pixi"));
     }
@@ -138,8 +138,7 @@ fn part<'n>(
             }
             PixiPackage::Conda(package) => {
                 if package.subdir != platform.subdir && package.subdir != Subdir::NoArch {
-                    let message =
-                        format!("the package is for {}, and stands here for {}", package.subdir, platform.subdir);
+                    let message = format!("the package is for {}, but listed for {}", package.subdir, platform.subdir);
                     return Err(document.fail(selector, message, "lock again: the file is damaged"));
                 }
                 if !names.insert(package.name.clone()) {
@@ -217,7 +216,11 @@ fn package(document: &Document<'_>, fields: Mapping<'_>) -> Result<PixiPackage, 
         return pypi(document, node, fields).map(PixiPackage::Pip);
     }
     let Some(node) = fields.get("conda").or_else(|| place(fields)) else {
-        return Err(document.fail(fields.node, "this package has no place", "lock again: the file is incomplete"));
+        return Err(document.fail(
+            fields.node,
+            "this package has no URL or path",
+            "lock again: the file is incomplete",
+        ));
     };
     let text = document.text(node)?;
     if !text.ends_with(".conda") && !text.ends_with(".tar.bz2") {

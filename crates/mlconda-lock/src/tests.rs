@@ -216,7 +216,7 @@ fn names_of_platforms_and_virtual_packages_are_written_so_that_they_are_read_aga
     assert!(written.contains("  - '__glibc=2.28=a:'\n"), "{written}");
     assert_eq!(rendered(&read(&written).unwrap(), LockFormat::Pixi).text, written);
     let error = complaint(&pixi(7).replace("__glibc=2.28", "'__glibc=2.28=0 1'"));
-    assert!(error.contains("`__glibc=2.28=0 1` is not a virtual package: NAME=VERSION=BUILD is"), "{error}");
+    assert!(error.contains("`__glibc=2.28=0 1` is not a virtual package: expected NAME=VERSION=BUILD"), "{error}");
 }
 
 #[test]
@@ -318,7 +318,7 @@ fn what_begins_as_a_url_is_no_directory() {
         [conda_lock(wheel), pixi(6).replace("./mine", "https:/h/mine"), format!("# pip mine @ {wheel}\n@EXPLICIT\n")];
     for text in texts {
         let said = complaint(&text);
-        assert!(said.contains("its URL cannot be read: `//` stands behind `https:`"), "{said}");
+        assert!(said.contains("its URL cannot be read: `//` comes after `https:`"), "{said}");
     }
     // The version of a directory is known only when it is built.
     let lock = read(&conda_lock("./mine")).unwrap().select(&on(Subdir::Linux64)).unwrap();
@@ -328,7 +328,7 @@ fn what_begins_as_a_url_is_no_directory() {
 #[test]
 fn what_is_wrong_has_its_place_and_its_remedy() {
     assert_snapshot!(complaint(&pixi(9)), @"
-    /project/some.file:1:10: `9` is not a version of pixi.lock that is known here
+    /project/some.file:1:10: `9` is not a known version of pixi.lock
       |
     1 | version: 9
       |          ^
@@ -356,7 +356,7 @@ fn what_is_wrong_has_its_place_and_its_remedy() {
        = help: name a conda package, or lock again
     ");
     assert_snapshot!(complaint(&CONDA_LOCK.replace("noarch/lib-1.0", "win-64/lib-1.0")), @"
-    /project/some.file:15:8: the package is for win-64, and stands here for linux-64
+    /project/some.file:15:8: the package is for win-64, but listed for linux-64
        |
     15 |   url: https://conda.example.org/lab/win-64/lib-1.0-pyh1_0.tar.bz2
        |        ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
@@ -453,13 +453,13 @@ fn what_a_format_cannot_hold_is_said() {
     let file = read(&text).unwrap();
     assert_snapshot!(rendered(&file, LockFormat::CondaLock).losses.join("\n"), @"
     what packages depend on is not known for 2 of 2 packages, and left out
-    the md5 is not known for 1 of 1 packages: conda-lock itself wants one of each
+    the md5 is not known for 1 of 1 packages: conda-lock itself needs all of them
     `mine` comes from the directory `/project/mine`, which a conda-lock.yml cannot contain: it is left out
     ");
     let pixi = rendered(&file, LockFormat::Pixi);
     assert_snapshot!(pixi.losses.join("\n"), @"
     what packages depend on is not known for 2 of 2 packages, and left out
-    pixi keeps logins apart from its lock: they are left out of the URLs, and `pixi auth login` has to know them
+    a pixi.lock has no logins: they are left out of the URLs; give them to `pixi auth login`
     ");
     assert_snapshot!(pixi.text, @"
     # mlconda lock: 1

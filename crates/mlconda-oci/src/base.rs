@@ -175,7 +175,7 @@ fn check(config: &Config, layers: usize, wanted: &Platform, what: &str) -> Resul
         });
     }
     if count != layers {
-        return Err(OciError::invalid(what, format!("its config is of {count} layers, and its manifest has {layers}")));
+        return Err(OciError::invalid(what, format!("its config has {count} layers, but its manifest {layers}")));
     }
     Ok(())
 }

@@ -161,7 +161,7 @@ impl Descriptor {
         let digest = json::text(object, "digest").ok_or_else(|| invalid("a descriptor has no `digest`"))?.parse()?;
         let size = object.get("size").and_then(Value::as_u64).ok_or_else(|| invalid("a descriptor has no `size`"))?;
         if object.get("urls").and_then(Value::as_array).is_some_and(|urls| !urls.is_empty()) {
-            return Err(invalid("a blob of it is at URLs outside of the registry (`urls`), and those are not asked"));
+            return Err(invalid("a blob of it is at URLs outside of the registry (`urls`), which are not used"));
         }
         Ok(Self {
             media_type,

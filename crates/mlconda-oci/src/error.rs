@@ -11,10 +11,10 @@ use crate::Platform;
 #[non_exhaustive]
 pub enum OciError {
     /// A digest does not have the form `sha256:` and 64 hexadecimal digits.
-    #[error("`{0}` is not a digest that is known here: one is `sha256:` and 64 hexadecimal digits")]
+    #[error("`{0}` is not a sha256 digest: expected `sha256:` and 64 hexadecimal digits")]
     Digest(String),
     /// A text is not a reference to an image.
-    #[error("`{text}` names no image: {reason}")]
+    #[error("`{text}` is not an image name: {reason}")]
     Reference {
         /// The text.
         text: String,

@@ -96,7 +96,7 @@ async fn add(images: &Images, directory: &Path, tag: Option<&str>, progress: &dy
     let (path, version) = (directory.join("index.json"), directory.join("oci-layout"));
     let mut names = fs_err::read_dir(directory)?.flatten().map(|entry| entry.file_name());
     if !version.is_file() && !names.all(|name| is_leftover(&name)) {
-        return Err(invalid("it is a directory with something else in it than an OCI layout"));
+        return Err(invalid("it has files, but is not an OCI layout"));
     }
     remove_leftovers(directory);
     let document = match path.try_exists()? {

@@ -335,5 +335,5 @@ fn manifest_type(bytes: &[u8], told: Option<String>, what: &str) -> Result<Strin
     }
     own.or(told)
         .or_else(|| document.contains_key("manifests").then(|| media_type::INDEX.to_owned()))
-        .ok_or_else(|| OciError::invalid(what, "neither it nor the registry says what it is"))
+        .ok_or_else(|| OciError::invalid(what, "it has no media type"))
 }

@@ -100,7 +100,7 @@ pub enum PipError {
         reason: String,
     },
     /// The available uv is too old.
-    #[error("`{}` does not know `pylock.toml` files: uv 0.7 or newer does", .program.display())]
+    #[error("`{}` cannot write `pylock.toml` files: uv 0.7 or newer can", .program.display())]
     OldUv {
         /// The program.
         program: std::path::PathBuf,
@@ -112,7 +112,7 @@ pub enum PipError {
     #[error("cannot install `uv`, which resolves the `pip:` list")]
     Tools(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The conda packages and the `pip:` list contradict each other.
-    #[error("pip and conda contradict each other:\n{0}")]
+    #[error("the `pip:` list conflicts with conda's packages:\n{0}")]
     Conflict(String),
     /// There is no solution, or uv did not find one.
     #[error("the `pip:` list cannot be locked for {platform}:{message}{lines}")]

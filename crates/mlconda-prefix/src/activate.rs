@@ -51,7 +51,7 @@ pub enum ActivateError {
         source: serde_json::Error,
     },
     /// The name of a variable is not possible in a process.
-    #[error("`{file}` sets a variable that no process can have: {name:?}")]
+    #[error("`{file}` sets a variable with an invalid name: {name:?}")]
     Variable {
         /// The file.
         file: PathBuf,

@@ -158,7 +158,7 @@ mod tests {
         let error = PrefixError::of_record(gone, missing());
         assert_eq!(
             error.to_string(),
-            format!("`{}` was changed by somebody else in the meantime", directory.path().display())
+            format!("`{}` was changed by another process in the meantime", directory.path().display())
         );
         let link = directory.path().join("link");
         std::os::unix::fs::symlink("nowhere", &link).unwrap();

@@ -72,7 +72,7 @@ pub enum PrefixError {
         source: std::io::Error,
     },
     /// Another process changed the prefix while it was read.
-    #[error("`{}` was changed by somebody else in the meantime", .prefix.display())]
+    #[error("`{}` was changed by another process in the meantime", .prefix.display())]
     Changed {
         /// The prefix.
         prefix: PathBuf,

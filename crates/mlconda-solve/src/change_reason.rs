@@ -77,7 +77,7 @@ impl Display for ChangeReason {
             Self::OldNeeds { need } => write!(f, "the old one needs `{need}`"),
             Self::NotOffered => f.write_str("the old one is ruled out by the order of the channels, or by its age"),
             Self::NotNeeded => f.write_str("nothing needs it any more"),
-            Self::Others => f.write_str("the old one does not go with the others"),
+            Self::Others => f.write_str("the old one conflicts with the others"),
         }
     }
 }

@@ -99,7 +99,7 @@ pub enum SolveError {
     #[error("the solve was stopped")]
     Stopped,
     /// The limit of steps was reached ([`SolveLimits::steps`]).
-    #[error("no answer was found in {0} steps of the solver")]
+    #[error("the solver found no solution in {0} steps")]
     TooManySteps(u64),
 }
 

@@ -101,7 +101,7 @@ pub struct Override {
 #[non_exhaustive]
 pub enum OverrideError {
     /// There is no `=`.
-    #[error("`{0}` declares no virtual package: expected `NAME=VERSION` or `NAME=VERSION=BUILD`, as in `__cuda=12.4`")]
+    #[error("`{0}` is not a virtual package: expected `NAME=VERSION` or `NAME=VERSION=BUILD`, as in `__cuda=12.4`")]
     Form(String),
     /// The name is not valid for a virtual package.
     #[error("`{0}` is not the name of a virtual package: these begin with two underscores, as in `__cuda`")]
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn what_is_no_virtual_package_is_refused_with_an_example() {
         let error = |text: &str| text.parse::<Override>().unwrap_err().to_string();
-        insta::assert_snapshot!(error("__cuda"), @"`__cuda` declares no virtual package: expected `NAME=VERSION` or `NAME=VERSION=BUILD`, as in `__cuda=12.4`");
+        insta::assert_snapshot!(error("__cuda"), @"`__cuda` is not a virtual package: expected `NAME=VERSION` or `NAME=VERSION=BUILD`, as in `__cuda=12.4`");
         insta::assert_snapshot!(error("cuda=12"), @"`cuda` is not the name of a virtual package: these begin with two underscores, as in `__cuda`");
         insta::assert_snapshot!(error("__cuda=>=12"), @"`>=12` is not a version that `__cuda` can have");
     }

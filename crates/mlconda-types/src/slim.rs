@@ -213,12 +213,12 @@ impl Display for Slim {
 pub enum SlimError {
     /// A word is not the name of a part.
     #[error(
-        "`{0}` is not a part of packages: `safe`, `all`, `bytecode`, `debug`, `docs`, `headers`, `locales`, `maps`, \
-         `records`, `static`, `stubs` and `tests` are, and `locales:de+fr` and `keep:NAME` say what stays"
+        "`{0}` is not a part to leave out: use `safe`, `all`, `bytecode`, `debug`, `docs`, `headers`, `locales`, `maps`, \
+         `records`, `static`, `stubs` or `tests`; `locales:de+fr` and `keep:NAME` say what to keep"
     )]
     NotAPart(String),
     /// The text says what to keep, but names no part to leave out.
-    #[error("`{0}` says what stays, but not what goes: name a part too, as in `safe,{0}`")]
+    #[error("`{0}` only says what to keep: name a part to leave out, too, as in `safe,{0}`")]
     NothingGoes(String),
 }
 
@@ -251,7 +251,7 @@ mod tests {
         }
         assert_eq!(
             shown("keep:numpy"),
-            "`keep:numpy` says what stays, but not what goes: name a part too, as in `safe,keep:numpy`"
+            "`keep:numpy` only says what to keep: name a part to leave out, too, as in `safe,keep:numpy`"
         );
     }
 

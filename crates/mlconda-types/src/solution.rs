@@ -117,7 +117,7 @@ impl FromStr for Cutoff {
 
 /// The text is not a channel priority.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a channel priority: `strict`, `flexible` and `disabled` are")]
+#[error("`{0}` is not a channel priority: use `strict`, `flexible` or `disabled`")]
 pub struct ChannelPriorityError(String);
 
 impl FromStr for ChannelPriority {

@@ -95,8 +95,8 @@ fn a_directory_of_the_user_in_the_place_of_a_link_refuses_what_is_to_be_there() 
         for file in ["other", "it"] {
             install(&world, &prefix, &[&link, &behind]).success();
             replace_link(&real.join("lib64"), &[file]);
-            let there =
-                "`lib64` is no longer the link that `link-1.0-h4bc722e_0` made there, and `behind-2.0-h4bc722e_0` has";
+            let there = "the link `lib64` of `link-1.0-h4bc722e_0` was removed or replaced, but \
+                         `behind-2.0-h4bc722e_0` has files below it";
             refused(&[&link, &update], "--quiet", there);
             let in_the_way = format!("cannot replace the directory `lib64` with a file of a package: `lib64/{file}`");
             refused(&[&newer, &behind], "--quiet", &in_the_way);
@@ -144,8 +144,8 @@ fn what_would_come_behind_a_link_that_is_gone_or_replaced_names_the_link_and_the
     let world = world();
     let link = line(&world, &package("link").link("lib64", "lib").file("lib/other", "x"));
     let behind = line(&world, &package("behind").file("lib64/it", "of the package"));
-    let told = "error: `lib64` is no longer the link that `link-1.0-h4bc722e_0` made there, and `behind-1.0-h4bc722e_0` has \
-                files behind it\nhint: make the link again with `mlconda verify --repair`; if something of yours is there, move it away first\n";
+    let told = "error: the link `lib64` of `link-1.0-h4bc722e_0` was removed or replaced, but `behind-1.0-h4bc722e_0` has \
+                files below it\nhint: make the link again with `mlconda verify --repair`; if something of yours is there, move it away first\n";
     for (prefix, real) in both_kinds(&world) {
         let place = real.join("lib64");
         let replaced: [&dyn Fn(); 4] =

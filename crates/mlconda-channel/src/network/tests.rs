@@ -100,7 +100,7 @@ async fn a_body_is_cut_off_at_the_size_that_is_known_and_else_at_a_stated_limit(
     let small = Limit { size: 1 << 20, time: Duration::from_secs(60) };
     let client = with(Limits { package: small, repodata: small, shard: small, metadata: small, ..Limits::default() });
     let known = outcome(&client, &url, BodyKind::Package(Some(855))).await;
-    assert_eq!(known, Err(("it has more than the 855 bytes that are known of it".to_owned(), Cause::TooLong)));
+    assert_eq!(known, Err(("it has more than the 855 bytes expected".to_owned(), Cause::TooLong)));
     for body in [BodyKind::Package(None), BodyKind::Repodata, BodyKind::Shard, BodyKind::Metadata(u64::MAX)] {
         let limited = outcome(&client, &url, body).await;
         assert_eq!(limited, Err(("it has more than 1 MiB, which is the limit".to_owned(), Cause::TooLong)));
@@ -108,7 +108,7 @@ async fn a_body_is_cut_off_at_the_size_that_is_known_and_else_at_a_stated_limit(
     // A `Content-Length` above the limit is an error before any byte is read.
     server.recover();
     let promised = outcome(&client, &url, BodyKind::Package(Some(9))).await;
-    assert_eq!(promised, Err(("it has more than the 9 bytes that are known of it".to_owned(), Cause::TooLong)));
+    assert_eq!(promised, Err(("it has more than the 9 bytes expected".to_owned(), Cause::TooLong)));
     assert_eq!(outcome(&client, &url, BodyKind::Package(Some(10))).await, Ok(10));
 }
 

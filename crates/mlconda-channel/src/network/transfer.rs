@@ -157,7 +157,7 @@ impl Transfer {
     fn too_large_error(&self) -> NetworkError {
         let size = limits::display_size(self.limit().size);
         let reason = match self.kind {
-            BodyKind::Package(Some(_)) => format!("it has more than the {size} that are known of it"),
+            BodyKind::Package(Some(_)) => format!("it has more than the {size} expected"),
             _ => format!("it has more than {size}, which is the limit"),
         };
         NetworkError::Transfer { reason, cause: Cause::TooLong }

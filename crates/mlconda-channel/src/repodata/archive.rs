@@ -135,9 +135,8 @@ fn check_matches(record: &PackageRecord, spec: &MatchSpec, platform: Subdir) -> 
     if ![platform.as_str(), Subdir::NoArch.as_str()].contains(&record.subdir.as_str()) {
         return Err(format!("it is for `{}`, and not for `{platform}`", record.subdir));
     }
-    let differ = |kind, expected: String, found: String| {
-        Err(format!("it has another {kind} than the one behind `#`: {found}, not {expected}"))
-    };
+    let differ =
+        |kind, expected: String, found: String| Err(format!("its {kind} is {found}, but its URL has {expected}"));
     match (spec.sha256.map(hex::encode), record.sha256.map(hex::encode)) {
         (Some(expected), Some(found)) if expected != found => return differ("sha256", expected, found),
         _ => {}

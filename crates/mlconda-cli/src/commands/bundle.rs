@@ -67,16 +67,16 @@ pub(crate) struct Args {
     /// The file to write
     #[arg(short, long, value_name = "FILE", required_unless_present_any = ["dry_run", "verify"])]
     output: Option<PathBuf>,
-    /// Put this program before it: one executable that installs the environment on a machine that has nothing
+    /// Put this program in front: one executable, which installs the environment on a machine without mlconda
     #[arg(long = "self")]
     is_executable: bool,
-    /// The program to put before it, for another platform: a static mlconda
+    /// The program to put in front, for another platform: a static mlconda
     #[arg(long, value_name = "FILE", requires = "is_executable", hide_short_help = true)]
     mlconda: Option<PathBuf>,
     /// Of a lock for several platforms, take these (repeatable) [default: this machine's]
     #[arg(long = "platform", value_name = "PLATFORM", value_parser = lock_selection::platform)]
     platforms: Vec<Subdir>,
-    /// Compare bundles with what was written, every byte, and write nothing
+    /// Check that every byte of bundles is as it was written, and write nothing
     #[arg(long, conflicts_with_all = ["output", "is_executable", "dry_run", "platforms"])]
     verify: bool,
     /// Say what would be in it, and write nothing
@@ -110,7 +110,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         return Ok(ExitCode::SUCCESS);
     };
     if output.as_os_str() == "-" {
-        return Err(CliError::Usage("a bundle is written in no order, so it needs a file: `-o FILE`".to_owned()));
+        return Err(CliError::Usage("a bundle cannot be written to stdout: name a file with `-o FILE`".to_owned()));
     }
     if context.settings.absolute(output).is_dir() {
         let message = format!("`{}` is a directory", output.display());
@@ -156,7 +156,7 @@ fn program(args: &Args, environments: &[Environment], context: &Context) -> Resu
     let file = args.mlconda.as_ref().map(|file| context.settings.absolute(file));
     let file = file.or_else(|| context.settings.program.clone());
     let file =
-        file.ok_or_else(|| CliError::world("this program does not know its own file", "name it with `--mlconda`"))?;
+        file.ok_or_else(|| CliError::world("mlconda cannot find its own program file", "name it with `--mlconda`"))?;
     check_program(&file, platform).map_err(|error| match error {
         ImageError::WrongProgram { .. } => {
             CliError::world(error.to_string(), "name a static mlconda for that platform with `--mlconda FILE`")
@@ -273,7 +273,7 @@ fn verify(args: &Args, context: &Context) -> Result<ExitCode, CliError> {
     for file in &args.inputs {
         let start = Instant::now();
         let Some(bundle) = bundles::open(file, context)? else {
-            let message = format!("`{}` is no bundle", file.display());
+            let message = format!("`{}` is not a bundle", file.display());
             return Err(CliError::world(
                 message,
                 "`mlconda verify` verifies environments; `mlconda bundle` makes bundles",
@@ -283,7 +283,7 @@ fn verify(args: &Args, context: &Context) -> Result<ExitCode, CliError> {
         let packages = count(bundle.packages(), "package");
         let seconds = start.elapsed().as_secs_f64();
         let shown = file.display();
-        context.ui.say(&format!("`{shown}` is as it was written: {packages}, {}, in {seconds:.1} s.", bytes(size)));
+        context.ui.say(&format!("`{shown}` is intact: {packages}, {}, in {seconds:.1} s.", bytes(size)));
         reports
             .push(json!({"file": path_text(file), "packages": bundle.packages(), "bytes": size, "seconds": seconds}));
     }

@@ -16,7 +16,7 @@ use crate::{
     text::{ago, bytes, count, enumerate, help, path_text},
 };
 
-/// Show how large the cache is, or remove from it what was not used for long
+/// Show the size of the cache, or remove what was not used for long
 #[derive(Debug, clap::Args)]
 #[command(after_help = help(AFTER_HELP))]
 pub(crate) struct Args {
@@ -168,7 +168,7 @@ fn remove(args: &PruneArgs, context: &Context) -> Result<ExitCode, CliError> {
 
 /// The error after a signal.
 fn stopped(signal: u8, pruning: Pruning) -> CliError {
-    let message = "stopped; what was removed by then is gone, and the rest stays".to_owned();
+    let message = "stopped before everything was removed; the rest stays".to_owned();
     match pruning {
         Pruning::Tell => CliError::Stopped(signal),
         Pruning::Remove => CliError::StoppedHalfway { signal, message, hint: None },
@@ -183,13 +183,15 @@ fn tell(pruned: &Pruned, directory: &str, args: &PruneArgs, context: &Context) {
         number => format!("{} stay ({})", count(number, "item"), bytes(pruned.kept.bytes)),
     };
     context.ui.say(&match (phrases.as_slice(), args.dry_run) {
+        ([], _) if pruned.kept.count == 0 => format!("There is nothing to remove from the cache `{directory}`."),
         ([], _) => format!("There is nothing to remove from the cache `{directory}`: {kept}."),
         (_, true) => format!("Would remove {} from the cache `{directory}`; {kept}.", enumerate(&phrases)),
         (_, false) => format!("Removed {} from the cache `{directory}`; {kept}.", enumerate(&phrases)),
     });
     if pruned.in_use > 0 {
-        let (number, were) = (pruned.in_use, if pruned.in_use == 1 { "it was" } else { "they were" });
-        context.ui.say(&format!("{number} of them only because the cache is in use now, and {were} used today."));
+        let (stay, were) = if pruned.in_use == 1 { ("stays", "it was") } else { ("stay", "they were") };
+        let number = pruned.in_use;
+        context.ui.say(&format!("{number} of them {stay} only because the cache is in use and {were} used today."));
     }
 }
 

@@ -36,7 +36,7 @@ const LARGEST_LOOKED_AT: u64 = 1 << 20;
 const LOOKED_AT: usize = 100;
 const SHOWN: usize = 3;
 
-/// Solve an environment.yml and pin the answer
+/// Solve an environment.yml and write a lock
 ///
 /// Reads the environment, loads the repodata of its channels, solves, and writes a lock: every package with its URL and
 /// sha256, dependencies first, for one platform. The same input and the same channels give the same bytes. The lock is an
@@ -218,7 +218,7 @@ impl Args {
             Some(names) if names.is_empty() => Ok(Upgrade::All),
             Some(names) => match names.iter().find(|name| name.ends_with(".yml") || name.ends_with(".yaml")) {
                 Some(file) => Err(CliError::Usage(format!(
-                    "`{file}` behind `--update` is read as a package name: put the file before `--update`"
+                    "`{file}` after `--update` is read as a package name: put the file before `--update`"
                 ))),
                 None => Ok(Upgrade::Packages(names.iter().map(|name| name.to_lowercase()).collect())),
             },

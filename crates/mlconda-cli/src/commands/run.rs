@@ -162,9 +162,9 @@ fn no_shell(prefix: &Prefix, activation: &Activation) -> CliError {
         .collect();
     CliError::world(
         format!("there is no shell to run the activation scripts {}", text::enumerate(&scripts)),
-        "their variables are recorded only if the environment was installed with a shell and has not changed since, and the scripts do \
-         not depend on who runs them. Add `bash` to the environment, or go without: `mlconda run --no-scripts …` leaves out what \
-         the scripts set",
+        "add `bash` to the environment, or leave out what the scripts set: `mlconda run --no-scripts …`. Without a shell, mlconda \
+         knows it only if the environment was installed with a shell and has not changed since, and if the scripts do not depend \
+         on who runs them",
     )
 }
 

@@ -118,7 +118,7 @@ fn attached(place: &Path, image: &oci::Base, args: &Args, context: &Context) -> 
     let found = context.block_on_or_end(oci::attached(image, &wanted, &registries, &display))??;
     drop(display);
     for unread in &found.unread {
-        context.ui.warn(&format!("passed over: {unread}"));
+        context.ui.warn(&format!("skipped: {unread}"));
     }
     let name = place.display();
     let bill = found.bytes.ok_or_else(|| {

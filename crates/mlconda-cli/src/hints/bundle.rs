@@ -15,7 +15,7 @@ pub(super) fn hint(error: &BundleError) -> Option<String> {
         BundleError::Lock(error) => return super::lock::lock_hint(error),
         BundleError::CutShort { .. } => "nothing was written. Copy the file again, or make it again from the lock",
         BundleError::Damaged { .. } | BundleError::NoArchive { .. } => {
-            "nothing was written. Copy the file again; if it stays so, somebody has changed it: make it again from the lock"
+            "nothing was written. Copy the file again; if that does not help, somebody has changed it: make it again from the lock"
         }
         BundleError::Format { .. } => "use the mlconda that wrote it, or a newer one",
         BundleError::NotAnArchive { .. } => {

@@ -7,9 +7,9 @@ pub(super) fn hint(error: &ImageError) -> Option<String> {
     let hint = match error {
         ImageError::Install(error) => return super::install::install_hint(error),
         ImageError::Io(error) => return super::io_hint(error),
-        ImageError::Platform(_) => "containers are of Linux: lock for it, with `mlconda lock --platform linux-64`",
+        ImageError::Platform(_) => "containers run Linux: lock for it with `mlconda lock --platform linux-64`",
         ImageError::Scripts(_) => {
-            "`--skip-scripts` leaves the scripts out, if the packages work without. Else make an image of it in a Dockerfile, \
+            "`--skip-scripts` leaves the scripts out, if the packages work without. Else continue in a Dockerfile, \
              where scripts can run: `FROM` this image and `RUN mlconda install env.lock`, or docs/docker.md"
         }
         ImageError::Unbuilt(_) => {
@@ -25,7 +25,7 @@ pub(super) fn hint(error: &ImageError) -> Option<String> {
         ImageError::NoInterpreter { .. } => {
             "leave out `--base scratch`: packages need a C library, and the default base has one"
         }
-        ImageError::Time(_) => "name another time with `--created SECONDS`; else that of the newest package counts",
+        ImageError::Time(_) => "give another time with `--created SECONDS`; the default is that of the newest package",
         ImageError::TooManyLayers { .. } => "give fewer `--layers`, or a base with fewer",
         ImageError::Copy { .. } => "`--copy SRC:DST`: SRC is a file or a directory, relative to this directory",
         _ => return None,

@@ -35,7 +35,7 @@ pub(super) fn install_hint(error: &InstallError) -> Option<String> {
              otherwise somebody between you and the server has changed it"
         }
         InstallError::Packed { .. } => {
-            "nothing was installed. Copy the file again; if it stays so, somebody has changed it: make it again from the lock"
+            "nothing was installed. Copy the file again; if that does not help, somebody has changed it: make it again from the lock"
         }
         InstallError::Damaged { .. } => "install once without `--offline`: it is then downloaded again",
         InstallError::Unusable { .. } => "choose another directory, with `-p DIR`",

@@ -53,10 +53,10 @@ pub(crate) fn of(cause: Cause, transfer: Transfer) -> &'static str {
         }
         Cause::Redirect => "check the URL: the server redirects to a location that is not followed",
         Cause::RegistryLogin => {
-            "log in with `docker login HOST` or `podman login HOST`: mlconda reads what they keep, or the file that `REGISTRY_AUTH_FILE` \
-             names; some registries answer so too where they do not have what is asked for: check the URL"
+            "log in with `docker login HOST` or `podman login HOST`: mlconda reads their logins, or the file that `REGISTRY_AUTH_FILE` \
+             names; some registries also answer this if a file does not exist: check the URL"
         }
-        Cause::LoginFile => "mend the file with the logins of registries, or name another one: `REGISTRY_AUTH_FILE`",
+        Cause::LoginFile => "correct the file with the logins of registries, or name another one: `REGISTRY_AUTH_FILE`",
         Cause::Registry => {
             "check the channel's URL: a registry is a channel if it has `SUBDIR/repodata.json` and `SUBDIR/NAME:VERSION-BUILD` below \
              it, as conda-oci-mirror writes them"

@@ -13,7 +13,7 @@ pub(super) fn hint(error: &OciError) -> Option<String> {
         OciError::Denied { registry, .. } => {
             let server = if registry == "docker.io" { "" } else { registry };
             return Some(format!(
-                "log in with `docker login {server}` or `podman login {registry}`: mlconda reads what they keep, or the \
+                "log in with `docker login {server}` or `podman login {registry}`: mlconda reads their logins, or the \
                  file that `REGISTRY_AUTH_FILE` names"
             )
             .replace(" `docker login `", " `docker login`"));
@@ -22,7 +22,7 @@ pub(super) fn hint(error: &OciError) -> Option<String> {
         OciError::Platform { .. } => "name an image that is for it, or that is for several platforms",
         OciError::Network { source, .. } => match source.cause() {
             Cause::Tls => "if the registry has no TLS, say so: `--plain-http HOST[:PORT]`",
-            Cause::TooLong => "the registry sends something else: tell who keeps it",
+            Cause::TooLong => "the registry sends other data: report it to its owner",
             Cause::Slow => "try again later",
             Cause::Other => "check the network, `HTTPS_PROXY` and `NO_PROXY`",
             cause => network::of(cause, network::Transfer::Package),

@@ -185,7 +185,7 @@ pub(super) fn option_item(line: &str, option: ParsedOption<'_>) -> Result<Option
         "--prefer-binary" | "--use-feature" => return Ok(None),
         name => {
             let message = format!("`{name}` stands on a line without a requirement");
-            return line_error(option.range, message, "write it behind the requirement");
+            return line_error(option.range, message, "write it after the requirement");
         }
     }))
 }

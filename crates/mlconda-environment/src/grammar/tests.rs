@@ -115,7 +115,7 @@ fn what_pip_refuses_is_refused_at_its_place() {
 
         --hash=sha256:12
         ^^^^^^^^^^^^^^^^
-        `--hash` stands on a line without a requirement; write it behind the requirement
+        `--hash` stands on a line without a requirement; write it after the requirement
 
         a --hash=md5:12
           ^^^^^^^^^^^^^

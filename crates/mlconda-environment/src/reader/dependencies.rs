@@ -30,7 +30,7 @@ impl Reader<'_> {
                 let message = format!("`dependencies:` is {}, and should be a list", value.kind());
                 let at = if matches!(value.value, Value::Mapping(_)) { key } else { value };
                 let help = match value.text().is_some_and(|text| text.starts_with('-')) {
-                    true => "put a space behind every `-`: `- python=3.11`",
+                    true => "put a space after every `-`: `- python=3.11`",
                     false => "put `- ` in front of every package: `- python=3.11`",
                 };
                 Err(self.wrong_node(at, message, help))
@@ -70,7 +70,7 @@ impl Reader<'_> {
             }
             Value::Sequence(_) => {
                 let message = "a list stands where a package should stand";
-                Err(self.wrong_node(item, message, "write one package on a line, behind one `- `"))
+                Err(self.wrong_node(item, message, "write one package on a line, after one `- `"))
             }
         }
     }

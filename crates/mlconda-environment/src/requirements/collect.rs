@@ -143,8 +143,7 @@ impl Collector<'_> {
             if self.files > MAX_FILES + 1 {
                 return;
             }
-            let message =
-                format!("more than {MAX_FILES} requirements files are named, those that are named again among them");
+            let message = format!("more than {MAX_FILES} requirements files are named, repeated ones included");
             return wrong(message, "name each file once");
         }
         let contents = match (self.read)(&absolute) {

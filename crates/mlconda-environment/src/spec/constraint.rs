@@ -28,7 +28,7 @@ pub(super) fn constraint(text: &str, tail: &str) -> Result<Constraint, SpecError
     }
     let compact: String = written.chars().filter(|c| !c.is_whitespace()).collect();
     if compact.ends_with(['=', '<', '>', '!', '~', ',', '|']) {
-        return Err(invalid(format!("no version stands behind `{compact}`")));
+        return Err(invalid(format!("no version follows `{compact}`")));
     }
     let (compact, swapped) = swapped(text, compact);
     let version =

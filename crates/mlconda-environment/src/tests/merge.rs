@@ -54,6 +54,6 @@ fn what_a_merge_changes_is_told() {
         let merged = Environment::merge(environments).unwrap();
         merged.warnings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     };
-    assert_snapshot!(warnings(vec![more.clone(), base]), @"more.yml:1:1: there is no `channels:` here; those of `base.yml` count for it, too");
+    assert_snapshot!(warnings(vec![more.clone(), base]), @"more.yml:1:1: this file has no `channels:`; those of `base.yml` are used");
     assert_snapshot!(warnings(vec![more]), @"more.yml:3:11: there is a `pip:` list, and `pip` is not among the dependencies; it is added, as conda does");
 }

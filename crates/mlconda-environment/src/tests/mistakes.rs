@@ -24,7 +24,7 @@ fn all_mistakes_are_told_at_once() {
     5: `python >=3.8 <3.12` lacks a comma between two version constraints
     6: `3.10` is a number to YAML, and a dependency begins with a package's name
     8: a line for pip is a string, and this is a list
-    9: `numpy==` is not a match spec: no version stands behind `==`
+    9: `numpy==` is not a match spec: no version follows `==`
     9: `npm:` is not a section of the dependencies; only `pip:` and `sel(…):` are
     10: `linux64` is not a platform
     11: the variable `A` is a list, and should be a string
@@ -119,14 +119,14 @@ fn aliases_that_stand_for_more_than_memory_holds_are_refused() {
         format!("a0: &a0 [x]\n{}dependencies: [a]\n", lines.collect::<String>())
     };
     assert_snapshot!(error_found(&chain("[*a?, *a?]", 40)), @"
-    env/environment.yml:19:12: aliases stand for more than a file can mean
+    env/environment.yml:19:12: the aliases expand to too many values
        |
     19 | a18: &a18 [*a17, *a17]
        |            ^^^^
        = help: write the values out
     ");
     assert_snapshot!(error_found(&chain("[*a?]", 100)), @"
-    env/environment.yml:64:12: aliases stand for more than a file can mean
+    env/environment.yml:64:12: the aliases expand to too many values
        |
     64 | a63: &a63 [*a62]
        |            ^^^^
@@ -203,7 +203,7 @@ fn files_of_other_kinds_are_told_by_their_names() {
     assert_snapshot!(error_found("pyproject.toml", "[project]\nname = 'x'\n"), @"pyproject.toml: refused: this is TOML, and an environment is YAML; name an environment.yml");
     assert_snapshot!(error_found("requirements.txt", "numpy\npandas>=2\n"), @"requirements.txt: refused: an environment is a mapping, and this is a string; list conda's packages under `dependencies:` of an environment.yml, and name what pip requires there: `- -r requirements.txt` under `- pip:`");
     // The output of pip-compile is not YAML.
-    assert_snapshot!(error_found("requirements.txt", "numpy==2.0 # via x\npandas==2.2\n"), @"requirements.txt: refused: an environment is YAML, and this is none; list conda's packages under `dependencies:` of an environment.yml, and name what pip requires there: `- -r requirements.txt` under `- pip:`");
+    assert_snapshot!(error_found("requirements.txt", "numpy==2.0 # via x\npandas==2.2\n"), @"requirements.txt: refused: an environment is YAML, but this file is not; list conda's packages under `dependencies:` of an environment.yml, and name what pip requires there: `- -r requirements.txt` under `- pip:`");
 }
 
 /// Files without an end, and files that expand to more lines than fit in memory, are rejected at the line that names

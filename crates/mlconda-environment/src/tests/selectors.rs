@@ -59,12 +59,12 @@ fn builds_of_another_platform_are_told_once() {
                 - python=3.11.5=he1021f5_0\n  - m2w64-gcc-libs\n  - sel(win): pywin32\n";
     let environment = read(text).unwrap();
     let told = |platform| environment.platform_warnings(platform).iter().map(ToString::to_string).collect::<String>();
-    assert_snapshot!(told(Subdir::Linux64), @"env/environment.yml:5:5: `zlib=1.2.13=h8cc25b3_0` and 2 more lines cannot be had for linux-64, but for win-64: the file seems to be an export from there. Export it with `--no-builds` or `--from-history`, or hold lines back as in `- sel(win): zlib`");
+    assert_snapshot!(told(Subdir::Linux64), @"env/environment.yml:5:5: `zlib=1.2.13=h8cc25b3_0` and 2 more lines can be had for win-64 only, not for linux-64: the file seems to be an export from there. Export it with `--no-builds` or `--from-history`, or limit such lines as in `- sel(win): zlib`");
     assert_eq!(told(Subdir::Win64), "");
     let by_hand = read("channels: [a]\ndependencies: [make, 'm2-grep[version=3]', m2w64-gcc >=5]")
         .unwrap()
         .platform_warnings(Subdir::Linux64);
-    assert_snapshot!(by_hand.iter().map(ToString::to_string).collect::<String>(), @"env/environment.yml:2:22: `m2-grep[version=3]` and one more line cannot be had for linux-64, but for win: hold lines back as in `- sel(win): m2-grep`");
+    assert_snapshot!(by_hand.iter().map(ToString::to_string).collect::<String>(), @"env/environment.yml:2:22: `m2-grep[version=3]` and one more line can be had for win only, not for linux-64: limit such lines as in `- sel(win): m2-grep`");
     for (spec, at_home, elsewhere) in [
         ("a=1=py39h06a4308_0", Subdir::Linux64, Subdir::OsxArm64),
         ("a=1=py39hca03da5_0", Subdir::OsxArm64, Subdir::Osx64),

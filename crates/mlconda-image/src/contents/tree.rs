@@ -216,7 +216,7 @@ impl<'a> Tree<'a> {
     fn step(&mut self, steps: usize) -> Result<(), String> {
         self.steps += steps;
         match self.steps > self.limits.entries.saturating_mul(50) {
-            true => Err("its links and whiteouts want more work than any image needs".to_owned()),
+            true => Err("it has too many links and whiteouts".to_owned()),
             false => Ok(()),
         }
     }

@@ -21,7 +21,7 @@ const HEAD: &str =
 /// The parts of one environment as text.
 pub(crate) fn render(file: &LockFile, parts: &[Part], losses: &mut Vec<String>) -> Result<String, LockError> {
     if parts.iter().any(|part| part.lock.platform == Subdir::NoArch) {
-        let message = "has a lock for every machine; conda-lock.yml wants a platform".to_owned();
+        let message = "has a lock for every platform; a conda-lock.yml needs one".to_owned();
         let help = "say which, with `--platform PLATFORM`".to_owned();
         return Err(LockError::Selection { file: file.file.clone(), message, help });
     }
@@ -54,13 +54,13 @@ fn find_losses(parts: &[Part], losses: &mut Vec<String>) {
         record.is_some_and(|record| !record.constrains.is_empty() || record.license.is_some())
     };
     if packages().any(describes) {
-        losses.push("conda-lock.yml has no word for packages' sizes, times, licences and `constrains`".to_owned());
+        losses.push("conda-lock.yml cannot contain packages' sizes, times, licences and `constrains`".to_owned());
     }
     let without = packages().filter(|package| hashes(package).1.is_none()).count();
     if without > 0 {
         let all = packages().count();
         losses
-            .push(format!("the md5 is not known for {without} of {all} packages: conda-lock itself wants one of each"));
+            .push(format!("the md5 is not known for {without} of {all} packages: conda-lock itself needs all of them"));
     }
     for package in parts.iter().flat_map(|part| &part.lock.pip) {
         if let PipSource::Directory { path, .. } = &package.source {

@@ -60,7 +60,7 @@ fn find_losses(parts: &[Part], version: u32, losses: &mut Vec<String>) {
     let has_login = |url: &Url| !redact::secrets(url).is_empty();
     say(
         locks().flat_map(|lock| &lock.packages).any(|package| has_login(&package.url)),
-        "pixi keeps logins apart from its lock: they are left out of the URLs, and `pixi auth login` has to know them",
+        "a pixi.lock has no logins: they are left out of the URLs; give them to `pixi auth login`",
     );
     let is_editable =
         |package: &LockedPip| matches!(package.source, PipSource::Directory { mode: DirectoryMode::Editable, .. });
@@ -70,7 +70,7 @@ fn find_losses(parts: &[Part], version: u32, losses: &mut Vec<String>) {
     );
     say(
         locks().any(|lock| lock.options.channel_priority == ChannelPriority::Flexible),
-        "pixi knows no flexible channel priority: a comment has it, which only mlconda reads",
+        "pixi has no flexible channel priority: it is in a comment, which only mlconda reads",
     );
 }
 

@@ -117,7 +117,7 @@ fn what_is_no_image_is_refused_with_the_reason() {
         (
             Box::new(|manifest: &mut Value| manifest["layers"][0]["urls"] = json!(["https://elsewhere"]))
                 as Box<dyn Fn(&mut Value)>,
-            "a blob of it is at URLs outside of the registry (`urls`), and those are not asked",
+            "a blob of it is at URLs outside of the registry (`urls`), which are not used",
         ),
         (
             Box::new(|manifest| {
@@ -129,7 +129,7 @@ fn what_is_no_image_is_refused_with_the_reason() {
             Box::new(|manifest| manifest["layers"][0]["mediaType"] = json!("text/x")),
             "a layer of it is `text/x`, which no engine knows",
         ),
-        (Box::new(|manifest| manifest["layers"] = json!([])), "its config is of 1 layers, and its manifest has 0"),
+        (Box::new(|manifest| manifest["layers"] = json!([])), "its config has 1 layers, but its manifest 0"),
         (Box::new(|manifest| manifest["layers"] = json!({})), "it has no list of layers"),
         (
             Box::new(|manifest| manifest["config"]["mediaType"] = json!("text/y")),
@@ -146,7 +146,10 @@ fn what_is_no_image_is_refused_with_the_reason() {
     let (_, words) = changed(|manifest| manifest["config"]["size"] = json!(1u64 << 40));
     assert!(words.contains("it has 1099511627776 bytes, and 4194304 is the limit"), "{words}");
     let (_, words) = changed(|manifest| manifest["config"]["digest"] = json!("sha256:../../etc"));
-    assert!(words.starts_with("`sha256:../../etc` is not a digest that is known here"), "{words}");
+    assert!(
+        words.starts_with("`sha256:../../etc` is not a sha256 digest: expected `sha256:` and 64 hexadecimal digits"),
+        "{words}"
+    );
 }
 
 #[test]

@@ -185,7 +185,7 @@ fn broken_files_of_variables_are_named() {
     let shown = |error: ActivateError| error.to_string().replace(directory.path().to_str().unwrap(), "[PREFIX]");
     insta::assert_snapshot!(shown(activate_alone(&prefix).unwrap_err()), @"`[PREFIX]/conda-meta/state` is not a JSON object of variables");
     fs_err::write(directory.path().join("conda-meta/state"), r#"{"env_vars": {"a=b": "1"}}"#).unwrap();
-    insta::assert_snapshot!(shown(activate_alone(&prefix).unwrap_err()), @r#"`[PREFIX]/conda-meta/state` sets a variable that no process can have: "a=b""#);
+    insta::assert_snapshot!(shown(activate_alone(&prefix).unwrap_err()), @r#"`[PREFIX]/conda-meta/state` sets a variable with an invalid name: "a=b""#);
     fs_err::remove_dir_all(directory.path().join("conda-meta")).unwrap();
     insta::assert_snapshot!(shown(activate_alone(&prefix).unwrap_err()), @"there is no environment in `[PREFIX]`: it has no file `conda-meta/history`");
 }

@@ -27,7 +27,7 @@ fn within(limits: &SolveLimits) -> Result<(Solution, Host), SolveError> {
 fn a_solve_ends_after_its_steps() {
     let error = within(&SolveLimits::of_steps(1_000)).unwrap_err();
     assert!(matches!(error, SolveError::TooManySteps(1_000)), "{error}");
-    insta::assert_snapshot!(error, @"no answer was found in 1000 steps of the solver");
+    insta::assert_snapshot!(error, @"the solver found no solution in 1000 steps");
 }
 
 #[test]

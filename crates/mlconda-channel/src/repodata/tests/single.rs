@@ -47,7 +47,7 @@ async fn a_package_named_by_its_url_comes_from_its_channel_or_from_its_archive()
     let text = failures.join("\n").replace(&server.url(""), "SERVER/").replace(&md5, "[MD5]");
     let text = text.replace(&*world.directory.path().to_string_lossy(), "");
     insta::assert_snapshot!(text, @"
-    cannot take the package `SERVER/linux-64/tool-3.0-h4bc722e_0.conda`: it has another md5 than the one behind `#`: [MD5], not 00000000000000000000000000000000
+    cannot take the package `SERVER/linux-64/tool-3.0-h4bc722e_0.conda`: its md5 is [MD5], but its URL has 00000000000000000000000000000000
     cannot take the package `SERVER/linux-64/tool-3.0-h4bc722e_0.conda`: it would have to be downloaded, and network access is disabled
     cannot take the package `SERVER/linux-64/other-3.0-h4bc722e_0.conda`: `SERVER/linux-64/other-3.0-h4bc722e_0.conda` answers 404 Not Found
     cannot take the package `file:///own/win-64/tool-3.0-h4bc722e_0.conda`: it is for `win-64`, and not for `linux-64`

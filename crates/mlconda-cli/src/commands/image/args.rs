@@ -47,8 +47,8 @@ Examples:
 /// a layer of their own, small ones share some, so that one changed package changes one layer; the others are neither built
 /// nor pushed nor pulled again. Same lock, same base, same options: same digest, on any day and machine.
 ///
-/// Nothing of a package runs, so it works for any platform on any machine. What would have to run (post-link scripts,
-/// builds of pip) is told, and how to go on.
+/// Nothing of a package runs, so it works for any platform on any machine. If something would have
+/// to run (post-link scripts, builds of pip), the error says so, and what to do.
 #[derive(Debug, clap::Args)]
 #[command(after_help = SHORT, after_long_help = "\
 Examples:
@@ -86,13 +86,13 @@ pub(crate) struct Args {
     pub(super) tag: Option<String>,
     #[command(flatten)]
     pub(super) destination: Destination,
-    /// Ask this registry over `http://`, for the base and the push (repeatable). Those of this machine are anyway
+    /// Ask this registry over `http://`, for the base and the push (repeatable). Registries on this machine need no option
     #[arg(long, value_name = "HOST[:PORT]", hide_short_help = true)]
     pub(super) plain_http: Vec<String>,
     /// Say which package would be in which layer, and do nothing
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// Tell what was done as JSON on stdout
+    /// Print the result as JSON on stdout
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]
@@ -148,13 +148,13 @@ pub(crate) struct Content {
     /// `docker-archive:FILE`
     #[arg(long, value_name = "REF")]
     pub(super) like: Option<String>,
-    /// Copy a file, or what is in a directory, into the image, in a layer on top (repeatable). `.dockerignore` counts
+    /// Copy a file, or the contents of a directory, into the image, as its top layer (repeatable). `.dockerignore` is respected
     #[arg(long = "copy", value_name = "SRC:DST")]
     copied: Vec<String>,
     /// Who owns what is copied, as numbers
     #[arg(long, value_name = "UID[:GID]", default_value = "0:0", value_parser = owner, hide_short_help = true)]
     chown: (u32, u32),
-    /// Go on though packages have scripts, or packages of pip have no wheel, and leave these out
+    /// Leave out packages' scripts, and packages of pip without a wheel, instead of failing
     #[arg(long)]
     skip_scripts: bool,
     /// Leave out byte code: python compiles modules when it imports them
@@ -187,10 +187,10 @@ pub(crate) struct RuntimeArgs {
     /// The user: a name that the base has, UID or UID:GID
     #[arg(long, value_name = "USER")]
     user: Option<String>,
-    /// The entry point: words apart by blanks, or a JSON list
+    /// The entry point: words separated by spaces, or a JSON list
     #[arg(long, value_name = "WORDS", value_parser = words)]
     entrypoint: Option<Words>,
-    /// The command: words apart by blanks, or a JSON list
+    /// The command: words separated by spaces, or a JSON list
     #[arg(long, value_name = "WORDS", value_parser = words)]
     cmd: Option<Words>,
     /// Set a label (repeatable)
@@ -243,7 +243,7 @@ fn owner(text: &str) -> Result<(u32, u32), String> {
     let (user, group) = text.split_once(':').unwrap_or((text, text));
     match (user.parse(), group.parse()) {
         (Ok(user), Ok(group)) => Ok((user, group)),
-        _ => Err("give numbers, as in `1000:1000`: which numbers names have, only the base knows".to_owned()),
+        _ => Err("give numbers, as in `1000:1000`: names are known in the base only".to_owned()),
     }
 }
 
@@ -341,7 +341,7 @@ impl Args {
             How::Gzip => Ok(Compression::Gzip),
             How::None => Ok(Compression::None),
             How::Zstd => Err(CliError::world(
-                "`--compression zstd`: mlconda reads zstd, and does not write it",
+                "`--compression zstd`: mlconda cannot write zstd",
                 "leave it out: gzip layers are read by all engines. Or write them plain, with `--compression none`, and let \
                  `skopeo copy --dest-compress-format zstd` compress them",
             )),
@@ -353,7 +353,7 @@ impl Args {
         let mut copied = Vec::new();
         for text in &self.content.copied {
             let Some((source, destination)) = text.rsplit_once(':').filter(|(source, _)| !source.is_empty()) else {
-                return Err(CliError::Usage(format!("`--copy {text}`: give what and where to, as in `app:/app`")));
+                return Err(CliError::Usage(format!("`--copy {text}`: give SRC:DST, as in `app:/app`")));
             };
             let directory = self.runtime.workdir.as_deref().unwrap_or("/");
             let is_below = destination.ends_with('/');

@@ -57,7 +57,7 @@ pub(super) fn read_all(args: &Args, host: &Host, context: &Context) -> Result<Ve
         }
         if lock.name != next.name {
             let (one, other) = (one.display(), other.display());
-            let message = format!("`{one}` and `{other}` name their environments differently");
+            let message = format!("`{one}` and `{other}` have environments of different names");
             return Err(CliError::world(
                 message,
                 "lock one environment for both platforms: `mlconda lock --platform …`",
@@ -87,7 +87,7 @@ fn read(file: &Path, args: &Args, host: &Host, context: &Context) -> Result<Vec<
         }
         if platform.is_none() && !typed.is_empty() && !typed.contains(&lock.platform) {
             let (file, platform) = (file.display(), lock.platform);
-            let message = format!("`{file}` is a lock for {platform}, which is none of `--platform`");
+            let message = format!("`{file}` is a lock for {platform}, which `--platform` does not name");
             return Err(CliError::world(
                 message,
                 "leave out `--platform`, or lock for it with `mlconda lock --platform`",

@@ -39,7 +39,7 @@ impl Target {
         let Some(tag) = &args.tag else { return Err(CliError::Usage("`--tag` is missing".to_owned())) };
         let name: Reference = tag.parse()?;
         if name.digest.is_some() {
-            let message = format!("`{tag}` has a digest, and which one the image gets is not known before");
+            let message = format!("`{tag}` has a digest, but the digest of a new image is not known yet");
             return Err(CliError::Usage(message));
         }
         let destination = &args.destination;
@@ -50,7 +50,7 @@ impl Target {
                 }
                 if std::io::stdout().is_terminal() {
                     return Err(CliError::Usage(
-                        "an image is nothing for a terminal: name a file, or a pipe".to_owned(),
+                        "an image cannot be written to a terminal: name a file, or use a pipe".to_owned(),
                     ));
                 }
                 Place::Archive(None)
@@ -62,7 +62,7 @@ impl Target {
                 return Err(CliError::Usage(message.to_owned()));
             }
             (None, None) if !tag.contains('/') => {
-                let message = format!("`{tag}` names no registry to push to");
+                let message = format!("`{tag}` has no registry to push to");
                 return Err(CliError::world(
                     message,
                     format!("name it, as in `--tag registry.example.org/team/{tag}`"),

@@ -77,7 +77,7 @@ pub(super) fn tell_notes(made: &Made, lock: &Lock, host: &Host, args: &Args, con
         ui.warn(&format!("{} hold `{path}`; the file of `{winner}` is there", list(&clash.packages)));
     }
     if let Some(reason) = &made.compiled.unable {
-        ui.warn(&format!("byte code is left out, for the environment's python does not run here: {reason}"));
+        ui.warn(&format!("byte code is left out, because the environment's python does not run here: {reason}"));
     } else if !made.compiled.broken.is_empty() {
         ui.warn(&broken(&made.compiled));
     } else if lock.platform != host.platform
@@ -93,7 +93,7 @@ pub(super) fn tell_notes(made: &Made, lock: &Lock, host: &Host, args: &Args, con
         ui.warn(&format!("the post-link script of `{}` is left out", script.package));
     }
     if !made.unbuilt.is_empty() {
-        ui.warn(&format!("left out, for they have no wheel: {}", list(&made.unbuilt)));
+        ui.warn(&format!("left out, because they have no wheel: {}", list(&made.unbuilt)));
     }
     for path in &made.activation {
         ui.warn(&format!("the activation script `{}` is left out", path.display()));

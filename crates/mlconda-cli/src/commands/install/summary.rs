@@ -126,9 +126,7 @@ fn tell_forecast(plan: &Plan, prefix: &Prefix, context: &Context) -> Forecast {
     }
     if forecast.unknown > 0 {
         let packages = count(forecast.unknown, "package");
-        context
-            .ui
-            .say(&format!("What would be left out of {packages} is told at the installation: not in the cache yet."));
+        context.ui.say(&format!("What would be left out of {packages} is not known before the download."));
     }
     forecast
 }
