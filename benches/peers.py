@@ -1,11 +1,11 @@
-"""What `benches/peers` does in python: locks of a whole channel, installing by py-rattler, trees and their differences.
+"""The python part of `benches/peers`: locks of a whole channel, installing by py-rattler, trees and their differences.
 
-    peers.py locks CHANNEL DIRECTORY        explicit lists that hold every archive of a channel, no name twice in a list
+    peers.py locks CHANNEL DIRECTORY        explicit lists with every archive of a channel, no name twice in a list
     peers.py rattler CHANNEL LIST PREFIX CACHE   installs a list with py-rattler
-    peers.py by_names PREFIX                the order in which conda would link a prefix, were there no versions
-    peers.py orders OURS CONDA NAMED        whether lists of one prefix have the same packages in the same order
-    peers.py tree PREFIX FILE               writes down a prefix: paths, contents, modes, links, records
-    peers.py compare KIND OURS THEIRS       what differs between two of these, by kind; KIND is the other installer
+    peers.py by_names PREFIX                conda's order of linking for a prefix if it ignored versions
+    peers.py orders OURS CONDA NAMED        checks that lists of one prefix have the same packages in the same order
+    peers.py tree PREFIX FILE               describes a prefix in a file: paths, contents, modes, links, records
+    peers.py compare KIND OURS THEIRS       the differences between two such files, by kind; KIND is the other installer
     peers.py wheels BASE WHEELS DIRECTORY   a lock and a list of requirements for a directory of wheels
 """
 
@@ -40,7 +40,7 @@ def rank(entry):
 
 
 def locks(channel, directory):
-    """The newest archive of each name in the first list, the second newest in the next; each list has a python."""
+    """The first list has the newest archive of each name, the next one the second newest; each list has a python."""
     by_name = collections.defaultdict(list)
     for entry in repodata(channel):
         by_name[entry[2]["name"]].append(entry)
@@ -84,7 +84,7 @@ def rattler(channel, listed, prefix, cache):
 
 
 def by_names(prefix):
-    """The order in which conda would link what is in a prefix if dependencies had no versions; runs in conda's python."""
+    """conda's order of linking for the packages of a prefix if dependencies had no versions; runs in conda's python."""
     from conda.core.prefix_data import PrefixData
     from conda.models.prefix_graph import PrefixGraph
 
@@ -95,7 +95,7 @@ def by_names(prefix):
 
 
 def orders(ours, conda, named):
-    """mlconda ties packages by names, conda by versions, too, which makes a difference where one is not there."""
+    """mlconda finds dependencies by name, conda also by version. It differs if a required version is not installed."""
     lists = []
     for listed in (ours, conda, named):
         with open(listed) as file:
@@ -109,7 +109,7 @@ def orders(ours, conda, named):
 
 
 def wheels(base, directory, out):
-    """Every other wheel is asked for by its URL, the others by name and version, as from an index."""
+    """Every other wheel is requested by its URL, the rest by name and version, as from an index."""
     pinned, listed, asked = "", "", ""
     names = sorted(name for name in os.listdir(directory) if name.endswith(".whl"))
     for number, name in enumerate(names):

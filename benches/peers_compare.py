@@ -1,5 +1,5 @@
-"""What differs between two prefixes that `peers_tree` has written down. Only the differences of `peers_reasons` are let
-through; each other one is a fault of somebody."""
+"""The differences between two prefixes that `peers_tree` has described. Only the differences of `peers_reasons` are
+accepted; any other is a fault of one of the tools."""
 
 import base64
 import collections
@@ -39,7 +39,7 @@ class Differences:
 
 
 class Side:
-    """A prefix, by what its records say."""
+    """A prefix and its records."""
 
     def __init__(self, known):
         self.prefix, self.paths = known["prefix"], known["paths"]
@@ -69,7 +69,7 @@ def command_names(text):
 
 
 def kind_of(path, commands=()):
-    """What a path is. Names are exact: whatever has none of these is a file like any other."""
+    """The kind of a path. Names are exact: a path without one of these names is an ordinary file."""
     if path.endswith(".pyc"):
         return "byte code"
     if path.endswith("__pycache__"):
@@ -103,7 +103,7 @@ def compare(installer, ours, theirs):
 
 
 def differences(installer, ours, theirs):
-    """What differs, and how many paths do not."""
+    """The differences, and the number of paths that are the same."""
     found = Differences()
     check_records(ours, found)
     of_wheels = {path for name, record in ours.records.items() if name.endswith(".pip") for path in record["files"]}
@@ -115,7 +115,7 @@ def differences(installer, ours, theirs):
 
 
 def check_records(ours, found):
-    """Whether each file is in a record of mlconda, and is as the record says."""
+    """Checks that each file is in a record of mlconda, and matches the record."""
     hashes = collections.defaultdict(set)
     for record in ours.records.values():
         for entry in record["paths_data"]["paths"]:
@@ -137,7 +137,7 @@ def check_records(ours, found):
 
 
 def check_lists(who, side, of_wheels, found):
-    """Whether each row of a wheel's `RECORD` is true, and whether it is the list of mlconda's record."""
+    """Checks that each row of a wheel's `RECORD` is true, and that it lists the same files as mlconda's record."""
     site_of = {}
     for path, entry in side.paths.items():
         if path not in of_wheels or kind_of(path) != "RECORD" or "text" not in entry:
@@ -264,7 +264,7 @@ def compare_history(one, other, found):
 
 
 def in_prefix(record, path):
-    """Where a path of a noarch python package is in the prefix."""
+    """The path in the prefix of a path of a noarch python package."""
     if record.get("noarch") == "python":
         if path.startswith("site-packages/"):
             return "lib/python3.11/" + path
@@ -289,7 +289,7 @@ def compare_records(ours, theirs, found):
 
 
 def shared(path, ours):
-    """Whether a path, or the module of byte code, is one that two packages hold."""
+    """Whether two packages have this path, or the module of this byte code."""
     directory, name = posixpath.split(path)
     module = posixpath.join(posixpath.dirname(directory), f"{name.split('.')[0]}.py")
     return ours.holders[path] > 1 or path.endswith(".pyc") and ours.holders[module] > 1

@@ -1,4 +1,4 @@
-"""Whether the comparison sees faults: one after the other is planted in what mlconda has made, and has to be found."""
+"""Checks that the comparison finds faults: they are planted in mlconda's result one by one, and each must be found."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ def paths(known, is_meant):
 
 
 def change(is_meant, edit):
-    """A fault that edits the first path that is meant."""
+    """A fault that edits the first path that fits."""
 
     def plant(known):
         path = paths(known, is_meant)[0]
@@ -24,7 +24,7 @@ def change(is_meant, edit):
 
 
 def rewrite(name, edit):
-    """A fault that edits the text of a file of this name which is of a wheel."""
+    """A fault that edits the text of a wheel's file with this name."""
 
     def put(entry):
         text = edit(entry["text"])
@@ -122,7 +122,7 @@ LISTED = {
 
 
 def unseen(installer, ours, theirs):
-    """How many of the faults are not found. py-rattler compiles nothing, and only wheels have lists of ours."""
+    """The number of faults that are not found. py-rattler compiles nothing, and only wheels have lists by mlconda."""
     faults = {**ANY, **({} if installer == "rattler" else COMPILED), **(LISTED if installer in ("pip", "uv") else {})}
     reasons, theirs = REASONS[installer], peers_compare.Side(theirs)
     before = peers_compare.differences(installer, peers_compare.Side(ours), theirs)[0].unexpected(reasons)

@@ -1,5 +1,5 @@
-"""The differences that are meant, by their exact kinds, each with the row of "What is in a record?" in docs/DESIGN.md
-that has the reason. A row that is not there is an error, and so is each other difference."""
+"""The intended differences, by their exact kinds. Each has a row in "What is in a record?" in docs/DESIGN.md, with the
+reason. A missing row is an error, and so is any other difference."""
 
 import os
 import re

@@ -1,5 +1,6 @@
-"""A prefix in a file, so that two of them can be compared which were at one path: all paths with their contents, modes,
-links and hard links, the records, the rows of each `RECORD`, the code in byte code, and what commands call."""
+"""Describes a prefix in a file, so that two prefixes that were at the same path can be compared. The file has all paths
+with their contents, modes, links and hard links, the records, the rows of each `RECORD`, the code in byte code, and the
+functions that commands call."""
 
 import ast
 import collections
@@ -13,7 +14,7 @@ import os
 import stat
 import types
 
-# Texts that are compared by what they say, and not as bytes alone.
+# Texts whose meaning is compared, and not only their bytes.
 TEXTS = ("INSTALLER", "RECORD", "direct_url.json", "uv_cache.json", "entry_points.txt")
 
 
@@ -61,8 +62,8 @@ def file(prefix, inner, path):
 
 
 def byte_code(path, content):
-    """What byte code says of itself, whether that holds for the module beside it, and a digest of its code in which no
-    name of a file is. Nothing of byte code for another python, which only its bytes can tell."""
+    """The header of byte code, whether it matches the module beside it, and a digest of the code without names of
+    files. Nothing for byte code of another python, of which only the bytes are compared."""
     flags = int.from_bytes(content[4:8], "little")
     if content[:4] != importlib.util.MAGIC_NUMBER or flags not in (0, 1, 3):
         return {}
@@ -85,7 +86,7 @@ def byte_code(path, content):
 
 
 def constant(value, names):
-    """A form of a constant that is the same for equal ones only: `1`, `1.0` and `True` are three, and so are zeros."""
+    """A form of a constant that is different for different constants: `1`, `1.0` and `True` differ, and so do zeros."""
     if isinstance(value, types.CodeType):
         names.add(value.co_filename)
         fields = sorted(name for name in dir(value) if name.startswith("co_"))
@@ -103,7 +104,7 @@ def calls(prefix, text):
     first, _, rest = text.partition("\n")
     words = first[2:].split()
     if rest.startswith("'''exec' "):
-        # A path that is too long for the first line is in the second one.
+        # If a path is too long for the first line, it is in the second line.
         words, rest = rest.split()[1:2], rest.partition("\n")[2].removeprefix("' '''\n")
     try:
         parsed = ast.parse(rest).body

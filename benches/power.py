@@ -1,4 +1,4 @@
-"""What `benches/power` does in python, in an empty directory with the directories `home`, `mnt` and `fuse`."""
+"""The python part of `benches/power`. It runs in a directory that has only the directories `home`, `mnt` and `fuse`."""
 
 import collections
 import os
@@ -23,8 +23,8 @@ SYSTEMS = {
     "btrfs": (["mkfs.btrfs", "-q", "-f"], [], 320 << 20),
 }
 
-# The kinds of change: the lock that is there before, the new one, and whether the prefix is a link, which cannot be
-# swapped.
+# The kinds of change: the lock that was installed before, the new one, and whether the prefix is a link, which cannot
+# be swapped.
 CHANGES = {
     "installation": (None, "b", False),
     "update, swapped": ("a", "b", False),
@@ -36,16 +36,17 @@ CHANGES = {
     "addition": ("a-plain", "c-plain", False),
 }
 
-# Scripts before and after, which change a file that no package has, and one that sets a variable.
+# Scripts that run before and after the change, which edit a file of no package, and a script that sets a variable.
 BEFORE = "#!/bin/sh\necho before {0} >>$PREFIX/mine\n"
 AFTER = "#!/bin/sh\necho after {0} >>$PREFIX/mine\n"
 ACTIVATE = "export SCRIPTED={0}\n"
 
-# What is kept of the activation, and what differs where scripts have run twice, or a run that is up to date keeps nothing.
+# The stored activation, and the paths that may differ if scripts have run twice, or if a run that is up to date stores
+# nothing.
 ACTIVATION = ("conda-meta/activation.mlconda",)
 REPEATED = ("conda-meta/history", "mine", *ACTIVATION)
 
-# What does not wait for the disk is there only when the kernel has written it.
+# Without a wait for the disk, files are on the disk only when the kernel has written them.
 LATER = 12
 
 
@@ -71,7 +72,7 @@ def unmount(device):
 
 
 def sparse(path, content, size):
-    """Writes a disk; what is zero everywhere takes no room."""
+    """Writes a disk; parts that are all zeros take no space."""
     with open(path, "wb") as file:
         file.truncate(size)
         for start in range(0, size, 1 << 16):
@@ -82,7 +83,7 @@ def sparse(path, content, size):
 
 
 def make_locks(world):
-    """The locks of `benches/wide`, with a package that has all kinds of scripts, and as NAME-plain without any script."""
+    """The locks of `benches/wide`, with a package that has all kinds of scripts; NAME-plain has no scripts."""
     world.make_varied()
     channel = wide_packages.Channel("scripted")
     for version in ("1", "2"):
@@ -104,7 +105,7 @@ def make_locks(world):
 
 
 def look(prefix):
-    """What is in a prefix, with its history and without the time of its directory, which is set last of all."""
+    """The content of a prefix, with its history and without the time of its directory, which is set last of all."""
     found = tree(prefix)
     found.pop("", None)
     found = {name: value for name, value in found.items() if not name.startswith(".mlconda-")}
@@ -115,7 +116,7 @@ def look(prefix):
 
 
 class Case:
-    """An installation on a disk of its own: what was there before, what is there in the end, and what the disk got when."""
+    """An installation on a separate disk: the content before, the content at the end, and a log of the disk."""
 
     def __init__(self, world, system, kind):
         self.world, self.system, self.kind = world, system, kind
@@ -145,7 +146,7 @@ class Case:
         self.world.must("install", f"{lock}.lock", "-p", "mnt/prefix", *self.world.options, *options, cache="mnt/cache")
 
     def record(self):
-        """Installs on the disk that writes down what it gets."""
+        """Installs on the disk that logs its writes and flushes."""
         words = [sys.executable, power_disk.__file__, "base", "log", "fuse"]
         server = subprocess.Popen(words, stdout=subprocess.DEVNULL)
         while not os.path.exists("fuse/disk"):
@@ -165,7 +166,7 @@ class Case:
         server.wait()
 
     def disk_at(self, end, chance):
-        """The disk at a moment: all until the last flush before it, and of what came behind, what chance takes."""
+        """The disk at a moment: all writes until the last flush before it, and a random part of the writes after it."""
         content, pending = bytearray(self.base), []
 
         def apply(entries):
@@ -185,7 +186,7 @@ class Case:
         sparse("cut", content, self.size)
 
     def cut(self, chance):
-        """Cuts the power once, and gives a word for what was there then."""
+        """Cuts the power once, and returns a word for the state of the prefix after it."""
         is_done = not SYNC or chance.random() < 0.25
         moments = [place for *_, place in self.log if self.began <= place <= self.ended]
         end = self.ended if is_done else chance.choice(moments)
@@ -199,8 +200,8 @@ class Case:
     def look(self, is_done):
         found = look("mnt/prefix")
         is_environment = "conda-meta/history" in found
-        # Of an environment, the times of directories may be others: they are set last.
-        # What activation sets is kept after all else: until then, what is kept there is out of date, and `run` sees that.
+        # The times of directories in an environment may differ: they are set last. The variables of activation scripts
+        # are stored after everything else: until then, the stored ones are out of date, and `run` detects this.
         trees = {"new": self.after, "old": self.before}
         plain = without_times if is_done else lambda found: without(ACTIVATION, without_times(found))
         same = [word for word, wanted in trees.items() if plain(found) == plain(wanted)]
@@ -230,7 +231,7 @@ class Case:
         left = [name for name in os.listdir("mnt") if "mlconda-" in name]
         if left:
             return self.damaged(f"the next run left {left}")
-        # All of the cache, too: a prefix of what it has.
+        # The cache is checked, too: a prefix is made from it.
         remove("mnt/other")
         done = self.world.run("install", f"{self.new}.lock", "-p", "mnt/other", *self.world.options, cache="mnt/cache")
         if done.returncode or self.world.run("verify", "-p", "mnt/other").returncode:

@@ -1,9 +1,9 @@
-"""A disk for `benches/power`: one file by FUSE, whose writes and flushes are written down.
+"""A disk for `benches/power`: one file by FUSE, whose writes and flushes are logged.
 
     power_disk.py IMAGE LOG MOUNTPOINT
 
-IMAGE is what the disk has at first; it is not changed. LOG gets an entry for each write (its offset and size, and the
-bytes) and for each flush.
+IMAGE is the first content of the disk; it is not changed. LOG gets an entry for each write (its offset and size, and
+the bytes) and for each flush.
 """
 
 import errno
@@ -17,7 +17,7 @@ WRITE, FLUSH = b"w", b"f"
 
 
 def entries(log):
-    """The entries of a log: the kind, the offset, the bytes, and where the entry ends in the log."""
+    """The entries of a log: the kind, the offset, the bytes, and the offset of the entry's end in the log."""
     with open(log, "rb") as file:
         while head := file.read(ENTRY.size):
             kind, offset, size = ENTRY.unpack(head)
@@ -25,7 +25,7 @@ def entries(log):
 
 
 def serve(image, log, mountpoint):
-    import fuse  # Only here: who reads a log needs none.
+    import fuse  # Imported only here, because reading a log does not need it.
 
     class Disk(fuse.Operations):
         def __init__(self):

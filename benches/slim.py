@@ -1,10 +1,10 @@
-"""What `benches/slim` does in python: names of packages, modules of an environment, imports, a notebook.
+"""The python part of `benches/slim`: names of packages, modules of an environment, imports, a notebook.
 
     slim.py names CHANNEL           the names of all packages of a channel
-    slim.py modules FULL SLIM       the modules of an environment, but for those that were left out of the other
-    slim.py import LIST             imports them, and says how each went
+    slim.py modules FULL SLIM       the modules of the full environment, without those that the slim one leaves out
+    slim.py import LIST             imports these modules, and prints the result of each
     slim.py notebook                a notebook
-    slim.py compare ONE OTHER       what differs between two environments: no records, no byte code
+    slim.py compare ONE OTHER       the differences between two environments, without records and byte code
 """
 
 import hashlib
@@ -75,7 +75,7 @@ def run(group, out):
 
 
 def import_all(listed):
-    """Each top-level package has a process of its own: what ends it ends no other."""
+    """Each top-level package is imported in a separate process, because an import may end its process."""
     with open(listed) as file:
         asked = [line.strip() for line in file]
     os.environ.update(MPLBACKEND="Agg", HOME=tempfile.mkdtemp(), PYTHONDONTWRITEBYTECODE="1")
@@ -105,7 +105,7 @@ print(pandas.DataFrame(x).describe(), scipy.stats.norm.cdf(0))"""
 
 
 def contents(root):
-    """What each file is, by its path; the name of the environment is replaced in it."""
+    """The content of each file, by its path; the path of the environment is replaced in it."""
     found = {}
     for directory, below, files in os.walk(root):
         below[:] = [name for name in below if name not in ("__pycache__", "conda-meta")]

@@ -1,4 +1,4 @@
-"""What `benches/wide` does in python: the parts `kills` and `processes`; the others are in `wide_sizes.py`."""
+"""The python part of `benches/wide`: the parts `kills` and `processes`; the others are in `wide_sizes.py`."""
 
 import collections
 import os
@@ -27,7 +27,7 @@ class World:
         self.variables |= {"MLCONDA_ROOT": f"{self.here}/root", "LC_ALL": "C.UTF-8"}
 
     def command(self, *arguments, cache=None):
-        """A command and its variables; without a cache, the program finds none."""
+        """A command and its variables; without `cache`, the cache directory does not exist."""
         variables = self.variables | {"MLCONDA_CACHE_DIR": f"{self.here}/{cache or 'none'}"}
         return {"args": [self.program, *arguments], "env": variables, "stdin": subprocess.DEVNULL}
 
@@ -41,7 +41,7 @@ class World:
         return done
 
     def make_varied(self):
-        """The channel of small packages, and its locks; with the true python, where there is a channel that has it."""
+        """The channel of small packages, and its locks; with a real python, if a channel with it was given."""
         before, self.options = (), ["--no-compile-bytecode"]
         if self.true_channel:
             with open("environment.yml", "w") as file:
@@ -63,8 +63,8 @@ def fail(words):
 
 
 def tree(root, *, times=True):
-    """All that is below a directory: types, modes, times, contents and links. The history is left out, which tells how
-    an environment came about."""
+    """Everything below a directory: types, modes, times, contents and links. The history is left out, because it
+    depends on the earlier changes of the environment."""
     found = {}
 
     def look(path, name):
@@ -85,7 +85,7 @@ def tree(root, *, times=True):
 
 
 def difference(one, other):
-    """A few words about what differs between two trees."""
+    """A short text with the differences between two trees."""
     names = [name for name in sorted(one.keys() | other.keys()) if one.get(name) != other.get(name)]
     return "".join(f"\n  {name or '.'}: {one.get(name)} is not {other.get(name)}" for name in names[:8]) or "nothing"
 
@@ -102,7 +102,7 @@ def copy(source, target):
 
 
 class Case:
-    """A command that is killed: what is there before, and what an undisturbed run gives."""
+    """A command that is killed: the state before it, and the result of an undisturbed run."""
 
     def __init__(self, world, kind, old, new, place, cache):
         self.world, self.kind, self.old, self.new, self.place, self.cache = world, kind, old, new, place, cache
@@ -121,7 +121,7 @@ class Case:
         self.after, self.beside = self.look(), self.look_beside()
 
     def prepare_first(self):
-        """Makes what is there before, and saves it."""
+        """Makes the state before the command, and saves it."""
         remove("run")
         os.makedirs("run/cache")
         if self.place == "link" and not self.is_image:
@@ -164,9 +164,9 @@ class Case:
         return found
 
     def left(self, found):
-        """What a kill has left, in a word; nothing else may be there."""
+        """A word for the state that a kill has left; `None` for any state that is not allowed."""
         marked = not self.is_image and found and not os.path.exists("run/prefix/conda-meta/history")
-        # A stage in the prefix has changed its time, which the next run sets.
+        # A stage in the prefix has changed the time of its directory, which the next run sets again.
         if without_times(found) == without_times(self.after):
             return "new"
         if without_times(found) == without_times(self.before):
@@ -183,18 +183,18 @@ def without_times(found):
 
 
 def layout_holds(found):
-    """Whether each blob of a layout has the content that its name says."""
+    """Whether the content of each blob of a layout matches its name."""
     blobs = [(name, what) for name, what in found.items() if "/sha256/" in name and what[0] == "file"]
     return all(what[3] == name.rsplit("/", 1)[1] for name, what in blobs)
 
 
 def cases(world):
-    """The commands that are killed, by turns."""
+    """The commands that are killed, in turns."""
     fetched = world.must("fetch", "a.lock", cache="first")
     world.packages = next((name for name in os.listdir("first") if name.startswith("packages-")), None)
     assert world.packages, fetched.stderr
     kinds = [("install", None, "b"), ("update", "a", "b"), ("addition", "a", "c"), ("removal", "a", "d")]
-    # A true python needs a C library, which is not in an image without a base.
+    # A real python needs a C library, which an image without a base does not have.
     images = [] if world.true_channel else [("image", None, "b"), ("image", "a", "b")]
     places = {"install": ("plain", "link"), "image": ("file", "layout")}
     for cache in ("none", "cold", "warm"):
@@ -248,7 +248,7 @@ def kill(world, case, moments, count):
 
 
 class Failures(list):
-    """What went wrong on threads."""
+    """The errors of threads."""
 
     def add(self, words):
         self.append(words)
@@ -292,7 +292,7 @@ def together(jobs):
 
 
 def many_prefixes(world, seconds, failures, counts):
-    """Eight workers with a prefix each, and two more processes that fetch and prune."""
+    """Eight workers with one prefix each, and two more processes that fetch and prune."""
     all_trees = [expected(world, f"prefixes/e{number}") for number in range(8)]
     end, lock = time.monotonic() + seconds, threading.Lock()
 
@@ -343,7 +343,7 @@ def packages_of(cache):
 
 
 def one_prefix(world, seconds, failures, counts):
-    """Rounds of eight processes on one prefix: it is what one of the locks says, of those that succeeded."""
+    """Rounds of eight processes on one prefix. The result must match the lock of one process that succeeded."""
     prefix, before = "prefixes/one", set()
     trees = expected(world, prefix)
     end, chance, lock = time.monotonic() + seconds, random.Random(SEED), threading.Lock()

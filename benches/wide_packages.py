@@ -1,4 +1,4 @@
-"""Packages and locks for `benches/wide.py`, made by the standard library and the program `zstd`."""
+"""Packages and locks for `benches/wide.py`, made with the standard library and the program `zstd`."""
 
 import hashlib
 import io
@@ -24,7 +24,7 @@ def member(path, size=0, mode=0o644, link=None):
 
 
 def info_members(record, paths, noarch=None, entry_points=()):
-    """The members of `info/`: what the package is, and what is in it."""
+    """The members of `info/`: the metadata of the package, and the list of its files."""
     listed = {"paths": paths, "paths_version": 1}
     texts = {"info/index.json": record, "info/paths.json": listed, "info/about.json": {}}
     if noarch == "python":
@@ -46,7 +46,7 @@ def zstd(content):
 
 
 def conda(path, stem, info, package):
-    """A `.conda`; `info` and `package` are compressed tars, the last one bytes or the path of a file."""
+    """A `.conda`; `info` and `package` are compressed tars. `package` is bytes or the path of a file."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, content in (("metadata.json", b'{"conda_pkg_format_version": 2}'), (f"info-{stem}.tar.zst", info)):
             archive.writestr(zipfile.ZipInfo(name), content)
@@ -57,7 +57,7 @@ def conda(path, stem, info, package):
 
 
 def digest(path):
-    """The sha256 of a file, in hex; `hashlib.file_digest` came with python 3.11."""
+    """The sha256 of a file, in hex. (`hashlib.file_digest` needs python 3.11.)"""
     sha256 = hashlib.sha256()
     with open(path, "rb") as file:
         while piece := file.read(1 << 20):
@@ -82,7 +82,7 @@ class Channel:
         return record | ({"noarch": noarch} if noarch else {})
 
     def add(self, name, version, files=(), links=(), *, noarch=None, depends=(), archive=".conda", entry_points=()):
-        """A package: `files` are (path, content, kind, mode), where a kind has the placeholder in the content."""
+        """A package: `files` are (path, content, kind, mode). A file with a kind has the placeholder in its content."""
         record = self.record(name, version, noarch, depends)
         paths, members = [], []
         for path, content, kind, mode in files:
@@ -111,7 +111,7 @@ class Channel:
         return f"{self.directory}/{record['subdir']}/{stem}{archive}", stem
 
     def enter(self, record, place):
-        """Makes a package known, whose archive is there."""
+        """Adds a package whose archive exists to the repodata and the lines."""
         sha256, name = digest(place), os.path.basename(place)
         self.records[record["subdir"]][name] = record | {"sha256": sha256, "size": os.path.getsize(place)}
         self.lines[f"{record['name']}-{record['version']}"] = f"file://{place}#sha256:{sha256}"
@@ -125,7 +125,7 @@ class Channel:
                 json.dump(repodata, file)
 
     def lock(self, path, packages, before=()):
-        """Writes a lock with these packages, and with lines before theirs."""
+        """Writes a lock with the lines `before`, and then these packages."""
         with open(path, "w") as file:
             lines = [*before, *(self.lines[package] for package in packages)]
             file.write(f"# platform: {SUBDIR}\n@EXPLICIT\n" + "\n".join(lines) + "\n")
@@ -140,7 +140,7 @@ SCRIPT = "#!/bin/sh\nmkdir -p $PREFIX/share/after\necho made >$PREFIX/share/afte
 
 
 def varied(channel, *, python):
-    """Packages that clash, link, share, have the prefix in them and a script; some small, one of middle size."""
+    """Packages with clashes, links, shared files, the prefix in files, and a script; most small, one of middle size."""
     if python:
         versioned = [text("bin/python3.11", PREFIX_TEXT, "text", 0o755), text("lib/python3.11/os.py", "\n")]
         channel.add("python", "3.11.0", versioned, [("bin/python", "python3.11")])

@@ -14,18 +14,19 @@ from wide_packages import PLACEHOLDER, Channel, conda, info_members, member, tar
 
 FILES = 300  # of each package of `many`
 OPEN_FILES = 256
-# How `many` may grow from the smallest size to the largest: the peak by so much for each file, for the tables of paths, and
-# by what two runs of one size differ; the open files by what two runs differ by alone. Fewer packages than this do not fill
-# the queues between the threads, so what comes after them says nothing.
+# The allowed growth in `many` from the smallest size to the largest. The peak may grow by so much for each file,
+# because of the tables of paths, and by the difference between two runs of one size. The number of open files may only
+# grow by the difference between two runs. Fewer packages than this do not fill the queues between the threads, so a
+# comparison with them means nothing.
 GROWTH_KB, DIFFERENCE_MB = 0.6, 8
 GROWTH_OPEN, DIFFERENCE_OPEN = 1.25, 8
 FEWEST = 100
 ZEROS = bytes(1 << 20)
-MOST_ROOM = 4 << 20  # of a file of zeros on the disk: what is not zeros is written in pieces
+MOST_ROOM = 4 << 20  # of a file of zeros on the disk: the parts that are not zeros are written in pieces
 
 
 class Measured:
-    """What a command took: seconds of processor, its peak in MB, the most open files seen, and what it wrote."""
+    """The cost of a command: seconds of processor, peak in MB, the most open files seen, and the size of its output."""
 
     def __init__(self, world, *arguments, cache=None, stdout=subprocess.DEVNULL):
         command = world.command(*arguments, cache=cache)
@@ -64,7 +65,7 @@ class Measured:
 
 
 def many(world):
-    """One channel; for each size, the same commands."""
+    """Runs the same commands for each size, with one channel."""
     sizes = sorted(int(word) for word in os.environ.get("MLCONDA_BENCH_SIZES", "100 300 1000").split())
     channel = Channel("channel")
     for number in range(max(sizes)):
@@ -90,7 +91,7 @@ def many(world):
 
 
 def growth(what, small, large):
-    """What has grown further than it may between two sizes: (files, measured) each."""
+    """The values that have grown more than allowed between two sizes; each size is (files, measured)."""
     (fewer, small), (more, large) = small, large
     peak = small.peak + DIFFERENCE_MB + (more - fewer) * GROWTH_KB / 1000
     if large.peak > peak:
@@ -145,7 +146,7 @@ def packages_in(cache):
 
 
 def make_old(cache):
-    """What was used within the last second, `cache prune` keeps: sets the times of use back by an hour."""
+    """Sets the times of use back by an hour, because `cache prune` keeps packages that were used in the last second."""
     then = time.time() - 3600
     for package in packages_in(cache):
         os.utime(package, (then, then))
@@ -186,14 +187,14 @@ def of_zeros(world, size):
 
 
 def has_holes():
-    """Whether the file system has files with holes."""
+    """Whether the file system supports files with holes."""
     with open("hole", "wb") as file:
         file.truncate(MOST_ROOM)
     return os.stat("hole").st_blocks * 512 < MOST_ROOM
 
 
 def used(*paths):
-    """The room that directories take together, in bytes."""
+    """The space that directories take together, in bytes."""
     told = subprocess.run(["du", "-s", "-c", "-B1", *paths], stdout=subprocess.PIPE, text=True, check=True).stdout
     return int(told.splitlines()[-1].split()[0])
 
@@ -209,7 +210,7 @@ def zeros_listed(channel, name, size, begin=b""):
 
 
 def pour(header, size, out):
-    """Writes a tar with this one member; `header` may have the begin of its content, and `size` is that of the rest."""
+    """Writes a tar with one member. `header` may include the start of its content; `size` is the size of the rest."""
     out.write(header)
     left = size
     while left:
@@ -236,7 +237,7 @@ def zeros_conda(channel, name, size):
 
 
 def zeros_prefix(channel, name, size):
-    """The file begins with the prefix."""
+    """A `.conda` whose file begins with the prefix."""
     record, (listed,) = zeros_listed(channel, name, size, PLACEHOLDER.encode())
     listed |= {"prefix_placeholder": PLACEHOLDER, "file_mode": "binary"}
     header = member("share/zeros", size).tobuf(tarfile.GNU_FORMAT) + PLACEHOLDER.encode()
@@ -252,7 +253,7 @@ def finish(channel, record, listed, package):
 
 
 def zeros_bzip2(channel, name, size):
-    """`info/` and the file, each a stream of its own."""
+    """A `.tar.bz2` with `info/` and the file in a separate stream each."""
     record, listed = zeros_listed(channel, name, size)
     place, _ = channel.place(record, ".tar.bz2")
     info = b"".join(h.tobuf(tarfile.GNU_FORMAT) + t + bytes(-len(t) % 512) for h, t in info_members(record, listed))
@@ -262,7 +263,7 @@ def zeros_bzip2(channel, name, size):
 
 
 def zeros_sparse(channel, name, size):
-    """The file is a member with holes (GNU): one block of 512 bytes at its end, the rest a hole."""
+    """A `.conda` whose file is a member with holes (GNU): one block of 512 bytes at its end, the rest a hole."""
     record, listed = zeros_listed(channel, name, size)
     header = bytearray(member("share/zeros", 512).tobuf(tarfile.GNU_FORMAT))
     header[156:157] = b"S"
@@ -275,7 +276,7 @@ def zeros_sparse(channel, name, size):
 
 
 def prefixes(world):
-    """200 prefixes in one root: the same packages, and one of its own in each."""
+    """200 prefixes in one root: each has the same packages, and one package of its own."""
     number = 200
     channel = Channel("channel")
     for n in range(20):

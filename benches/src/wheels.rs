@@ -174,7 +174,7 @@ impl<'a> World<'a> {
             }
             let [whole, python, uv, wheels] = measured.map(|runs| median(&runs));
             println!("{}", row(source, cache, "a new environment", whole, sum(python, uv)));
-            println!("{}", row(source, cache, "wheels into one that is there", wheels, uv));
+            println!("{}", row(source, cache, "wheels into an existing one", wheels, uv));
         }
         Ok(())
     }
