@@ -1,18 +1,19 @@
-# mlconda's own image: a base with the program under its own name and under conda's, for Dockerfiles in which nothing but
-# the `FROM` changes (docs/conda.md, docs/shells.md), and to copy the program from (docs/docker.md).
+# mlconda's own image: a base with the program under its own name and under conda's names. Dockerfiles of conda can use
+# it by changing only their `FROM` (docs/conda.md, docs/shells.md), and others can copy the program from it
+# (docs/docker.md).
 #
 #   docker build --tag mlconda .
-#   docker build --tag mlconda --target program .      the static program and nothing else
+#   docker build --tag mlconda --target program .      only the static program
 #   docker build --tag mlconda-run --target program --build-arg PROGRAM=static-run .      one that only runs commands
 #
-# BUILDER is any image with Rust, a C compiler and the crates in reach. BASE is any image with bash.
+# BUILDER is any image with Rust, a C compiler and access to the crates. BASE is any image with bash.
 ARG BUILDER=rust:1-slim-bookworm
 ARG BASE=debian:bookworm-slim
 
 FROM ${BUILDER} AS builder
 WORKDIR /src
 COPY . .
-# Which program: `static`, or the smaller `static-small` and `static-run`.
+# The program: `static`, or the smaller `static-small` or `static-run`.
 ARG PROGRAM=static
 RUN cargo ${PROGRAM} && cp $(find target -path '*/release/mlconda' -type f) /usr/local/bin/
 
@@ -22,8 +23,8 @@ ENTRYPOINT ["/mlconda"]
 
 FROM ${BASE}
 COPY --from=builder /usr/local/bin/mlconda /mlconda
-# What Dockerfiles expect of images of conda and micromamba: the names, the functions of shells, and an entry point that
-# activates.
+# Dockerfiles expect these of images of conda and micromamba: the names, the functions of shells, and an entry point
+# that activates an environment.
 RUN ln -s /mlconda /usr/local/bin/mlconda && mkdir -p /opt/conda/bin /opt/conda/condabin && \
     for name in conda mamba micromamba; do \
         for directory in /usr/local/bin /opt/conda/bin /opt/conda/condabin; do \

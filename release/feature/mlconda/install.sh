@@ -1,12 +1,13 @@
 #!/bin/sh
-# Installs a release of mlconda: downloads the archive for this machine, compares its sha256 with the list of the release,
-# and unpacks it. The action and the devcontainer feature run this script; a release has a copy of it for its own version.
+# Installs a release of mlconda: downloads the archive for this machine, compares its sha256 with the list of the
+# release, and unpacks it. The action and the devcontainer feature run this script; a release has a copy of it for its
+# own version.
 #
-#   VERSION      the version, or `latest`. Default: that of the release that the script comes from, else `latest`
-#   DIRECTORY    where `bin/mlconda` and `share/` go. Default: /usr/local
+#   VERSION      the version, or `latest`. Default: the version of the script's own release, else `latest`
+#   DIRECTORY    the directory that gets `bin/mlconda` and `share/`. Default: /usr/local
 #   DOWNLOADS    a URL or a directory with the files of the release, in place of those of its repository
 #
-# It wants tar, sha256sum or shasum, and curl or wget.
+# It needs tar, sha256sum or shasum, and curl or wget.
 set -eu
 umask 022
 
@@ -68,7 +69,7 @@ main() {
     trap 'exit 130' INT
     trap 'exit 143' TERM
     download "$downloads/SHA256SUMS" "$work/SHA256SUMS"
-    # A line is a hash, two blanks and a name.
+    # Each line is a hash, two blanks and a name.
     line=$(grep -E '^[0-9a-f]{64}  mlconda-[0-9][0-9A-Za-z_.+-]*\.tar\.gz$' "$work/SHA256SUMS" |
         grep -F -- "-${version:+$version-}$target.tar.gz") ||
         fail "the release at $downloads has no program for $target${version:+ of version $version}"
@@ -79,7 +80,7 @@ main() {
 
     mkdir -p "$directory"
     tar -xzf "$work/$archive" -C "$work"
-    # A program that runs is replaced, not written over.
+    # The program is replaced by a rename, not overwritten, because it may be running.
     cp -R "$work/${archive%.tar.gz}/share" "$directory/"
     mkdir -p "$directory/bin"
     cp "$work/${archive%.tar.gz}/bin/mlconda" "$directory/bin/.mlconda.new"
