@@ -1,4 +1,5 @@
-//! Archives of packages: `.tar.bz2`, `.conda` and wheels, and the files of `info/` in them. They are read as root.
+//! Archives of packages: `.tar.bz2`, `.conda` and wheels, and the files of `info/` in them. mlconda may read them as
+//! root.
 
 use std::{
     collections::BTreeSet,
@@ -13,7 +14,7 @@ use zip::{ZipArchive, ZipWriter, write::SimpleFileOptions};
 
 use crate::bits;
 
-/// Makes the checksums of a tar's headers fit, so that what is in them is believed.
+/// Corrects the checksums of a tar's headers, so that the headers are accepted.
 pub(crate) fn mend(tar: &mut [u8]) {
     for header in tar.chunks_exact_mut(512).filter(|block| &block[257..262] == b"ustar") {
         header[148..156].fill(b' ');
@@ -28,7 +29,7 @@ pub(crate) fn compress(content: &[u8]) -> Vec<u8> {
     encoder.finish().expect("memory does not fail")
 }
 
-/// A `.conda` of two tars.
+/// A `.conda` with two tars.
 pub(crate) fn conda(info: &[u8], package: &[u8]) -> Vec<u8> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
     let stored = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
@@ -45,7 +46,7 @@ pub(crate) fn conda(info: &[u8], package: &[u8]) -> Vec<u8> {
     zip.finish().expect("memory does not fail").into_inner()
 }
 
-/// An archive made of an input: its file name, its bytes, and the tar with what is not `info/`, where that is known.
+/// An archive made from an input: its file name, its bytes, and the tar with the files outside `info/`, if it is known.
 fn made(data: &[u8]) -> (&'static str, Vec<u8>, Option<Vec<u8>>) {
     let (flags, rest) = bits::flags(data);
     let mended = |tar: &[u8]| {
@@ -70,8 +71,8 @@ fn made(data: &[u8]) -> (&'static str, Vec<u8>, Option<Vec<u8>>) {
     }
 }
 
-/// What the crate `tar` reads, without the files of `info/`; `None` where it reads an error, or an entry that no package
-/// may have.
+/// The entries that the crate `tar` reads, without the files of `info/`; `None` if it returns an error, or an entry
+/// that no package may have.
 fn expected(tar: &[u8]) -> Option<Vec<Unpacked>> {
     let mut found = Vec::new();
     for entry in tar::Archive::new(tar).entries().ok()? {
@@ -104,7 +105,8 @@ fn expected(tar: &[u8]) -> Option<Vec<Unpacked>> {
     Some(found)
 }
 
-/// Archives are read as the crates `bzip2`, `zstd`, `zip` and `tar` read them, and nothing is read that these refuse.
+/// Archives are read as the crates `bzip2`, `zstd`, `zip` and `tar` read them, and every archive that these refuse is
+/// refused.
 pub(crate) fn archive(data: &[u8]) {
     let (name, bytes, tar) = made(data);
     let Ok((found, metadata)) = fuzzing::unpack(&bytes, name) else { return };
@@ -113,12 +115,13 @@ pub(crate) fn archive(data: &[u8]) {
         Some(tar) => tar,
         None if name.ends_with(".conda") => match part_of(&bytes, "pkg-") {
             Some(tar) => tar,
-            // Zips may be read in several ways; that this one is not is told by the other library.
+            // A zip may be readable in several ways. If the other library cannot read it, there is no result to
+            // compare.
             None => return,
         },
         None => {
             let mut tar = Vec::new();
-            // What follows the stream is passed over; several streams are one archive.
+            // Bytes after the last stream are ignored; several streams are one archive.
             if bzip2::read::MultiBzDecoder::new(bytes.as_slice()).read_to_end(&mut tar).is_err() {
                 return;
             }
@@ -143,7 +146,7 @@ fn part_of(bytes: &[u8], name: &str) -> Option<Vec<u8>> {
     Some(tar)
 }
 
-/// Whatever is in an archive, it is unpacked into its directory of the cache or refused, and nothing is written elsewhere.
+/// Any archive is either unpacked into its directory of the cache or refused, and nothing is written elsewhere.
 pub(crate) fn fill(data: &[u8]) {
     let (name, bytes, _) = if data.first().is_some_and(|flags| flags & 0x40 != 0) {
         let (name, bytes) = wheel_of(&data[1..]);
@@ -163,7 +166,7 @@ pub(crate) fn fill(data: &[u8]) {
     std::fs::remove_dir_all(&directory).expect("what was made can be removed");
 }
 
-/// A bzip2 archive made of an input: damaged at some places, of up to four streams; or the input itself.
+/// A bzip2 archive made from an input, with up to four streams and damage at some places; or the input itself.
 fn bzip2_of(data: &[u8]) -> Vec<u8> {
     let (flags, rest) = bits::flags(data);
     if flags & 1 == 0 {
@@ -175,7 +178,8 @@ fn bzip2_of(data: &[u8]) -> Vec<u8> {
         let (stream, others) =
             content.split_at(if level == flags >> 1 & 3 { content.len() } else { content.len() / 2 });
         content = others;
-        // Several blocks of a level 1: noise that depends on the content, for what repeats itself takes long to sort.
+        // Several blocks of level 1. They have noise that depends on the content, because bzip2 sorts repeated content
+        // slowly.
         let times = if flags & 8 != 0 && !stream.is_empty() { 110_000_usize.div_ceil(stream.len()) } else { 1 };
         let mut encoder = BzEncoder::new(Vec::new(), Compression::new(1 + u32::from(flags >> 4 & 1) * 8));
         for time in 0..times {
@@ -200,11 +204,11 @@ fn bzip2_of(data: &[u8]) -> Vec<u8> {
     archive
 }
 
-/// Block by block, and with helpers, the same is read as with one decoder that begins at the beginning.
+/// Decoding block by block, also on several threads, gives the same bytes as one decoder that reads from the start.
 pub(crate) fn bzip2(data: &[u8]) {
     let archive = bzip2_of(data);
     let (mut expected, mut rest, mut fault) = (Vec::new(), archive.as_slice(), false);
-    // One stream after the other, as bzip2 reads them; what follows the last and is none is passed over.
+    // One stream after the other, as bzip2 reads them; bytes after the last stream are ignored.
     loop {
         let mut decoder = BzDecoder::new(rest);
         let before = expected.len();
@@ -217,7 +221,7 @@ pub(crate) fn bzip2(data: &[u8]) {
     }
     for cores in [0, 2] {
         let (found, error) = fuzzing::bunzip2(&archive, cores);
-        // Each may notice damage a little sooner.
+        // Either decoder may notice damage a little sooner.
         let common = expected.len().min(found.len());
         assert!(expected[..common] == found[..common], "{cores} cores: other content");
         assert_eq!(error.is_some(), fault, "{cores} cores: {error:?}");
@@ -225,7 +229,7 @@ pub(crate) fn bzip2(data: &[u8]) {
     }
 }
 
-/// A wheel of members, each a name and a content; with the metadata that it needs.
+/// A wheel with members, each with a name and a content, and with the metadata that it needs.
 fn wheel_of(data: &[u8]) -> (&'static str, Vec<u8>) {
     let (flags, mut rest) = bits::flags(data);
     let name = "small-1.0-py3-none-any.whl";
@@ -258,8 +262,8 @@ fn wheel_of(data: &[u8]) -> (&'static str, Vec<u8>) {
     (name, zip.finish().expect("memory does not fail").into_inner())
 }
 
-/// What is installed of a wheel has the places that its metadata list and the content that the zip has, and no path leads
-/// out.
+/// The installed files of a wheel have the paths that its metadata list and the content in the zip, and no path leads
+/// out of the prefix.
 pub(crate) fn wheel(data: &[u8]) {
     let (name, bytes) = wheel_of(data);
     let Ok((found, metadata)) = fuzzing::unpack(&bytes, name) else { return };
@@ -285,7 +289,7 @@ pub(crate) fn wheel(data: &[u8]) {
     }
 }
 
-/// The files of `info/`, in the order of [`fuzzing::INFO`], list the paths that `rattler_conda_types` reads in them.
+/// From the files of `info/`, in the order of [`fuzzing::INFO`], mlconda reads the same paths as `rattler_conda_types`.
 pub(crate) fn info(data: &[u8]) {
     let (flags, mut rest) = bits::flags(data);
     let mut files = Vec::new();

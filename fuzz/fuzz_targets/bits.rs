@@ -1,8 +1,8 @@
-//! What several targets need: inputs in parts, and directories in memory.
+//! Functions of several targets: inputs in parts, and directories in memory.
 
 use std::path::{Path, PathBuf};
 
-/// Takes the first byte, which says what is done with the others; 0 where there is none.
+/// Takes the first byte, which decides how the others are used; 0 if the input is empty.
 pub(crate) fn flags(data: &[u8]) -> (u8, &[u8]) {
     data.split_first().map_or((0, data), |(first, rest)| (*first, rest))
 }
@@ -19,12 +19,12 @@ pub(crate) fn with_part(part: &[u8], rest: &[u8]) -> Vec<u8> {
     [&length.to_le_bytes(), part, rest].concat()
 }
 
-/// The text in an input; `None` if it is none.
+/// The text in an input; `None` if it is not text.
 pub(crate) fn text(data: &[u8]) -> Option<&str> {
     std::str::from_utf8(data).ok()
 }
 
-/// A directory of this process, in memory where there is one, that is empty.
+/// An empty directory of this process, in memory if possible.
 pub(crate) fn directory(name: &str) -> PathBuf {
     let memory = Path::new("/dev/shm");
     let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };

@@ -1,4 +1,4 @@
-//! What channels and name servers send: repodata, shards, messages of DNS.
+//! Answers of channels and name servers: repodata, shards, messages of DNS.
 
 use std::net::IpAddr;
 
@@ -11,7 +11,8 @@ use serde_json::{Map, Value};
 
 use crate::bits;
 
-/// A text that `serde_json` reads as repodata is scanned, and has the same records; whatever is scanned can be looked up.
+/// A text that `serde_json` reads as repodata is scanned, and has the same records; all scanned records can be looked
+/// up.
 pub(crate) fn scan(data: &[u8]) {
     let scanned = fuzzing::scan(data);
     let Ok(Value::Object(whole)) = serde_json::from_slice(data) else { return };
@@ -19,7 +20,7 @@ pub(crate) fn scan(data: &[u8]) {
     for (number, path) in SECTIONS.iter().enumerate() {
         let (last, parents) = path.split_last().expect("a section has a name");
         let parent = parents.iter().try_fold(&whole, |map, key| map.get(*key).map_or(Some(map), Value::as_object));
-        // A section that is something else is an error, which is told.
+        // A section of another type is an error, which is reported.
         let Some(parent) = parent else { return };
         match parent.get(*last).filter(|_| parents.is_empty() || whole.contains_key("v3")) {
             Some(Value::Object(records)) => {
@@ -51,7 +52,7 @@ pub(crate) fn scan(data: &[u8]) {
         let records: Map<String, Value> = serde_json::from_slice(text).expect("a span is an object");
         found.extend(records.into_iter().map(|(key, record)| (*section, key, record)));
     }
-    // What has no name and version is in no span that anybody asks for.
+    // A record without a name and a version is in no span, because nobody looks it up.
     expected.retain(|(number, key, _)| !fuzzing::name(*number, key).is_empty());
     let order =
         |one: &(usize, String, Value), other: &(usize, String, Value)| (one.0, &one.1).cmp(&(other.0, &other.1));
@@ -60,14 +61,14 @@ pub(crate) fn scan(data: &[u8]) {
     assert_eq!(found, expected);
 }
 
-/// Whether an object has a key twice: then the last one counts for `serde_json`, and both for the scan.
+/// Whether an object has a key twice: `serde_json` then keeps the last value, and the scan keeps both.
 fn has_doubles(data: &[u8]) -> bool {
     let again = serde_json::from_slice::<Value>(data).ok().and_then(|value| serde_json::to_vec(&value).ok());
     let strings = |text: &[u8]| text.iter().filter(|byte| **byte == b':').count();
     again.is_none_or(|again| strings(&again) != strings(data))
 }
 
-/// What `rmp_serde` reads is the same JSON; indexes and shards are read or refused.
+/// MessagePack that `rmp_serde` reads gives the same JSON; indexes and shards are read or refused.
 pub(crate) fn msgpack(data: &[u8]) {
     let (flags, rest) = bits::flags(data);
     let bytes = if flags & 1 == 0 {
@@ -88,7 +89,7 @@ pub(crate) fn msgpack(data: &[u8]) {
         return;
     };
     let ours: Value = serde_json::from_slice(&text).unwrap_or_else(|error| {
-        // `serde_json` has a limit of depth of its own.
+        // `serde_json` has its own limit of depth.
         assert!(error.to_string().contains("recursion") || error.to_string().contains("range"), "{error}");
         Value::Null
     });
@@ -105,18 +106,18 @@ fn is_flat(text: &[u8]) -> bool {
     text.iter().filter(|byte| matches!(byte, b'[' | b'{')).count() < 60
 }
 
-/// Whether bytes may hold what JSON has no word for: then libraries differ.
+/// Whether bytes may have a value that JSON cannot express: then libraries differ.
 fn has_binary(bytes: &[u8]) -> bool {
     bytes.iter().any(|byte| matches!(byte, 0xc4..=0xc9 | 0xca | 0xcb | 0xd4..=0xd8))
 }
 
-/// A reply has the addresses that `hickory-proto` reads in it.
+/// mlconda reads the same addresses in a reply as `hickory-proto`.
 pub(crate) fn dns(data: &[u8]) {
     let (flags, rest) = bits::flags(data);
     let reply = |query: &[u8]| {
         let mut reply = query.to_vec();
         if flags & 1 == 0 {
-            // The head of an answer with up to 15 records.
+            // The header of an answer with up to 15 records.
             (reply[2], reply[3], reply[7]) = (reply[2] | 0x80, flags >> 6, flags >> 1 & 15);
             reply.extend_from_slice(rest);
         } else {

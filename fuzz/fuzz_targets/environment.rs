@@ -1,4 +1,4 @@
-//! Files that people write: environment.yml, read and changed, and requirements files.
+//! Files that people write: environment.yml, which is read and edited, and requirements files.
 
 use std::{io, path::Path, str::FromStr};
 
@@ -24,7 +24,7 @@ fn options() -> ReadOptions {
     }
 }
 
-/// What is wrong with a text can be told, and what is read means the same however often it is read and merged.
+/// Every error in a text has a message, and an environment keeps its meaning if it is narrowed again or merged.
 pub(crate) fn environment(data: &[u8]) {
     let file = Path::new("/project/environment.yml");
     let text = match decode::decode(data, file) {
@@ -56,7 +56,7 @@ pub(crate) fn environment(data: &[u8]) {
     }
 }
 
-/// A file that is changed keeps what is not changed; what was put in is there, and goes away again.
+/// An edit keeps the rest of a file; an inserted item is in the list, and can be removed again.
 pub(crate) fn edit(data: &[u8]) {
     let (flags, rest) = bits::flags(data);
     let (item, rest) = bits::part(rest);
@@ -94,7 +94,7 @@ pub(crate) fn edit(data: &[u8]) {
         let text = again.to_text();
         let last = YamlEditor::new(text.as_bytes(), file).unwrap_or_else(|error| panic!("{error}\n{text}"));
         let last = last.to_json().expect("what was read can be told");
-        // An empty list stays where there was none.
+        // The list stays, and is empty, even if there was none before.
         let keys = |value: &serde_json::Value| {
             let object = value.as_object().cloned().unwrap_or_default();
             object.into_iter().filter(|(key, _)| !path.contains(&key.as_str())).collect::<Vec<_>>()
@@ -103,12 +103,12 @@ pub(crate) fn edit(data: &[u8]) {
     }
 }
 
-/// A value that is set is there.
+/// After a value is set, it can be read back.
 fn set(editor: &mut YamlEditor, key: &str) {
     for path in [&[key][..], &["variables", key]] {
         if editor.set(path, &"x: y".into()).is_ok() {
             let after = editor.to_json().expect("what was read can be told");
-            // In a list, a key stands for the mapping that has it.
+            // In a list, a key selects the mapping that has this key.
             let found = path.iter().try_fold(&after, |value, key| match value {
                 serde_json::Value::Array(items) => items.iter().find_map(|item| item.get(key)),
                 value => value.get(key),
@@ -118,7 +118,7 @@ fn set(editor: &mut YamlEditor, key: &str) {
     }
 }
 
-/// A list of pip with the files that it names; a single requirement is read as `pep508_rs` reads it.
+/// A `pip:` list with the files that it names; a single requirement is read as `pep508_rs` reads it.
 pub(crate) fn requirements(data: &[u8]) {
     let (list, files) = bits::part(data);
     let (Some(list), Some(files)) = (bits::text(list), bits::text(files)) else { return };
@@ -141,7 +141,7 @@ pub(crate) fn requirements(data: &[u8]) {
     }
     let _ = (found.first_lines(), found.indexes.urls().count());
     let ([line], [entry]) = (environment.pip.as_slice(), found.entries.as_slice()) else { return };
-    // The library panics on a name that it takes to be wrong, so it is asked about those that are right.
+    // The library panics at some wrong names, so it gets only requirements in which mlconda found a name.
     let Some(name) = entry.name.as_deref().filter(|_| !entry.direct) else { return };
     let Ok(theirs) = Requirement::<VerbatimUrl>::from_str(&line.text) else { return };
     assert_eq!(name, theirs.name.as_ref(), "{}", line.text);

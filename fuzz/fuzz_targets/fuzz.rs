@@ -1,11 +1,12 @@
 //! All fuzz targets, in one program: each is a function of bytes, and `MLCONDA_FUZZ_TARGET` names the one that runs.
 //!
-//! One program, since the library and what it needs are linked into each, and linking costs more than compiling a target.
-//! `MLCONDA_FUZZ_SEEDS=DIR` writes the seeds of all targets to `DIR/TARGET/` and ends: they are made here ([`seeds`]), so
-//! that the repository has no archives in it. `.ci/fuzz` does both.
+//! There is one program for all, because each program would have to be linked with the library and its dependencies,
+//! and linking costs more than compiling a target. `MLCONDA_FUZZ_SEEDS=DIR` writes the seeds of all targets to
+//! `DIR/TARGET/` and ends: they are made here ([`seeds`]), so that the repository has no archives in it. `.ci/fuzz`
+//! does both.
 //!
-//! A target panics where mlconda does something that it should not: reads what the library that it is compared with reads
-//! in another way, or does not read what it has written. What it refuses is no fault, unless the target says so.
+//! A target panics at a fault of mlconda: it reads an input in another way than the library that it is compared with,
+//! or it cannot read its own output. A refused input is no fault, unless the target says so.
 
 #![no_main]
 
@@ -25,10 +26,10 @@ use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
 
-/// What is called with each input.
+/// The function that is called with each input.
 type Target = fn(&[u8]);
 
-/// The targets by their names, those first whose input comes from furthest.
+/// The targets by their names. Those with the least trusted input are first.
 pub(crate) const TARGETS: &[(&str, Target)] = &[
     ("archive", archive::archive),
     ("fill", archive::fill),
@@ -60,7 +61,7 @@ pub(crate) const TARGETS: &[(&str, Target)] = &[
 
 static CHOSEN: OnceLock<Target> = OnceLock::new();
 
-/// Finds the target, or writes the seeds.
+/// Returns the chosen target, or writes the seeds and ends.
 fn begin() {
     if let Some(directory) = std::env::var_os("MLCONDA_FUZZ_SEEDS") {
         seeds::write(directory.as_ref());

@@ -16,7 +16,7 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
     runtime.block_on(future)
 }
 
-/// The image of an input, of up to three layers.
+/// An image made from an input, with up to three layers.
 fn image(data: &[u8]) -> BaseImage {
     let (flags, mut rest) = bits::flags(data);
     let platform = Platform::of("linux-64".parse().expect("a platform")).expect("it is Linux");
@@ -38,7 +38,7 @@ fn image(data: &[u8]) -> BaseImage {
     BaseImage { name: None, digest: None, config, layers, platform, annotations: BTreeMap::new() }
 }
 
-/// What is in an image can be told or is refused.
+/// The content of an image is read or refused.
 pub(crate) fn layer(data: &[u8]) {
     let image = image(data);
     match wait(Contents::read(&image, None, &Limits::default(), &())) {
@@ -47,8 +47,8 @@ pub(crate) fn layer(data: &[u8]) {
     }
 }
 
-/// A layout: an index, a manifest and a config, each a text in which `@1` and `@2` stand for the digest and the size of the
-/// manifest and of the config. References are written as they are read.
+/// A layout: an index, a manifest and a config. In their texts, `@1` and `@2` are replaced by the digest and the size
+/// of the manifest and of the config. References are written as they are read.
 pub(crate) fn oci(data: &[u8]) {
     let (index, rest) = bits::part(data);
     let (manifest, config) = bits::part(rest);

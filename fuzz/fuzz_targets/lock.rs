@@ -25,22 +25,22 @@ fn read(text: &str) -> Option<LockFile> {
     LockFile::parse(text, Path::new(FILE), &expansion()).map_err(|error| error.to_string()).ok()
 }
 
-/// What a lock pins, in words.
+/// The packages that a lock pins, as text.
 fn pinned(lock: &Lock) -> Vec<String> {
     let conda = lock.packages.iter().map(|package| format!("{} {} {:?}", package.name, package.url, package.digest));
     conda.chain(lock.pip.iter().map(|package| format!("{} {:?}", package.name, package.source))).collect()
 }
 
-/// The login of an address is not written, unless a variable has it.
+/// Removes the login of a URL, which is not written to a lock unless it is the value of a variable.
 fn without_login(package: &mut LockedPip) {
     let (PipSource::Archive { url, .. } | PipSource::Git { repository: url, .. }) = &mut package.source else { return };
     if url.password().unwrap_or(url.username()) != SECRET {
-        // Neither fails for a URL that has a login.
+        // Neither call fails for a URL with a login.
         let _ = (url.set_password(None), url.set_username(""));
     }
 }
 
-/// What is read is written and read again: the second text is the first, and the packages are the same.
+/// A lock is written and read again, until the text does not change any more; the packages stay the same.
 pub(crate) fn lock(data: &[u8]) {
     let Some(text) = bits::text(data) else { return };
     let _ = (kind_of(text), merge::sides(text), merge::each_once(text));
@@ -52,7 +52,7 @@ pub(crate) fn lock(data: &[u8]) {
         for platform in std::iter::once(None).chain(file.platforms().into_iter().map(Some).take(2)) {
             let selection = Selection { platform, ..Selection::default() };
             let Ok(first) = file.render(format, &selection, Some(Path::new("/project"))) else { continue };
-            // What a format has to say and the lock did not, such as a channel, is read back once.
+            // A format may need facts that the lock does not have, such as a channel. The first reading adds them.
             let (again, second) = repeated(&first.text, format, &selection);
             let (_, third) = repeated(&second, format, &selection);
             assert_eq!(second, third, "{format}");
@@ -75,7 +75,7 @@ fn repeated(text: &str, format: LockFormat, selection: &Selection) -> (LockFile,
     (again, rendered.text)
 }
 
-/// What is told of a lock is told of any.
+/// All reports about a lock work for any lock.
 fn each(lock: &Lock) {
     let _ = (lock.exposed(), lock.masked(), lock.download_size(), lock.requested());
     let graph = Graph::new(lock);

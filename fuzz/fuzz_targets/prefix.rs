@@ -1,5 +1,4 @@
-//! What stands in a prefix: records of any tool, lists of files of distributions, and the journal of a change that was cut
-//! off.
+//! Files in a prefix: records of any tool, lists of files of distributions, and the journal of an interrupted change.
 
 use std::path::Path;
 
@@ -8,13 +7,13 @@ use mlconda_prefix::{Prefix, distributions, foreign_records, is_foreign, on_disk
 
 use crate::bits;
 
-/// A record that is read is written and read again as it was; one of another tool is normalized once.
+/// A record that is read can be written and read again without a change; a record of another tool is normalized once.
 pub(crate) fn record(data: &[u8]) {
     let _ = is_foreign(data);
     let _ = slim::own_fields(data);
     let _ = slim::is_ours(data);
     let _ = on_disk::OwnFields::of_record(data);
-    // `serde_json` reads a number with a fraction to the last digit but one.
+    // `serde_json` may read the last digit of a number with a fraction differently.
     if let Some(normal) = foreign_records::normalize(data)
         && !has_fraction(&normal)
     {
@@ -37,7 +36,7 @@ fn has_fraction(value: &serde_json::Value) -> bool {
     }
 }
 
-/// The paths of a `RECORD` are in the prefix; a field that is written is read back.
+/// All paths of a `RECORD` are in the prefix; a written field is read back.
 pub(crate) fn record_list(data: &[u8]) {
     let Some(text) = bits::text(data) else { return };
     for path in distributions::paths(Path::new("/p"), Path::new("lib/python3.11/site-packages"), text) {
@@ -51,7 +50,7 @@ pub(crate) fn record_list(data: &[u8]) {
     }
 }
 
-/// A journal in a prefix, whatever it says, changes nothing beside the prefix.
+/// A journal in a prefix changes nothing outside of the prefix, whatever its content.
 pub(crate) fn journal(data: &[u8]) {
     let directory = bits::directory("journal");
     let (prefix, outside) = (directory.join("prefix"), directory.join("outside"));

@@ -1,4 +1,4 @@
-//! Programs and bundles: files that are looked at byte by byte.
+//! Programs and bundles: files that are read byte by byte.
 
 use std::{
     fs::OpenOptions,
@@ -24,7 +24,7 @@ fn file(data: &[u8]) -> &'static Path {
     path
 }
 
-/// A signature that is made anew stays as it is when it is made again, and no byte beside it changes its place.
+/// If a new signature is made a second time, it stays the same, and no byte outside of it moves.
 pub(crate) fn macho(data: &[u8]) {
     let path = file(data);
     let open = OpenOptions::new().read(true).write(true).open(path).expect("the file can be opened");
@@ -38,7 +38,7 @@ pub(crate) fn macho(data: &[u8]) {
     assert!(std::fs::read(path).expect("the file can be read") == once, "another signature of the same bytes");
 }
 
-/// The headers of a program are read or passed over, and nothing beyond its end is asked for twice.
+/// The headers of a program are read or ignored, with the same result from a file and from memory.
 pub(crate) fn elf(data: &[u8]) {
     let read = &mut |offset: u64, size: u64| {
         let rest = usize::try_from(offset).ok().and_then(|offset| data.get(offset..)).unwrap_or_default();
@@ -52,7 +52,7 @@ pub(crate) fn elf(data: &[u8]) {
     assert_eq!(symbols, elf::debug_symbols(read).expect("memory can be read"));
 }
 
-/// A bundle is read or refused; what is whole says the same of its locks.
+/// A bundle is read or refused; one without a fault can be unpacked.
 pub(crate) fn bundle(data: &[u8]) {
     let Ok(Some(bundle)) = Bundle::open(file(data)) else { return };
     let _ = (bundle.packages(), bundle.size(), bundle.archives());

@@ -1,4 +1,4 @@
-//! What python's tools write: `pylock.toml`, markers, metadata, names of wheels.
+//! Files and texts of python's tools: `pylock.toml`, markers, metadata, names of wheels.
 
 use std::{collections::BTreeSet, str::FromStr};
 
@@ -23,7 +23,7 @@ fn json(value: toml::Value) -> Value {
     }
 }
 
-/// Puts `a date` in the place of what may be one.
+/// Replaces each value that may be a date by `a date`.
 fn without_dates(value: Value) -> Value {
     let digits = |text: &str| {
         text.len() >= 10 && text.bytes().take(4).all(|byte| byte.is_ascii_digit()) && text.as_bytes()[4] == b'-'
@@ -36,7 +36,7 @@ fn without_dates(value: Value) -> Value {
     }
 }
 
-/// What is TOML is never misread, and a lock of python packages is read or refused.
+/// Valid TOML is never read wrongly, and a lock of python packages is read or refused.
 pub(crate) fn pylock(data: &[u8]) {
     let Some(text) = bits::text(data) else { return };
     let _ = fuzzing::pylock(text);
@@ -65,7 +65,8 @@ fn comparison(input: &mut Unstructured<'_>) -> arbitrary::Result<String> {
         0 | 1 => {
             let (name, sign) =
                 (input.choose(&VERSION_NAMES)?, input.choose(&["==", "!=", "<", "<=", ">", ">=", "~="])?);
-            // `~= '3.6.0'` is only 3.6 for pip and here, and any later one for `pep508_rs`, which drops a zero at the end.
+            // pip and mlconda read `~= '3.6.0'` as 3.6 only. `pep508_rs` drops the zero at the end, and accepts later
+            // ones.
             let least = u8::from(*sign == "~=");
             let count = if *sign == "~=" { 2..=3 } else { 1..=4 };
             let numbers = input.int_in_range(count)?;
@@ -89,7 +90,7 @@ fn marker_of(input: &mut Unstructured<'_>, depth: usize) -> arbitrary::Result<St
     Ok(if input.arbitrary()? { format!("({one} {word} {other})") } else { format!("{one} {word} {other}") })
 }
 
-/// Markers mean what `pep508_rs` takes them for; markers of any text are read or count as true.
+/// Markers have the same value as with `pep508_rs`; any other text is read or counts as true.
 pub(crate) fn marker(data: &[u8]) {
     let (flags, rest) = bits::flags(data);
     let python = ["3.8.20", "3.11.0", "3.12.7", "3.13.0"][usize::from(flags >> 1 & 3)];

@@ -1,4 +1,4 @@
-//! The seeds of the targets: small true inputs, and the texts that stand in the tests of the crates.
+//! The seeds of the targets: small valid inputs, and the string literals in the tests of the crates.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use zip::{ZipWriter, write::SimpleFileOptions};
 
 use crate::{TARGETS, archive, bits};
 
-/// Longer texts are left out, in bytes: they slow the targets down.
+/// Texts with more bytes are left out, because they slow the targets down.
 const LONGEST: usize = 8 << 10;
 
 /// Writes the seeds of all targets.
@@ -80,7 +80,7 @@ fn of(target: &str) -> Vec<Vec<u8>> {
     }
 }
 
-/// All of these and the texts in the tests of a crate.
+/// These texts, and the texts in the tests of a crate.
 fn with_texts(mut seeds: Vec<Vec<u8>>, name: &str) -> Vec<Vec<u8>> {
     seeds.extend(texts(name));
     seeds
@@ -108,7 +108,7 @@ fn texts(name: &str) -> Vec<Vec<u8>> {
     found
 }
 
-/// Finds string literals. What it takes for one is not always one, which does no harm in a seed.
+/// Finds string literals. Some results are not literals, which does no harm in a seed.
 fn literals(source: &str, found: &mut Vec<Vec<u8>>) {
     let mut rest = source;
     while let Some(start) = rest.find('"') {
@@ -345,7 +345,7 @@ fn dns() -> Vec<Vec<u8>> {
     vec![[&[3 << 1], &records[..]].concat(), [&[1 << 1 | 0xc0], &record(1, &[1, 2, 3, 4])[..]].concat(), vec![0]]
 }
 
-/// Bytes that look like chance, behind a first part.
+/// Bytes that look random, after a first part.
 fn chances(first: &[u8]) -> Vec<Vec<u8>> {
     let mut state = 7_u64;
     let mut byte = || {
@@ -386,7 +386,7 @@ fn oci() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// The library that the tests of signatures have, as a linker has signed it.
+/// The library from the tests of signatures, as signed by a linker.
 fn library() -> Vec<u8> {
     let text = include_str!("../../crates/mlconda-system/src/code_signature/library.txt");
     let mut bytes = vec![0; 49_696];
@@ -400,7 +400,7 @@ fn library() -> Vec<u8> {
     bytes
 }
 
-/// A program of 64 bits with a loader's name and sections.
+/// A program of 64 bits with the name of a loader and with sections.
 fn elf() -> Vec<u8> {
     let mut file = vec![0; 500];
     file[..6].copy_from_slice(b"\x7fELF\x02\x01");
@@ -415,7 +415,7 @@ fn elf() -> Vec<u8> {
     file
 }
 
-/// A bundle of one package, as it is made.
+/// A bundle of one package, as mlconda makes it.
 fn bundle() -> Vec<u8> {
     let directory = bits::directory("bundle");
     let (info, package) = package_tars();

@@ -11,7 +11,7 @@ use rattler_conda_types::{MatchSpec, ParseStrictness, Subdir, Version, VersionSp
 
 use crate::bits;
 
-/// A selector that is read is read back from its text, and applies to the same platforms.
+/// The text of a selector is read back as a selector for the same platforms.
 pub(crate) fn selector(data: &[u8]) {
     let Some(selector) = bits::text(data).and_then(Selector::parse) else { return };
     let text = selector.to_string();
@@ -23,13 +23,13 @@ pub(crate) fn selector(data: &[u8]) {
     }
 }
 
-/// Versions that specs are asked about.
+/// The versions that are tested with specs.
 const VERSIONS: [&str; 14] = [
     "0", "1", "1.0", "1.2", "1.2.3", "1.2.3.4", "1.10", "1.2a0", "1.2rc1", "1.2post1", "2", "2.0.1", "3.11.5", "1!1.2",
 ];
 
-/// A spec that rattler's strict parser reads, too, has the same name; and the versions that both take are the same, where
-/// both parsers read it as CEP-29 has it.
+/// A spec that rattler's strict parser also reads has the same name. It accepts the same versions, if both parsers
+/// follow CEP-29.
 pub(crate) fn spec(data: &[u8]) {
     let Some(text) = bits::text(data) else { return };
     let _ = (dependency::dependency_name(text), dependency::normalized_name(text), dependency::is_checkable(text));
@@ -44,7 +44,7 @@ pub(crate) fn spec(data: &[u8]) {
         return;
     }
     let Ok(theirs) = MatchSpec::from_str(text, ParseStrictness::Strict) else { return };
-    // conda and mlconda read brackets wherever they stand, rattler only at the end.
+    // conda and mlconda read brackets anywhere, rattler only at the end.
     let is_inside = text.rsplit_once(']').is_some_and(|(_, behind)| !behind.trim().is_empty());
     if ours.spec.url.is_some() || is_inside {
         return;
@@ -68,7 +68,7 @@ pub(crate) fn spec(data: &[u8]) {
     }
 }
 
-/// Versions compare, and match specs, as in rattler; and those that match are where a search expects them.
+/// Versions compare and match specs as in rattler, and a search finds all those that match.
 pub(crate) fn version(data: &[u8]) {
     let Some(text) = bits::text(data).filter(|text| dependency::is_within_limits(text)) else { return };
     let mut parts = text.split('\n');
