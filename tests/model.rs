@@ -1,9 +1,10 @@
-//! A model of the prefix (`model::prefix`), and series of installations, repairs, edits of users, kills and full disks on
-//! random packages: after each step the prefix is what the model says.
+//! Compares prefixes with a model (`model::prefix`). A series is a sequence of installations, repairs, edits of users,
+//! kills and full disks on random packages. After each step, the prefix must match the model.
 //!
-//! Installations run in this process, by the library, and those to which something happens by the program. A difference is
-//! shown with the smallest series that has one. `MLCONDA_TEST_SERIES` is the number of series, `MLCONDA_TEST_SEED` another
-//! beginning, `TMPDIR` the file system, `MLCONDA_TEST_CACHE` a directory for the package caches (on another device, say).
+//! Installations run in this process, with the library. Those that are killed or meet a full disk run in the program. A
+//! difference is shown with the smallest series that has one. `MLCONDA_TEST_SERIES` is the number of series,
+//! `MLCONDA_TEST_SEED` another seed, `TMPDIR` a directory on the file system to test, and `MLCONDA_TEST_CACHE` a
+//! directory for the package caches (for example on another device).
 
 #![allow(clippy::print_stdout, reason = "a thorough run is to tell its figures")]
 

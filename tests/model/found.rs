@@ -1,4 +1,4 @@
-//! What series of the model have found, as stories.
+//! Tests of faults that series of the model have found.
 
 mod links;
 
@@ -48,7 +48,7 @@ fn an_empty_directory_behind_a_link_goes_with_its_package() {
         assert!(real.join("lib/empty").is_dir());
         install(&world, &prefix, &[]).success();
         assert_eq!(tree::paths(&real).unwrap().replace("conda-meta\n", "").replace("conda-meta/history\n", ""), "");
-        // The link comes later, and leads to where nothing else is any more.
+        // The link is installed later, and leads to a directory that has no other files any more.
         install(&world, &prefix, &[&file, &empty]).success();
         install(&world, &prefix, &[&link, &empty]).success();
         assert!(real.join("lib/empty").is_dir());
@@ -81,7 +81,7 @@ fn a_directory_that_is_emptied_and_filled_keeps_the_mode_that_the_user_gave_it()
     }
 }
 
-/// Of no other package, and a repair would not bring anything back.
+/// The file belongs to no package, so the error must not propose a repair, which would restore nothing.
 #[test]
 fn a_file_of_the_user_where_a_package_needs_a_directory_is_said_to_be_the_users() {
     let world = world();
@@ -102,7 +102,7 @@ fn a_file_of_the_user_where_a_package_needs_a_directory_is_said_to_be_the_users(
     }
 }
 
-/// A first installation refuses both, so an update does, and nobody's file is lost.
+/// A first installation refuses both packages, so an update refuses them, too, and no file is lost.
 #[test]
 fn an_empty_directory_takes_no_place_of_a_file() {
     let world = world();
@@ -121,7 +121,7 @@ fn an_empty_directory_takes_no_place_of_a_file() {
             });
             assert_eq!(tree::difference(&before, &after), "");
         }
-        // A link of the user is no directory of a package.
+        // A link of the user does not count as a directory of a package.
         install(&world, &prefix, &[]).success();
         fs_err::create_dir_all(real.join("share")).unwrap();
         fs_err::os::unix::fs::symlink("elsewhere", real.join("share/it")).unwrap();
@@ -130,7 +130,7 @@ fn an_empty_directory_takes_no_place_of_a_file() {
     }
 }
 
-/// Both have a file at `lib/it`, one of them by the name `lib64/it`.
+/// Both packages have a file at `lib/it`, one of them under the name `lib64/it`.
 #[test]
 fn a_file_that_another_one_covered_through_a_link_comes_back() {
     let world = world();
@@ -145,7 +145,8 @@ fn a_file_that_another_one_covered_through_a_link_comes_back() {
     }
 }
 
-/// What the script made stays behind a link, where nothing changes places, and is no reason to refuse the next try.
+/// If the prefix is behind a link, it is changed in place, and files of the script stay. They must not stop the next
+/// try.
 #[test]
 fn a_first_installation_whose_script_failed_is_tried_again() {
     let world = world();
@@ -161,7 +162,7 @@ fn a_first_installation_whose_script_failed_is_tried_again() {
     }
 }
 
-/// One of them has a link there, which tells nothing of the content of a file.
+/// One of them has a link there, so only the other one has the content of the file.
 #[test]
 fn an_edit_is_found_at_a_path_of_two_packages() {
     let world = world();
@@ -179,7 +180,7 @@ fn an_edit_is_found_at_a_path_of_two_packages() {
     }
 }
 
-/// The path of the link is a directory until then, and a file of the user where that leads was nobody's.
+/// The path of the link was a directory before, and the file at the link's target belongs to no package.
 #[test]
 fn a_file_of_the_user_where_a_new_link_leads_is_not_replaced() {
     let world = world();
@@ -192,7 +193,7 @@ fn a_file_of_the_user_where_a_new_link_leads_is_not_replaced() {
         assert!(outcome.stderr.contains("`lib`"), "{outcome}");
         assert_eq!(fs_err::read_to_string(real.join("lib")).unwrap(), "mine");
         assert_eq!(fs_err::read_to_string(real.join("lib64/it")).unwrap(), "x");
-        // At the very place of what comes, it is replaced, as ever, and told.
+        // A file of the user at exactly the path of a new file is replaced, as always, and reported.
         fs_err::remove_file(real.join("lib")).unwrap();
         fs_err::create_dir(real.join("lib")).unwrap();
         fs_err::write(real.join("lib/it"), "mine").unwrap();
@@ -202,7 +203,7 @@ fn a_file_of_the_user_where_a_new_link_leads_is_not_replaced() {
     }
 }
 
-/// Two packages that stay have a file each, and a link makes one path of them.
+/// Two packages that stay have one file each, and a new link makes both paths the same.
 #[test]
 fn a_link_that_makes_two_files_one_leaves_that_of_the_later_package() {
     for (first, last) in [("lib/it", "lib64/it"), ("lib64/it", "lib/it")] {
@@ -219,7 +220,8 @@ fn a_link_that_makes_two_files_one_leaves_that_of_the_later_package() {
     }
 }
 
-/// The user has removed the file of the package that stays, which the link brings to the path of one that goes.
+/// The user has removed the file of the package that stays. The new link moves this file to the path of a removed
+/// package's file.
 #[test]
 fn no_file_of_a_package_that_goes_takes_the_place_of_a_missing_one() {
     let world = world();
@@ -237,7 +239,8 @@ fn no_file_of_a_package_that_goes_takes_the_place_of_a_missing_one() {
     }
 }
 
-/// Nothing below it is there, so all who have something there are linked again, and not only the first one.
+/// All files below the directory are missing, so all packages with files there are linked again, not only the first
+/// one.
 #[test]
 fn one_repair_is_enough_where_a_directory_of_several_packages_is_a_file() {
     let world = world();
@@ -256,7 +259,7 @@ fn one_repair_is_enough_where_a_directory_of_several_packages_is_a_file() {
     }
 }
 
-/// A full disk has no room for a directory: what says that the next installation may go on was there already.
+/// A full disk has no space for a directory, so the mark that lets the next installation continue is made before.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_first_installation_with_a_script_is_undone_on_a_full_disk() {
@@ -285,7 +288,7 @@ fn a_first_installation_with_a_script_is_undone_on_a_full_disk() {
         if code == 0 {
             continue;
         }
-        // What the first script has made stays, as the documentation says, and nothing else.
+        // Only the files of the first script stay, as documented.
         let left: Vec<_> = fs_err::read_dir(&real).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert!(left.iter().all(|name| name == "made" || name == "conda-meta"), "{left:?} at {number}");
         if !is_there("made") {
@@ -299,7 +302,7 @@ fn a_first_installation_with_a_script_is_undone_on_a_full_disk() {
     assert!(is_seen);
 }
 
-/// A file in the place of a link is the user's matter, as long as nothing is to come below it.
+/// A file of the user in the place of a link does no harm, as long as no new file belongs below the link.
 #[test]
 fn a_link_that_the_user_has_replaced_does_not_stop_an_installation_of_something_else() {
     let world = world();
@@ -318,7 +321,7 @@ fn a_link_that_the_user_has_replaced_does_not_stop_an_installation_of_something_
     }
 }
 
-/// It sets the mode, and the scripts of all others that have something there need not run.
+/// One package is enough to set the mode, and the scripts of the others with files there need not run.
 #[test]
 fn one_package_is_linked_again_for_the_mode_of_a_directory_of_several() {
     let world = world();
@@ -332,7 +335,7 @@ fn one_package_is_linked_again_for_the_mode_of_a_directory_of_several() {
     }
 }
 
-/// Both have a file at `a/it`, one of them by a name below the link that the user has replaced or removed.
+/// Both packages have a file at `a/it`, one of them under a name below the link that the user has replaced or removed.
 #[test]
 fn a_repair_of_a_link_leaves_the_file_that_another_package_has_behind_it() {
     let world = world();
@@ -349,7 +352,8 @@ fn a_repair_of_a_link_leaves_the_file_that_another_package_has_behind_it() {
     }
 }
 
-/// Both have a file at `lib/it`, one of them by the name `lib64/it`; then each has a path of its own again.
+/// Both packages have a file at `lib/it`, one of them under the name `lib64/it`. Without the link, the paths differ
+/// again.
 #[test]
 fn a_link_that_goes_gives_each_package_its_own_file_back() {
     let world = world();
@@ -364,7 +368,7 @@ fn a_link_that_goes_gives_each_package_its_own_file_back() {
     }
 }
 
-/// Its package goes, and a link comes to where the directory above it is.
+/// The package of the empty directory is removed, and a new link takes the path of the directory above it.
 #[test]
 fn a_file_of_the_user_at_the_place_of_an_empty_directory_is_not_removed_for_a_link() {
     let world = world();

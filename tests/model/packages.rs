@@ -1,4 +1,4 @@
-//! The packages of a series, and their archives: few paths, so that packages share them.
+//! The packages of a series, and their archives. There are few paths, so that packages share them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,13 +13,13 @@ use super::rules::is_below;
 /// The names of packages; each has two versions.
 pub(crate) const NAMES: [&str; 4] = ["alpha", "beta", "delta", "gamma"];
 
-/// The directory in which scripts write.
+/// The directory into which scripts write.
 pub(crate) const MADE: &str = "made";
 
-/// What stands for the path of the prefix in texts of packages.
+/// The placeholder for the path of the prefix in texts of packages.
 pub(crate) const HERE: &str = "@PREFIX@";
 
-/// What a package has at a path.
+/// The content of a package at a path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Content {
     /// A file. [`HERE`] in it becomes the path of the prefix.
@@ -30,7 +30,7 @@ pub(crate) enum Content {
     Directory,
 }
 
-/// The paths of a package and what is there.
+/// The paths of a package and their contents.
 pub(crate) type Contents = BTreeMap<String, Content>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,12 +51,12 @@ impl Package {
         format!("bin/.{name}-pre-unlink.sh")
     }
 
-    /// What the post-link script writes, and where.
+    /// The path and the text that the post-link script writes.
     pub(crate) fn made(&self) -> (String, String) {
         (format!("{MADE}/{}", self.name), format!("{} {}\n", self.name, self.version))
     }
 
-    /// Writes the archive into a channel, and gives its path.
+    /// Writes the archive into a channel, and returns its path.
     pub(crate) fn write(&self, channel: &Path) -> std::path::PathBuf {
         let mut builder = PackageBuilder::new(self.name, &format!("{}.0", self.version));
         builder = builder.archive(if self.archive { Archive::Conda } else { Archive::TarBz2 });
@@ -99,7 +99,7 @@ const FILES: [&str; 18] = [
     "top",
 ];
 
-/// Links, with their targets. Packages may have links of two targets at one path.
+/// Links, with their targets. Two packages may have links with different targets at one path.
 const LINKS: [(&str, &str); 10] = [
     ("lib64", "lib"),
     ("lib64", "a"),
@@ -115,7 +115,7 @@ const LINKS: [(&str, &str); 10] = [
 
 const DIRECTORIES: [&str; 4] = ["a/empty", "lib64/empty", "share/doc", "b/d"];
 
-/// All paths that somebody may touch.
+/// All paths that steps may change.
 pub(crate) fn paths() -> Vec<&'static str> {
     let mut all: Vec<&str> = FILES.iter().chain(&DIRECTORIES).copied().collect();
     all.extend(LINKS.iter().map(|(path, _)| *path));
@@ -125,12 +125,12 @@ pub(crate) fn paths() -> Vec<&'static str> {
     all
 }
 
-/// A path of a link, by number.
+/// The path of the link with a number.
 pub(crate) fn link(number: u8) -> &'static str {
     LINKS[usize::from(number) % LINKS.len()].0
 }
 
-/// What somebody may put into a directory at a path: files at paths of packages, if there are any.
+/// The files of a user in a directory at a path: at paths of packages, if there are any.
 pub(crate) fn inside(path: &str) -> Vec<String> {
     let all = paths();
     let below: Vec<&str> = all.iter().copied().filter(|other| is_below(other, path)).collect();
@@ -142,7 +142,7 @@ pub(crate) fn inside(path: &str) -> Vec<String> {
     found
 }
 
-/// A content at a path. Two packages may well have the same one.
+/// A content at a path. Two packages may have the same one.
 fn content() -> impl Strategy<Value = (String, Content)> {
     let file = (0..FILES.len(), 0..3_u8, any::<bool>(), 0..4_u8).prop_map(|(at, text, executable, prefix)| {
         let prefix = if prefix == 0 { format!("{HERE}/bin\n") } else { String::new() };
@@ -153,7 +153,7 @@ fn content() -> impl Strategy<Value = (String, Content)> {
     prop_oneof![8 => file, 2 => link, 1 => directory]
 }
 
-/// A package of a name and a version. It depends on some of the names before its own, or of those behind it.
+/// A package with a name and a version. It may depend on another name, before or after its own.
 pub(crate) fn package(number: usize, version: u8) -> impl Strategy<Value = Package> {
     let scripts = prop_oneof![3 => Just((false, false)), 1 => Just((true, true)), 1 => Just((true, false))];
     let contents = prop::collection::vec(content(), 1..6);
@@ -178,9 +178,9 @@ pub(crate) fn package(number: usize, version: u8) -> impl Strategy<Value = Packa
     )
 }
 
-/// No package has something below a file or a link of its own.
+/// Leaves out contents so that the package has no path below its own file or link.
 fn sound(contents: Vec<(String, Content)>) -> Contents {
-    // Nor two paths that a link of another package makes one.
+    // The package also has no two paths that a link of another package makes the same.
     let ways = [["a/", "lib/"], ["lib/", "lib/"], ["a/", "a/"], ["lib/", "a/"]];
     let place = |path: &str, [b, lib64]: [&str; 2]| {
         let links = [("d/", "b/d/"), ("c/", "b/"), ("b/", b), ("lib64/", lib64)];
@@ -204,7 +204,7 @@ fn sound(contents: Vec<(String, Content)>) -> Contents {
             sound.entry(path).or_insert(content);
         }
     }
-    // What contains something is no empty directory.
+    // A directory with other paths below it is not empty.
     let all: Vec<String> = sound.keys().cloned().collect();
     sound.retain(|path, content| {
         *content != Content::Directory || !all.iter().any(|other| other.starts_with(&format!("{path}/")))

@@ -1,7 +1,8 @@
-//! The model: what a prefix is, in the fewest words. Who reads this from top to bottom knows the rules.
+//! The model: a short description of a prefix in code. It has all rules, to be read from top to bottom.
 //!
-//! A prefix is a tree of files, links and directories, and a list of packages that are installed. A path of an installed
-//! package is the package's; all else is the user's, also what scripts have written. Nothing here is the library's code.
+//! A prefix is a tree of files, links and directories, and a list of installed packages. A path of an installed package
+//! belongs to the package; all other paths belong to the user, including files that scripts have written. The model
+//! does not use the library's code.
 
 mod damage;
 mod halfway;
@@ -15,7 +16,7 @@ use super::{
     rules::{above, is_below, linking_order, place_of, slim},
 };
 
-/// What is at a path.
+/// A node at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Node {
     Directory { mode: u32 },
@@ -33,13 +34,14 @@ pub(crate) struct How {
     /// Whether documentation is left out.
     pub(crate) slim: bool,
     pub(crate) no_scripts: bool,
-    /// Whether packages whose scripts were left out before are left alone: a repair mends what is damaged, and no more.
+    /// Whether this is a repair, which links only damaged packages again, and not those whose scripts were skipped
+    /// before.
     pub(crate) repair: bool,
-    /// Whether one that was killed has taken away what there was, without a way back: all is linked anew.
+    /// Whether a killed installation has removed old files and cannot be undone: all packages are linked again.
     pub(crate) anew: bool,
 }
 
-/// An installation that cannot be: nothing changes.
+/// An impossible installation: nothing changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal(pub(crate) String);
 
@@ -47,43 +49,43 @@ pub(crate) struct Refusal(pub(crate) String);
 #[derive(Clone, Debug)]
 struct Installed {
     package: Package,
-    /// What was not left out of it.
+    /// Its contents without the parts that were left out.
     contents: Contents,
-    /// Whether its scripts were left out.
+    /// Whether its scripts were skipped.
     without_scripts: bool,
 }
 
-/// What a script has made, and where.
+/// The path and the text of a file that a script has made.
 type Made = (String, String);
 
-/// What lies at a place, and whose it is.
+/// The owner and the content of each place. A place is the path of a file on the disk, after links are followed.
 type Places = BTreeMap<String, (String, Content)>;
 
-/// Where each path of each package lies: somewhere else, if a link of a package leads there.
+/// The place of each path of each package: another path, if a link of a package leads there.
 type PlacesOfPackages = BTreeMap<String, BTreeMap<String, String>>;
 
-/// Where all lies when certain packages are installed.
+/// All places when certain packages are installed.
 #[derive(Default)]
 struct Layout {
     /// The order in which they are linked.
     order: Vec<String>,
     winners: Places,
     places: PlacesOfPackages,
-    /// The directories that packages need, and which packages.
+    /// The directories that packages need, with the names of these packages.
     directories: BTreeMap<String, BTreeSet<String>>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Prefix {
-    /// Its path, as it stands in files.
+    /// Its path, as written into files.
     path: String,
     pub(crate) tree: Tree,
     way: Way,
     /// Whether anything was ever installed.
     is_environment: bool,
-    /// Whether a first installation ended with an error, and left what a script had made: the next one may go on there.
+    /// Whether a first installation ended with an error, and left files of a script: the next one may continue there.
     is_begun: bool,
-    /// Whether it says itself that it is none: an installation ended halfway, and there was no way back.
+    /// Whether it is marked as no environment: an installation ended halfway, and could not be undone.
     is_marked: bool,
     installed: BTreeMap<String, Installed>,
 }
@@ -91,11 +93,11 @@ pub(crate) struct Prefix {
 /// How a prefix is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
-    /// It changes places with another one.
+    /// It is swapped for another directory.
     Swapped,
-    /// Where it is. What was there waits until all is done.
+    /// In place. Old files are kept until the change is complete.
     InPlace,
-    /// Where it is, on an overlay file system: what was there is removed at once.
+    /// In place on an overlay file system: old files are removed at once.
     Overlay,
 }
 
@@ -106,12 +108,12 @@ impl Prefix {
         Self { path, tree, way, is_environment: false, is_begun: false, is_marked: false, installed }
     }
 
-    /// Whether there is a directory for records, and whether there is a history: it is an environment.
+    /// Whether there is a directory for records, and whether there is a history, which makes it an environment.
     pub(crate) fn meta(&self) -> (bool, bool) {
         (self.is_environment || self.is_begun, self.is_environment)
     }
 
-    /// The names of what is installed, with versions, and the paths that its records list.
+    /// The names of the installed packages, with versions, and the paths that their records list.
     pub(crate) fn records(&self) -> BTreeMap<String, BTreeSet<String>> {
         let files = |installed: &Installed| {
             let files = installed.contents.iter().filter(|(_, content)| **content != Content::Directory);
@@ -120,7 +122,7 @@ impl Prefix {
         self.installed.iter().map(|(name, it)| (format!("{name}-{}.0", it.package.version), files(it))).collect()
     }
 
-    /// Makes a lock's packages those of the prefix, and no others.
+    /// Changes the prefix so that it has exactly a lock's packages.
     pub(crate) fn install(&mut self, lock: &[Package], how: &How) -> Result<(), Refusal> {
         let mut half = Halfway::default();
         match self.changed(lock, how, &mut half) {
@@ -133,7 +135,7 @@ impl Prefix {
         Ok(())
     }
 
-    /// The prefix with the packages of a lock. `half` gets what was done, also if a script fails.
+    /// The prefix with the packages of a lock. `half` gets the finished part, even if a script fails.
     fn changed(&self, lock: &[Package], how: &How, half: &mut Halfway) -> Result<Self, Refusal> {
         if !self.is_environment && !self.is_begun && !self.tree.is_empty() {
             return Err(Refusal("the directory holds somebody's files".to_owned()));
@@ -171,8 +173,9 @@ impl Prefix {
         Ok(changed)
     }
 
-    /// The packages that stay as they are: the lock has the same, nothing more or less is to be left out, and they share no
-    /// path with one that goes (whose file lies there then?), nor with any other by a link that goes: each has its own then.
+    /// The packages that stay as they are. The lock has the same ones, and the same parts are left out. They share no
+    /// place with a removed package, because the owner of the file there would change. They also share no place with
+    /// any other package by a link that is removed, because each package has its own file then.
     fn stay(&self, wanted: &BTreeMap<String, Installed>, how: &How, before: &PlacesOfPackages) -> BTreeSet<String> {
         let is_same = |(name, old): &(&String, &Installed)| {
             if self.is_marked {
@@ -218,8 +221,8 @@ impl Prefix {
         places.iter().filter(|(path, _)| contents[*path] != Content::Directory).map(|(_, place)| place)
     }
 
-    /// What lies where when these packages are installed, and the directories that packages need. Of several at one place, the
-    /// one that is linked last has it.
+    /// The places when these packages are installed, and the directories that packages need. If several packages have
+    /// the same place, the one that is linked last gets it.
     fn places_then(
         &self,
         wanted: &BTreeMap<String, Installed>,
@@ -231,10 +234,11 @@ impl Prefix {
         for name in &order {
             all.extend(wanted[name].contents.iter().map(|(path, content)| (path, content, name)));
         }
-        // Links first, from the top down: what is named below them is where they lead.
+        // Links first, from the top down, because paths below them are in their targets.
         all.sort_by_key(|(path, content, _)| (path.matches('/').count(), !matches!(content, Content::Link(_))));
         let Layout { winners: mut places, places: mut of_packages, mut directories, .. } = Layout::default();
-        // What comes follows a link of a package that stays as the user has left it; what stays is where it was.
+        // New files follow a link of a package that stays only if the link is still on the disk; files that stay keep
+        // their places.
         let kept_link = |place: &str, name: &String| {
             let to = self.link_of(&|other| stay.contains(other), place)?;
             (stay.contains(name) || self.tree.get(place) == Some(&Node::Link(to.clone()))).then_some(to)
@@ -247,7 +251,8 @@ impl Prefix {
             };
             let clash = || Refusal(format!("`{path}` of {name} and something else"));
             let place = place_of(path, content, &link).ok_or_else(clash)?;
-            // What stays where it was is no reason to refuse anything, also if the user has put a file in the place of a link.
+            // A path that keeps its place is no reason to refuse, even if the user has put a file in the place of a
+            // link.
             let stays = |name: &String| stay.contains(name);
             let is_as_before = stays(name) && before[name].get(path) == Some(&place);
             let is_taken = |above: &str| {
@@ -279,7 +284,8 @@ impl Prefix {
         Ok(Layout { order, winners: places, places: of_packages, directories })
     }
 
-    /// The change itself: what goes, then what comes. The scripts of what goes run before it, those of what comes after it.
+    /// The change itself: removes old files, then adds new ones. Scripts of removed packages run before it, those of
+    /// new packages after it.
     fn change(
         &mut self,
         wanted: &BTreeMap<String, Installed>,
@@ -297,8 +303,8 @@ impl Prefix {
             .map(|(path, _)| path.clone())
             .collect();
         let is_one = |node: &Node| matches!(node, Node::Directory { .. });
-        // What stays may have another place then: a link of a package above it comes or goes.
-        // Of several files that come together, that of the package that is linked last has the place.
+        // A file that stays may get another place, if a link above it is added or removed. If several files get the
+        // same place, the file of the package that is linked last has it.
         let mut moves: BTreeMap<String, (Option<usize>, String)> = BTreeMap::new();
         let (mut gone, mut kept, mut left) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for (name, places) in before {
@@ -331,7 +337,7 @@ impl Prefix {
             .collect();
         needed.extend(moved.keys().flat_map(|to| above(to)).map(str::to_owned));
         self.make_room(new.keys().chain(moved.keys()), &needed, &gone, before)?;
-        // What goes is a file or a link, and not behind something that is no directory of packages.
+        // Only files and links are removed, and only if all parts of their path are real directories.
         for place in &gone {
             let is_file = matches!(self.tree.get(place), Some(Node::File { .. } | Node::Link(_)));
             if is_file && self.is_reached(place) {
@@ -362,16 +368,16 @@ impl Prefix {
         Ok(())
     }
 
-    /// Whether packages are linked again, because somebody asks for it, or because their scripts were left out: then directories
-    /// of what comes have the modes of new ones. Else they keep those that the user gave them.
+    /// Whether packages are linked again, by request or because their scripts were skipped. Then directories of new
+    /// files get the modes of new directories. Else they keep the modes that the user gave them.
     fn links_again(&self, how: &How) -> bool {
         let is_late = |old: &Installed| old.without_scripts && old.has_post_link();
         !how.again.is_empty() || !how.no_scripts && !how.repair && self.installed.values().any(is_late)
     }
 
-    /// The script of a package that goes undoes what its other one did, if that ran.
+    /// The pre-unlink script of a removed package undoes the work of its post-link script, if that ran.
     fn run_pre_unlink(&mut self, goes: &BTreeSet<String>, how: &How) -> Result<(), Refusal> {
-        // Of an installation that never ended, nothing was set up.
+        // If an installation never ended, its packages were not set up.
         for name in goes.iter().filter(|_| !self.is_marked).collect::<Vec<_>>() {
             let old = &self.installed[name];
             let script = Package::pre_unlink(name);
@@ -406,8 +412,8 @@ impl Prefix {
         Ok(None)
     }
 
-    /// Makes room for what comes: files of the user at the very places are replaced, but no directory of the user with
-    /// something in it, and nothing is written through a link of the user.
+    /// Makes room for new files. Files of the user at exactly these places are replaced, but no directory of the user
+    /// with files in it, and nothing is written through a link of the user.
     fn make_room<'a>(
         &mut self,
         new: impl Iterator<Item = &'a String>,
@@ -422,7 +428,7 @@ impl Prefix {
             match self.tree.get(directory) {
                 None | Some(Node::Directory { .. }) => {}
                 Some(_) if gone.contains(directory) => drop(self.tree.remove(directory)),
-                // The directory was one of packages already: it was the user who put a file there.
+                // Packages already had a directory here, so the user has put a file in its place.
                 Some(Node::File { .. })
                     if !files.contains(directory)
                         && known.iter().any(|path| *path == directory || is_below(path, directory)) =>
@@ -443,12 +449,12 @@ impl Prefix {
         Ok(())
     }
 
-    /// Whether all above a place are true directories.
+    /// Whether all paths above a place are real directories.
     fn is_reached(&self, place: &str) -> bool {
         above(place).all(|above| matches!(self.tree.get(above), Some(Node::Directory { .. })))
     }
 
-    /// Removes directories of what went, if nothing is left in them and no package needs them.
+    /// Removes directories of removed packages, if they are empty and no package needs them.
     fn remove_empty(&mut self, mut left: BTreeSet<String>, needed: &BTreeSet<&String>) {
         while let Some(directory) = left.pop_last() {
             let is_empty = !self.tree.keys().any(|path| is_below(path, &directory));
@@ -460,7 +466,7 @@ impl Prefix {
         }
     }
 
-    /// What a package's content is in this prefix.
+    /// The node for a package's content in this prefix.
     fn node(&self, content: &Content) -> Node {
         match content {
             Content::File { text, executable } => {

@@ -1,4 +1,4 @@
-//! The prefix on the disk: does what a series says, and compares it with the model.
+//! The prefix on the disk: runs the steps of a series on it, and compares it with the model.
 
 use std::{
     cell::OnceCell,
@@ -35,7 +35,7 @@ thread_local! {
 
 pub(crate) struct Real {
     world: TestContext,
-    /// The prefix as it is named, and where it really is.
+    /// The path by which the prefix is named, and its real path.
     prefix: PathBuf,
     real: PathBuf,
     cache: Option<PathBuf>,
@@ -47,7 +47,7 @@ pub(crate) struct Real {
     last: (Vec<Package>, bool),
     pub(crate) installations: u32,
     pub(crate) refusals: u32,
-    /// How many were killed, or met a full disk.
+    /// The number of installations that were killed or met a full disk.
     pub(crate) happened: u32,
 }
 
@@ -87,7 +87,7 @@ impl Real {
         }
     }
 
-    /// Does all steps; the first difference is the error.
+    /// Runs all steps; the first difference is the error.
     pub(crate) fn run(&mut self, series: &Series) -> Result<(), String> {
         for (number, step) in series.steps.iter().enumerate() {
             let told = |difference: String| format!("step {number}, {step:?}:\n{difference}");
@@ -140,7 +140,7 @@ impl Real {
             }
             Fate::Full(number) => {
                 let code = self.program(&lock, how, Happens::Full(number));
-                // On an overlay, what went may be lost; then the next installation makes all anew.
+                // On an overlay, removed files may be lost; then the next installation links all packages again.
                 if code == Some(1) && !(is_overlay(&self.real) && self.has_no_way_back()?) {
                     self.is_undone(&before.undone(packages, how))?;
                 }
@@ -159,12 +159,12 @@ impl Real {
         self.compare()
     }
 
-    /// Whether an installation has ended halfway, and what was there is lost.
+    /// Whether an installation has ended halfway, and the old files are lost.
     fn has_no_way_back(&self) -> Result<bool, String> {
         Ok(records(&self.real)?.1 && !self.real.join(".mlconda-old/journal.json").exists())
     }
 
-    /// What came of an installation is what the model says.
+    /// Compares the result of an installation with that of the model.
     fn agree(&self, done: Result<(), String>, outcome: &Result<(), String>) -> Result<(), String> {
         match (done, outcome) {
             (Ok(()), Ok(())) | (Err(_), Err(_)) => Ok(()),
@@ -206,14 +206,14 @@ impl Real {
         let lock = Lock::read(lock, &Expansion::default()).map_err(|error| words(&error))?;
         let prefix = Opened::open(&self.prefix).map_err(|error| words(&error))?;
         let report = verify(&prefix, Some(&lock), NonZero::<usize>::MIN, &()).map_err(|error| words(&error));
-        // Locks here need not be complete.
+        // The locks of this test may lack dependencies.
         report.map(|mut report| {
             report.findings.retain(|finding| !matches!(finding, Finding::Dependency { .. }));
             report
         })
     }
 
-    /// An installation as the program does it, in this process.
+    /// Runs an installation in this process, in the same way as the program.
     fn by_the_library(&self, lock: &Path, how: &How, reinstall: Option<Reinstall>) -> Result<(), String> {
         let scripts = if how.no_scripts { Scripts::Skip } else { Scripts::Run };
         let options = Options {
@@ -251,7 +251,8 @@ impl Real {
         work().map_err(|error| format!("{error:?}"))
     }
 
-    /// An installation by the program, to which something happens; `None` if the kernel does not let it.
+    /// Runs an installation in the program, which is killed or meets a full disk; `None` if the kernel does not allow
+    /// this.
     fn program(&mut self, lock: &Path, how: &How, happens: Happens) -> Option<i32> {
         let mut arguments = vec!["install", argument(lock), "-p", argument(&self.prefix), "--threads", "1"];
         arguments.push("--no-compile-bytecode");
@@ -275,7 +276,7 @@ impl Real {
         match edit {
             Edit::Write(_) => {
                 fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-                // Another file: the old one may be the cache's, too.
+                // A new file, because the old one may be a hard link of the cache.
                 let _ = fs_err::remove_file(&path);
                 fs_err::write(&path, MINE).unwrap();
             }
@@ -318,8 +319,8 @@ impl Real {
         self.compare_with(&self.model)
     }
 
-    /// Compares the prefix with a model. Nothing may be left beside it, nor in it; but one that says that it is none keeps what
-    /// the next installation needs.
+    /// Compares the prefix with a model. No temporary files may be left beside it or in it, but a prefix that is marked
+    /// as no environment keeps the files that the next installation needs.
     fn compare_with(&self, model: &Prefix) -> Result<(), String> {
         let mut text = self.difference(model)?;
         let place = self.world.path().join("place");
@@ -338,7 +339,7 @@ impl Real {
         let mut found = Tree::new();
         walk(&self.real, "", &mut found);
         let (records, is_marked) = records(&self.real)?;
-        // What an installation works with is looked at by itself.
+        // The files of installations themselves are checked separately.
         found.retain(|path, _| !path.starts_with("conda-meta") && !path.starts_with(".mlconda-"));
         let mut text = String::new();
         let all: BTreeSet<&String> = found.keys().chain(model.tree.keys()).collect();
@@ -364,7 +365,7 @@ impl Real {
         Ok(text)
     }
 
-    /// What a kill leaves is the old prefix or the new one, or says itself that it is none.
+    /// A kill leaves the old prefix, the new one, or one that is marked as no environment.
     fn is_one_of(&self, old: &Prefix, new: &Prefix) -> Result<(), String> {
         if !self.real.join("conda-meta/history").is_file() {
             return Ok(());
@@ -376,7 +377,7 @@ impl Real {
         }
     }
 
-    /// A full disk leaves one of these, and nothing beside it.
+    /// A full disk leaves one of these prefixes, and no other files.
     fn is_undone(&self, all: &[Prefix]) -> Result<(), String> {
         let compared: Vec<Result<(), String>> = all.iter().map(|one| self.compare_with(one)).collect();
         match compared.iter().any(Result::is_ok) {
@@ -389,19 +390,19 @@ impl Real {
     }
 }
 
-/// Whether files that go are removed at once, so that an error later cannot bring them back (`docs/DESIGN.md`).
+/// Whether old files are removed at once, so that they cannot be restored after a later error (`docs/DESIGN.md`).
 fn is_overlay(place: &Path) -> bool {
     const OVERLAY: u64 = 0x794c_7630;
     rustix::fs::statfs(place).is_ok_and(|place| u64::try_from(place.f_type).is_ok_and(|kind| kind == OVERLAY))
 }
 
-/// Where package caches are to be.
+/// The directory for package caches.
 #[allow(clippy::disallowed_methods, reason = "a thorough run is asked for by whoever runs the tests")]
 fn cache_directory() -> Option<PathBuf> {
     std::env::var_os("MLCONDA_TEST_CACHE").map(PathBuf::from)
 }
 
-/// All in a directory.
+/// Reads all paths below a directory.
 fn walk(directory: &Path, name: &str, found: &mut Tree) {
     let Ok(entries) = fs_err::read_dir(directory) else { return };
     for entry in entries {
@@ -421,7 +422,7 @@ fn walk(directory: &Path, name: &str, found: &mut Tree) {
     }
 }
 
-/// The packages that have records, and the files that these list; and whether the history is one that waits.
+/// The packages that have records, the files that these list, and whether the history is not yet in place.
 fn records(prefix: &Path) -> Result<(BTreeMap<String, BTreeSet<String>>, bool), String> {
     let (mut found, mut is_marked, meta) = (BTreeMap::new(), false, prefix.join("conda-meta"));
     let Ok(entries) = fs_err::read_dir(&meta) else { return Ok((found, is_marked)) };

@@ -1,4 +1,4 @@
-//! Rules of the model that need no prefix: which package is linked when, where a path leads, what is documentation.
+//! Rules of the model that need no prefix: the order of linking, the target of a path, the files of documentation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,8 @@ pub(crate) fn is_below(path: &str, directory: &str) -> bool {
     path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// What is left of a package without its documentation. Files of one content stay together, and what a link leads to.
+/// A package's contents without documentation. A file stays if another file that stays has the same content or links to
+/// it.
 pub(crate) fn slim(contents: &Contents) -> Contents {
     fn text(contents: &Contents, path: &str) -> Option<String> {
         match contents.get(path)? {
@@ -30,8 +31,9 @@ pub(crate) fn slim(contents: &Contents) -> Contents {
     contents.iter().filter(|(path, _)| is_left(path)).map(|(path, content)| (path.clone(), content.clone())).collect()
 }
 
-/// The order in which packages are linked: those that have to do with no other one first, then level by level those whose
-/// dependencies are linked, each level by name. Of a circle, the one with the fewest open dependencies goes first.
+/// The order in which packages are linked. Packages without any relation to others are first. Then, level by level,
+/// follow packages whose dependencies are linked, each level by name. In a circle, the one with the fewest open
+/// dependencies is first.
 pub(crate) fn linking_order(packages: &BTreeMap<String, &Package>) -> Vec<String> {
     let open: BTreeMap<&str, BTreeSet<&str>> = packages
         .iter()
@@ -54,7 +56,8 @@ pub(crate) fn linking_order(packages: &BTreeMap<String, &Package>) -> Vec<String
     order.into_iter().map(str::to_owned).collect()
 }
 
-/// Where a path leads, if links of packages above it are followed; `None` if it leads out of the prefix, or in a circle.
+/// The place of a path if links of packages above it are followed; `None` if it is outside of the prefix, or in a
+/// circle.
 pub(crate) fn follow(path: &str, link: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let mut left: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
     let (mut place, mut followed): (Vec<String>, u32) = (Vec::new(), 0);
@@ -78,7 +81,8 @@ pub(crate) fn follow(path: &str, link: &dyn Fn(&str) -> Option<String>) -> Optio
     Some(place.join("/"))
 }
 
-/// Where a path of a package lies. An empty directory may be a link of another package: then it is where that leads.
+/// The place of a package's path. An empty directory may be a link of another package: then its place is the link's
+/// target.
 pub(crate) fn place_of(path: &str, content: &Content, link: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     match content {
         Content::Directory => Some(follow(&format!("{path}/-"), link)?.strip_suffix("/-")?.to_owned()),

@@ -1,4 +1,4 @@
-//! The steps of a series: what is done to a prefix, by mlconda and by its user.
+//! The steps of a series: changes of a prefix by mlconda and by its user.
 
 use proptest::prelude::*;
 
@@ -11,16 +11,16 @@ use super::{
 /// A series.
 #[derive(Clone, Debug)]
 pub(crate) struct Series {
-    /// Of each name, two versions.
+    /// Two versions of each name.
     pub(crate) packages: Vec<[Package; 2]>,
-    /// Whether the prefix is named by a link, and so cannot change places with another: it is changed where it is.
+    /// Whether the prefix is named by a link. Then it cannot be swapped, and is changed in place.
     pub(crate) behind_link: bool,
     pub(crate) with_cache: bool,
     pub(crate) steps: Vec<Step>,
 }
 
 impl Series {
-    /// What is to be known of it, a line for each package and each step.
+    /// A description with a line for each package and each step.
     pub(crate) fn tell(&self) -> String {
         let place = if self.behind_link { "a prefix behind a link" } else { "a prefix" };
         let mut text = format!("{place}{}\n", if self.with_cache { ", with a cache" } else { "" });
@@ -40,21 +40,21 @@ impl Series {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    /// `mlconda install` of a lock: of each name the first version, the second or none.
+    /// `mlconda install` of a lock, which has the first version of each name, the second or none.
     Install { lock: Vec<Option<usize>>, reinstall: bool, slim: bool, no_scripts: bool, fate: Fate },
     /// `mlconda verify --repair`.
     Repair,
-    /// Something that a user does.
+    /// An edit by a user.
     Edit(Edit),
 }
 
-/// What happens to an installation at its N-th change of a file or a directory.
+/// The event at an installation's N-th change of a file or a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     Nothing,
     /// The program is killed, and run again.
     Killed(u64),
-    /// The disk is full from there on.
+    /// The disk is full from this change on.
     Full(u64),
 }
 
@@ -62,25 +62,25 @@ pub(crate) enum Fate {
 pub(crate) enum Edit {
     /// Writes a file, and makes the directories above it.
     Write(&'static str),
-    /// Removes a file, or a directory with all in it.
+    /// Removes a file, or a directory with its content.
     Remove(&'static str),
     /// Sets a mode.
     Chmod(&'static str, u32),
-    /// Renames a directory, and puts a link in its place.
+    /// Renames a directory, and replaces it by a link.
     LinkAway(&'static str),
-    /// Puts an empty directory in the place of a file.
+    /// Replaces a file by an empty directory.
     Directory(&'static str),
-    /// Puts a directory in the place of a link, with files in it, at paths of packages.
+    /// Replaces a link by a directory that has files at paths of packages.
     Filled(&'static str),
-    /// Lets a link lead to another directory of the prefix.
+    /// Changes the target of a link to another directory of the prefix.
     Relink(&'static str, &'static str),
 }
 
-/// What users write.
+/// The text that users write into files.
 pub(crate) const MINE: &str = "mine\n";
 
 impl Edit {
-    /// Does it to the model; `false` if it is not possible, and nothing happens.
+    /// Applies the edit to the model; `false` if it is not possible, and nothing changes.
     pub(crate) fn change(&self, prefix: &mut Prefix) -> bool {
         let path = self.path();
         let tree = &mut prefix.tree;
@@ -148,7 +148,7 @@ impl Edit {
         }
     }
 
-    /// Where a directory goes.
+    /// The new name of a renamed directory.
     pub(crate) fn away(path: &str) -> String {
         format!("away-{}", path.replace('/', "-"))
     }
@@ -157,7 +157,7 @@ impl Edit {
         Self::up(path) + &Self::away(path)
     }
 
-    /// The way from the directory of a path to the prefix.
+    /// The relative path from the directory of a path to the prefix.
     pub(crate) fn up(path: &str) -> String {
         "../".repeat(path.matches('/').count())
     }
@@ -204,7 +204,7 @@ fn step(fates: bool) -> impl Strategy<Value = Step> {
     prop_oneof![5 => installation(fates), 1 => Just(Step::Repair), 3 => edit().prop_map(Step::Edit)]
 }
 
-/// All that may happen.
+/// Random series.
 pub(crate) fn series(fates: bool) -> impl Strategy<Value = Series> {
     let versions = |number| (packages::package(number, 1), packages::package(number, 2)).prop_map(|(a, b)| [a, b]);
     let packages: Vec<_> = (0..NAMES.len()).map(versions).collect();

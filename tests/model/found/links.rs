@@ -1,4 +1,4 @@
-//! Links of packages that lead to each other, or that the user has replaced.
+//! Tests with links of packages that lead to each other, or that the user has replaced.
 
 use std::path::Path;
 
@@ -29,14 +29,14 @@ fn a_file_behind_several_links_in_a_row_is_its_packages_own_again_when_one_of_th
     }
 }
 
-/// Puts a directory of the user, with files at these paths, in the place of a link.
+/// Replaces a link by a directory of the user with these files.
 fn replace_link(link: &Path, files: &[&str]) {
     fs_err::remove_file(link).unwrap();
     fs_err::create_dir(link).unwrap();
     files.iter().for_each(|file| fs_err::write(link.join(file), "mine").unwrap());
 }
 
-/// Takes from records what other tools do not write.
+/// Removes the field from records that other tools do not write.
 fn untold(prefix: &Path, names: &[&str]) {
     for name in names {
         let record = prefix.join(format!("conda-meta/{name}-1.0-h4bc722e_0.json"));
@@ -46,7 +46,8 @@ fn untold(prefix: &Path, names: &[&str]) {
     }
 }
 
-/// The package's file lies where the link led, also when its name is that of a file of the user.
+/// The package's file is in the old target of the link, even if the user has a file with the same name in the
+/// directory.
 #[test]
 fn a_file_of_the_user_in_the_place_of_a_link_does_not_go_with_a_package() {
     let world = world();
@@ -57,7 +58,7 @@ fn a_file_of_the_user_in_the_place_of_a_link_does_not_go_with_a_package() {
         for left in [vec![&link], vec![&link, &other], vec![]] {
             install(&world, &prefix, &[&link, &behind]).success();
             replace_link(&real.join("lib64"), &["it", "empty"]);
-            // What has nothing to do with it is no matter.
+            // A package without files at the link can be installed.
             install(&world, &prefix, &[&link, &behind, &other]).success();
             assert_eq!(fs_err::read_to_string(real.join("lib/it")).unwrap(), "of the package");
             let left: Vec<&str> = left.into_iter().map(String::as_str).collect();
@@ -73,7 +74,7 @@ fn a_file_of_the_user_in_the_place_of_a_link_does_not_go_with_a_package() {
     }
 }
 
-/// An update and a repair would have to make a link of the directory, or to write into it. Both say where it is.
+/// An update and a repair would have to replace the directory by the link, or write into it. Both errors name its path.
 #[test]
 fn a_directory_of_the_user_in_the_place_of_a_link_refuses_what_is_to_be_there() {
     let world = world();
@@ -114,7 +115,7 @@ fn a_directory_of_the_user_in_the_place_of_a_link_refuses_what_is_to_be_there() 
     }
 }
 
-/// The names of the packages have no say in it.
+/// The order of linking decides, and not the names of the packages.
 #[test]
 fn of_several_links_that_the_user_replaced_the_one_that_was_linked_last_says_where_files_are() {
     let world = world();
@@ -138,7 +139,7 @@ fn of_several_links_that_the_user_replaced_the_one_that_was_linked_last_says_whe
     }
 }
 
-/// The packages do not exclude each other: with the link, both can be there.
+/// The packages are compatible: with the link, both can be installed.
 #[test]
 fn what_would_come_behind_a_link_that_is_gone_or_replaced_names_the_link_and_the_repair() {
     let world = world();
@@ -169,7 +170,7 @@ fn what_would_come_behind_a_link_that_is_gone_or_replaced_names_the_link_and_the
     }
 }
 
-/// Records of other tools do not tell where a link led. What is in the directory is the user's all the same.
+/// Records of other tools do not have the target of a link. The file in the directory still belongs to the user.
 #[test]
 fn a_directory_in_the_place_of_a_link_that_another_tool_has_made_is_the_users() {
     let world = world();
@@ -189,8 +190,8 @@ fn a_directory_in_the_place_of_a_link_that_another_tool_has_made_is_the_users() 
     }
 }
 
-/// Another tool leaves a directory that is there before a link, and `cp -rL` makes one of a link. The packages' files in it
-/// are theirs.
+/// Another tool may keep an existing directory in the place of a link, and `cp -rL` replaces a link by a directory. The
+/// packages' files in this directory belong to the packages.
 #[test]
 fn files_of_packages_in_a_directory_in_the_place_of_another_tools_link_are_theirs() {
     let world = world();
@@ -213,7 +214,7 @@ fn files_of_packages_in_a_directory_in_the_place_of_another_tools_link_are_their
     }
 }
 
-/// A link that leads out of the prefix, where another package has a directory: neither is the user's.
+/// A new link leads out of the prefix, and another package has a directory at its path: neither belongs to the user.
 #[test]
 fn a_new_link_out_of_the_prefix_names_the_package_that_has_a_directory_there() {
     let world = world();
@@ -230,12 +231,12 @@ fn a_new_link_out_of_the_prefix_names_the_package_that_has_a_directory_there() {
     }
 }
 
-/// Two packages have a link at one path. That of the one that stays is the later one, so it is what lies there.
+/// Two packages have a link at one path. The package that stays is linked last, so its link is on the disk.
 #[test]
 fn a_link_that_stays_says_where_a_new_file_lies_and_not_a_new_one_that_it_covers() {
     let world = world();
     let behind = line(&world, &package("behind").file("lib64/it", "x"));
-    // The second one is the later one because it depends on something.
+    // In the second pair, the package that stays is linked last because it depends on another one.
     let by_name = [package("z-stays"), package("a-covered")];
     let by_order = [package("a-stays").depends("behind"), package("z-covered")];
     let prefixes = both_kinds(&world);
@@ -269,7 +270,7 @@ fn a_link_that_stays_says_where_a_new_file_lies_and_not_a_new_one_that_it_covers
     }
 }
 
-/// A link comes, and brings the path of a file of a package that stays to where the user has a directory.
+/// A new link moves the file of a package that stays to a path at which the user has a directory.
 #[test]
 fn a_directory_of_the_user_where_a_new_link_leads_is_not_replaced() {
     let world = world();

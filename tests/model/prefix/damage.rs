@@ -1,19 +1,20 @@
-//! The part of the model that says what a repair has to do.
+//! The part of the model with the packages that a repair must link again.
 
 use std::collections::BTreeSet;
 
 use super::{Content, Node, Prefix, is_below};
 
 impl Prefix {
-    /// The packages that are to be linked again: something of them is missing or is something else. Of those that share a
-    /// directory with another mode, that is one, for it sets the mode: the one with the first path in it.
+    /// The packages that must be linked again, because a part of them is missing or differs. If a shared directory has
+    /// another mode, one package is enough, because it sets the mode: the one with the first path in the directory.
     pub(crate) fn damaged(&self) -> BTreeSet<String> {
         if self.is_marked {
             return self.installed.keys().cloned().collect();
         }
         let now = self.places_made();
         let is_one = |node: Option<&Node>| matches!(node, Some(Node::Directory { .. }));
-        // Of several packages at one place, any may be the one whose file lies there: their order may be another by now.
+        // If several packages have the same place, the file there may belong to any of them, because their order may
+        // have changed since.
         let is_of = |place: &String, node: &Node| {
             now.iter().any(|(name, places)| {
                 let contents = &self.installed[name].contents;

@@ -1,4 +1,4 @@
-//! The part of the model that says where lies what is installed.
+//! The part of the model with the places of installed files.
 
 use std::cell::RefCell;
 
@@ -8,7 +8,7 @@ use super::{
 };
 
 impl Prefix {
-    /// The places of what is installed, by package and path, if links are followed like this.
+    /// The places of installed files, by package and path, if `link` returns the targets of links.
     pub(super) fn places(&self, link: &dyn Fn(&str) -> Option<String>) -> PlacesOfPackages {
         let places = |installed: &Installed| {
             let place = |path: &String, content| place_of(path, content, link).unwrap_or_else(|| path.clone());
@@ -17,13 +17,13 @@ impl Prefix {
         self.installed.iter().map(|(name, installed)| (name.clone(), places(installed))).collect()
     }
 
-    /// The places of what is installed. Links are followed as packages made them: whatever the user has put in the place of a
-    /// link, what is named below it is where the link led.
+    /// The places of installed files. Links are followed as packages made them: paths below a link are in its old
+    /// target, even if the user has replaced the link.
     pub(super) fn places_made(&self) -> PlacesOfPackages {
         self.places(&|place| self.link_made(place))
     }
 
-    /// The links by which a path leads to its place.
+    /// The links that are followed from a path to its place.
     pub(super) fn way(&self, path: &str) -> Vec<String> {
         let way = RefCell::new(Vec::new());
         let link = |place: &str| {
@@ -35,12 +35,13 @@ impl Prefix {
         way.into_inner()
     }
 
-    /// Where the link of installed packages at a place leads.
+    /// The target of the installed packages' link at a place.
     fn link_made(&self, place: &str) -> Option<String> {
         self.link_of(&|_| true, place)
     }
 
-    /// Where the link of these packages at a place leads: of several, the one that is there, or that which was made last.
+    /// The target of these packages' link at a place. Of several links, this is the one on the disk, or else the last
+    /// one.
     pub(super) fn link_of(&self, names: &dyn Fn(&String) -> bool, place: &str) -> Option<String> {
         let installed = self.installed.iter().filter(|(name, _)| names(name));
         let order = linking_order(&installed.map(|(name, it)| (name.clone(), &it.package)).collect());
