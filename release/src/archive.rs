@@ -10,7 +10,7 @@ use crate::{
     tree::{Directories, Tree},
 };
 
-/// Packs it. All is in one directory of the archive's name.
+/// Packs it. All files are in one directory with the archive's name.
 pub(crate) fn pack(package: &Package) -> Result<Written> {
     let stem = format!("mlconda-{}-{}", package.version, package.target.name);
     let files = package.tree().0.into_iter().map(|(path, entry)| (format!("{stem}/{path}"), entry));

@@ -1,4 +1,4 @@
-//! The conda package (`.conda`, CEP 20): a zip of two tars in zstd, one of the files and one of what is said of them.
+//! The conda package (`.conda`, CEP 20): a zip with two tars in zstd, one with the files and one with their metadata.
 
 use serde_json::{Value, json};
 use zip::CompressionMethod;
@@ -11,10 +11,10 @@ use crate::{
     wheel,
 };
 
-/// The level of zstd: that of conda-build.
+/// The level of zstd, the same as conda-build's.
 const LEVEL: i32 = 19;
 
-/// Packs it. The build has the subdir in it, so that packages of all platforms can lie in one directory.
+/// Packs it. The build string has the subdir in it, so that packages of all platforms can be in one directory.
 pub(crate) fn pack(package: &Package) -> Result<Written> {
     let stem = format!("mlconda-{}-{}", package.version, build(package));
     let mut tree = package.share.clone();

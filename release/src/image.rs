@@ -1,7 +1,7 @@
 //! The image: the program at `/mlconda`, as in `COPY --from=mlconda /mlconda`, and links with the names of conda.
 //!
-//! It is made from nothing (`scratch`): the program is static and has the certificates of the web in it. Archives are those
-//! of `mlconda image`: docker, podman and skopeo load them.
+//! It has no base (`scratch`): the program is static and has the certificates of the web in it. Archives have the same
+//! format as those of `mlconda image`: docker, podman and skopeo load them.
 
 use jiff::Timestamp;
 use mlconda_oci::{Blob, Config, Digest, Image, Images, LayerHistory, Platform, archive, media_type};
@@ -25,7 +25,7 @@ pub(crate) fn pack(packages: &[Package]) -> Result<Vec<Written>> {
         images.push(image);
     }
     if let ([package, ..], 2..) = (linux.as_slice(), images.len()) {
-        // Engines that know no platforms take the first one.
+        // Engines without support for platforms take the first one.
         images.sort_by(|one, other| one.platform.architecture.cmp(&other.platform.architecture));
         let bytes = tar(&Images::several(images, &[]), &package.version)?;
         written.push(Written { name: format!("mlconda-{}-image.tar", package.version), bytes });

@@ -1,8 +1,8 @@
-//! Packs programs that are built already into what a release consists of. `release/build` calls it.
+//! Packs finished programs into the files of a release. `release/build` calls it.
 //!
-//! It depends on the programs, on the files of the repository and on its arguments: it does not read the clock, and no
-//! order, owner or mode of files on this machine gets into what it writes. The same arguments give the same bytes.
-//! [`Package`] is what all the forms have in common; each form is a module.
+//! The result depends only on the programs, on the files of the repository and on the arguments. The packer does not
+//! read the clock, and writes no order, owner or mode of files on this machine. The same arguments give the same bytes.
+//! [`Package`] is the common part of all formats; each format is a module.
 
 mod archive;
 mod conda;
@@ -27,7 +27,7 @@ use rattler_digest::{Sha256, compute_bytes_digest};
 
 use self::{package::Package, target::Target};
 
-/// An error with words that say what it was about.
+/// An error with a text about its cause.
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Pack programs for a release
@@ -60,7 +60,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody is left to tell if this fails.
+            // An error here cannot be reported any more.
             let _ = writeln!(io::stderr(), "release: {error}");
             ExitCode::FAILURE
         }

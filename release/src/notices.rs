@@ -1,6 +1,6 @@
-//! The licences of what is linked into a program, as they ask for: crates, the standard library of Rust, and the C library.
-//! Each text is there once, with the crates it is for. The two crates that stand in for others (`[patch]` in Cargo.toml) are
-//! of this repository, and under its licence.
+//! The licences of all code that is linked into a program, as they require: crates, the standard library of Rust, and
+//! the C library. Each text is listed once, with its crates. The two crates that replace others (`[patch]` in
+//! Cargo.toml) belong to this repository, and have its licence.
 
 use std::{
     collections::BTreeMap,
@@ -9,18 +9,18 @@ use std::{
 
 use crate::{Result, sbom::Dependencies, target::Target};
 
-/// What is linked besides crates into any program.
+/// Beside crates, every program is linked with this.
 const RUST: &str = "Rust's standard library: MIT OR Apache-2.0; source: https://github.com/rust-lang/rust\n";
 
-/// And into those for Linux. Its licence wants that the program can be linked again with another version of it, which the
-/// sources of mlconda allow.
+/// Programs for Linux are also linked with this. Its licence requires that the program can be linked again with another
+/// version of it, which the sources of mlconda allow.
 const GLIBC: &str = "The GNU C library: LGPL-2.1-or-later; source: https://sourceware.org/glibc/ and, as linked here, \
                      https://sources.debian.org/src/glibc/\n";
 
-/// Where Debian and Ubuntu have the text of that licence.
+/// The path of the text of that licence on Debian and Ubuntu.
 const LGPL: &str = "/usr/share/common-licenses/LGPL-2.1";
 
-/// The text of all of them.
+/// The text with all licences.
 pub(crate) fn of(dependencies: &Dependencies, target: Target) -> Result<String> {
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut heads = String::new();
@@ -44,7 +44,7 @@ pub(crate) fn of(dependencies: &Dependencies, target: Target) -> Result<String> 
         }
     }
     let mut notices = format!("mlconda contains these libraries. Each is used under its own licence.\n\n{heads}");
-    // In the order of the first crate that has a text.
+    // Each text is listed in the order of its first crate.
     let mut texts: Vec<(String, Vec<String>)> = texts.into_iter().collect();
     texts.sort_by(|(one, first), (other, second)| (first, one).cmp(&(second, other)));
     for (text, users) in texts {
@@ -53,7 +53,7 @@ pub(crate) fn of(dependencies: &Dependencies, target: Target) -> Result<String> 
     Ok(notices)
 }
 
-/// The files of a crate that have a licence in them, sorted.
+/// The files of a crate that contain a licence, sorted.
 fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs_err::read_dir(directory)? {

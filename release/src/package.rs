@@ -1,4 +1,4 @@
-//! A program with what comes with it, of which all forms of a release are made.
+//! A program and the files that come with it. All formats of a release are made from them.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::{
     tree::Tree,
 };
 
-/// What the project says of itself in one line.
+/// The description of the project in one line.
 pub(crate) const SUMMARY: &str = "The conda installer that container builds deserve";
 
 /// The licence of the project (SPDX).
@@ -24,13 +24,13 @@ pub(crate) struct Package {
     pub(crate) epoch: u64,
     pub(crate) repository: String,
     pub(crate) program: Vec<u8>,
-    /// For macOS, the oldest that the program runs on.
+    /// For macOS, the oldest version on which the program runs.
     pub(crate) oldest: Option<MacVersion>,
     /// Manual pages and completions, by their paths below a prefix such as `/usr/local`.
     pub(crate) share: Tree,
     pub(crate) license: String,
     pub(crate) readme: String,
-    /// The licences of what is linked into the program.
+    /// The licences of all code that is linked into the program.
     pub(crate) notices: String,
     /// The bill of materials (CycloneDX).
     pub(crate) sbom: Value,
@@ -60,7 +60,7 @@ impl Package {
         })
     }
 
-    /// The files below a prefix such as `/usr/local`: the program, its manual, completions, and what it says of itself.
+    /// The files below a prefix such as `/usr/local`: the program, its manual, completions, and its documentation.
     pub(crate) fn tree(&self) -> Tree {
         let mut tree = self.share.clone();
         tree.program("bin/mlconda", self.program.clone());
@@ -76,7 +76,7 @@ impl Package {
         tree.file("share/doc/mlconda/sbom.cdx.json", sbom::text(&self.sbom));
     }
 
-    /// The README with links that lead to the repository, since the files beside it are not there.
+    /// The README with links to the repository, because the files beside it are missing here.
     pub(crate) fn readme(&self) -> String {
         let base = format!("{}/blob/v{}/", self.repository, self.version);
         let mut text = String::new();

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::{Result, Written, sha256};
 
-/// The recipe of rattler-build, which packs the archives of this release. What is not in the release has no place in it.
+/// The recipe of rattler-build, which packs the archives of this release. Platforms that the release lacks are removed.
 pub(crate) fn render(root: &Path, version: &str, repository: &str, written: &[Written]) -> Result<Written> {
     let text = fs_err::read_to_string(root.join("release/recipe.yaml"))?;
     let text = filled(&text, version, repository);
@@ -31,7 +31,7 @@ pub(crate) fn render(root: &Path, version: &str, repository: &str, written: &[Wr
     Ok(Written { name: "recipe.yaml".to_owned(), bytes: recipe.into_bytes() })
 }
 
-/// The script that installs a release, for those who have no package manager.
+/// The script that installs a release without a package manager.
 pub(crate) fn installer(root: &Path, version: &str, repository: &str) -> Result<Written> {
     let text = fs_err::read_to_string(root.join("release/feature/mlconda/install.sh"))?;
     Ok(Written { name: "install.sh".to_owned(), bytes: filled(&text, version, repository).into_bytes() })

@@ -1,6 +1,7 @@
 //! The bill of materials of the program (CycloneDX 1.5): the crates that are linked into it, as cargo resolves them.
 //!
-//! Its serial number is made of its content, and its time is that of the release: the same program has the same document.
+//! Its serial number is made from its content, and its time is that of the release: the same program has the same
+//! document.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,9 +24,9 @@ use crate::{
 pub(crate) struct Component {
     pub(crate) name: String,
     pub(crate) version: String,
-    /// Its licence as an SPDX expression, if it says so.
+    /// Its licence as an SPDX expression, if it has one.
     pub(crate) license: Option<String>,
-    /// Where its source is on this machine.
+    /// The path of its source on this machine.
     pub(crate) directory: PathBuf,
     /// The sha256 of its archive; crates of this repository have none.
     pub(crate) checksum: Option<String>,
@@ -55,17 +56,17 @@ impl Component {
     }
 }
 
-/// The crates in a program and what depends on what.
+/// The crates in a program and their dependencies.
 #[derive(Debug)]
 pub(crate) struct Dependencies {
     /// By name and version.
     pub(crate) components: Vec<Component>,
-    /// What each crate uses, by name and version. The first is the program.
+    /// The dependencies of each crate, by name and version. The first is the program.
     uses: Vec<(String, BTreeSet<String>)>,
 }
 
 impl Dependencies {
-    /// Asks cargo.
+    /// Reads them from the output of cargo.
     pub(crate) fn of(root: &Path, target: Target) -> Result<Self> {
         let arguments = ["tree", "--locked", "--package", "mlconda-cli", "--edges", "normal,no-proc-macro"];
         let format = ["--prefix", "depth", "--format", "{p}", "--charset", "ascii", "--target", target.triple];
@@ -84,7 +85,8 @@ impl Dependencies {
                 known.insert(format!("{name} {version}"), (text("license"), PathBuf::from(manifest)));
             }
         }
-        // A line is the depth and `name vVERSION (…)`. What was shown before has a `(*)`, and is not shown deeper again.
+        // A line is the depth and `name vVERSION (…)`. A crate that was shown before has a `(*)`, without its
+        // dependencies.
         let (mut path, mut uses, mut order): (Vec<String>, BTreeMap<String, BTreeSet<String>>, Vec<String>) =
             Default::default();
         for line in tree.lines().filter(|line| !line.is_empty()) {
@@ -123,7 +125,7 @@ impl Dependencies {
     }
 }
 
-/// What `cargo` prints.
+/// Runs `cargo` and returns its output.
 fn cargo(root: &Path, arguments: &[&str]) -> Result<String> {
     let output = Command::new("cargo").args(arguments).current_dir(root).output()?;
     if !output.status.success() {
@@ -186,14 +188,14 @@ pub(crate) fn document(
         "components": components,
         "dependencies": uses,
     });
-    // A UUID of version 8: of digits that its maker chooses (RFC 9562).
+    // A UUID of version 8: its digits may be chosen freely (RFC 9562).
     let hash = sha256(document.to_string().as_bytes());
     let (a, b, c, d, e) = (&hash[..8], &hash[8..12], &hash[13..16], &hash[17..20], &hash[20..32]);
     document["serialNumber"] = format!("urn:uuid:{a}-{b}-8{c}-8{d}-{e}").into();
     Ok(document)
 }
 
-/// What is linked in besides crates: the standard library of Rust, by the commit of the compiler, and the C library.
+/// The linked code beside crates: the standard library of Rust, by the commit of the compiler, and the C library.
 fn runtime(target: Target, program: &[u8]) -> Vec<Value> {
     let mut found = Vec::new();
     let mark = b"/rustc/";
@@ -219,7 +221,7 @@ fn runtime(target: Target, program: &[u8]) -> Vec<Value> {
     found
 }
 
-/// The document as a file has it.
+/// The text of the document.
 pub(crate) fn text(document: &Value) -> String {
     format!("{document:#}\n")
 }

@@ -1,4 +1,4 @@
-//! What programs are made for, and what the forms of a release call it.
+//! The targets of programs, and their names in the formats of a release.
 
 use rattler_conda_types::Subdir;
 
@@ -72,7 +72,7 @@ impl Target {
         self.name.split('-').next().unwrap_or_default()
     }
 
-    /// Whether a program is one for this target; for macOS, the oldest system that it says it runs on.
+    /// Checks that a program is for this target. For macOS, it returns the oldest version in the program's header.
     pub(crate) fn check(self, program: &[u8]) -> Result<Option<MacVersion>> {
         match self.machine {
             Machine::Elf(machine) => {
@@ -81,7 +81,7 @@ impl Target {
                 {
                     return Err(format!("it is not a program for {}", self.name).into());
                 }
-                // A program that asks for a dynamic loader names it (`PT_INTERP`).
+                // A program that needs a dynamic loader names it (`PT_INTERP`).
                 if program_headers(program).contains(&3) {
                     return Err("it is not static".into());
                 }
@@ -96,7 +96,7 @@ impl Target {
         }
     }
 
-    /// The tags of a wheel: everything that the program runs on. A static program runs with any C library.
+    /// The tags of a wheel: all systems that the program runs on. A static program runs with any C library.
     pub(crate) fn wheel_tags(self, oldest: Option<MacVersion>) -> Vec<String> {
         let processor = self.processor();
         match oldest {
@@ -191,7 +191,7 @@ mod tests {
         let target = Target::named("x86_64-macos").unwrap();
         let oldest = target.check(&mach_o(0x0100_0007, &[&[0x24, 16, (10 << 16) | (12 << 8), 0]])).unwrap();
         assert_eq!(target.wheel_tags(oldest), ["macosx_10_12_x86_64"]);
-        // Commands that end nowhere.
+        // Load commands without an end.
         assert!(target.check(&mach_o(0x0100_0007, &[&[1, 0], &[1, 0]])).is_err());
         assert!(target.check(&mach_o(0x0100_0007, &[&other])[..40]).is_err());
     }

@@ -1,4 +1,4 @@
-//! A tree of files in memory, and the tar of it: sorted by path, of user 0, with one time.
+//! A tree of files in memory, and its tar: sorted by path, owned by user 0, with the same time for all files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,12 +6,12 @@ use tar::{EntryType, Header};
 
 use crate::Result;
 
-/// What is at a path.
+/// The content of a path.
 #[derive(Clone, Debug)]
 pub(crate) enum Entry {
     /// A file, and whether it is a program.
     File { bytes: Vec<u8>, executable: bool },
-    /// A soft link, and where it leads.
+    /// A soft link, with its target.
     Link(String),
     /// A directory with its mode. Directories above files need no entry.
     Directory(u32),
@@ -30,7 +30,7 @@ impl Tree {
         self.0.insert(path.into(), Entry::File { bytes: bytes.into(), executable: true });
     }
 
-    /// It as a tar. `directories` says whether directories above files get entries.
+    /// The tree as a tar. `directories` decides whether directories above files get entries.
     pub(crate) fn tar(&self, time: u64, directories: Directories) -> Result<Vec<u8>> {
         let mut archive = tar::Builder::new(Vec::new());
         let mut known = BTreeSet::new();

@@ -1,6 +1,7 @@
 //! The wheel (PEP 427): the program as a script, without any python.
 //!
-//! maturin's `bin` bindings lay a wheel out in the same way, but compile the program themselves; here the program is given.
+//! maturin's `bin` bindings make wheels with the same layout, but compile the program themselves; here, the program is
+//! given.
 
 use std::io::{Cursor, Write};
 
@@ -35,7 +36,7 @@ pub(crate) fn pack(package: &Package) -> Result<Written> {
     Ok(Written { name, bytes: zip(&entries, CompressionMethod::Deflated)? })
 }
 
-/// A zip of files. Every one has the first moment that a zip knows as its time.
+/// A zip of files. Every file has the earliest time that a zip can store.
 pub(crate) fn zip(entries: &[(String, Entry)], method: CompressionMethod) -> Result<Vec<u8>> {
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     for (path, entry) in entries {
@@ -52,7 +53,7 @@ pub(crate) fn zip(entries: &[(String, Entry)], method: CompressionMethod) -> Res
     Ok(archive.finish()?.into_inner())
 }
 
-/// What the index and pip are told (core metadata 2.4).
+/// The metadata for the index and pip (core metadata 2.4).
 fn metadata(package: &Package) -> String {
     let Package { version, repository, .. } = package;
     format!(
@@ -72,7 +73,7 @@ fn wheel(package: &Package, tags: &[String]) -> String {
     format!("Wheel-Version: 1.0\nGenerator: mlconda-release {}\nRoot-Is-Purelib: false\n{tags}", package.version)
 }
 
-/// The hashes and sizes of all files but of the record itself.
+/// The hashes and sizes of all files except the record itself.
 fn record(tree: &Tree, own: &str) -> String {
     let mut record = String::new();
     for (path, entry) in &tree.0 {

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Images from a bundle, without a network. Sourced by `run`.
 
-# mlconda_here ARGUMENT…: the program, in the home of the test.
+# mlconda_here ARGUMENT…: runs the program with the home of the test.
 mlconda_here() {
     env HOME="$work/home" XDG_CACHE_HOME="$work/home/.cache" "$work/bin/mlconda" "$@"
 }
@@ -12,7 +12,7 @@ bundle() {
     quietly mlconda_here bundle "$context/base.lock" --self -o "$context/env.run"
     quietly mlconda_here bundle --verify "$context/env.bundle" "$context/env.run"
 
-    # The executable needs nothing: not in Debian, and not where there is nothing at all.
+    # The executable needs no other file, neither in Debian nor in an empty image.
     printf 'FROM mlconda-test/debian\nCOPY env.run train.py /\nRUN /env.run -p /%s\nENV PATH=/%s/bin:$PATH\nCMD ["python", "train.py"]\n' \
         "$prefix" "$prefix" >"$context/Dockerfile.bundle"
     build "$context" bundle --file "$context/Dockerfile.bundle" --network=none
@@ -25,7 +25,7 @@ bundle() {
     build "$context" bundle-scratch --file "$context/Dockerfile.scratch" --network=none
     say "  ok  bundle: one executable installs in Debian and FROM scratch, without a network"
 
-    # An image of the bundle, where only loopback is reachable and the base is a file.
+    # An image of the bundle, with only loopback as a network, and a file as the base.
     quietly "$client" save -o "$work/debian.docker.tar" mlconda-test/debian
     local base=docker-archive:$work/debian.docker.tar arguments=(--tag mlconda-test/bundled:1)
     quietly mlconda_here image "$context/base.lock" --base "$base" "${arguments[@]}" --oci-layout "$work/of-lock"

@@ -1,9 +1,9 @@
 # shellcheck shell=bash
-# Images by way of a registry: Debian's docker-registry on loopback, without and with logins. Sourced by `run`.
+# Images from a registry: Debian's docker-registry on loopback, without and with logins. Sourced by `run`.
 
 registry_pids=()
 
-# serve_registry NAME [LINE…]: serves one, with further lines of its configuration. Its address is in $registry.
+# serve_registry NAME [LINE…]: starts a registry, with these lines in its configuration. Its address is in $registry.
 serve_registry() {
     local name=$1 port log=$work/registry-$1.log
     shift
@@ -24,12 +24,12 @@ serve_registry() {
     fail "the registry does not answer"
 }
 
-# image_on_registry ARGUMENT…: `mlconda image` of the lock in the context, on the base in the registry.
+# image_on_registry ARGUMENT…: runs `mlconda image` with the lock in the context and the base in the registry.
 image_on_registry() {
     env HOME="$work/home" XDG_CACHE_HOME="$work/home/.cache" "$work/bin/mlconda" image "$work/context/base.lock" "$@"
 }
 
-# other_engines NAME DIGEST: the image as engines without a daemon see it, and runs it: buildah pulls and runs it by `chroot`,
+# other_engines NAME DIGEST: tests the image with engines without a daemon. buildah pulls it and runs it by `chroot`,
 # which needs no control groups; podman pulls it; umoci unpacks it, which checks the layout against the image spec.
 other_engines() {
     local name=$1 digest=$2 container storage=(--root "$work/containers" --runroot "$work/containers-run" --storage-driver vfs)
@@ -42,7 +42,7 @@ other_engines() {
         -v "$work/context:/context:ro" "$container" -- /mlconda verify "/$prefix" /context/base.lock
     [[ -n $real ]] || expect "buildah" "$(buildah "${storage[@]}" run --isolation chroot "$container" -- where-am-i)" "^prefix: /$prefix$"
     buildah "${storage[@]}" rm "$container" >/dev/null
-    # Both have one storage: what buildah has pulled, podman would only look at.
+    # Both use the same storage, so podman would not pull an image that buildah has pulled.
     quietly buildah "${storage[@]}" rmi --all
     quietly podman "${storage[@]}" pull --tls-verify=false "$name:1"
     [[ $digest == $(podman "${storage[@]}" image inspect --format '{{.Digest}}' "$name:1") ]] ||
@@ -83,7 +83,7 @@ registry() {
         fail "the engine has another image than the registry"
     quietly skopeo copy --src-tls-verify=false "docker://$name:1" "oci:$work/layout:1"
     other_engines "$name" "$digest"
-    # The bill of materials is attached, and is that of the lock.
+    # The bill of materials is attached, and is the same as that of the lock.
     local bill=(env HOME="$work/home" XDG_CACHE_HOME="$work/home/.cache" "$work/bin/mlconda" sbom)
     quietly "${bill[@]}" "$name:1" -o "$work/image.cdx.json"
     quietly "${bill[@]}" "$work/context/base.lock" -o "$work/lock.cdx.json"

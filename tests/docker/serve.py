@@ -1,4 +1,4 @@
-"""A service: says that it is ready, ends with 42 on SIGTERM."""
+"""A service: prints that it is ready, and ends with 42 on SIGTERM."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Imports what the real environment has, and computes a little with each."""
+"""Imports the packages of the real environment, and computes a little with each."""
 
 import jupyterlab
 import matplotlib
