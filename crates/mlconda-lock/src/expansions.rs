@@ -1,9 +1,17 @@
 //! Environment variables in the URLs of locks: expanded when a lock is read, and restored when it is written.
 
+use std::path::Path;
+
 use mlconda_types::redact;
 use url::Url;
 
 use super::Expansion;
+
+/// The URL of an absolute path. `..` is resolved in the text, as when the URL is read again.
+pub(super) fn file_url(path: &Path) -> Option<Url> {
+    let url = Url::from_file_path(path).ok()?;
+    Url::parse(url.as_str()).ok()
+}
 
 /// Refuses a `file` URL with a host (RFC 8089): files are on this machine, and not every parser keeps the host.
 pub(super) fn without_host(url: Url) -> Result<Url, String> {

@@ -169,7 +169,7 @@ pub(super) fn locate(place: &str, directory: &Path, expansion: &Expansion) -> Re
         Ok(url) if place.contains("://") => Ok(url),
         _ => {
             let path = std::path::absolute(directory.join(&place)).map_err(|error| error.to_string())?;
-            Url::from_file_path(&path).map_err(|()| format!("`{place}` is neither a URL nor a path"))
+            super::expansions::file_url(&path).ok_or_else(|| format!("`{place}` is neither a URL nor a path"))
         }
     }
 }
@@ -262,6 +262,16 @@ mod tests {
         assert_eq!(lock.packages[0].url.password(), Some("secret"));
         assert!(lock.to_text().ends_with(&format!("\n{line}\n")), "{}", lock.to_text());
         assert_eq!(lock.exposed(), ["a-1-0.conda"], "the user `me` has no variable");
+    }
+
+    #[test]
+    fn a_path_with_two_points_is_the_same_when_its_url_is_read() {
+        for place in ["../pkgs/linux-64/a-1-0.conda", "here/../../pkgs/linux-64/a-1-0.conda"] {
+            let lock = read(&format!("@EXPLICIT\n{place}\n")).unwrap();
+            assert_eq!(lock.packages[0].url.as_str(), "file:///pkgs/linux-64/a-1-0.conda");
+        }
+        let lock = read("# pip w @ ../w-1-py3-none-any.whl\n@EXPLICIT\n").unwrap();
+        assert!(matches!(&lock.pip[0].source, PipSource::Archive { url, .. } if url.path() == "/w-1-py3-none-any.whl"));
     }
 
     #[test]

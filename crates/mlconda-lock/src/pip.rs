@@ -298,7 +298,7 @@ fn archive_url(place: &str, directory: &Path) -> Result<Option<Url>, String> {
         return Err(format!("its URL cannot be read: `//` comes after `{scheme}:`"));
     }
     let path = is_archive(place).then(|| std::path::absolute(directory.join(place)).ok()).flatten();
-    Ok(path.and_then(|path| Url::from_file_path(path).ok()))
+    Ok(path.and_then(|path| super::expansions::file_url(&path)))
 }
 
 /// A valid version. It becomes part of paths.
