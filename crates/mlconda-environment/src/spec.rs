@@ -241,11 +241,29 @@ fn pairs(inner: &str) -> Option<String> {
 fn split_bracket(text: &str) -> Result<(String, Option<&str>), SpecError> {
     match (text.find('['), text.rfind(']')) {
         (None, None) => Ok((text.to_owned(), None)),
-        (Some(open), Some(close)) if open < close => {
+        (Some(open), Some(close)) if open < close && is_balanced(&text[open + 1..close]) => {
             Ok((format!("{}{}", &text[..open], &text[close + 1..]), Some(&text[open + 1..close])))
         }
         _ => Err(SpecError::new(format!("the brackets in `{text}` do not match"), SPEC_HELP)),
     }
+}
+
+/// Whether each bracket in a text, apart from quoted ones, has its counterpart: a value may be a list.
+fn is_balanced(inner: &str) -> bool {
+    let (mut depth, mut quote) = (0, None);
+    for c in inner.chars() {
+        match (quote, c) {
+            (None, '[') => depth += 1,
+            (None, ']') => depth -= 1,
+            (None, '"' | '\'') => quote = Some(c),
+            (Some(open), _) if open == c => quote = None,
+            _ => {}
+        }
+        if depth < 0 {
+            return false;
+        }
+    }
+    depth == 0
 }
 
 /// Splits off `channel::` or `channel:namespace:`. The namespace is ignored.
