@@ -134,6 +134,9 @@ impl<'a> Document<'a> {
             Value::Mapping(_) => self.required(self.fields(item)?, "url")?,
             _ => self.text(item)?,
         };
+        if text.trim().is_empty() {
+            return Err(self.fail(item, "this channel has no name", "write its name or its URL, or lock again"));
+        }
         if text.contains(comments::is_unseen) {
             return Err(self.fail(
                 item,

@@ -302,6 +302,9 @@ fn a_channel_has_no_character_that_no_comment_could_have() {
         assert!(said.contains("this channel has a character that cannot be seen"), "{said}");
     }
     read(&conda_lock("a b")).expect("a blank can be seen");
+    for text in [conda_lock("''"), conda_lock("{url: ' '}"), pixi("''")] {
+        assert!(complaint(&text).contains("this channel has no name"), "{text}");
+    }
 }
 
 #[test]
