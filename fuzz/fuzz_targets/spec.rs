@@ -51,12 +51,11 @@ pub(crate) fn spec(data: &[u8]) {
     }
     assert_eq!(ours.spec.name.to_string(), theirs.name.to_string(), "{text}");
     let build = |spec: &MatchSpec| spec.build.as_ref().map(ToString::to_string);
-    // rattler keeps a blank at the end of a value with a backslash. mlconda reads all white space as blanks.
-    let read_as_here = |build: String| {
-        let build = build.replace(char::is_whitespace, " ");
-        if text.contains('\\') { build.trim_end().to_owned() } else { build }
-    };
-    assert_eq!(build(&ours.spec), build(&theirs).map(read_as_here), "{text}");
+    // rattler reads a backslash as an escape. mlconda reads all white space as blanks.
+    if !text.contains('\\') {
+        let blanks = |build: String| build.replace(char::is_whitespace, " ");
+        assert_eq!(build(&ours.spec), build(&theirs).map(blanks), "{text}");
+    }
     // conda reads `=1.2` before a build as just this version, rattler as `1.2.*`.
     let is_fuzzy = text
         .split_once('=')
