@@ -136,7 +136,7 @@ impl Plan {
             gone.len(),
             if self.is_busy { "; busy" } else { "" }
         );
-        println!("| change | contender | wall | of rattler | of conda | user s | system s | peak MB |");
+        println!("| change | contender | wall | ÷ rattler | ÷ conda | user s | system s | peak MB |");
         println!("|---|---|---|---|---|---|---|---|");
         let load = if self.is_busy { Some(Load::begin(scratch)?) } else { None };
         for change in [Change::Removed, Change::Anew] {
