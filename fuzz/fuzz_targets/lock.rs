@@ -28,7 +28,8 @@ fn read(text: &str) -> Option<LockFile> {
 /// The packages that a lock pins, as text.
 fn pinned(lock: &Lock) -> Vec<String> {
     let conda = lock.packages.iter().map(|package| format!("{} {} {:?}", package.name, package.url, package.digest));
-    conda.chain(lock.pip.iter().map(|package| format!("{} {:?}", package.name, package.source))).collect()
+    let pip = lock.pip.iter().map(|package| format!("{} {:?} {:?}", package.name, package.version, package.source));
+    conda.chain(pip).collect()
 }
 
 /// Removes the login of a URL, which is not written to a lock unless it is the value of a variable.

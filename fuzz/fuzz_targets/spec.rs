@@ -44,6 +44,10 @@ pub(crate) fn spec(data: &[u8]) {
         return;
     }
     let Ok(theirs) = MatchSpec::from_str(text, ParseStrictness::Strict) else { return };
+    // mlconda reads a condition behind `if`, rattler only behind a semicolon.
+    if text.split_whitespace().any(|word| word == "if") {
+        return;
+    }
     // conda and mlconda read brackets anywhere, rattler only at the end.
     let is_inside = text.rsplit_once(']').is_some_and(|(_, behind)| !behind.trim().is_empty());
     if ours.spec.url.is_some() || is_inside {

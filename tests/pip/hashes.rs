@@ -94,7 +94,7 @@ fn what_has_no_hash_is_locked_by_what_it_is() {
     # pip copied @ ./src/copied
     # pip local @ file://[TEMP]/work/wheels/local-1.0-py3-none-any.whl --hash=sha256:[SHA256] --direct
     # pip mine @ ./src/mine --editable
-    # pip repo @ git+file://[TEMP]/work/repo@[COMMIT]#subdirectory=python
+    # pip repo @ git+file://[TEMP]/work/repo@[COMMIT]#subdirectory=python --version=0.5
     ");
     // pip would make an editable clone; a lock has the commit, which does not change.
     let locked = |line: &str, arguments: &[&str]| {

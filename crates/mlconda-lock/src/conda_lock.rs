@@ -149,7 +149,8 @@ fn pip(document: &Document<'_>, fields: Mapping<'_>) -> Result<LockedPip, LockEr
     };
     let given = pip::PipHints {
         sha256: document.hashes(hashes)?.0,
-        version: document.optional(fields, "version")?.map(str::to_owned),
+        // Every package needs a version in this format: `0` is written for a repository or directory without one.
+        version: document.optional(fields, "version")?.filter(|version| *version != "0").map(str::to_owned),
         origin: fields.get("source").map(|_| ArchiveOrigin::Direct),
         ..pip::PipHints::default()
     };
@@ -204,23 +205,43 @@ mod tests {
         }
     }
 
+    /// A lock with one package of pip.
+    fn lock(version: &str, place: &str, dependency: &str) -> String {
+        format!(
+            "version: 1\nmetadata:\n  content_hash: {{}}\n  channels: []\n  platforms: [linux-64]\n  sources: []\npackage:\n\
+             - name: tool\n  version: '{version}'\n  manager: pip\n  platform: linux-64\n  dependencies:\n    {dependency}\n  \
+             url: {place}\n  hash: {{}}\n  category: main\n  optional: false\n"
+        )
+    }
+
+    /// Reads a text and writes it in another format.
+    fn rendered(text: &str, format: LockFormat) -> String {
+        let file = LockFile::parse(text, Path::new("/project/some.lock"), &Expansion::default()).unwrap();
+        file.render(format, &Selection::default(), None).unwrap().text
+    }
+
     #[test]
     fn a_requirement_that_is_written_and_read_again_does_not_grow() {
-        let lock = |dependency: &str| {
-            format!(
-                "version: 1\nmetadata:\n  content_hash: {{}}\n  channels: []\n  platforms: [linux-64]\n  sources: []\npackage:\n\
-                 - name: tool\n  version: '1'\n  manager: pip\n  platform: linux-64\n  dependencies:\n    {dependency}\n  \
-                 url: https://h/tool-1-py3-none-any.whl\n  hash: {{}}\n  category: main\n  optional: false\n"
-            )
-        };
-        let rendered = |text: &str| {
-            let file = LockFile::parse(text, Path::new("/project/conda-lock.yml"), &Expansion::default()).unwrap();
-            file.render(LockFormat::CondaLock, &Selection::default(), None).unwrap().text
-        };
         for dependency in ["six: '@ ==1 @ https://h/x'", "six: https://h/six-1.zip", "num-: url1", "six: 1.16.0"] {
-            let written = rendered(&lock(dependency));
+            let text = lock("1", "https://h/tool-1-py3-none-any.whl", dependency);
+            let written = rendered(&text, LockFormat::CondaLock);
             assert!(written.contains("  dependencies:\n"), "{written}");
-            assert_eq!(rendered(&written), written);
+            assert_eq!(rendered(&written, LockFormat::CondaLock), written);
+        }
+    }
+
+    #[test]
+    fn a_version_is_kept_if_the_place_does_not_tell_it() {
+        let commit = "0123456789abcdef0123456789abcdef01234567";
+        for place in ["https://h/archive/main.zip", &format!("git+https://h/tool.git@{commit}")] {
+            let text = lock("1.5", place, "six: ''");
+            for between in [LockFormat::Explicit, LockFormat::Pixi] {
+                let again = rendered(&rendered(&text, between), LockFormat::CondaLock);
+                assert!(again.contains("\n  version: '1.5'\n"), "{again}");
+            }
+            // A version that is only there because the format needs one is not a version.
+            let unknown = rendered(&lock("0", place, "six: ''"), LockFormat::Explicit);
+            assert!(!unknown.contains("--version"), "{unknown}");
         }
     }
 }

@@ -175,6 +175,17 @@ impl LockedPip {
         })
     }
 
+    /// Whether its place tells its version, or that it has none: a directory has one only after the build.
+    fn is_version_in_place(&self) -> bool {
+        match &self.source {
+            PipSource::Archive { .. } => {
+                self.file_name().is_some_and(|file| archive_version(&file, &self.name).is_ok())
+            }
+            PipSource::Git { .. } => false,
+            PipSource::Directory { .. } => true,
+        }
+    }
+
     /// Whether it is a wheel, which needs no build.
     pub fn is_wheel(&self) -> bool {
         self.file_name().is_some_and(|name| name.ends_with(".whl"))
@@ -206,6 +217,9 @@ pub(super) fn render(package: &LockedPip, directory: Option<&Path>, expansions: 
             write!(text, "{shown}{}", if *mode == DirectoryMode::Editable { " --editable" } else { "" })
         }
     };
+    if let (Some(version), false) = (&package.version, package.is_version_in_place()) {
+        let _ = write!(text, " --version={version}");
+    }
     text
 }
 
@@ -215,15 +229,16 @@ pub(super) fn parse(text: &str, directory: &Path, expansion: &Expansion) -> Resu
     let (place, options) = split_options(rest.trim());
     let mut given = PipHints::default();
     for option in options {
-        match option.split_once("=sha256:") {
-            Some(("--hash", hash)) => {
-                let hash = parse_digest_from_hex::<Sha256>(hash);
+        match option.split_once('=').unwrap_or((option, "")) {
+            ("--hash", hash) if hash.starts_with("sha256:") => {
+                let hash = parse_digest_from_hex::<Sha256>(&hash["sha256:".len()..]);
                 given.sha256 = Some(hash.ok_or_else(|| format!("`{option}` has no sha256 of 64 hex digits"))?);
             }
+            // An md5 does not protect against forged archives, so it is ignored.
+            ("--hash", hash) if hash.starts_with("md5:") => {}
+            ("--version", version) => given.version = Some(version.to_owned()),
             _ if option == "--direct" => given.origin = Some(ArchiveOrigin::Direct),
             _ if option == "--editable" => given.mode = Some(DirectoryMode::Editable),
-            // An md5 does not protect against forged archives, so it is ignored.
-            _ if option.starts_with("--hash=md5:") => {}
             _ => return Err(format!("`{option}` means nothing for a package of pip")),
         }
     }
@@ -387,6 +402,8 @@ mod tests {
             "mine @ ./src/my tool --editable".to_owned(),
             "here @ ./".to_owned(),
             "elsewhere @ /opt/elsewhere".to_owned(),
+            "tool @ https://h/tool/archive/v1.0.zip --direct --version=1.0".to_owned(),
+            format!("tool @ git+https://h/tool.git@{COMMIT}#subdirectory=a --version=1.0+cu118"),
         ] {
             let package = read(&text).unwrap();
             assert_eq!(render(&package, Some(Path::new("/project")), &[]), text);
@@ -396,6 +413,8 @@ mod tests {
         let versions = ["wandb @ https://h/wandb-0.15.1-py3-none-any.whl", "a-b @ https://h/A.B-1.0.tar.gz"];
         let versions = versions.map(|text| read(text).unwrap().version.unwrap());
         assert_eq!(versions, ["0.15.1", "1.0"]);
+        let known = read("a-b @ https://h/A.B-1.0.tar.gz --version=2").unwrap();
+        assert_eq!(known.version.as_deref(), Some("1.0"), "the name of the archive tells the version");
     }
 
     #[test]
@@ -418,6 +437,8 @@ mod tests {
         assert!(complaint("a @ https://h/a-..-py3-none-any.whl").contains("not a version"));
         assert!(complaint("a @ https://h/a-1.0.exe").contains("neither a wheel nor an archive"));
         assert!(complaint("a @ https://h/a-1.0.tar.gz --hash=sha256:12").contains("no sha256"));
+        assert!(complaint("a @ https://h/main.zip --version=1/2").contains("`1/2` is not a version"));
+        assert!(complaint("a @ https://h/main.zip --version").contains("`` is not a version"));
         assert!(complaint("a @ git+https://h/a@main").contains("not the hash of a commit"));
         assert!(complaint("a @ ./a --no-deps").contains("`--no-deps` means nothing"));
     }
