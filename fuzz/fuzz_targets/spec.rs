@@ -54,6 +54,10 @@ pub(crate) fn spec(data: &[u8]) {
         return;
     }
     assert_eq!(ours.spec.name.to_string(), theirs.name.to_string(), "{text}");
+    // In a value without quotes, mlconda reads brackets as a part of it; rattler drops the last one.
+    if text.matches('[').count() > 1 {
+        return;
+    }
     let build = |spec: &MatchSpec| spec.build.as_ref().map(ToString::to_string);
     // rattler reads a backslash as an escape. mlconda reads all white space as blanks.
     if !text.contains('\\') {
