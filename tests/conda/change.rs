@@ -11,6 +11,26 @@ use super::World;
 use crate::{packages::line, scripts::begun_by};
 
 #[test]
+fn modules_are_compiled_as_conda_does_and_stay_as_they_are() {
+    let world = World::new();
+    let package = "envs/x/lib/python3.11/site-packages/templates";
+    let code = |name: &str| {
+        world.context.path().join("root").join(package.replacen('x', name, 1)).join("__pycache__/cli.cpython-311.pyc")
+    };
+    world.run("conda create -y -n x python=3.11 templates").success();
+    assert!(fs_err::read_to_string(code("x")).unwrap().starts_with("timestamp"));
+    // Packages that come later are compiled too.
+    world.run("conda create -y -n y python=3.11").success();
+    world.run("conda install -y -n y templates").success();
+    assert!(code("y").exists());
+    // If the environment has no byte code, it gets none.
+    world.run("micromamba create -y --no-pyc -n z python=3.11 templates").success();
+    assert!(!code("z").exists());
+    world.run("conda install -y -n z --force-reinstall templates").success();
+    assert!(!code("z").exists());
+}
+
+#[test]
 fn an_environment_is_made_and_changed_step_by_step() {
     let world = World::new();
     world.run("conda create -y -n x python=3.11 arrays<1.26").success();

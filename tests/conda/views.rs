@@ -153,3 +153,30 @@ fn what_cannot_be_is_refused_in_a_sentence() {
     error: there is no option `--frobnicate`; `conda create --help` lists them
     ");
 }
+
+#[test]
+fn options_of_every_command_may_come_before_the_name_of_conda() {
+    let world = World::new();
+    world.run("conda create -y -n x tzdata").success();
+    let listed = world.run("conda env list").success().stdout;
+    for options in ["-q", "-v", "--color never", "--no-color", "--progress json", "--root-prefix ../root"] {
+        let told = world.run(&format!("mlconda {options} conda env list")).success().stdout;
+        assert_eq!(told, listed, "{options}");
+        assert_eq!(world.run(&format!("mlconda {options} env list")).success().stdout, listed, "{options}");
+    }
+    insta::assert_snapshot!(world.run("mlconda --color grey conda env list"), @r"
+    exit code 2
+    --- stdout
+    --- stderr
+    error: `--color` is one of `auto`, `always`, `never`, not `grey`
+    ");
+    insta::assert_snapshot!(world.run("conda --progress xml env list"), @r"
+    exit code 2
+    --- stdout
+    --- stderr
+    error: `--progress` is one of `words`, `json`, not `xml`
+    ");
+    // A command of the same name stays the command of `run`.
+    let told = world.run("mlconda run -n x conda --version").success();
+    assert!(told.stdout.starts_with("conda "), "{told}");
+}

@@ -76,6 +76,8 @@ pub(crate) fn main(arguments: Vec<OsString>) -> Option<ExitCode> {
 
 /// Runs a command line with conda's configuration.
 fn configured(line: &Line, context: &mut Context) -> Result<ExitCode, CliError> {
+    one_of::<ProgressForm>(line, "--progress")?;
+    one_of::<Color>(line, "--color")?;
     let solves = matches!(
         line.verb,
         Some(Verb::Create | Verb::Install | Verb::Update | Verb::EnvCreate | Verb::EnvUpdate | Verb::Remove)
@@ -151,14 +153,26 @@ fn reads_as_spec(word: &str) -> bool {
     (!is_place || is_package) && Environment::from_specs(&[word], &options).is_ok()
 }
 
-/// The global options of a command line.
+/// The value of an option that has few; the last one counts.
+fn one_of<T: clap::ValueEnum>(line: &Line, name: &str) -> Result<Option<T>, CliError> {
+    let Some(value) = line.value(name) else { return Ok(None) };
+    T::from_str(value, false).map(Some).map_err(|_| {
+        let known =
+            T::value_variants().iter().filter_map(|each| Some(format!("`{}`", each.to_possible_value()?.get_name())));
+        CliError::Usage(format!("`{name}` is one of {}, not `{value}`", known.collect::<Vec<_>>().join(", ")))
+    })
+}
+
+/// The global options of a command line. Values that are wrong are the defaults here, and errors of [`configured`].
 fn global(line: Option<&Line>) -> Global {
     let quiet = line.is_some_and(|line| line.has("--quiet"));
-    let events = line.and_then(|line| line.value("--progress")) == Some("json");
+    let progress = line.and_then(|line| one_of(line, "--progress").ok().flatten());
+    let events = matches!(progress, Some(ProgressForm::Json));
+    let color = line.and_then(|line| one_of(line, "--color").ok().flatten()).unwrap_or(Color::Auto);
     Global {
         quiet: quiet && !events,
         verbose: !quiet && line.is_some_and(|line| line.has("--verbose")),
-        color: Color::Auto,
+        color: if line.is_some_and(|line| line.has("--no-color")) { Color::Never } else { color },
         progress: if events { ProgressForm::Json } else { ProgressForm::Words },
         root_prefix: line.and_then(|line| line.value("--root-prefix")).map(Into::into),
         is_mamba: line.is_some_and(|line| matches!(line.tool, Tool::Mamba | Tool::Micromamba)),

@@ -19,12 +19,13 @@ use crate::{
 /// The other names of the program.
 pub(crate) const NAMES: [&str; 3] = ["conda", "mamba", "micromamba"];
 
-/// Removes the first word of `mlconda conda …`.
+/// Makes `conda …` of `mlconda conda …`. Options between the two names come behind the second.
 pub(crate) fn without_own_name(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let is_own = |word: &OsString| name(word) == Some("mlconda");
     let is_name = |word: &OsString| NAMES.iter().any(|name| word == name);
-    if arguments.first().is_some_and(is_own) && arguments.get(1).is_some_and(is_name) {
-        arguments.remove(0);
+    let Some((program, rest)) = arguments.split_first() else { return arguments };
+    if let Some(place) = verb(rest).filter(|place| is_own(program) && is_name(&rest[*place])) {
+        arguments[0] = arguments.remove(place + 1);
     }
     arguments
 }
@@ -78,7 +79,7 @@ fn verb(arguments: &[OsString]) -> Option<usize> {
     loop {
         let word = arguments.get(place)?.to_str()?;
         match word {
-            "--root-prefix" | "-r" | "--progress" | "--rc-file" => place += 2,
+            "--root-prefix" | "-r" | "--progress" | "--color" | "--rc-file" => place += 2,
             option if option.starts_with('-') => place += 1,
             _ => return Some(place),
         }

@@ -114,7 +114,7 @@ fn lines_mean_what_they_mean_to_conda() {
     Nothing("mlconda does not record accepted terms; the terms of the channels still apply")
     Variables --name=x vars set LANG=C.UTF-8 A=1
     Install --root-prefix=/opt/conda --prefix=/opt/conda --yes jupyter_core mamba python=3.12.*
-    Install --freeze-installed --prefix=/opt/x --channel=nvidia/label/cuda-11.8.0 cuda
+    Install --verbose --verbose --freeze-installed --prefix=/opt/x --channel=nvidia/label/cuda-11.8.0 cuda
     List --full-name python
     List --revisions
     Install --revision=2 --yes

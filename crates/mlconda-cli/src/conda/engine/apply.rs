@@ -110,6 +110,16 @@ pub(crate) fn apply(mut change: Change, line: &Line, host: &Host, context: &Cont
     Ok(ExitCode::SUCCESS)
 }
 
+/// How modules are compiled: as in the environment so far, otherwise as conda does. A python of another platform cannot
+/// compile.
+fn bytecode(change: &Change, line: &Line, is_native: bool) -> Result<Bytecode, CliError> {
+    Ok(match change.replaces {
+        _ if line.has("--no-compile-bytecode") || !is_native => Bytecode::Skip,
+        true => Bytecode::Timestamp,
+        false => Bytecode::detect(&change.prefix)?.unwrap_or(Bytecode::Timestamp),
+    })
+}
+
 fn options(change: &Change, line: &Line, host: &Host, context: &Context) -> Result<Options, CliError> {
     let platform = change.lock.platform;
     let native = platform == host.platform || platform == Subdir::NoArch;
@@ -119,7 +129,7 @@ fn options(change: &Change, line: &Line, host: &Host, context: &Context) -> Resu
         revision: change.revision.clone(),
         scripts: if native && !line.has("--no-scripts") { context.settings.scripts() } else { Scripts::Skip },
         script_variables: context.settings.script_variables(),
-        bytecode: if line.has("--no-compile-bytecode") { Bytecode::Skip } else { Bytecode::default() },
+        bytecode: bytecode(change, line, native)?,
         access: super::Channels::of(line, context)?.args.access(),
         cache_check: if change.relink.is_empty() { CacheCheck::Presence } else { CacheCheck::Content },
         durability: context.settings.durability(),
