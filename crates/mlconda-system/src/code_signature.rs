@@ -62,10 +62,10 @@ pub enum Signature {
 pub fn renew(file: &File) -> io::Result<Signature> {
     let length = file.metadata()?.len();
     let mut result = Signature::NotMachO;
-    for start in parts(file, length)? {
-        let Some(part) = Part::read(file, start, length)? else { continue };
+    for whole in parts(file, length)? {
+        let Some(part) = Part::read(file, &whole)? else { continue };
         let renewed = match &part.signature {
-            Some(place) => renew_at(file, start, place)?,
+            Some(place) => renew_at(file, &whole, place)?,
             None => false,
         };
         let is_missing = !renewed && part.is_arm64;
@@ -74,21 +74,34 @@ pub fn renew(file: &File) -> io::Result<Signature> {
     Ok(result)
 }
 
-/// The offsets of the programs in a file: one program, or those of a universal file.
-fn parts(file: &File, length: u64) -> io::Result<Vec<u64>> {
+/// The ranges of the programs in a file: one program, or those of a universal file. A universal file whose programs
+/// share bytes is none: renewing one would change another.
+fn parts(file: &File, length: u64) -> io::Result<Vec<Range<u64>>> {
     let Some(head) = read(file, 0, 8, length)? else { return Ok(Vec::new()) };
     let (place, size) = match big(&head, 0) {
         Some(0xcafe_babe) => (8, 20),
         Some(0xcafe_babf) => (8, 32),
-        _ => return Ok(vec![0]),
+        _ => return Ok(vec![0..length]),
     };
     let number = big(&head, 4).filter(|number| *number <= MOST_PARTS).unwrap_or(0) as usize;
     let Some(table) = read(file, place, number * size, length)? else { return Ok(Vec::new()) };
-    let start = |entry: &[u8]| match size {
-        20 => big(entry, 8).map(u64::from),
-        _ => Some(u64::from(big(entry, 8)?) << 32 | u64::from(big(entry, 12)?)),
+    let long = |entry: &[u8], at: usize| Some(u64::from(big(entry, at)?) << 32 | u64::from(big(entry, at + 4)?));
+    let part = |entry: &[u8]| {
+        let (start, size) = match size {
+            20 => (u64::from(big(entry, 8)?), u64::from(big(entry, 12)?)),
+            _ => (long(entry, 8)?, long(entry, 16)?),
+        };
+        Some(start..start.checked_add(size)?.min(length))
     };
-    Ok(table.chunks(size).filter_map(start).collect())
+    let parts: Vec<Range<u64>> = table.chunks(size).filter_map(part).collect();
+    let end_of_table = place + table.len() as u64;
+    Ok(if are_apart(end_of_table, parts.clone()) { parts } else { Vec::new() })
+}
+
+/// Whether ranges share nothing, and none begins before `least`.
+fn are_apart<N: Copy + Ord>(least: N, mut ranges: Vec<Range<N>>) -> bool {
+    ranges.sort_unstable_by_key(|range| range.start);
+    ranges.iter().try_fold(least, |least, range| (range.start >= least).then_some(range.end.max(least))).is_some()
 }
 
 /// A program in a file.
@@ -100,20 +113,22 @@ struct Part {
 
 impl Part {
     /// Reads the header and the load commands of a program. `None` if it is not a Mach-O program.
-    fn read(file: &File, start: u64, length: u64) -> io::Result<Option<Self>> {
-        let Some(head) = read(file, start, 28, length)? else { return Ok(None) };
+    fn read(file: &File, whole: &Range<u64>) -> io::Result<Option<Self>> {
+        let Some(head) = read(file, whole.start, 28, whole.end)? else { return Ok(None) };
         let size = match little(&head, 0) {
             Some(0xfeed_face) => 28,
             Some(0xfeed_facf) => 32,
             _ => return Ok(None),
         };
         let commands = little(&head, 20).filter(|size| *size <= LARGEST).unwrap_or(0) as usize;
-        let Some(commands) = read(file, start.saturating_add(size), commands, length)? else { return Ok(None) };
+        let Some(commands) = read(file, whole.start + size, commands, whole.end)? else { return Ok(None) };
+        let end_of_commands = size + commands.len() as u64;
         let mut part = Self { is_arm64: little(&head, 4) == Some(0x0100_000c), signature: None };
         let mut rest = commands.as_slice();
         while let (Some(kind), Some(size)) = (little(rest, 0), little(rest, 4)) {
             if let (LC_CODE_SIGNATURE, Some(place), Some(size)) = (kind, little(rest, 8), little(rest, 12)) {
-                part.signature = Some(u64::from(place)..u64::from(place) + u64::from(size.min(LARGEST)));
+                let place = u64::from(place)..u64::from(place) + u64::from(size.min(LARGEST));
+                part.signature = Some(place).filter(|place| place.start >= end_of_commands);
             }
             rest = rest.get((size as usize).max(8)..).unwrap_or_default();
         }
@@ -122,16 +137,15 @@ impl Part {
 }
 
 /// Renews the signature in a range. `false` if the signature is of an unknown kind.
-fn renew_at(file: &File, start: u64, place: &Range<u64>) -> io::Result<bool> {
-    let length = file.metadata()?.len();
-    let at = start.saturating_add(place.start);
+fn renew_at(file: &File, whole: &Range<u64>, place: &Range<u64>) -> io::Result<bool> {
+    let at = whole.start.saturating_add(place.start);
     let size = usize::try_from(place.end - place.start).unwrap_or(usize::MAX);
-    let Some(mut signature) = read(file, at, size, length)? else { return Ok(false) };
+    let Some(mut signature) = read(file, at, size, whole.end)? else { return Ok(false) };
     let Some(directory) = without_certificate(&mut signature) else { return Ok(false) };
     let Some(pages) = Pages::of(&signature[directory.clone()]).filter(|pages| pages.limit <= place.start) else {
         return Ok(false);
     };
-    pages.hash(file, start, &mut signature[directory])?;
+    pages.hash(file, whole.start, &mut signature[directory])?;
     file.write_all_at(&signature, at)?;
     Ok(true)
 }
@@ -146,6 +160,10 @@ fn without_certificate(signature: &mut [u8]) -> Option<Range<usize>> {
         let size = big(signature, from.checked_add(4)?)? as usize;
         signature.get(from..from.checked_add(size.max(8))?)?;
         entries.push((slot, from..from + size.max(8)));
+    }
+    // Parts are changed one by one: none may have bytes of another, or of the list of parts.
+    if !are_apart(12 + number * 8, entries.iter().map(|(_, place)| place.clone()).collect()) {
+        return None;
     }
     let is_directory = |slot: u32| slot == SLOT_DIRECTORY || SLOT_OTHER_DIRECTORIES.contains(&slot);
     let known =
@@ -162,8 +180,11 @@ fn without_certificate(signature: &mut [u8]) -> Option<Range<usize>> {
             empty(signature, place, &NO_REQUIREMENTS);
             // The directory also has the hash of the requirements, in front of the hashes of the pages.
             let hash = Sha256::digest(NO_REQUIREMENTS);
-            let to = directory.start + big(signature, directory.start + 16)? as usize;
-            signature.get_mut(to.checked_sub(2 * SHA256.1)?..)?.get_mut(..SHA256.1)?.copy_from_slice(&hash);
+            let directory = signature.get_mut(directory.clone())?;
+            if big(directory, 24)? >= SLOT_REQUIREMENTS {
+                let to = Pages::of(directory)?.hashes - SLOT_REQUIREMENTS as usize * SHA256.1;
+                directory[to..to + SHA256.1].copy_from_slice(&hash);
+            }
         }
     }
     let mut index: Vec<u8> = Vec::with_capacity(number * 8);
@@ -221,7 +242,15 @@ impl Pages {
         let size = if page_size == 0 { limit.max(1) } else { 1 << page_size };
         directory.get(hashes..hashes.checked_add(number.checked_mul(SHA256.1)?)?)?;
         let pages = Self { hashes, number, size, limit };
-        (number as u64 == limit.div_ceil(size) && hashes >= 44).then_some(pages)
+        let fields = match version {
+            0x2_0300.. => 64,
+            0x2_0200.. => 52,
+            0x2_0100.. => 48,
+            _ => 44,
+        };
+        // The hashes of other parts of the signature come before those of the pages.
+        let least = (big(directory, 24)? as usize).checked_mul(SHA256.1)?.checked_add(fields)?;
+        (number as u64 == limit.div_ceil(size) && hashes >= least).then_some(pages)
     }
 
     /// Computes the hashes of the pages of a file, and writes them into a directory.

@@ -223,10 +223,53 @@ fn damaged_signatures_do_no_harm() {
         for byte in [0, 1, 0x7f, 0x80, 0xff] {
             let mut damaged = program.clone();
             damaged[place] = byte;
-            renewed(&damaged);
+            let (kind, once) = renewed(&damaged);
+            assert!(renewed(&once) == (kind, once.clone()), "{byte} at {place}");
         }
     }
     for length in (0..64).chain(LIMIT..program.len()) {
         renewed(&program[..length]);
+    }
+}
+
+#[test]
+fn nothing_is_renewed_if_renewing_would_change_something_else() {
+    let certificate = [&0xfade_0b01_u32.to_be_bytes()[..], &[0, 0, 0, 90], &[7; 82]].concat();
+    let program = signed_with(&[
+        (SLOT_DIRECTORY, directory((2, 32), 0x1_0000, LIMIT, 5)),
+        (SLOT_CERTIFICATE, certificate.clone()),
+    ]);
+    assert_eq!(renewed(&program).0, Signature::Renewed);
+    let put = |place: usize, number: u32| {
+        let mut file = program.clone();
+        file[place..place + 4].copy_from_slice(&number.to_be_bytes());
+        file
+    };
+    let directory = LIMIT + 12 + 2 * 8;
+    let hashes = big(&program, directory + 16).unwrap();
+    // A certificate in the directory of hashes. The type of the directory is that of a certificate, too.
+    let in_directory = put(LIMIT + 24, big(&program, LIMIT + 16).unwrap());
+    // A directory in the list of parts.
+    let mut in_list = program.clone();
+    in_list[LIMIT + 16..LIMIT + 20].copy_from_slice(&4_u32.to_be_bytes());
+    // Hashes of pages where the hashes of other parts, and fields of the directory, are.
+    let in_hashes = put(directory + 16, hashes - 64);
+    // A signature in the load commands, which signs nothing.
+    let mut in_commands = program.clone();
+    in_commands[40..44].copy_from_slice(&32_u32.to_le_bytes());
+    for (file, what) in [(in_directory, 1), (in_list, 2), (in_hashes, 3), (in_commands, 4)] {
+        assert!(renewed(&file) == (Signature::Missing, file.clone()), "{what}");
+    }
+    // A universal file with the same program twice, and with one in the list of programs.
+    for is_long in [false, true] {
+        let file = universal(&[&program, &program], is_long);
+        let (first, second) = if is_long { (16, 48) } else { (16, 36) };
+        for at in [(second, 0x4000_u64), (first, 8)] {
+            let mut file = file.clone();
+            let bytes = at.1.to_be_bytes();
+            let bytes = if is_long { &bytes[..] } else { &bytes[4..] };
+            file[at.0..at.0 + bytes.len()].copy_from_slice(bytes);
+            assert!(renewed(&file) == (Signature::NotMachO, file.clone()), "{at:?}");
+        }
     }
 }
