@@ -417,6 +417,24 @@ fn programs_hear_of_events() {
 }
 
 #[test]
+fn errors_of_the_command_line_are_events_too() {
+    let world = world();
+    let lines =
+        [&["install", "--nope"][..], &["convert", "env.lock", "--to", "nope"], &["export", "-n"], &["nope"], &[]];
+    for line in lines {
+        for form in [&["--progress", "json"][..], &["--progress=json"]] {
+            let told = world.mlconda(form.iter().chain(line)).failure(2);
+            let events: Vec<serde_json::Value> =
+                told.stderr.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+            assert_eq!(events.len(), 1, "{told}");
+            assert_eq!(events[0]["event"], "error", "{told}");
+            let text = events[0]["text"].as_str().unwrap();
+            assert!(!text.is_empty() && !text.starts_with("error"), "{told}");
+        }
+    }
+}
+
+#[test]
 fn downloads_are_as_many_as_allowed() {
     let (world, server) = (world(), serve());
     let lock = world.write_lock("env.lock", Some(&server.url("main")), &EVERY_KIND);

@@ -137,7 +137,10 @@ pub(crate) enum Command {
 
 /// Parses the command line. On wrong usage, prints the error and ends the process with exit code 2.
 pub(crate) fn parse(words: Vec<OsString>) -> Arguments {
-    Arguments::try_parse_from(words).unwrap_or_else(|error| usage::report(&error, &command_line()))
+    // If the command line is wrong, it tells only by its words what stderr is for.
+    let is_followed = |words: &[OsString]| words[0] == "--progress" && words[1] == "json";
+    let wants_events = words.windows(2).any(is_followed) || words.iter().any(|word| word == "--progress=json");
+    Arguments::try_parse_from(words).unwrap_or_else(|error| usage::report(&error, &command_line(), wants_events))
 }
 
 /// All commands and options, for completions and the manual.

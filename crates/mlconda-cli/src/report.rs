@@ -12,7 +12,7 @@ use crate::{context::Context, error::CliError, hints::hint, signals, ui::Ui};
 /// Reports a bug, and ends the process with 255. The next installation removes temporary directories of this one.
 pub(crate) fn bug(panic: &std::panic::PanicHookInfo<'_>) {
     let text = format!("this is a bug in mlconda: {panic}");
-    Ui::of_words().error(&text, Some("please report it with the command that you ran"));
+    Ui::before_options(false).error(&text, Some("please report it with the command that you ran"));
     std::process::exit(255);
 }
 

@@ -109,9 +109,10 @@ impl Ui {
     }
 
     /// A printer for errors that occur before the command line is parsed.
-    pub(crate) fn of_words() -> Self {
+    pub(crate) fn before_options(wants_events: bool) -> Self {
         let (stdout, stderr) = (Paint::Plain, Paint::Plain);
-        Self { talk: Talk::Words, verbose: false, stdout, stderr, bar: hidden_bar() }
+        let talk = if wants_events { Talk::Events } else { Talk::Words };
+        Self { talk, verbose: false, stdout, stderr, bar: hidden_bar() }
     }
 
     /// The width of help texts: that of the terminal, at most 100.
@@ -224,6 +225,11 @@ impl Ui {
 
     /// An error of the command line, in clap's text.
     pub(crate) fn usage(&self, text: &str) {
+        if self.wants_events() {
+            let (text, hint) = text.split_once("\n\n").unwrap_or((text, ""));
+            let hint = Some(hint.trim()).filter(|hint| !hint.is_empty());
+            return self.error(text.trim_start_matches("error: ").trim(), hint);
+        }
         self.line(escape::lines(text).trim_end());
     }
 

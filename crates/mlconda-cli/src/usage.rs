@@ -12,12 +12,12 @@ use self::no_meant as meant;
 use crate::ui::Ui;
 
 /// Prints a usage error and its hint, or the text of `--help` or `--version`. Ends the process. `program` describes all
-/// commands.
-pub(crate) fn report(error: &clap::Error, program: &clap::Command) -> ! {
+/// commands. `wants_events` is whether stderr is for programs.
+pub(crate) fn report(error: &clap::Error, program: &clap::Command, wants_events: bool) -> ! {
     if !error.use_stderr() {
         error.exit();
     }
-    let ui = Ui::of_words();
+    let ui = Ui::before_options(wants_events);
     match hint(error, program) {
         Some((message, hint)) => ui.error(&message, Some(&hint)),
         None => ui.usage(&error.render().to_string()),

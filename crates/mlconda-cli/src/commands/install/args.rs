@@ -60,10 +60,14 @@ With --progress json, stderr has one JSON object per line, with its type in the 
                      second
   package-installed  package
   retrying           package, reason
+  waiting            url, seconds, reason: a server is slow or has asked to wait
+  waiting-for-disk   seconds
   cache-damaged      package, reason; it is downloaded again
   cache-not-written  reason; the packages are installed anyway
   bytecode-started   modules
-  script             package
+  committing         (everything is ready, and becomes the environment)
+  script, building   package
+  still-running      task, package, seconds, limit (in seconds, or null)
   message, warning   text
   error              text, hint (or null)
   finished           the fields of --json for one prefix
