@@ -141,8 +141,9 @@ pub(crate) fn requirements(data: &[u8]) {
     }
     let _ = (found.first_lines(), found.indexes.urls().count());
     let ([line], [entry]) = (environment.pip.as_slice(), found.entries.as_slice()) else { return };
-    // The library panics at some wrong names, so it gets only requirements in which mlconda found a name.
-    let Some(name) = entry.name.as_deref().filter(|_| !entry.direct) else { return };
+    // The library panics at some wrong names and markers that are not ASCII, so it gets only requirements in ASCII in
+    // which mlconda found a name.
+    let Some(name) = entry.name.as_deref().filter(|_| !entry.direct && line.text.is_ascii()) else { return };
     let Ok(theirs) = Requirement::<VerbatimUrl>::from_str(&line.text) else { return };
     assert_eq!(name, theirs.name.as_ref(), "{}", line.text);
     if let Some(pep508_rs::VersionOrUrl::VersionSpecifier(versions)) = &theirs.version_or_url {

@@ -157,10 +157,11 @@ fn derive_missing(record: &mut Map<String, Value>) {
     let url = text(record, "url");
     let end = |url: &String, place: usize| url.rsplit('/').nth(place).map(str::to_owned);
     let subdir = text(record, "subdir").or_else(|| url.as_ref().and_then(|url| end(url, 1)));
-    let subdir = subdir.unwrap_or_else(|| "noarch".to_owned());
+    let subdir = subdir.filter(|subdir| !subdir.is_empty()).unwrap_or_else(|| "noarch".to_owned());
     let file = text(record, "fn").or_else(|| url.as_ref().and_then(|url| end(url, 0)));
-    // Very old tools write the file name without its extension.
-    let file = file.filter(|file| file.ends_with(".conda") || file.ends_with(".tar.bz2"));
+    // Very old tools write the file name without its extension. A path is not a file name.
+    let is_name = |file: &String| (file.ends_with(".conda") || file.ends_with(".tar.bz2")) && !file.contains('/');
+    let file = file.filter(is_name);
     let file = file.unwrap_or_else(|| format!("{name}-{version}-{build}.tar.bz2"));
     if !url.is_some_and(|url| url.contains("://")) {
         let channel = text(record, "channel").or_else(|| text(record, "schannel")).unwrap_or_default();
@@ -293,8 +294,10 @@ mod tests {
             ]},
         });
         let bare = json!({"name": "z", "version": "1", "build": "h1_2", "paths_data": null, "files": null});
+        // A path in place of a file name, and a URL without a subdir.
+        let odd = json!({"name": "z", "version": "1", "build": "0", "fn": "../a/z-1-0.conda", "url": "https:.//z"});
         let told: String =
-            [old, new, bare].iter().map(|text| shown(&read(text.to_string().as_bytes()).unwrap())).collect();
+            [old, new, bare, odd].iter().map(|text| shown(&read(text.to_string().as_bytes()).unwrap())).collect();
         insta::assert_snapshot!(told, @"
         zlib 3 linux-64 https://repo.continuum.io/pkgs/free/linux-64/zlib-1.2.8-py27_3.tar.bz2
         paths: 
@@ -303,6 +306,9 @@ mod tests {
         paths: lib/y var/y
         files: lib/y
         z 2 noarch https://repo.anaconda.com/pkgs/main/noarch/z-1-h1_2.tar.bz2
+        paths: 
+        files: 
+        z 0 noarch https://repo.anaconda.com/pkgs/main/noarch/z-1-0.tar.bz2
         paths: 
         files: 
         ");
