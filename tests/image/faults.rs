@@ -188,3 +188,43 @@ fn a_signal_while_layers_are_compressed_leaves_nothing() {
     fs_err::remove_file(&huge).unwrap();
     assert_eq!(tree::difference(&before, &world.tree()), "");
 }
+
+#[test]
+fn what_no_container_could_start_with_is_refused() {
+    let world = world();
+    world.write_lock("env.lock", None, &["tzdata"]);
+    for (option, value, remedy) in [
+        ("--workdir", "app", "as in `/app`"),
+        ("--workdir", "", "as in `/`"),
+        ("--user", "a b", "`1000:1000`"),
+        ("--user", "", "`1000:1000`"),
+        ("--user", "me:", "`1000:1000`"),
+        ("--user", "1:2:3", "`1000:1000`"),
+    ] {
+        let told = image(&world, &["env.lock", "-n", "ml", option, value]).failure(2);
+        assert!(told.stderr.contains(option) && told.stderr.contains(remedy), "{told}");
+    }
+    image(&world, &["env.lock", "-n", "ml", "--user", "me:staff"]).success();
+}
+
+#[test]
+fn no_copied_file_replaces_one_of_the_environment() {
+    let world = world();
+    world.write_lock("env.lock", None, &["tzdata"]);
+    world.write("app/main.py", "1\n");
+    let prefix = "/opt/conda/envs/ml";
+    let places = ["/share/zoneinfo/Etc/UTC", "/share/zoneinfo/Etc/UTC/", "/share", "/conda-meta/", ""];
+    for place in places {
+        let told =
+            image(&world, &["env.lock", "-n", "ml", "--copy", &format!("app/main.py:{prefix}{place}")]).failure(1);
+        assert!(told.stderr.contains("belongs to the environment; name another place"), "{told}");
+    }
+    let directory = format!("app:{prefix}/share/zoneinfo/Etc/UTC");
+    image(&world, &["env.lock", "-n", "ml", "--copy", &directory]).failure(1);
+    // Other files of the prefix may be added, as a step of a Dockerfile could.
+    for place in ["/share/zoneinfo/", "/etc/app", "/bin/"] {
+        image(&world, &["env.lock", "-n", "ml", "--copy", &format!("app/main.py:{prefix}{place}")]).success();
+    }
+    image(&world, &["env.lock", "-n", "ml", "--copy", &format!("app:{prefix}/share")]).success();
+    assert!(union(&world, "image.tar").join("opt/conda/envs/ml/share/main.py").is_file());
+}

@@ -5,11 +5,13 @@
 //! current directory; else the one of the directory that is copied.
 
 use std::{
+    collections::HashSet,
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
+use mlconda_install::staged::PackageFiles;
 use mlconda_system::files;
 
 use crate::{
@@ -85,6 +87,36 @@ impl Application {
         let path = path.display();
         let reason = format!("`/{path}` is below a link of most bases, which it would replace; name `/usr/{path}`");
         Err(ImageError::Copy { path: source.clone(), reason })
+    }
+
+    /// Refuses paths of the environment's files, records and history: in the container, `verify` would find them
+    /// changed. The prefix is an absolute path.
+    pub(crate) fn check_environment(
+        entries: &[Entry],
+        prefix: &Path,
+        packages: &[PackageFiles],
+    ) -> Result<(), ImageError> {
+        let prefix = relative(prefix);
+        if !entries.iter().any(|(path, _)| path.starts_with(prefix) || prefix.starts_with(path)) {
+            return Ok(());
+        }
+        let owned: HashSet<&Path> = packages.iter().flat_map(|package| &package.files).map(PathBuf::as_path).collect();
+        let is_owned = |path: &Path| path.ancestors().any(|path| owned.contains(path));
+        let directories: HashSet<&Path> = owned.iter().flat_map(|path| path.ancestors().skip(1)).collect();
+        for (path, source) in entries {
+            let fail = |error: io::Error| ImageError::Copy { path: source.clone(), reason: error.to_string() };
+            let makes_directory = fs_err::symlink_metadata(source).map_err(fail)?.is_dir();
+            let replaces = match path.strip_prefix(prefix) {
+                Ok(inner) if makes_directory => is_owned(inner),
+                Ok(inner) => is_owned(inner) || directories.contains(inner) || inner.starts_with("conda-meta"),
+                Err(_) => prefix.starts_with(path) && !makes_directory,
+            };
+            if replaces {
+                let reason = format!("`/{}` belongs to the environment; name another place", path.display());
+                return Err(ImageError::Copy { path: source.clone(), reason });
+            }
+        }
+        Ok(())
     }
 
     /// Writes the entries into a layer.

@@ -244,6 +244,7 @@ impl Making<'_> {
         let directory = self.workspace.subdirectory(&format!("stage-{}", lock.platform))?;
         let mut staging = stage(lock, client, &recipe.prefix, &directory, options, progress).await?;
         let packages = staging.packages()?;
+        Application::check_environment(&entries, &recipe.prefix, &packages)?;
         let (scripts, unbuilt) = self.check_scripts(&staging, &packages)?;
         if base.layers.is_empty() {
             check_interpreters(&staging, &packages, &recipe.prefix)?;

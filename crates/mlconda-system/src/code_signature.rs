@@ -81,7 +81,7 @@ fn parts(file: &File, length: u64) -> io::Result<Vec<Range<u64>>> {
     let (place, size) = match big(&head, 0) {
         Some(0xcafe_babe) => (8, 20),
         Some(0xcafe_babf) => (8, 32),
-        _ => return Ok(vec![0..length]),
+        _ => return Ok(std::iter::once(0..length).collect()),
     };
     let number = big(&head, 4).filter(|number| *number <= MOST_PARTS).unwrap_or(0) as usize;
     let Some(table) = read(file, place, number * size, length)? else { return Ok(Vec::new()) };

@@ -62,6 +62,8 @@ fn find_losses(parts: &[Part], version: u32, losses: &mut Vec<String>) {
         locks().flat_map(|lock| &lock.packages).any(|package| has_login(&package.url)),
         "a pixi.lock has no logins: they are left out of the URLs; give them to `pixi auth login`",
     );
+    let has_size = |package: &LockedPip| matches!(package.source, PipSource::Archive { size: Some(_), .. });
+    say(locks().flat_map(|lock| &lock.pip).any(has_size), "a pixi.lock has no sizes of python packages");
     let is_editable =
         |package: &LockedPip| matches!(package.source, PipSource::Directory { mode: DirectoryMode::Editable, .. });
     say(

@@ -182,10 +182,10 @@ pub(crate) struct RuntimeArgs {
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = pair)]
     variables: Vec<(String, String)>,
     /// The directory in which they start
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = absolute)]
     workdir: Option<String>,
-    /// The user: a name that the base has, UID or UID:GID
-    #[arg(long, value_name = "USER")]
+    /// The user, and perhaps the group: names that the base has, or numbers
+    #[arg(long, value_name = "USER[:GROUP]", value_parser = user)]
     user: Option<String>,
     /// The entry point: words separated by spaces, or a JSON list
     #[arg(long, value_name = "WORDS", value_parser = words)]
@@ -237,6 +237,23 @@ fn port(text: &str) -> Result<String, String> {
         .filter(|_| is_known)
         .map(|number| format!("{number}/{kind}"))
         .ok_or_else(|| "a port is a number, perhaps with its protocol: `8888`, `53/udp`".to_owned())
+}
+
+/// A directory of a container (OCI image specification, `WorkingDir`; the runtime wants an absolute path).
+fn absolute(text: &str) -> Result<String, String> {
+    match text.starts_with('/') {
+        true => Ok(text.to_owned()),
+        false => Err(format!("give a path from the root of the image, as in `/{}`", text.trim_start_matches("./"))),
+    }
+}
+
+/// A user of a container (OCI image specification, `User`). Only the base knows its names.
+fn user(text: &str) -> Result<String, String> {
+    let is_name = |name: &str| !name.is_empty() && !name.contains([':', '/']) && !name.contains(char::is_whitespace);
+    match text.split_once(':').map_or_else(|| is_name(text), |(user, group)| is_name(user) && is_name(group)) {
+        true => Ok(text.to_owned()),
+        false => Err("give a name or a number, as in `appuser`, `1000` or `1000:1000`".to_owned()),
+    }
 }
 
 fn owner(text: &str) -> Result<(u32, u32), String> {
