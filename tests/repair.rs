@@ -66,7 +66,7 @@ const OF_FILES: [Harm; 13] = [
 ];
 
 /// Damages that are detected only with a lock.
-const OF_RECORDS: [Harm; 4] = [
+const OF_RECORDS: [Harm; 5] = [
     ("a record is missing", |prefix| fs_err::remove_file(record(prefix, "where-2.0")).unwrap()),
     ("a record is no JSON", |prefix| replace(&record(prefix, "where-2.0"), "{\"name\": \"whe")),
     ("a record is empty, and a file is missing", |prefix| {
@@ -78,7 +78,13 @@ const OF_RECORDS: [Harm; 4] = [
         let other = text.replace("\"2.0\"", "\"1.9\"");
         fs_err::write(prefix.join("conda-meta/where-1.9-h4bc722e_0.json"), other).unwrap();
     }),
+    ("a copy of a record", |prefix| copied(prefix, "where-2.0", "where-9.9-0.json")),
 ];
+
+/// Copies a record to another file name, which does not fit its content.
+fn copied(prefix: &Path, package: &str, name: &str) {
+    fs_err::copy(record(prefix, package), prefix.join("conda-meta").join(name)).unwrap();
+}
 
 /// Replaces a file instead of changing its content, because packages share files by hard links.
 fn replace(path: &Path, text: &str) {
@@ -229,6 +235,31 @@ fn of_a_shared_path_all_holders_are_linked_anew() {
             world.mlconda(["verify", argument(&prefix), "--repair"]).success();
             assert_eq!(tree::difference(&first, &contents(&real)), "");
         }
+    }
+}
+
+/// The record was removed by the name that its content gives, not by that of its file.
+#[test]
+fn a_copy_of_a_record_was_not_seen_and_stayed() {
+    let world = world();
+    let lock = world.write_lock("env.lock", None, &["tzdata", "python-3.11.9"]);
+    pip_install::add(&lock, &[pip_install::line(&world, &simple("wheel", "1.0"), "")]);
+    let none = world.write_lock("none.lock", None, &["python-3.11.9"]);
+    for (prefix, real) in both_kinds(&world) {
+        let install = ["install", argument(&lock), "-p", argument(&prefix)];
+        world.mlconda(install).success();
+        let first = contents(&real);
+        let copies = [("tzdata", "tzdata-9.9-0.json"), ("tzdata", "a copy.json"), ("wheel", "wheel-2.0-pypi_0.pip")];
+        for (package, name) in copies {
+            for repair in [&install[..], &[&install[..], &["--reinstall"]].concat()] {
+                copied(&real, package, name);
+                world.mlconda(repair).success();
+                assert_eq!(tree::difference(&first, &contents(&real)), "", "{name}");
+            }
+        }
+        copied(&real, "tzdata", "a copy.json");
+        world.mlconda(["install", argument(&none), "-p", argument(&prefix)]).success();
+        assert!(!real.join("conda-meta/a copy.json").exists());
     }
 }
 

@@ -4,7 +4,7 @@ mod shared;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use indexmap::IndexMap;
@@ -25,6 +25,8 @@ pub struct Plan {
     /// Records of packages to unlink. If a package changes, its old record is here, and the new package is in
     /// [`Plan::link`].
     pub unlink: Vec<PrefixRecord>,
+    /// The file names of records to remove whose names do not fit their content.
+    pub misnamed: BTreeSet<PathBuf>,
     /// Records of kept packages. Empty if nothing changes.
     pub keep: Vec<PrefixRecord>,
     /// The number of kept packages.
@@ -156,12 +158,12 @@ impl Plan {
         };
         let prefix = &sound;
         let installed = prefix.installed()?;
-        let by_name: HashMap<&str, &Installed> = installed.iter().map(|each| (each.name.as_str(), each)).collect();
+        let by_name = by_name(&installed);
         // An earlier installation into this prefix was interrupted, so its content cannot be trusted.
         let broken = !installed.is_empty() && !prefix.is_environment();
         let OtherRecords { parts: other, wished_anew, scripts_not_run } = other_records(&lock.slim, prefix)?;
         let same = |package: &LockedPackage| {
-            let is_there = || by_name.get(package.name.as_str()).is_some_and(|old| is_same(old, package));
+            let is_there = || matches!(by_name.get(package.name.as_str()), Some(Some(old)) if is_same(old, package));
             !broken && !reinstall.has(&package.name) && !other.contains(&(false, package.name.clone())) && is_there()
         };
         let wanted: HashSet<&str> = lock.packages.iter().map(|package| package.name.as_str()).collect();
@@ -179,6 +181,7 @@ impl Plan {
             platform: lock.platform,
             link: Vec::new(),
             unlink: Vec::new(),
+            misnamed: BTreeSet::new(),
             keep: Vec::new(),
             unchanged: lock.packages.len() + distributions.wanted.len(),
             meta_changes: !prefix.is_environment()
@@ -204,7 +207,7 @@ impl Plan {
             scripts_not_run,
         };
         if changed {
-            plan.fill(lock, prefix, same, distributions)?;
+            plan.fill(lock, (prefix, &installed), same, distributions)?;
             let (pip, conda): (Vec<_>, Vec<_>) = damaged.into_iter().partition(|record| key(record).0);
             plan.unlink.extend(conda);
             plan.pip.unlink.extend(pip);
@@ -216,7 +219,7 @@ impl Plan {
     fn fill(
         &mut self,
         lock: &Lock,
-        prefix: &Prefix,
+        (prefix, installed): (&Prefix, &[Installed]),
         same: impl Fn(&LockedPackage) -> bool,
         distributions: Distributions<'_>,
     ) -> Result<(), PrefixError> {
@@ -253,7 +256,26 @@ impl Plan {
         (self.pip.keep, self.pip.unlink) = pip.into_iter().partition(|record| stays.contains(&key(record)));
         self.pip.unlink.extend(others);
         (self.pip.link, self.pip.build) = come.into_iter().partition(LockedPip::is_wheel);
+        self.misnamed = self.misnamed_records(installed, prefix)?;
         Ok(())
+    }
+
+    /// The file names of records to remove that differ from [`distributions::record_name`].
+    fn misnamed_records(&self, installed: &[Installed], prefix: &Prefix) -> Result<BTreeSet<PathBuf>, PrefixError> {
+        let mut found = BTreeSet::new();
+        let stays = |name: &str, keep: &[PrefixRecord]| keep.iter().any(|record| key(record).1 == name);
+        for Installed { name, version, build, file, .. } in installed {
+            if *file != Path::new(&format!("{name}-{version}-{build}.json")) && !stays(name, &self.keep) {
+                found.insert(file.clone());
+            }
+        }
+        for (path, record) in prefix.meta_files(distributions::EXTENSION)?.iter().zip(prefix.distributions()?) {
+            let file = path.file_name().map(Path::new).unwrap_or(path);
+            if file != distributions::record_name(&record) && !stays(&key(&record).1, &self.pip.keep) {
+                found.insert(file.to_owned());
+            }
+        }
+        Ok(found)
     }
 
     /// All packages that are downloaded and linked: conda packages, then wheels.
@@ -333,7 +355,8 @@ impl<'a> Distributions<'a> {
             PipSource::Archive { sha256, origin, .. } => (*sha256, *origin == ArchiveOrigin::Index),
             PipSource::Git { .. } | PipSource::Directory { .. } => (None, false),
         };
-        let Some(record) = self.there.iter().find(|record| key(record).1 == package.name) else { return false };
+        let mut records = self.there.iter().filter(|record| key(record).1 == package.name);
+        let (Some(record), None) = (records.next(), records.next()) else { return false };
         let known = &record.repodata_record;
         let archive = match (sha256, known.package_record.sha256) {
             (Some(expected), Some(found)) => expected == found,
@@ -430,6 +453,15 @@ fn other_records(slim: &Slim, prefix: &Prefix) -> Result<OtherRecords, PrefixErr
             .map_err(|source| PrefixError::Record { path: path.clone(), source })?;
     }
     Ok(found)
+}
+
+/// The installed packages by name. `None` if a package has several records.
+fn by_name(installed: &[Installed]) -> HashMap<&str, Option<&Installed>> {
+    let mut found = HashMap::new();
+    for each in installed {
+        found.entry(each.name.as_str()).and_modify(|other| *other = None).or_insert(Some(each));
+    }
+    found
 }
 
 /// Whether an installed package is the locked one.

@@ -129,6 +129,7 @@ impl<'a> PrefixChange<'a> {
         emptied.extend(directories(unlink.clone()).into_iter().chain(left).filter(|path| is_contained(path)));
         removed.extend(gone().filter(|path| !stays.contains(path)).cloned());
         removed.extend(in_the_way);
+        removed.extend(plan.misnamed.iter().map(|file| Path::new("conda-meta").join(file)));
         removed.extend(plan.damaged_state.then(|| STATE.into()));
         let in_meta = root.as_ref().map(|root| repair::directories_for_records(root, &removed)).transpose()?;
         emptied.extend(in_meta.into_iter().flatten());

@@ -53,6 +53,9 @@ pub struct Installed {
     /// The archive's md5 in hex.
     #[serde(default)]
     pub md5: Option<String>,
+    /// The name of the record's file, within `conda-meta`. Other tools may have given it another name than mlconda.
+    #[serde(skip)]
+    pub file: PathBuf,
 }
 
 /// Why a prefix could not be read.
@@ -152,7 +155,7 @@ impl Prefix {
     /// If a record cannot be read.
     pub fn installed(&self) -> Result<Vec<Installed>, PrefixError> {
         let read = |path: PathBuf| {
-            let read = files::read(&path, files::LARGEST_RECORD).and_then(|text| read_installed(&text));
+            let read = files::read(&path, files::LARGEST_RECORD).and_then(|text| read_installed(&text, &path));
             read.map_err(|source| PrefixError::of_record(path, source))
         };
         self.record_files()?.into_iter().filter_map(|path| read(path).transpose()).collect()
@@ -257,12 +260,13 @@ pub fn parse_record(text: &[u8]) -> std::io::Result<PrefixRecord> {
 
 /// Parses only the identity in a record, and checks the parts that become paths. `None` if the text is not a record of
 /// a package.
-fn read_installed(text: &[u8]) -> std::io::Result<Option<Installed>> {
-    let installed: Installed = match serde_json::from_slice(text) {
+fn read_installed(text: &[u8], path: &Path) -> std::io::Result<Option<Installed>> {
+    let mut installed: Installed = match serde_json::from_slice(text) {
         Err(_) if is_foreign(text) => return Ok(None),
         installed => installed?,
     };
     file_name_parts::check(&installed.name, &installed.version, &installed.build).map_err(std::io::Error::other)?;
+    installed.file = path.file_name().map(PathBuf::from).unwrap_or_default();
     Ok(Some(installed))
 }
 
