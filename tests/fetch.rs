@@ -1,6 +1,11 @@
 //! `mlconda fetch` fills the cache, so that everything else works without a network.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::Permissions,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use insta::assert_snapshot;
 use mlconda_test::{
@@ -17,7 +22,7 @@ use crate::{
     cache::entry,
     packages::contents,
     pip_install::{add, line as wheel_line, simple},
-    serve,
+    prune, serve,
     stopping::{begin, stop},
     world,
 };
@@ -189,4 +194,61 @@ fn what_cannot_be_done_is_said() {
     let cache = in_the_way.join("cache");
     let wrong = world.mlconda_with(["fetch", "env.lock"], &[("MLCONDA_CACHE_DIR", cache.to_str().unwrap())]).failure(1);
     assert!(wrong.stderr.contains("set `MLCONDA_CACHE_DIR` to a directory that can be written to"), "{wrong}");
+}
+
+/// Runs mlconda so that the modes of directories apply to it, even if root runs the tests.
+pub(crate) fn without_rights(world: &TestContext, arguments: &[&str]) -> Outcome {
+    let mut command = world.mlconda_command(arguments);
+    if rustix::process::geteuid().is_root() {
+        command.uid(prune::NOBODY).gid(prune::NOBODY);
+    }
+    world.outcome(&mut command)
+}
+
+/// It asked for a prefix that can be written to, even if there was nothing to fetch.
+#[test]
+fn a_cache_that_cannot_be_written_to_but_has_everything_was_an_error() {
+    let (world, server, packages) = served(&["tzdata", "where-2.0"]);
+    fetch(&world, &["env.lock"]).success();
+    world.write_lock("more.lock", Some(&server.url("main")), &["tzdata", "python-3.11.9"]);
+    server.forget();
+    prune::all_grow_old(&packages, Duration::from_secs(3600));
+    fs_err::set_permissions(world.path(), Permissions::from_mode(0o755)).unwrap();
+    let set_mode = |mode| fs_err::set_permissions(&packages, Permissions::from_mode(mode)).unwrap();
+    set_mode(0o555);
+    let run = |arguments: &[&str]| without_rights(&world, arguments);
+    let fetched = [run(&["fetch", "env.lock"]), run(&["fetch", "env.lock", "--verify-cache"])];
+    let failed = [run(&["fetch", "more.lock"]), run(&["cache", "prune", "--older-than", "1m"])];
+    let requests = server.requests();
+    let file = entry(&packages, "share/where/message.txt").join("share/where/message.txt");
+    fs_err::write(&file, "edited\n").unwrap();
+    let damaged = run(&["fetch", "env.lock", "--verify-cache"]);
+    set_mode(0o755);
+    for told in fetched.map(Outcome::success) {
+        assert!(told.stderr.starts_with("All 2 packages are in the cache"), "{told}");
+    }
+    assert!(requests.is_empty(), "nothing is fetched that cannot be kept");
+    let [unkept, unremoved] = failed.map(|told| told.failure(1));
+    assert_snapshot!(unkept, @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: cannot use the cache `[TEMP]/home/.cache/mlconda`: permission denied
+    hint: set `MLCONDA_CACHE_DIR` to a directory that can be written to
+    ");
+    assert_snapshot!(unremoved, @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: cannot use the cache `[TEMP]/home/.cache/mlconda`: permission denied
+    hint: run the command as a user who can write to it, or name another cache with `MLCONDA_CACHE_DIR`
+    ");
+    assert_snapshot!(damaged.failure(1), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    warning: `where-2.0-h4bc722e_0.conda` was damaged in the cache and is downloaded again: `share/where/message.txt` has another size
+    error: cannot use the cache `[TEMP]/home/.cache/mlconda`: permission denied
+    hint: set `MLCONDA_CACHE_DIR` to a directory that can be written to
+    ");
 }

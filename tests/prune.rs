@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The ID of a user who is not root.
-const NOBODY: u32 = 65_534;
+pub(crate) const NOBODY: u32 = 65_534;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -45,7 +45,7 @@ fn grow_old(path: &Path, age: Duration) {
 }
 
 /// Does this for all packages.
-fn all_grow_old(packages: &Path, age: Duration) {
+pub(crate) fn all_grow_old(packages: &Path, age: Duration) {
     for entry in fs_err::read_dir(packages).unwrap() {
         grow_old(&entry.unwrap().path(), age);
     }

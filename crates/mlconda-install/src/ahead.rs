@@ -1,6 +1,6 @@
 //! Fills the cache before installations: archives are downloaded, verified and extracted, but nothing is linked.
 
-use std::{collections::HashSet, path::Path, sync::Arc};
+use std::{collections::HashSet, io, path::Path, sync::Arc};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use mlconda_channel::network::Client;
@@ -9,7 +9,8 @@ use mlconda_system::beneath::Root;
 use mlconda_types::progress::{Event, Progress};
 
 use super::{
-    InstallError, Options, Stop, cache,
+    InstallError, Options, Stop,
+    cache::{self, temporary::TemporaryDirectory},
     fetch::download,
     source::{PackageLocation, SourceError, Sources},
     unpack::IdleCores,
@@ -66,11 +67,14 @@ pub async fn fetch(
     let Some(cache) = &options.cache else { return Ok(Fetched::default()) };
     let sources = Sources::new(options, &packages);
     // A directory for unnamed files, which is removed at the end.
-    let directory = cache::workshop(cache)?;
-    let root = Root::open(directory.path())?;
+    let directory = cache::workshop(cache);
+    let open = |directory: &TemporaryDirectory| Root::open(directory.path());
+    let root = directory.as_ref().map_err(again).and_then(open);
     let missing: Vec<&LockedPackage> = packages.iter().filter(|package| !is_cached(cache, package)).collect();
     let bytes = missing.iter().map(|package| package.size).sum();
     if !missing.is_empty() {
+        // If nothing is missing, the cache need not be writable.
+        root.as_ref().map_err(again)?;
         progress.event(Event::FetchStarted { packages: missing.len(), bytes });
     }
     let filling = Arc::new(Filling { sources, stop: options.stop.clone(), idle_cores: IdleCores::default() });
@@ -90,6 +94,11 @@ pub async fn fetch(
     Ok(fetched)
 }
 
+/// An equal error.
+fn again(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), error.to_string())
+}
+
 /// The state that the threads share.
 struct Filling {
     sources: Sources,
@@ -103,7 +112,7 @@ impl Filling {
         self: &Arc<Self>,
         package: &LockedPackage,
         client: &Client,
-        root: &Root,
+        root: &io::Result<Root>,
         progress: &dyn Progress,
     ) -> Result<Option<u64>, InstallError> {
         let mut attempt = 0;
@@ -112,7 +121,7 @@ impl Filling {
             let place = match self.sources.find(package, attempt)? {
                 Some(place) => place,
                 None => {
-                    let (archive, hashes) = download(client, package, root, progress).await?;
+                    let (archive, hashes) = download(client, package, root.as_ref().map_err(again)?, progress).await?;
                     PackageLocation::Fetched(archive, hashes)
                 }
             };
@@ -125,7 +134,7 @@ impl Filling {
                 let (mut buffer, stop) = (Vec::new(), filling.stop.flag());
                 filling.sources.prepare(place, &wanted, attempt, &filling.idle_cores, &mut buffer, stop)
             });
-            match prepared.await.map_err(std::io::Error::other)? {
+            match prepared.await.map_err(io::Error::other)? {
                 Ok(PackageLocation::Extracted(place, _)) if !was_there => {
                     let size = cache::archive_size_and_hashes(&place).0.or(package.size).unwrap_or(0);
                     if is_here {

@@ -1,7 +1,8 @@
 //! `mlconda cache`: shows the size of the cache, and removes files that were not used for a long time.
 
 use std::{
-    path::PathBuf,
+    io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem},
+    path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -70,6 +71,9 @@ struct PruneArgs {
     json: bool,
 }
 
+/// What to do if nothing can be removed from the cache.
+const REMEDY: &str = "run the command as a user who can write to it, or name another cache with `MLCONDA_CACHE_DIR`";
+
 /// The default of `--older-than`.
 const DEFAULT_AGE: Duration = Duration::from_secs(30 * 86_400);
 
@@ -102,6 +106,16 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
 pub(crate) fn directory(context: &Context) -> Result<PathBuf, CliError> {
     let none = || CliError::world("there is no directory for a cache", "name one with `MLCONDA_CACHE_DIR`");
     context.settings.cache_directory.clone().ok_or_else(none)
+}
+
+/// The error of a command that only writes to the cache: it has no prefix.
+pub(crate) fn cache_error(error: InstallError, directory: &Path, remedy: &str) -> CliError {
+    match error {
+        InstallError::File(error) if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem) => {
+            CliError::world(format!("cannot use the cache `{}`: {}", directory.display(), error.kind()), remedy)
+        }
+        error => error.into(),
+    }
 }
 
 fn size(args: &SizeArgs, context: &Context) -> Result<ExitCode, CliError> {
@@ -152,7 +166,7 @@ fn remove(args: &PruneArgs, context: &Context) -> Result<ExitCode, CliError> {
     let pruned = match outcome {
         Ok(Err(InstallError::Stopped)) => return Err(stopped(signals::told().unwrap_or_default(), pruning)),
         Err(CliError::Stopped(signal)) => return Err(stopped(signal, pruning)),
-        pruned => pruned??,
+        pruned => pruned?.map_err(|error| cache_error(error, &directory, REMEDY))?,
     };
     if args.json {
         let removed: Vec<Value> = pruned.removed.iter().map(|(kind, amount)| part_as_json(*kind, amount)).collect();

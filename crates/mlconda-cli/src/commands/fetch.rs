@@ -1,6 +1,11 @@
 //! `mlconda fetch`: downloads the packages of locks into the cache, before they are installed.
 
-use std::{num::NonZero, path::PathBuf, process::ExitCode, time::Instant};
+use std::{
+    num::NonZero,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
 
 use mlconda::{
     Subdir,
@@ -68,6 +73,9 @@ With --progress json, stderr has the events fetch-started (packages, bytes) and 
 
 `mlconda cache size` tells how large the cache is, and `mlconda cache prune` removes what was not used for long.";
 
+/// What to do if the cache cannot be written to.
+const REMEDY: &str = "set `MLCONDA_CACHE_DIR` to a directory that can be written to";
+
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let start = Instant::now();
     let (packages, others) = archives(&locks(&args, context)?);
@@ -78,7 +86,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     }
     let cannot = |error: std::io::Error| {
         let message = format!("cannot make the cache `{}`: {}", directory.display(), error.kind());
-        CliError::world(message, "set `MLCONDA_CACHE_DIR` to a directory that can be written to")
+        CliError::world(message, REMEDY)
     };
     fs_err::create_dir_all(&directory).map_err(cannot)?;
     let mut options = Options {
@@ -93,7 +101,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     if args.offline {
         options.access = Access::Offline;
     }
-    let fetched = carry_out(packages, &options, context)?;
+    let fetched = carry_out(packages, &options, &directory, context)?;
     if args.json {
         context.ui.json(&json!({
             "cache": path_text(&directory), "fetched": fetched.fetched, "bytes": fetched.bytes,
@@ -121,7 +129,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
 
 /// The locks of all files.
 fn locks(args: &Args, context: &Context) -> Result<Vec<Lock>, CliError> {
-    let (machine, mut locks) = (Host::detect(std::path::Path::new("/")).platform, Vec::new());
+    let (machine, mut locks) = (Host::detect(Path::new("/")).platform, Vec::new());
     for file in &args.inputs {
         if lock_selection::is_environment(file, context) {
             let name = file.display();
@@ -134,13 +142,18 @@ fn locks(args: &Args, context: &Context) -> Result<Vec<Lock>, CliError> {
     Ok(locks)
 }
 
-fn carry_out(packages: Vec<LockedPackage>, options: &Options, context: &Context) -> Result<Fetched, CliError> {
+fn carry_out(
+    packages: Vec<LockedPackage>,
+    options: &Options,
+    directory: &Path,
+    context: &Context,
+) -> Result<Fetched, CliError> {
     let display = Display::new(&context.ui);
     let client = Client::new(&context.settings.network_options()?)?;
     match context.keep_or_signal(&options.stop, fetch(packages, &client, options, &display)) {
         Ok(Err(InstallError::Stopped)) => Err(stopped(signals::told().unwrap_or_default())),
         Err(CliError::Stopped(signal)) => Err(stopped(signal)),
-        outcome => Ok(outcome??),
+        outcome => outcome?.map_err(|error| cache::cache_error(error, directory, REMEDY)),
     }
 }
 
