@@ -1,5 +1,7 @@
 //! Failures and their remedies: each cause has a remedy of its own.
 
+use std::{fs::Permissions, os::unix::fs::PermissionsExt};
+
 use insta::assert_snapshot;
 use mlconda_test::{
     context::TestContext,
@@ -7,7 +9,7 @@ use mlconda_test::{
     server::{Fault, Server},
 };
 
-use crate::{serve, world};
+use crate::{fetch::without_rights, serve, world};
 
 /// A context with a server, and a lock of a package from it.
 fn served() -> (TestContext, Server) {
@@ -77,6 +79,64 @@ fn each_status_has_its_remedy() {
     501 hint: the prefix is unchanged; the server has an error: try again later, or use a mirror: `MLCONDA_MIRRORS`
     redirect hint: the prefix is unchanged; check the URL: the server redirects to a location that is not followed
     ");
+}
+
+/// They told that the prefix is unchanged, or what `install` takes, and nothing of `--offline`.
+#[test]
+fn hints_were_those_of_installations() {
+    let (world, server) = served();
+    server.fail("tzdata", Fault::Status(404));
+    let image = ["image", "env.lock", "-p", "/env", "--base", "scratch", "--tag", "a", "--output", "a.tar"];
+    let commands: [&[&str]; 8] = [
+        &["fetch", "env.lock"],
+        &image,
+        &["fetch", "env.lock", "--offline"],
+        &["install", "env.lock", "-p", "prefix", "--offline"],
+        &["bundle", "env.lock", "-o", "a.bundle", "--offline"],
+        &["fetch", "missing.lock"],
+        &["cache", "prune", "--keep-locks", "missing.lock"],
+        &["image", "missing.lock", "--base", "scratch", "--tag", "a", "--output", "a.tar"],
+    ];
+    let mut hints = String::new();
+    for command in commands {
+        let outcome = world.mlconda(command).failure(1).to_string();
+        let hint: String = outcome.lines().filter(|line| line.starts_with("hint: ")).collect();
+        hints += &format!("{} {}\n", command[0], hint);
+    }
+    assert_snapshot!(hints, @"
+    fetch hint: the server does not have the package any more: lock again
+    image hint: the server does not have the package any more: lock again
+    fetch hint: run the command without `--offline`: the package has to be downloaded
+    install hint: the prefix is unchanged; run the command without `--offline`: the package has to be downloaded
+    bundle hint: run the command without `--offline`: the package has to be downloaded
+    fetch hint: check the path, and the directory in which the command runs; `mlconda lock environment.yml` makes a lock
+    cache hint: check the path, and the directory in which the command runs; `mlconda lock environment.yml` makes a lock
+    image hint: check the path, and the directory in which the command runs; `mlconda lock environment.yml` makes a lock
+    ");
+}
+
+/// It asked for another prefix.
+#[test]
+fn what_may_not_be_read_or_written_had_the_remedy_of_installations() {
+    let (world, server) = served();
+    world.mlconda(["install", "env.lock", "-p", "prefix"]).success();
+    fs_err::create_dir(world.work().join("closed")).unwrap();
+    let set_mode = |path: &str, mode| {
+        fs_err::set_permissions(world.work().join(path), Permissions::from_mode(mode)).unwrap();
+    };
+    // The image is put together in the working directory.
+    fs_err::set_permissions(world.path(), Permissions::from_mode(0o755)).unwrap();
+    set_mode("", 0o777);
+    set_mode("closed", 0o555);
+    set_mode("prefix/conda-meta", 0o311);
+    let image = ["image", "env.lock", "-p", "/env", "--base", "scratch", "--tag", "a", "--output", "closed/a.tar"];
+    let outcomes = [without_rights(&world, &image), without_rights(&world, &["list", "-p", "prefix"])];
+    set_mode("closed", 0o755);
+    set_mode("prefix/conda-meta", 0o755);
+    drop(server);
+    let [image, list] = outcomes.map(|outcome| outcome.failure(1));
+    assert!(image.stderr.contains("hint: change the permissions, or write to a directory of your own"), "{image}");
+    assert!(list.stderr.contains("hint: you have no permission to read the prefix"), "{list}");
 }
 
 #[test]

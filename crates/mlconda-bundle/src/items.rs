@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, num::NonZero, sync::Arc};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use mlconda_channel::{
-    network::{Client, NetworkError},
+    network::{Cause, Client, NetworkError},
     repodata::Access,
 };
 use mlconda_install::{InstallError, PackedArchives};
@@ -104,7 +104,8 @@ pub(crate) fn collect(environments: &[Environment]) -> Result<Vec<Item>, BundleE
 /// The error for an archive that would have to be downloaded although network access is disabled.
 pub(crate) fn not_asked(package: &LockedPackage) -> BundleError {
     let (package, url) = (package.file_name.clone(), redact::url(&package.url));
-    let source = "network access is disabled, and it is no local file".into();
+    let reason = "network access is disabled, and it is no local file".to_owned();
+    let source = NetworkError::Transfer { reason, cause: Cause::Offline }.into();
     InstallError::Download { package, url, source }.into()
 }
 

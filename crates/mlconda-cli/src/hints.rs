@@ -57,8 +57,26 @@ pub(crate) fn hint(error: &mlconda::Error) -> Option<String> {
     }
 }
 
+/// The hint of a command without a prefix, made of that of an installation.
+#[cfg(feature = "install")]
+pub(crate) fn without_prefix(hint: String) -> String {
+    match hint.strip_prefix("the prefix is unchanged") {
+        Some(rest) => {
+            let mut rest = rest.trim_start_matches([';', '.', ' ']).to_owned();
+            rest.get_mut(..1).into_iter().for_each(str::make_ascii_lowercase);
+            rest
+        }
+        None => hint,
+    }
+}
+
 fn prefix_hint(error: &PrefixError) -> Option<String> {
     match error {
+        PrefixError::Read(error) | PrefixError::Record { source: error, .. }
+            if error.kind() == ErrorKind::PermissionDenied =>
+        {
+            Some("you have no permission to read the prefix: change that with `chmod` or `chown`".to_owned())
+        }
         PrefixError::Read(error) => io_hint(error),
         PrefixError::Record { .. } => {
             Some("the prefix is damaged: `mlconda verify PREFIX LOCK --repair` writes the record again".to_owned())

@@ -1,11 +1,11 @@
 //! Selects one lock from a file with several, for `install`, `convert` and other commands.
 
-use std::{path::Path, str::FromStr};
+use std::{io::ErrorKind, path::Path, str::FromStr};
 
 use mlconda::{
     Subdir,
     host::Host,
-    lock::{Expansion, Lock, LockFile, LockKind, Selection, SourcePackages, kind_of},
+    lock::{Expansion, Lock, LockError, LockFile, LockKind, Selection, SourcePackages, kind_of},
 };
 
 use crate::{bundles, context::Context, error::CliError, text::list};
@@ -88,6 +88,18 @@ pub(crate) fn read(file: &Path, context: &Context) -> Result<LockFile, CliError>
     let settings = &context.settings;
     let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
     Ok(LockFile::read(&settings.absolute(file), &expansion)?)
+}
+
+/// Like [`read`], for installations: they take an environment.yml as well.
+pub(crate) fn read_to_install(file: &Path, context: &Context) -> Result<LockFile, CliError> {
+    read(file, context).map_err(|error| match error {
+        CliError::Library(mlconda::Error::Lock(LockError::File(error))) if error.kind() == ErrorKind::NotFound => {
+            let hint =
+                "make a lock with `mlconda lock environment.yml`; `mlconda install` takes an environment.yml as well";
+            CliError::world(error.to_string(), hint)
+        }
+        error => error,
+    })
 }
 
 /// Whether a file is an environment.yml: by its extension, unless its content is a lock.

@@ -149,8 +149,8 @@ pub(super) fn packed(
 
 /// The error for an archive that would have to be downloaded in an offline installation.
 pub(super) fn not_asked(package: &LockedPackage) -> InstallError {
-    Failure::Final("network access is disabled, and it is neither in the cache nor a local file".into())
-        .into_error(package)
+    let reason = "network access is disabled, and it is neither in the cache nor a local file".to_owned();
+    Failure::Final(NetworkError::Transfer { reason, cause: Cause::Offline }.into()).into_error(package)
 }
 
 /// Downloads and verifies an archive. Unnamed files are created in `directory`.

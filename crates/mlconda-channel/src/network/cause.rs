@@ -52,6 +52,8 @@ pub enum Cause {
     LoginFile,
     /// The artifact is not a file of a channel, or differs from its manifest.
     Registry,
+    /// Network access is disabled.
+    Offline,
     /// The server answered with this status.
     Status(StatusCode),
     /// Anything else.

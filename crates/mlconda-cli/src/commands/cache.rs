@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 use crate::{
     context::Context,
     error::CliError,
-    lock_selection, signals,
+    hints, lock_selection,
+    report::chain,
+    signals,
     text::{ago, bytes, count, enumerate, help, path_text},
 };
 
@@ -114,7 +116,10 @@ pub(crate) fn cache_error(error: InstallError, directory: &Path, remedy: &str) -
         InstallError::File(error) if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem) => {
             CliError::world(format!("cannot use the cache `{}`: {}", directory.display(), error.kind()), remedy)
         }
-        error => error.into(),
+        error => {
+            let error = error.into();
+            CliError::World { message: chain(&error), hint: hints::hint(&error).map(hints::without_prefix) }
+        }
     }
 }
 

@@ -140,7 +140,7 @@ fn check_update(line: &Line, goal: &Goal, state: Option<&InstalledState>, prefix
 fn of_lock(file: &Path, line: &Line, verb: Verb, platform: Subdir, context: &Context) -> Result<ExitCode, CliError> {
     let categories = line.values("--category").map(str::to_owned).collect();
     let chosen = Selection { platform: Some(platform), categories, ..Selection::default() };
-    let found = lock_selection::read(file, context)?;
+    let found = lock_selection::read_to_install(file, context)?;
     let lock = match found.parts.as_slice() {
         [only] if only.lock.platform == Subdir::NoArch => only.lock.clone(),
         _ => found.select(&chosen)?,

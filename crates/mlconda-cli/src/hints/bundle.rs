@@ -4,14 +4,13 @@ use std::{io, io::ErrorKind};
 
 use mlconda::{bundle::BundleError, install::InstallError};
 
+use super::without_prefix;
+
 /// The hint for an error.
 pub(super) fn hint(error: &BundleError) -> Option<String> {
     let hint = match error {
         BundleError::File(error) | BundleError::Install(InstallError::File(error)) => return file_hint(error),
-        BundleError::Install(error) => {
-            let hint = super::install::install_hint(error)?;
-            return Some(hint.strip_prefix("the prefix is unchanged; ").map_or(hint.clone(), str::to_owned));
-        }
+        BundleError::Install(error) => return super::install::install_hint(error).map(without_prefix),
         BundleError::Lock(error) => return super::lock::lock_hint(error),
         BundleError::CutShort { .. } => "nothing was written. Copy the file again, or make it again from the lock",
         BundleError::Damaged { .. } | BundleError::NoArchive { .. } => {

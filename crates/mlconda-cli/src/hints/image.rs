@@ -1,12 +1,14 @@
 //! Hints for images that cannot be made.
 
+use std::{io, io::ErrorKind};
+
 use mlconda::image::ImageError;
 
 /// The hint for an error.
 pub(super) fn hint(error: &ImageError) -> Option<String> {
     let hint = match error {
-        ImageError::Install(error) => return super::install::install_hint(error),
-        ImageError::Io(error) => return super::io_hint(error),
+        ImageError::Install(error) => return super::install::install_hint(error).map(super::without_prefix),
+        ImageError::Io(error) => return file_hint(error),
         ImageError::Platform(_) => "containers run Linux: lock for it with `mlconda lock --platform linux-64`",
         ImageError::Scripts(_) => {
             "`--skip-scripts` leaves the scripts out, if the packages work without. Else continue in a Dockerfile, \
@@ -29,6 +31,16 @@ pub(super) fn hint(error: &ImageError) -> Option<String> {
         ImageError::TooManyLayers { .. } => "give fewer `--layers`, or a base with fewer",
         ImageError::Copy { .. } => "`--copy SRC:DST`: SRC is a file or a directory, relative to this directory",
         _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+/// The hint for an I/O error: `-p` is a path in the image, where nothing is written.
+pub(super) fn file_hint(error: &io::Error) -> Option<String> {
+    let hint = match error.kind() {
+        ErrorKind::PermissionDenied => "change the permissions, or write to a directory of your own",
+        ErrorKind::ReadOnlyFilesystem => "the file system is read-only: write to another one",
+        _ => return super::io_hint(error),
     };
     Some(hint.to_owned())
 }

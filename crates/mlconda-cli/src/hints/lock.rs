@@ -9,7 +9,7 @@ use super::{prefix_hint, reading_hint};
 pub(super) fn lock_hint(error: &LockError) -> Option<String> {
     let hint = match error {
         LockError::File(error) if error.kind() == ErrorKind::NotFound => {
-            "make a lock with `mlconda lock environment.yml`; `mlconda install` takes an environment.yml as well"
+            "check the path, and the directory in which the command runs; `mlconda lock environment.yml` makes a lock"
         }
         LockError::File(error) => return reading_hint(error),
         LockError::Prefix(error) => return prefix_hint(error),

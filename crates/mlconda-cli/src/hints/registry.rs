@@ -2,7 +2,7 @@
 
 use mlconda::{network::Cause, oci::OciError};
 
-use super::{io_hint, network};
+use super::{image::file_hint, network};
 
 /// The hint for an error of an image or a registry.
 pub(super) fn hint(error: &OciError) -> Option<String> {
@@ -34,7 +34,7 @@ pub(super) fn hint(error: &OciError) -> Option<String> {
             "try again later; what has arrived is not sent again"
         }
         OciError::Logins { .. } => "correct the file, or name another one with `REGISTRY_AUTH_FILE`",
-        OciError::Io(error) => return io_hint(error),
+        OciError::Io(error) => return file_hint(error),
         _ => return None,
     };
     Some(hint.to_owned())

@@ -88,7 +88,7 @@ fn read_each(file: &Path, args: &Args, platform: Subdir, context: &Context) -> R
     if args.selection.environment.is_some() || !bundles::is_bundle(file, context)? {
         return Ok(vec![read(file, args, platform, context)?]);
     }
-    let found = lock_selection::read(file, context)?;
+    let found = lock_selection::read_to_install(file, context)?;
     let of_environment = |name: &str| {
         let mut chosen = args.selection.selection(Some(platform), SourcePackages::Refuse);
         chosen.environment = Some(name.to_owned());
@@ -99,7 +99,7 @@ fn read_each(file: &Path, args: &Args, platform: Subdir, context: &Context) -> R
 
 /// The lock of a file for this platform, else its first lock.
 fn read(file: &Path, args: &Args, platform: Subdir, context: &Context) -> Result<Lock, CliError> {
-    let found = lock_selection::read(file, context)?;
+    let found = lock_selection::read_to_install(file, context)?;
     let sources = if args.without_source_packages { SourcePackages::LeaveOut } else { SourcePackages::Refuse };
     let chosen = args.selection.selection(Some(platform), sources);
     select(&found, &chosen, context)
