@@ -15,7 +15,8 @@ if [ "$2" = -S ]; then
     done
     exit
 fi
-[ "$5" = install ] || [ "$4" = install ] || exit 3
+# An isolated python ignores PYTHONDONTWRITEBYTECODE: without -B, it would write byte code that is in no record.
+[ "$1 $2 $3 $5" = '-I -B -c install' ] || exit 3
 for last; do :; done
 case "$last" in *broken*) echo "no such back end"; exit 1;; esac
 site="$PREFIX/lib/python3.11/site-packages"

@@ -209,7 +209,8 @@ async fn build_one(
     context: ScriptContext<'_>,
 ) -> Result<(), InstallError> {
     let mut command = script::command(&prefix.path().join(python.path()), prefix.path(), context);
-    command.args(["-I", "-c", PIP, "install", "--no-deps", "--no-build-isolation", "--no-index", "--no-compile"]);
+    // An isolated python ignores PYTHONDONTWRITEBYTECODE.
+    command.args(["-I", "-B", "-c", PIP, "install", "--no-deps", "--no-build-isolation", "--no-index", "--no-compile"]);
     command.args(["--no-cache-dir", "--no-input", "--disable-pip-version-check", "--no-warn-script-location"]);
     command.args(["--root-user-action", "ignore", "--quiet"]);
     match (&package.source, source) {
