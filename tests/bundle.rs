@@ -266,24 +266,6 @@ fn where_nothing_has_arrived_nothing_is_left() {
 }
 
 #[test]
-fn a_lock_without_a_name_has_the_name_of_its_file_also_alone() {
-    let world = world();
-    let text = world.write_lock("serve.lock", None, &["tzdata"]);
-    let unnamed: String = fs_err::read_to_string(&text)
-        .unwrap()
-        .lines()
-        .filter(|line| !line.starts_with("# name:"))
-        .map(|line| format!("{line}\n"))
-        .collect();
-    world.write("serve.lock", &unnamed);
-    bundle(&world, &["serve.lock", "-o", "serve.bundle"]).success();
-    world.mlconda(["install", "serve.bundle", "--environment", "serve", "-p", "chosen"]).success();
-    world.mlconda(["install", "serve.bundle", "-p", "only"]).success();
-    let told = world.mlconda(["install", "serve.bundle", "--environment", "other", "-p", "x"]).failure(1);
-    assert!(told.stderr.contains("has no environment `other`; it has `serve`"), "{told}");
-}
-
-#[test]
 fn several_platforms_and_environments_are_in_one() {
     let (world, server) = served(&["tzdata", "where-2.0"]);
     let own = world.read("env.lock");

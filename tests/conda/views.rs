@@ -176,6 +176,8 @@ fn options_of_every_command_may_come_before_the_name_of_conda() {
     --- stderr
     error: `--progress` is one of `words`, `json`, not `xml`
     ");
+    // The value of another option is not the name of the program.
+    world.run("mlconda -n conda create").failure(2);
     // A command of the same name stays the command of `run`.
     let told = world.run("mlconda run -n x conda --version").success();
     assert!(told.stdout.starts_with("conda "), "{told}");

@@ -10,7 +10,7 @@ use std::{
 };
 
 use mlconda_install::{InstallError, PackedArchives, Stop};
-use mlconda_lock::{Expansion, Lock, LockFile, LockKind, Part, Selection};
+use mlconda_lock::{DEFAULT_ENVIRONMENT, Expansion, Lock, LockFile, LockKind, Part, Selection};
 use mlconda_system::{Slice, files};
 use mlconda_types::{
     lenient,
@@ -171,6 +171,10 @@ impl Bundle {
             }
             let environment = entry.environment.clone();
             parts.push(Part { environment, ..Part::new(lock) });
+        }
+        // If there is only one environment, its name need not be given, so it is the default name.
+        if parts.windows(2).all(|pair| pair[0].environment == pair[1].environment) {
+            parts.iter_mut().for_each(|part| DEFAULT_ENVIRONMENT.clone_into(&mut part.environment));
         }
         Ok(LockFile { file: self.path.clone(), kind: LockKind::Explicit, parts })
     }

@@ -19,12 +19,19 @@ use crate::{
 /// The other names of the program.
 pub(crate) const NAMES: [&str; 3] = ["conda", "mamba", "micromamba"];
 
-/// Makes `conda …` of `mlconda conda …`. Options between the two names come behind the second.
+/// Makes `conda …` of `mlconda conda …`. Options of every command between the two names come behind the second.
 pub(crate) fn without_own_name(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let is_own = |word: &OsString| name(word) == Some("mlconda");
     let is_name = |word: &OsString| NAMES.iter().any(|name| word == name);
     let Some((program, rest)) = arguments.split_first() else { return arguments };
-    if let Some(place) = verb(rest).filter(|place| is_own(program) && is_name(&rest[*place])) {
+    // After another option, the name of conda can be its value.
+    let is_global = |word: &OsString| {
+        let word = word.to_str().unwrap_or_default();
+        let globals = ["-q", "--quiet", "-v", "--verbose", "--no-color", "--color", "--progress", "--root-prefix"];
+        !word.starts_with('-') || globals.contains(&word.split('=').next().unwrap_or(word))
+    };
+    let is_here = |place: &usize| is_own(program) && is_name(&rest[*place]) && rest[..*place].iter().all(is_global);
+    if let Some(place) = verb(rest).filter(is_here) {
         arguments[0] = arguments.remove(place + 1);
     }
     arguments
