@@ -419,8 +419,15 @@ fn programs_hear_of_events() {
 #[test]
 fn errors_of_the_command_line_are_events_too() {
     let world = world();
-    let lines =
-        [&["install", "--nope"][..], &["convert", "env.lock", "--to", "nope"], &["export", "-n"], &["nope"], &[]];
+    let lines = [
+        &["install", "--nope"][..],
+        &["convert", "env.lock", "--to", "nope"],
+        &["export", "-n"],
+        &["nope"],
+        &[],
+        &["conda", "create", "--nope"],
+        &["env", "list", "--nope"],
+    ];
     for line in lines {
         for form in [&["--progress", "json"][..], &["--progress=json"]] {
             let told = world.mlconda(form.iter().chain(line)).failure(2);

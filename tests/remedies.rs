@@ -81,7 +81,7 @@ fn each_status_has_its_remedy() {
     ");
 }
 
-/// They told that the prefix is unchanged, or what `install` takes, and nothing of `--offline`.
+/// They said that the prefix is unchanged, or what `install` takes, and nothing of `--offline`.
 #[test]
 fn hints_were_those_of_installations() {
     let (world, server) = served();
@@ -106,9 +106,9 @@ fn hints_were_those_of_installations() {
     assert_snapshot!(hints, @"
     fetch hint: the server does not have the package any more: lock again
     image hint: the server does not have the package any more: lock again
-    fetch hint: run the command without `--offline`: the package has to be downloaded
-    install hint: the prefix is unchanged; run the command without `--offline`: the package has to be downloaded
-    bundle hint: run the command without `--offline`: the package has to be downloaded
+    fetch hint: the package has to be downloaded: run the command without `--offline`, and without `offline: true` in a `.condarc`
+    install hint: the prefix is unchanged; the package has to be downloaded: run the command without `--offline`, and without `offline: true` in a `.condarc`
+    bundle hint: the package has to be downloaded: run the command without `--offline`, and without `offline: true` in a `.condarc`
     fetch hint: check the path, and the directory in which the command runs; `mlconda lock environment.yml` makes a lock
     cache hint: check the path, and the directory in which the command runs; `mlconda lock environment.yml` makes a lock
     image hint: check the path, and the directory in which the command runs; `mlconda lock environment.yml` makes a lock

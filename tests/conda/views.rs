@@ -155,6 +155,24 @@ fn what_cannot_be_is_refused_in_a_sentence() {
 }
 
 #[test]
+fn a_copy_with_the_name_of_a_tool_activates_too() {
+    let world = World::new();
+    world.run("conda create -y -n x tzdata").success();
+    for name in ["conda", "micromamba"] {
+        let directory = world.context.path().join(format!("copy-{name}"));
+        fs_err::create_dir(&directory).unwrap();
+        fs_err::copy(crate::program(), directory.join(name)).unwrap();
+        let hook = if name == "conda" { "shell.posix hook" } else { "shell hook -s posix" };
+        let line = format!(
+            "PATH={}:$PATH; eval \"$({name} {hook})\"; {name} activate x && echo $CONDA_PREFIX",
+            directory.display()
+        );
+        let told = world.shell(&line).success();
+        assert!(told.stdout.ends_with("root/envs/x\n"), "{told}");
+    }
+}
+
+#[test]
 fn options_of_every_command_may_come_before_the_name_of_conda() {
     let world = World::new();
     world.run("conda create -y -n x tzdata").success();

@@ -219,8 +219,12 @@ fn no_copied_file_replaces_one_of_the_environment() {
             image(&world, &["env.lock", "-n", "ml", "--copy", &format!("app/main.py:{prefix}{place}")]).failure(1);
         assert!(told.stderr.contains("belongs to the environment; name another place"), "{told}");
     }
-    let directory = format!("app:{prefix}/share/zoneinfo/Etc/UTC");
-    image(&world, &["env.lock", "-n", "ml", "--copy", &directory]).failure(1);
+    fs_err::create_dir(world.work().join("empty")).unwrap();
+    for copied in ["app:/share/zoneinfo/Etc/UTC", "empty:/conda-meta/history"] {
+        let copied = copied.replacen(':', &format!(":{prefix}"), 1);
+        let told = image(&world, &["env.lock", "-n", "ml", "--copy", &copied]).failure(1);
+        assert!(told.stderr.contains("belongs to the environment; name another place"), "{told}");
+    }
     // Other files of the prefix may be added, as a step of a Dockerfile could.
     for place in ["/share/zoneinfo/", "/etc/app", "/bin/"] {
         image(&world, &["env.lock", "-n", "ml", "--copy", &format!("app/main.py:{prefix}{place}")]).success();

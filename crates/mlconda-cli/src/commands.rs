@@ -50,7 +50,7 @@ compile_error!("a program without commands: choose a feature, such as `run` or `
 
 use clap::{CommandFactory, Parser};
 
-use crate::{context::Context, error::CliError, global::Global, signals, usage};
+use crate::{context::Context, error::CliError, global, global::Global, signals, usage};
 
 /// Lock conda environments, and install the locks: fast, verified, and with nothing left over.
 #[derive(Debug, Parser)]
@@ -137,9 +137,7 @@ pub(crate) enum Command {
 
 /// Parses the command line. On wrong usage, prints the error and ends the process with exit code 2.
 pub(crate) fn parse(words: Vec<OsString>) -> Arguments {
-    // If the command line is wrong, it tells only by its words what stderr is for.
-    let is_followed = |words: &[OsString]| words[0] == "--progress" && words[1] == "json";
-    let wants_events = words.windows(2).any(is_followed) || words.iter().any(|word| word == "--progress=json");
+    let wants_events = global::wants_events(&words);
     Arguments::try_parse_from(words).unwrap_or_else(|error| usage::report(&error, &command_line(), wants_events))
 }
 

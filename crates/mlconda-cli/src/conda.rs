@@ -29,7 +29,7 @@ use self::{line::Line, options::Verb, tool::Tool};
 use crate::{
     context::Context,
     error::CliError,
-    global::{Color, Global, ProgressForm},
+    global::{Color, Global, ProgressForm, WITH_VALUE, wants_events},
     report, shells, signals,
 };
 
@@ -66,7 +66,11 @@ pub(crate) fn main(arguments: Vec<OsString>) -> Option<ExitCode> {
     let line = Line::parse(tool, arguments);
     let is_json =
         line.as_ref().map_or_else(|_| arguments.iter().any(|word| word == "--json"), |line| line.has("--json"));
-    let mut context = Context::new(&global(line.as_ref().ok()));
+    let mut global = global(line.as_ref().ok());
+    if line.is_err() && wants_events(arguments) {
+        global.progress = ProgressForm::Json;
+    }
+    let mut context = Context::new(&global);
     Some(match line.and_then(|line| configured(&line, &mut context)) {
         Ok(code) => code,
         Err(error) if is_json => report::report_as_json(&error, &context),
@@ -116,7 +120,7 @@ fn is_shared(arguments: &[OsString]) -> bool {
     let mut words = arguments.iter();
     let first = loop {
         match words.next().and_then(|word| word.to_str()) {
-            Some("--progress" | "--root-prefix" | "--color") => _ = words.next(),
+            Some(option) if WITH_VALUE.contains(&option) => _ = words.next(),
             Some(option) if option.starts_with('-') => {}
             Some(word) => break word,
             None => return false,
@@ -153,7 +157,7 @@ fn reads_as_spec(word: &str) -> bool {
     (!is_place || is_package) && Environment::from_specs(&[word], &options).is_ok()
 }
 
-/// The value of an option that has few; the last one counts.
+/// The value of an option with a fixed list of values; the last one counts.
 fn one_of<T: clap::ValueEnum>(line: &Line, name: &str) -> Result<Option<T>, CliError> {
     let Some(value) = line.value(name) else { return Ok(None) };
     T::from_str(value, false).map(Some).map_err(|_| {

@@ -1,5 +1,17 @@
 //! Options that every command takes.
 
+use std::ffi::OsString;
+
+/// The options of every command that have a value.
+#[cfg(feature = "conda")]
+pub(crate) const WITH_VALUE: [&str; 3] = ["--color", "--progress", "--root-prefix"];
+
+/// Whether stderr is for programs. This reads the words of a command line that cannot be parsed.
+pub(crate) fn wants_events(words: &[OsString]) -> bool {
+    let is_followed = |words: &[OsString]| words[0] == "--progress" && words[1] == "json";
+    words.windows(2).any(is_followed) || words.iter().any(|word| word == "--progress=json")
+}
+
 /// Options of every command.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Global options")]

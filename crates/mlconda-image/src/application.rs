@@ -107,8 +107,11 @@ impl Application {
             let fail = |error: io::Error| ImageError::Copy { path: source.clone(), reason: error.to_string() };
             let makes_directory = fs_err::symlink_metadata(source).map_err(fail)?.is_dir();
             let replaces = match path.strip_prefix(prefix) {
-                Ok(inner) if makes_directory => is_owned(inner),
-                Ok(inner) => is_owned(inner) || directories.contains(inner) || inner.starts_with("conda-meta"),
+                Ok(inner) if is_owned(inner) => true,
+                Ok(inner) if makes_directory => inner.starts_with("conda-meta") && inner != Path::new("conda-meta"),
+                Ok(inner) => {
+                    directories.contains(inner) || inner.starts_with("conda-meta") || inner.as_os_str().is_empty()
+                }
                 Err(_) => prefix.starts_with(path) && !makes_directory,
             };
             if replaces {

@@ -242,7 +242,12 @@ pub(super) fn parse(text: &str, directory: &Path, expansion: &Expansion) -> Resu
             _ => return Err(format!("`{option}` means nothing for a package of pip")),
         }
     }
-    locate(name, place, given, directory, expansion)
+    let has_version = given.version.is_some();
+    let package = locate(name, place, given, directory, expansion)?;
+    match package.source {
+        PipSource::Directory { .. } if has_version => Err("`--version` means nothing for a directory".to_owned()),
+        _ => Ok(package),
+    }
 }
 
 /// Facts about a package of pip besides its name and its location.
@@ -439,6 +444,7 @@ mod tests {
         assert!(complaint("a @ https://h/a-1.0.tar.gz --hash=sha256:12").contains("no sha256"));
         assert!(complaint("a @ https://h/main.zip --version=1/2").contains("`1/2` is not a version"));
         assert!(complaint("a @ https://h/main.zip --version").contains("`` is not a version"));
+        assert_eq!(complaint("a @ ./a --version=1"), "`--version` means nothing for a directory");
         assert!(complaint("a @ git+https://h/a@main").contains("not the hash of a commit"));
         assert!(complaint("a @ ./a --no-deps").contains("`--no-deps` means nothing"));
     }

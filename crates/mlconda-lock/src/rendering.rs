@@ -109,7 +109,24 @@ pub(super) fn is_default(part: &Part) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::{Expansion, LockFile, LockFormat, Selection};
+
+    #[test]
+    fn a_lost_size_of_a_python_package_is_told() {
+        let text = |size: &str| {
+            format!("# mlconda lock: 1\n{size}# pip six @ https://h/six-1.0-py3-none-any.whl\n@EXPLICIT\n")
+        };
+        let losses = |size: &str| {
+            let file = LockFile::parse(&text(size), Path::new("/project/env.lock"), &Expansion::default()).unwrap();
+            file.render(LockFormat::Pixi, &Selection::default(), None).unwrap().losses.join("\n")
+        };
+        let told = "a pixi.lock has no sizes of python packages";
+        assert!(losses("# size: 7 six-1.0-py3-none-any.whl\n").contains(told));
+        assert!(!losses("").contains(told));
+    }
 
     #[test]
     fn no_token_is_left_where_a_path_begins() {

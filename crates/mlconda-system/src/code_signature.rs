@@ -62,11 +62,13 @@ pub enum Signature {
 pub fn renew(file: &File) -> io::Result<Signature> {
     let length = file.metadata()?.len();
     let mut result = Signature::NotMachO;
-    for whole in parts(file, length)? {
+    let (parts, are_apart) = parts(file, length)?;
+    for whole in parts {
         let Some(part) = Part::read(file, &whole)? else { continue };
         let renewed = match &part.signature {
-            Some(place) => renew_at(file, &whole, place)?,
-            None => false,
+            // If programs share bytes, a new signature of one would change another.
+            Some(place) if are_apart => renew_at(file, &whole, place)?,
+            _ => false,
         };
         let is_missing = !renewed && part.is_arm64;
         result = if is_missing || result == Signature::Missing { Signature::Missing } else { Signature::Renewed };
@@ -74,17 +76,17 @@ pub fn renew(file: &File) -> io::Result<Signature> {
     Ok(result)
 }
 
-/// The ranges of the programs in a file: one program, or those of a universal file. A universal file whose programs
-/// share bytes is none: renewing one would change another.
-fn parts(file: &File, length: u64) -> io::Result<Vec<Range<u64>>> {
-    let Some(head) = read(file, 0, 8, length)? else { return Ok(Vec::new()) };
+/// The ranges of the programs in a file (one program, or those of a universal file), and whether they share no bytes
+/// with each other and with the table of a universal file.
+fn parts(file: &File, length: u64) -> io::Result<(Vec<Range<u64>>, bool)> {
+    let Some(head) = read(file, 0, 8, length)? else { return Ok((Vec::new(), true)) };
     let (place, size) = match big(&head, 0) {
         Some(0xcafe_babe) => (8, 20),
         Some(0xcafe_babf) => (8, 32),
-        _ => return Ok(std::iter::once(0..length).collect()),
+        _ => return Ok((std::iter::once(0..length).collect(), true)),
     };
     let number = big(&head, 4).filter(|number| *number <= MOST_PARTS).unwrap_or(0) as usize;
-    let Some(table) = read(file, place, number * size, length)? else { return Ok(Vec::new()) };
+    let Some(table) = read(file, place, number * size, length)? else { return Ok((Vec::new(), true)) };
     let long = |entry: &[u8], at: usize| Some(u64::from(big(entry, at)?) << 32 | u64::from(big(entry, at + 4)?));
     let part = |entry: &[u8]| {
         let (start, size) = match size {
@@ -94,8 +96,8 @@ fn parts(file: &File, length: u64) -> io::Result<Vec<Range<u64>>> {
         Some(start..start.checked_add(size)?.min(length))
     };
     let parts: Vec<Range<u64>> = table.chunks(size).filter_map(part).collect();
-    let end_of_table = place + table.len() as u64;
-    Ok(if are_apart(end_of_table, parts.clone()) { parts } else { Vec::new() })
+    let are_apart = are_apart(place + table.len() as u64, parts.clone());
+    Ok((parts, are_apart))
 }
 
 /// Whether ranges share nothing, and none begins before `least`.

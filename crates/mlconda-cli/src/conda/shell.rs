@@ -12,23 +12,25 @@ use crate::{
     condarc::{self, Condarc},
     context::Context,
     error::CliError,
-    global::{Color, Global, ProgressForm},
+    global::{Color, Global, ProgressForm, WITH_VALUE, wants_events},
     report, shells,
 };
 
 /// The other names of the program.
 pub(crate) const NAMES: [&str; 3] = ["conda", "mamba", "micromamba"];
 
-/// Makes `conda …` of `mlconda conda …`. Options of every command between the two names come behind the second.
+/// Makes `conda …` of `mlconda conda …`, and of `conda conda …`: a copy of the program with that name does not know
+/// that it was mlconda. Options of every command between the two names come behind the second.
 pub(crate) fn without_own_name(mut arguments: Vec<OsString>) -> Vec<OsString> {
-    let is_own = |word: &OsString| name(word) == Some("mlconda");
+    let is_own = |word: &OsString| name(word).is_some_and(|name| name == "mlconda" || NAMES.contains(&name));
     let is_name = |word: &OsString| NAMES.iter().any(|name| word == name);
     let Some((program, rest)) = arguments.split_first() else { return arguments };
     // After another option, the name of conda can be its value.
     let is_global = |word: &OsString| {
         let word = word.to_str().unwrap_or_default();
-        let globals = ["-q", "--quiet", "-v", "--verbose", "--no-color", "--color", "--progress", "--root-prefix"];
-        !word.starts_with('-') || globals.contains(&word.split('=').next().unwrap_or(word))
+        let name = word.split('=').next().unwrap_or(word);
+        let has_none = ["-q", "--quiet", "-v", "--verbose", "--no-color"].contains(&name);
+        !word.starts_with('-') || has_none || WITH_VALUE.contains(&name)
     };
     let is_here = |place: &usize| is_own(program) && is_name(&rest[*place]) && rest[..*place].iter().all(is_global);
     if let Some(place) = verb(rest).filter(is_here) {
@@ -65,7 +67,7 @@ pub(crate) fn main(arguments: &[OsString]) -> Option<ExitCode> {
         verbose: false,
         color: Color::Auto,
         quiet: all().any(quiet),
-        progress: ProgressForm::Words,
+        progress: if wants_events(rest) { ProgressForm::Json } else { ProgressForm::Words },
         root_prefix: root(all()).or(old),
         is_mamba: tool.ends_with("mamba"),
     };
@@ -86,7 +88,8 @@ fn verb(arguments: &[OsString]) -> Option<usize> {
     loop {
         let word = arguments.get(place)?.to_str()?;
         match word {
-            "--root-prefix" | "-r" | "--progress" | "--color" | "--rc-file" => place += 2,
+            "-r" | "--rc-file" => place += 2,
+            option if WITH_VALUE.contains(&option) => place += 2,
             option if option.starts_with('-') => place += 1,
             _ => return Some(place),
         }

@@ -2,13 +2,13 @@
 
 use std::{io, io::ErrorKind};
 
-use mlconda::image::ImageError;
+use mlconda::{image::ImageError, install::InstallError};
 
 /// The hint for an error.
 pub(super) fn hint(error: &ImageError) -> Option<String> {
     let hint = match error {
+        ImageError::Io(error) | ImageError::Install(InstallError::File(error)) => return file_hint(error),
         ImageError::Install(error) => return super::install::install_hint(error).map(super::without_prefix),
-        ImageError::Io(error) => return file_hint(error),
         ImageError::Platform(_) => "containers run Linux: lock for it with `mlconda lock --platform linux-64`",
         ImageError::Scripts(_) => {
             "`--skip-scripts` leaves the scripts out, if the packages work without. Else continue in a Dockerfile, \

@@ -61,7 +61,9 @@ pub(crate) fn of(cause: Cause, transfer: Transfer) -> &'static str {
             "check the channel's URL: a registry is a channel if it has `SUBDIR/repodata.json` and `SUBDIR/NAME:VERSION-BUILD` below \
              it, as conda-oci-mirror writes them"
         }
-        Cause::Offline => "run the command without `--offline`: the package has to be downloaded",
+        Cause::Offline => {
+            "the package has to be downloaded: run the command without `--offline`, and without `offline: true` in a `.condarc`"
+        }
         Cause::Scheme(scheme) => of_scheme(scheme),
         Cause::Status(status) => of_status(status.as_u16(), transfer),
         _ => match transfer {

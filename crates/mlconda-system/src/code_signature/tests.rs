@@ -240,36 +240,50 @@ fn nothing_is_renewed_if_renewing_would_change_something_else() {
         (SLOT_CERTIFICATE, certificate.clone()),
     ]);
     assert_eq!(renewed(&program).0, Signature::Renewed);
-    let put = |place: usize, number: u32| {
-        let mut file = program.clone();
-        file[place..place + 4].copy_from_slice(&number.to_be_bytes());
+    let put = |file: &[u8], place: usize, numbers: &[u32]| {
+        let mut file = file.to_vec();
+        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_be_bytes()).collect();
+        file[place..place + bytes.len()].copy_from_slice(&bytes);
         file
     };
-    let directory = LIMIT + 12 + 2 * 8;
-    let hashes = big(&program, directory + 16).unwrap();
-    // A certificate in the directory of hashes. The type of the directory is that of a certificate, too.
-    let in_directory = put(LIMIT + 24, big(&program, LIMIT + 16).unwrap());
-    // A directory in the list of parts.
-    let mut in_list = program.clone();
-    in_list[LIMIT + 16..LIMIT + 20].copy_from_slice(&4_u32.to_be_bytes());
+    let start = 12 + 2 * 8;
+    let hashes = big(&program, LIMIT + start + 16).unwrap();
+
+    // A certificate among the hashes of the directory.
+    let place = start as u32 + hashes;
+    let in_directory = put(&program, LIMIT + 24, &[place]);
+    let in_directory = put(&in_directory, LIMIT + place as usize, &[0xfade_0b01, 12]);
+
+    // A directory in the list of parts: its first two fields are the second entry of the list.
+    let overlapping = directory((2, 32), ADHOC, LIMIT, 0);
+    let length = overlapping.len() as u32;
+    let in_list = signed_with(&[(SLOT_DIRECTORY, overlapping)]);
+    let in_list = put(&in_list, LIMIT + 8, &[2]);
+    assert_eq!(big(&in_list, LIMIT + 16), Some(20));
+    let in_list = put(&in_list, LIMIT + length as usize + 4, &[8]);
+
     // Hashes of pages where the hashes of other parts, and fields of the directory, are.
-    let in_hashes = put(directory + 16, hashes - 64);
-    // A signature in the load commands, which signs nothing.
-    let mut in_commands = program.clone();
-    in_commands[40..44].copy_from_slice(&32_u32.to_le_bytes());
-    for (file, what) in [(in_directory, 1), (in_list, 2), (in_hashes, 3), (in_commands, 4)] {
+    let in_hashes = put(&program, LIMIT + start + 16, &[hashes - 64]);
+
+    // A signature of nothing, within the load commands.
+    let whole = signed_with(&[(SLOT_DIRECTORY, directory((2, 32), 0x1_0000, 0, 5)), (SLOT_CERTIFICATE, certificate)]);
+    let signature = &whole[LIMIT..];
+    let size = signature.len() as u32;
+    let mut in_commands = [0xfeed_facf_u32, 0x0100_000c, 0, 2, 1, 16 + size, 0, 0].map(u32::to_le_bytes).concat();
+    in_commands.extend([LC_CODE_SIGNATURE, 16, 48, size].map(u32::to_le_bytes).concat());
+    in_commands.extend_from_slice(signature);
+
+    let cases = [("directory", in_directory), ("list", in_list), ("hashes", in_hashes), ("commands", in_commands)];
+    for (what, file) in cases {
         assert!(renewed(&file) == (Signature::Missing, file.clone()), "{what}");
     }
-    // A universal file with the same program twice, and with one in the list of programs.
+    // A universal file with the same program twice, and with one in the table.
     for is_long in [false, true] {
         let file = universal(&[&program, &program], is_long);
         let (first, second) = if is_long { (16, 48) } else { (16, 36) };
-        for at in [(second, 0x4000_u64), (first, 8)] {
-            let mut file = file.clone();
-            let bytes = at.1.to_be_bytes();
-            let bytes = if is_long { &bytes[..] } else { &bytes[4..] };
-            file[at.0..at.0 + bytes.len()].copy_from_slice(bytes);
-            assert!(renewed(&file) == (Signature::NotMachO, file.clone()), "{at:?}");
+        for (at, place) in [(second, 0x4000_u32), (first, 8)] {
+            let file = put(&file, if is_long { at + 4 } else { at }, &[place]);
+            assert!(renewed(&file) == (Signature::Missing, file.clone()), "{at}");
         }
     }
 }
