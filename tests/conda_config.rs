@@ -152,6 +152,8 @@ fn what_makes_no_sense_is_refused_and_leaves_the_file() {
     write(&world, "channels: [\n");
     assert_eq!(config(&world, "--show").code, 1);
     assert_eq!(condarc(&world), "channels: [\n");
+    let outcome = config(&world, "--file own.yml --set unknown_key 1").success();
+    assert_snapshot!(outcome.stderr, @"warning: `unknown_key` is written, but has no effect: mlconda does not use this key");
     let outcome = config(&world, "--file own.yml --set ssl_verify false").success();
     assert_snapshot!(outcome.stderr, @"warning: `ssl_verify` is written, but has no effect: certificates are checked; `ssl_verify` can give a file of trusted certificates");
 }

@@ -199,6 +199,20 @@ fn an_activation_that_fails_changes_nothing_and_says_so() {
     "#);
 }
 
+/// A word too many is a typing error, such as a missing `&&`.
+#[test]
+fn what_activate_does_not_take_is_refused() {
+    let world = with_environments(&["ml"]);
+    let refused = |line: &str| {
+        let text = format!("eval \"$(conda shell.bash hook)\"\nconda activate ml\n{line}; echo $?\n{SHOW}");
+        let outcome = script_in(&world, &["bash", "-c"], &text).success();
+        assert_eq!(outcome.stdout, "on ml\n2\nml 1 ml 1\n", "{outcome}");
+        outcome.stderr
+    };
+    assert_snapshot!(refused("conda activate ml python app.py"), @"error: `activate` takes one environment; `python` is one too many");
+    assert_snapshot!(refused("conda deactivate ml"), @"error: `deactivate` takes no environment, and `ml` is given");
+}
+
 #[test]
 fn there_is_a_base_from_the_first_init_on() {
     let world = with_environments(&[]);

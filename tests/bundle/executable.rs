@@ -67,6 +67,21 @@ fn it_installs_what_is_in_it() {
     assert!(one == again, "the program in it is taken without what is behind it");
 }
 
+/// An image may have it under this name.
+#[test]
+fn under_the_name_of_the_program_it_is_the_program() {
+    let world = executable(&["tzdata"]);
+    world.run("cp", &["env.run", "mlconda"]).success();
+    let program = |arguments: &[&str]| world.run(path(&world, "mlconda"), arguments);
+    program(&["install", "env.run", "-p", "prefix", "--offline"]).success();
+    let listed = program(&["conda", "list", "-p", "prefix", "--json"]).success();
+    assert!(listed.stdout.contains("tzdata"), "{listed}");
+    program(&["conda", "config", "--add", "channels", "lab"]).success();
+    // An error before the command line is parsed is an event too.
+    let refused = run(&world, &["--progress", "json", "--extract"]).failure(2);
+    assert!(refused.stderr.starts_with('{'), "{refused}");
+}
+
 #[test]
 fn one_that_is_cut_short_or_changed_writes_nothing() {
     let world = executable(&["tzdata", "where-2.0"]);

@@ -240,7 +240,9 @@ fn one_package_alone_or_all_but_it() {
     let before = world.context.tree();
     world.run("conda install -y -n y frames --dry-run").success();
     assert!(world.context.tree() == before);
-    world.run("conda install -y -n y frames --download-only").success();
+    let fetched = world.run("conda install -y -n y frames --download-only").success();
+    // The other packages are installed already.
+    assert!(fetched.stderr.contains("Fetched 1 package") && !fetched.stderr.contains("Installing"), "{fetched}");
     assert!(!world.installed("y").iter().any(|package| package.starts_with("frames")));
     let cleaned = world.run("conda clean --all --yes").success();
     assert!(cleaned.stderr.contains("is empty"), "{cleaned}");
@@ -298,6 +300,26 @@ fn variables_of_an_environment_are_set_and_unset() {
     assert_eq!(world.installed("x"), ["where 2.0"]);
 }
 
+/// As with conda, only `conda-meta/state` changes: there is no revision without packages.
+#[test]
+fn a_variable_is_no_revision() {
+    let world = World::new();
+    world.run("conda create -y -n x where=1").success();
+    let meta = world.context.named_prefix("x").join("conda-meta");
+    let history = fs_err::read(meta.join("history")).unwrap();
+    let told = world.run("conda env config vars set -n x A=1 B=2").success().stderr;
+    assert!(told.contains("`A` and `B` are set in") && told.contains("conda activate"), "{told}");
+    assert!(!told.contains("asked for") && !told.contains("lock --from-prefix"), "{told}");
+    let told = world.run("conda env config vars set -n x A=1").success().stderr;
+    assert!(told.contains("already"), "{told}");
+    let told = world.run("conda env config vars unset -n x A C").success().stderr;
+    assert!(told.contains("`A` is no longer set in") && told.contains("`C` is not set in"), "{told}");
+    world.run("conda env config vars set -n x =1").failure(2);
+    world.run("conda env config vars set -n x").failure(2);
+    assert_eq!(fs_err::read_to_string(meta.join("history")).unwrap(), String::from_utf8(history).unwrap());
+    assert_eq!(world.run("conda env config vars list -n x").success().stdout, "B = 2\n");
+}
+
 #[test]
 fn an_environment_goes_at_once() {
     let world = World::new();
@@ -331,6 +353,9 @@ fn how_to_pin_is_said_once_and_quiet_is_quiet() {
     let world = World::new();
     let told = world.run("conda create -y -n x where").success();
     assert_eq!(told.stderr.matches("mlconda lock --from-prefix").count(), 1, "{told}");
+    let told = world.shell("conda create -y -p \"$HOME/it's mine\" where").success();
+    let quoted = format!("--from-prefix '{}/it'\\''s mine' -o", world.context.home().display());
+    assert!(told.stderr.contains(&quoted), "{told}");
     let told = world.run("conda install -y -q -n x greet").success();
     assert_eq!((told.stdout.as_str(), told.stderr.as_str()), ("", ""));
 }

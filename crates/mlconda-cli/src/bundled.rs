@@ -17,7 +17,7 @@ use crate::{
     commands::bundle::{prove, threads},
     context::Context,
     error::CliError,
-    global::{Color, Global, ProgressForm},
+    global::Global,
     report, settings, signals,
     text::{bytes, count},
 };
@@ -61,7 +61,7 @@ pub(crate) fn main(words: Vec<OsString>) -> Meaning {
     if file_name(&words) == "mlconda" {
         return Meaning::Words(words);
     }
-    let context = Context::new(&global(arguments));
+    let context = Context::new(&Global::of_words(arguments));
     let outcome = bundle.map_err(CliError::from).and_then(|bundle| asked(&bundle, &program, &words, &context));
     outcome.unwrap_or_else(|error| Meaning::Done(report::report(&error, &context)))
 }
@@ -70,18 +70,6 @@ pub(crate) fn main(words: Vec<OsString>) -> Meaning {
 fn file_name(words: &[OsString]) -> String {
     let own = words.first().map(PathBuf::from).unwrap_or_default();
     own.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
-/// The global options, which are needed before the command line is parsed.
-fn global(arguments: &[OsString]) -> Global {
-    Global {
-        quiet: arguments.iter().any(|word| word == "-q" || word == "--quiet"),
-        verbose: false,
-        color: Color::Auto,
-        progress: ProgressForm::Words,
-        root_prefix: None,
-        is_mamba: false,
-    }
 }
 
 fn asked(bundle: &Bundle, program: &Path, words: &[OsString], context: &Context) -> Result<Meaning, CliError> {

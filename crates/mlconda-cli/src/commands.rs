@@ -15,7 +15,7 @@ mod edit;
 #[cfg(feature = "lock")]
 mod export;
 #[cfg(feature = "install")]
-mod fetch;
+pub(crate) mod fetch;
 #[cfg(feature = "image")]
 mod image;
 #[cfg(feature = "install")]

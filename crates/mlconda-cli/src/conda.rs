@@ -16,14 +16,16 @@ pub(crate) mod shell;
 #[cfg(test)]
 mod tests;
 mod tool;
+mod variables;
 mod views;
 
-use std::{
-    ffi::{OsStr, OsString},
-    process::ExitCode,
-};
+use std::{ffi::OsString, process::ExitCode};
 
-use mlconda::environment::{Environment, ReadOptions};
+use mlconda::{
+    PrefixRecord, Subdir,
+    environment::{Environment, ReadOptions},
+    host::Host,
+};
 
 use self::{line::Line, options::Verb, tool::Tool};
 use crate::{
@@ -31,6 +33,7 @@ use crate::{
     error::CliError,
     global::{Color, Global, ProgressForm, WITH_VALUE, wants_events},
     report, shells, signals,
+    text::word,
 };
 
 /// The version of conda whose command lines are accepted.
@@ -200,7 +203,7 @@ fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
     };
     if let Some(root) = line.value("--root-prefix").filter(|root| context.settings.absolute(root.as_ref()).is_file()) {
         let message = format!("`-r` names the root prefix, and `{root}` is a file");
-        return Err(CliError::world(message, format!("name a file of match specs with `--file {root}`")));
+        return Err(CliError::world(message, format!("name a file of match specs with `--file {}`", word(root))));
     }
     if !matches!(verb, Verb::Run) {
         signals::listen(&context.ui)?;
@@ -222,7 +225,7 @@ fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
         Verb::Search => views::search(line, context),
         Verb::Clean => clean::run(line, context),
         Verb::Run => run::run(line, context),
-        Verb::Variables => engine::variables(line, context),
+        Verb::Variables => variables::run(line, context),
         Verb::Config | Verb::Init | Verb::Activate | Verb::Deactivate | Verb::Shell => Err(CliError::world(
             format!("`{}` is not here yet", line.command()),
             "`mlconda shell-hook` prints what activates an environment, and `mlconda run` runs a command in one",
@@ -240,15 +243,16 @@ fn is_own(name: &str) -> bool {
     ["conda", "mamba", "micromamba", "conda-libmamba-solver", "libmamba", "libmambapy"].contains(&name)
 }
 
+/// The platform of an environment: that of its first package that is not noarch, else that of the host.
+fn platform_of(records: &[PrefixRecord], host: &Host) -> Subdir {
+    let subdirs = records.iter().filter_map(|record| record.repodata_record.package_record.subdir.parse().ok());
+    subdirs.into_iter().find(|subdir| *subdir != Subdir::NoArch).unwrap_or(host.platform)
+}
+
 /// The text of a match spec as given, for a record or the history, without secrets in the URL of an archive.
 pub(crate) fn shown(requirement: &mlconda::environment::Requirement) -> String {
     match &requirement.spec.url {
         Some(url) => mlconda::network::redact(url),
         None => requirement.text.clone(),
     }
-}
-
-/// A path as a word of a command.
-fn program_name(path: &OsStr) -> String {
-    path.to_string_lossy().into_owned()
 }

@@ -12,6 +12,36 @@ pub(crate) fn wants_events(words: &[OsString]) -> bool {
     words.windows(2).any(is_followed) || words.iter().any(|word| word == "--progress=json")
 }
 
+/// The value of an option of a command line that is not parsed; the last one counts.
+#[cfg(any(feature = "bundle", feature = "conda"))]
+fn value<'a>(words: &'a [OsString], option: &str) -> Option<&'a str> {
+    let followed = |place: usize| words.get(place + 1)?.to_str();
+    let values = words.iter().enumerate().filter_map(|(place, word)| match word.to_str()?.strip_prefix(option)? {
+        "" => followed(place),
+        rest => rest.strip_prefix('='),
+    });
+    values.last()
+}
+
+#[cfg(any(feature = "bundle", feature = "conda"))]
+impl Global {
+    /// The options of a command line that is not parsed yet. Values that are wrong are the defaults.
+    pub(crate) fn of_words(words: &[OsString]) -> Self {
+        let has = |names: &[&str]| words.iter().any(|word| names.iter().any(|name| word == name));
+        let color = value(words, "--color").and_then(|value| clap::ValueEnum::from_str(value, false).ok());
+        let events = wants_events(words);
+        let quiet = has(&["-q", "--quiet"]);
+        Self {
+            quiet: quiet && !events,
+            verbose: !quiet && has(&["-v", "--verbose"]),
+            color: if has(&["--no-color"]) { Color::Never } else { color.unwrap_or(Color::Auto) },
+            progress: if events { ProgressForm::Json } else { ProgressForm::Words },
+            root_prefix: None,
+            is_mamba: false,
+        }
+    }
+}
+
 /// Options of every command.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Global options")]

@@ -74,13 +74,13 @@ fn main() -> ExitCode {
 
 fn work() -> ExitCode {
     let words = std::env::args_os().collect();
-    #[cfg(feature = "conda")]
-    let words = conda::shell::without_own_name(words);
     #[cfg(feature = "bundle")]
     let words = match bundled::main(words) {
         bundled::Meaning::Words(words) => words,
         bundled::Meaning::Done(code) => return code,
     };
+    #[cfg(feature = "conda")]
+    let words = conda::shell::without_own_name(words);
     #[cfg(feature = "conda")]
     if let Some(code) = conda::shell::main(&words).or_else(|| conda::main(words.clone())) {
         return code;

@@ -54,6 +54,7 @@ pub(crate) fn run(
     let shell = verb.strip_prefix("shell.").map(str::to_owned).or(line.shell.take());
     let action = if line.operands.is_empty() { OsString::new() } else { line.operands.remove(0) };
     let action = action.to_str().unwrap_or_default();
+    check_operands(action, &line)?;
     if ["init", "reinit", "deinit"].contains(&action) {
         let typed = shell.into_iter().chain((action == "deinit").then(|| "--reverse".to_owned()));
         return files::init(tool, &typed.map(OsString::from).collect::<Vec<_>>(), context);
@@ -86,6 +87,25 @@ pub(crate) fn run(
     };
     context.ui.data(text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// `activate` takes one environment, `deactivate` and `reactivate` take none.
+fn check_operands(action: &str, line: &Line) -> Result<(), CliError> {
+    let is_named = line.prefix.name.is_some() || line.prefix.prefix.is_some();
+    let number = match action {
+        "activate" => usize::from(!is_named),
+        "deactivate" | "reactivate" => 0,
+        _ => return Ok(()),
+    };
+    match line.operands.get(number) {
+        Some(word) if number == 0 && !is_named => {
+            Err(CliError::Usage(format!("`{action}` takes no environment, and `{}` is given", word.display())))
+        }
+        Some(word) => {
+            Err(CliError::Usage(format!("`{action}` takes one environment; `{}` is one too many", word.display())))
+        }
+        None => Ok(()),
+    }
 }
 
 impl Line {

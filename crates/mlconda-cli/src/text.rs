@@ -109,6 +109,16 @@ pub(crate) fn optional_path_field<S: Serializer>(path: &Option<PathBuf>, seriali
     }
 }
 
+/// A path as a word of a command that is shown: with quotes if a shell needs them.
+pub(crate) fn word(path: impl AsRef<Path>) -> String {
+    let text = path.as_ref().to_string_lossy();
+    let is_plain = |letter: char| letter.is_alphanumeric() || "/._-+,:=@%".contains(letter);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.into_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// Names in backticks: `a`, `b` and `c`.
 pub(crate) fn list<T: AsRef<str>>(names: &[T]) -> String {
     enumerate(&names.iter().map(|name| format!("`{}`", escape::line(name.as_ref()))).collect::<Vec<_>>())

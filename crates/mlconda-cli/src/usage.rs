@@ -9,7 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 #[cfg(not(feature = "install"))]
 use self::no_meant as meant;
-use crate::ui::Ui;
+use crate::{text, ui::Ui};
 
 /// Prints a usage error and its hint, or the text of `--help` or `--version`. Ends the process. `program` describes all
 /// commands. `wants_events` is whether stderr is for programs.
@@ -60,7 +60,7 @@ fn hint(error: &clap::Error, program: &clap::Command) -> Option<(String, String)
                 return Some((message, meant));
             }
             let is_file = [".yml", ".yaml", ".lock", ".txt"].iter().any(|end| word.ends_with(end));
-            is_file.then(|| (message, format!("a file comes after a command: `mlconda install {word}`")))
+            is_file.then(|| (message, format!("a file comes after a command: `mlconda install {}`", text::word(word))))
         }
         ErrorKind::UnknownArgument => {
             let word = context(ContextKind::InvalidArg)?;

@@ -12,7 +12,8 @@ use mlconda_system::{
 };
 
 use super::{
-    HISTORY, InstallError, Options, read_if_there, record, record_file, stage::Stage, staged_package::StagedPackage,
+    HISTORY, InstallError, Options, Revision, read_if_there, record, record_file, stage::Stage,
+    staged_package::StagedPackage,
 };
 
 /// The extension of the copy of a `conda-meta/state` that cannot be read.
@@ -33,9 +34,11 @@ pub(super) fn write(
         None => read_if_there(&old.join(on_disk::PENDING_HISTORY))?,
     };
     let mut history = String::from_utf8_lossy(&history.unwrap_or_default()).into_owned();
-    // conda lists revisions in the order of the file, so the times must ascend in that order.
-    let since = record::last_revision(&history).map_or(time, |last| last.max(time));
-    history.push_str(&record::revision(since, options, plan));
+    if options.revision != Revision::Unrecorded {
+        // conda lists revisions in the order of the file, so the times must ascend in that order.
+        let since = record::last_revision(&history).map_or(time, |last| last.max(time));
+        history.push_str(&record::revision(since, options, plan));
+    }
     stage.root.put(&new.join(on_disk::PENDING_HISTORY), history.as_bytes(), time)?;
     write_kept(plan, &old, &stage.root)?;
     let Some(variables) = &plan.variables else { return Ok(()) };

@@ -103,6 +103,8 @@ pub enum Revision {
         /// Specs whose version constraint was dropped because of a conflict.
         neutered: Vec<String>,
     },
+    /// None: the history stays as it is. For a change of variables, which conda does not record either.
+    Unrecorded,
 }
 
 /// Whether link scripts of packages run.

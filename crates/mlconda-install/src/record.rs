@@ -92,6 +92,7 @@ pub(super) fn revision(seconds: i64, options: &Options, plan: &Plan) -> String {
             asked("update", updated);
             asked("neutered", neutered);
         }
+        Revision::Unrecorded => {}
     }
     text
 }

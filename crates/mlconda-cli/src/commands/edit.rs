@@ -131,7 +131,13 @@ fn change(
         context.ui.data(&new)?;
     }
     let output = args.output.clone().unwrap_or_else(|| beside(&file, context));
-    let write = || if new.as_bytes() == bytes { Ok(()) } else { context.write(&path, &new) };
+    let write = || {
+        if new.as_bytes() == bytes {
+            Ok(())
+        } else {
+            context.replace(&path, &new, "change the permissions of the file and of its directory")
+        }
+    };
     let outputs = lock::of_edited(&environment, &output, args.locking.clone(), args.dry_run, &write, context);
     let outputs = outputs.inspect_err(|_| {
         // The lock could not be written, so the file is written back: both must fit together.
@@ -268,7 +274,7 @@ pub(crate) fn init(args: InitArgs, context: &Context) -> Result<ExitCode, CliErr
         once(&mut known, &name, spec)?;
         text.insert(CONDA, spec, InsertPosition::Last)?;
     }
-    context.write(&path, &text.to_text())?;
+    context.replace(&path, &text.to_text(), "change the permissions of the directory")?;
     context
         .ui
         .say(&format!("`{name}` is created; add packages with `mlconda add SPEC`, and lock it with `mlconda lock`"));

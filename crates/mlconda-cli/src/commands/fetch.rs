@@ -25,7 +25,7 @@ use crate::{
     lock_selection::{self, SelectionArgs},
     progress::Display,
     signals,
-    text::{bytes, count, help, list, path_text},
+    text::{bytes, count, help, list, path_text, word},
 };
 
 /// Fetch the packages of locks into the cache, and install nothing
@@ -79,18 +79,11 @@ const REMEDY: &str = "set `MLCONDA_CACHE_DIR` to a directory that can be written
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let start = Instant::now();
     let (packages, others) = archives(&locks(&args, context)?);
-    let directory = cache::directory(context)?;
     if args.dry_run {
         tell_plan(&packages, &others, &args, context)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let cannot = |error: std::io::Error| {
-        let message = format!("cannot make the cache `{}`: {}", directory.display(), error.kind());
-        CliError::world(message, REMEDY)
-    };
-    fs_err::create_dir_all(&directory).map_err(cannot)?;
     let mut options = Options {
-        cache: Some(directory.clone()),
         cache_check: if args.verify_cache { CacheCheck::Content } else { CacheCheck::Presence },
         durability: context.settings.durability(),
         downloads: args.downloads,
@@ -101,14 +94,40 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     if args.offline {
         options.access = Access::Offline;
     }
-    let fetched = carry_out(packages, &options, &directory, context)?;
+    let (fetched, directory) = into_cache(packages, &others, options, context)?;
     if args.json {
         context.ui.json(&json!({
             "cache": path_text(&directory), "fetched": fetched.fetched, "bytes": fetched.bytes,
             "present": fetched.present, "left_out": others, "seconds": start.elapsed().as_secs_f64(),
         }))?;
     }
-    tell_of_others(&others, context);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Fetches the archives of a lock into the cache, as `create --download-only` of conda.
+#[cfg(feature = "conda")]
+pub(crate) fn lock_into_cache(lock: Lock, options: Options, context: &Context) -> Result<(), CliError> {
+    let (packages, others) = archives(&[lock]);
+    into_cache(packages, &others, options, context).map(drop)
+}
+
+/// Fetches packages into the cache, and tells the result. `others` cannot be in the cache. The result has the directory
+/// of the cache.
+fn into_cache(
+    packages: Vec<LockedPackage>,
+    others: &[String],
+    options: Options,
+    context: &Context,
+) -> Result<(Fetched, PathBuf), CliError> {
+    let (start, directory) = (Instant::now(), cache::directory(context)?);
+    let cannot = |error: std::io::Error| {
+        let message = format!("cannot make the cache `{}`: {}", directory.display(), error.kind());
+        CliError::world(message, REMEDY)
+    };
+    fs_err::create_dir_all(&directory).map_err(cannot)?;
+    let options = Options { cache: Some(directory.clone()), ..options };
+    let fetched = carry_out(packages, &options, &directory, context)?;
+    tell_of_others(others, context);
     let seconds = start.elapsed().as_secs_f64();
     let (number, place) = (count(fetched.fetched, "package"), directory.display());
     context.ui.say(&match (fetched.fetched, fetched.present) {
@@ -124,7 +143,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
             format!("Fetched {number} ({}) into the cache `{place}`, in {seconds:.1} s{before}.", bytes(fetched.bytes))
         }
     });
-    Ok(ExitCode::SUCCESS)
+    Ok((fetched, directory))
 }
 
 /// The locks of all files.
@@ -134,7 +153,7 @@ fn locks(args: &Args, context: &Context) -> Result<Vec<Lock>, CliError> {
         if lock_selection::is_environment(file, context) {
             let name = file.display();
             let message = format!("`{name}` is an environment file; `fetch` takes locks");
-            return Err(CliError::world(message, format!("lock it first: `mlconda lock {name} -o env.lock`")));
+            return Err(CliError::world(message, format!("lock it first: `mlconda lock {} -o env.lock`", word(file))));
         }
         let found = lock_selection::of_platforms(file, &args.platforms, &args.selection, machine, context)?;
         locks.extend(found.into_iter().map(|(_, lock)| lock));

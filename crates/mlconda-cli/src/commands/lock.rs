@@ -27,7 +27,7 @@ use crate::{
     locking::{self, Cache, Locked, LockingArgs},
     signals,
     slim::SlimArgs,
-    text::{bytes, count, list, path_text},
+    text::{bytes, count, list, path_text, word},
 };
 
 /// Limits for the hint about similar files: the largest file that is read, in bytes, and how many files are read and
@@ -246,7 +246,10 @@ fn input(args: &Args, context: &Context) -> Result<Vec<PathBuf>, CliError> {
         let name = lock.display();
         return Err(CliError::world(
             format!("`{name}` is a lock; `mlconda lock` needs an environment file"),
-            format!("give the environment.yml, and the lock with `-o {name}`; `mlconda convert` converts locks"),
+            format!(
+                "give the environment.yml, and the lock with `-o {}`; `mlconda convert` converts locks",
+                word(lock)
+            ),
         ));
     }
     if !typed.is_empty() {
@@ -264,7 +267,7 @@ fn input(args: &Args, context: &Context) -> Result<Vec<PathBuf>, CliError> {
         };
         CliError::world(
             format!("there is no `environment.yml` in `{}`", directory.display()),
-            format!("{found}name the file: `mlconda lock {named}`"),
+            format!("{found}name the file: `mlconda lock {}`", word(named)),
         )
     })
 }

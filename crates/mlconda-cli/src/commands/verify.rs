@@ -25,7 +25,7 @@ use crate::{
     lock_selection::SelectionArgs,
     progress::Display,
     settings::PrefixArgs,
-    text::{bytes, count, enumerate, list, path_text},
+    text::{bytes, count, enumerate, list, path_text, word},
 };
 
 /// Check every file of an environment against its lock
@@ -208,11 +208,11 @@ impl<'a> Proof<'a> {
         let needs_lock =
             findings.iter().any(|it| matches!(it, Finding::Record { .. } | Finding::DuplicateRecord { .. }));
         let lock = match lock {
-            Some(lock) => format!(" {}", lock.display()),
+            Some(lock) => format!(" {}", word(lock)),
             None if needs_lock => " LOCK".to_owned(),
             None => String::new(),
         };
-        let place = self.prefix.display();
+        let place = word(&self.prefix);
         context.ui.hint(&format!("`mlconda verify {place}{lock} --repair` repairs it"));
     }
 

@@ -68,7 +68,6 @@ pub(super) fn run(line: &Line, verb: Verb, context: &Context) -> Result<ExitCode
         command: format!("conda {}", line.command()),
         revision: Revision::Change { updated: solved.updated, removed: Vec::new(), neutered: solved.neutered },
         is_asked_anew: solved.is_asked_anew,
-        sets_variables: false,
         relink: if line.has("--force-reinstall") { goal.names() } else { Default::default() },
     };
     apply(change, line, &host, context)
@@ -164,7 +163,6 @@ fn of_lock(file: &Path, line: &Line, verb: Verb, platform: Subdir, context: &Con
         made_of: made_of.filter(|_| !line.has("--remove-old")),
         replaces,
         is_asked_anew: false,
-        sets_variables: false,
         relink: Default::default(),
     };
     apply(change, line, &Host::detect(Path::new("/")), context)
@@ -217,60 +215,9 @@ fn clone(source: &str, line: &Line, platform: Subdir, context: &Context) -> Resu
         command: "conda create".to_owned(),
         revision: Revision::Change { updated: specs, removed: Vec::new(), neutered: Vec::new() },
         is_asked_anew: false,
-        sets_variables: false,
         relink: Default::default(),
     };
     apply(change, line, &Host::detect(Path::new("/")), context)
-}
-
-/// `env config vars`: the variables that an environment sets when it is active.
-pub(super) fn variables(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
-    let prefix = environments::existing(line, context)?.existing(&context.settings)?;
-    let words = line.words()?;
-    // Listing must be possible without write access.
-    let changes = words.get(1).is_some_and(|word| word != "list");
-    if changes {
-        recover(&prefix, line)?;
-    }
-    let made_of = if changes { Some(prefix.stamp()?) } else { None };
-    let mut variables = prefix.variables()?;
-    let usage = "`env config vars set NAME=VALUE…`, `env config vars unset NAME…` or `env config vars list`";
-    match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["vars", "set", assignments @ ..] => {
-            for assignment in assignments {
-                let (name, value) = assignment.split_once('=').ok_or_else(|| CliError::Usage(usage.to_owned()))?;
-                variables.insert(name.to_owned(), value.to_owned());
-            }
-        }
-        ["vars", "unset", names @ ..] => variables.retain(|name, _| !names.contains(&name.as_str())),
-        ["vars", "list"] if line.has("--json") => {
-            context.ui.json(&variables)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        ["vars", "list"] => {
-            let lines: String = variables.iter().map(|(name, value)| format!("{name} = {value}\n")).collect();
-            context.ui.data(lines)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        _ => return Err(CliError::Usage(usage.to_owned())),
-    }
-    let host = Host::detect(Path::new("/"));
-    let records = prefix.records()?;
-    let specs = mlconda::export::requested_specs(&prefix, &records)?;
-    let packages: Vec<_> = records.into_iter().map(|record| record.repodata_record).collect();
-    let change = Change {
-        file: None,
-        lock: Lock { variables, specs, ..Lock::of_records(host.platform, &packages)? },
-        prefix,
-        made_of,
-        replaces: false,
-        command: "conda env config".to_owned(),
-        revision: Revision::Change { updated: Vec::new(), removed: Vec::new(), neutered: Vec::new() },
-        is_asked_anew: false,
-        sets_variables: true,
-        relink: Default::default(),
-    };
-    apply(change, line, &host, context)
 }
 
 /// The given specs, as the history lists them.

@@ -13,7 +13,7 @@ use crate::{
     context::Context,
     error::CliError,
     settings::{PrefixArgs, checked_name},
-    text::path_text,
+    text::{path_text, word},
 };
 
 /// The environment if none is given.
@@ -53,7 +53,7 @@ fn active(context: &Context) -> Option<PathBuf> {
 fn named(name: &str) -> Result<&str, CliError> {
     if name.contains('/') {
         let message = format!("`-n` takes a name, but `{name}` is a path");
-        return Err(CliError::world(message, format!("give the directory with `-p {name}`")));
+        return Err(CliError::world(message, format!("give the directory with `-p {}`", word(name))));
     }
     checked_name(name)
 }

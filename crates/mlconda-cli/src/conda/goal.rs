@@ -14,7 +14,12 @@ use mlconda::{
 };
 
 use super::{channels::Channels, is_own, line::Line, options::Verb, tool::Tool};
-use crate::{context::Context, error::CliError, lock_selection, text::list};
+use crate::{
+    context::Context,
+    error::CliError,
+    lock_selection,
+    text::{self, list},
+};
 
 /// The input of the command line.
 #[derive(Debug, Default)]
@@ -35,7 +40,7 @@ impl Inputs {
             let takes_specs = !is_env || matches!(line.tool, Tool::Mamba | Tool::Micromamba);
             if takes_specs && !is_env && is_file && super::is_file(&word) {
                 let message = format!("`{word}` is a file, not a match spec");
-                return Err(CliError::world(message, format!("name it with `--file {word}`")));
+                return Err(CliError::world(message, format!("name it with `--file {}`", text::word(&word))));
             } else if takes_specs && !(is_env && is_file) {
                 inputs.specs.push(word);
             } else if is_file {

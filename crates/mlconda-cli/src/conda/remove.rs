@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, path::Path, process::ExitCode};
 
 use mlconda::{
-    Matches, PrefixRecord, RepoDataRecord, Subdir,
+    Matches, PrefixRecord, RepoDataRecord,
     environment::{ChannelRule, Environment, Requirement},
     host::Host,
     install::Revision,
@@ -22,7 +22,7 @@ use super::{
     is_own,
     line::Line,
     options::Verb,
-    shown,
+    platform_of, shown,
 };
 use crate::{
     context::Context,
@@ -61,8 +61,7 @@ pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> 
     });
     let stay: Vec<RepoDataRecord> = stay.map(|record| record.repodata_record.clone()).collect();
     let host = Host::detect(Path::new("/"));
-    let subdirs = state.records.iter().filter_map(|record| record.repodata_record.package_record.subdir.parse().ok());
-    let platform = subdirs.into_iter().find(|subdir| *subdir != Subdir::NoArch).unwrap_or(host.platform);
+    let platform = platform_of(&state.records, &host);
     let left = state.asked.iter().filter(|(name, _)| !goes.contains(name.as_str()));
     let lock = Lock { specs: left.map(|(_, asked)| shown(asked)).collect(), ..Lock::of_records(platform, &stay)? };
     let removed = goes.iter().map(|name| (*name).to_owned()).collect();
@@ -77,7 +76,6 @@ pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> 
         command,
         revision,
         is_asked_anew: false,
-        sets_variables: false,
         relink: BTreeSet::new(),
     };
     apply(change, line, &host, context)

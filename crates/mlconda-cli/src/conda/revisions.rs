@@ -174,7 +174,6 @@ pub(super) fn restore(number: &str, line: &Line, context: &Context) -> Result<Ex
         command: "conda install".to_owned(),
         revision: Revision::Change { updated: asked, removed, neutered: Vec::new() },
         is_asked_anew: false,
-        sets_variables: false,
         relink: BTreeSet::new(),
     };
     apply(change, line, &host, context)

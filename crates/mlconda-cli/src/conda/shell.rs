@@ -12,7 +12,7 @@ use crate::{
     condarc::{self, Condarc},
     context::Context,
     error::CliError,
-    global::{Color, Global, ProgressForm, WITH_VALUE, wants_events},
+    global::{Global, WITH_VALUE},
     report, shells,
 };
 
@@ -58,19 +58,12 @@ pub(crate) fn main(arguments: &[OsString]) -> Option<ExitCode> {
     if !(is_about_shell || (verb == "init" && !asks_for_file)) || asks_for_help {
         return None;
     }
-    let quiet = |word: &OsString| word == "-q" || word == "--quiet";
     let all = || before.iter().chain(rest);
     // An older spelling of `-r`.
     let old = rest.iter().skip_while(|word| *word != "-p" && *word != "--prefix").nth(1);
     let old = old.filter(|_| verb == "shell" && rest.first().is_some_and(|word| word == "init")).map(PathBuf::from);
-    let global = Global {
-        verbose: false,
-        color: Color::Auto,
-        quiet: all().any(quiet),
-        progress: if wants_events(rest) { ProgressForm::Json } else { ProgressForm::Words },
-        root_prefix: root(all()).or(old),
-        is_mamba: tool.ends_with("mamba"),
-    };
+    let own = Global::of_words(&arguments[1..]);
+    let global = Global { root_prefix: root(all()).or(old), is_mamba: tool.ends_with("mamba"), ..own };
     let mut context = Context::new(&global);
     let outcome = match (verb, shell) {
         ("config", _) => condarc::config(rest, &context),

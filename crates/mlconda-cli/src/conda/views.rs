@@ -165,7 +165,13 @@ pub(super) fn export(line: &Line, context: &Context) -> Result<ExitCode, CliErro
         }
     };
     match line.value("--file") {
-        Some(file) => context.write(Path::new(file), &text)?,
+        Some(file) => {
+            context.replace(
+                Path::new(file),
+                &text,
+                "name a file in a directory that can be written to, with `--file`",
+            )?;
+        }
         None => context.ui.data(text)?,
     }
     Ok(ExitCode::SUCCESS)

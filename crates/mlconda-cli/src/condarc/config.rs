@@ -62,7 +62,8 @@ pub(crate) fn run(arguments: &[OsString], context: &Context) -> Result<ExitCode,
                 // Otherwise an installation refuses the directory, because it is not empty and not a prefix.
                 fs_err::create_dir_all(context.settings.root_prefix.join("conda-meta"))?;
             }
-            context.write(&file, &text.to_text())?;
+            let another = "change its permissions, or name another file with `--file FILE`";
+            context.replace(&file, &text.to_text(), another)?;
         }
         if line.is_json {
             context.ui.json(&json!({"rc_path": file.display().to_string(), "success": true, "warnings": []}))?;
@@ -126,7 +127,7 @@ impl Line {
                     line.file = Some(settings.absolute(PathBuf::from(value()?).as_path()));
                     continue;
                 }
-                "name" | "prefix" | "root-prefix" => {
+                "name" | "prefix" | "root-prefix" | "color" | "progress" => {
                     value()?;
                     continue;
                 }
@@ -134,7 +135,7 @@ impl Line {
                     line.is_json = true;
                     continue;
                 }
-                "user" | "force" | "yes" | "quiet" | "verbose" | "no-rc" | "no-env" => continue,
+                "user" | "force" | "yes" | "quiet" | "verbose" | "no-rc" | "no-env" | "no-color" => continue,
                 "describe" | "write-default" | "stdin" => return Err(not_available(&word)),
                 _ => return Err(unknown(&word)),
             };
@@ -252,7 +253,7 @@ fn check(wish: &Action, keys: &[&str], context: &Context) -> Result<(), CliError
             if let Some(meant) = known.iter().find(|known| letters(known) == letters(key) || is_near(known, key)) {
                 return Err(CliError::Usage(format!("`{key}` is not a key of conda's; there is `{meant}`")));
             }
-            return Ok(());
+            "mlconda does not use this key"
         }
     };
     context.ui.warn(&format!("`{key}` is written, but has no effect: {without_effect}"));

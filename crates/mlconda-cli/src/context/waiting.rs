@@ -14,14 +14,13 @@ use crate::{
 impl Context {
     /// Writes the file that `-o` names.
     pub(crate) fn write(&self, output: &Path, text: &str) -> Result<(), CliError> {
-        self.whole(|| mlconda::files::replace(&self.settings.absolute(output), text.as_bytes(), None))?.map_err(
-            |error| {
-                CliError::world(
-                    format!("cannot write `{}`: {}", output.display(), error.kind()),
-                    "name a file in a directory that can be written to, with `-o`",
-                )
-            },
-        )
+        self.replace(output, text, "name a file in a directory that can be written to, with `-o`")
+    }
+
+    /// Writes a file. The hint is for a file that cannot be written.
+    pub(crate) fn replace(&self, file: &Path, text: &str, hint: &str) -> Result<(), CliError> {
+        let replaced = self.whole(|| mlconda::files::replace(&self.settings.absolute(file), text.as_bytes(), None))?;
+        replaced.map_err(|error| CliError::world(format!("cannot write `{}`: {}", file.display(), error.kind()), hint))
     }
 
     /// Writes a file, which neither the first signal nor the limit of the shell interrupts.

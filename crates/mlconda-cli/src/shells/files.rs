@@ -80,7 +80,8 @@ pub(super) fn init(tool: &str, arguments: &[OsString], context: &Context) -> Res
             context.ui.say(&format!("would change  {name}"));
         } else {
             file.parent().map_or(Ok(()), fs_err::create_dir_all)?;
-            context.write(&file, &new)?;
+            let by_hand = "change its permissions, or add the lines that `conda shell.posix hook` prints to it by hand";
+            context.replace(&file, &new, by_hand)?;
             context.ui.say(&format!("modified      {name}"));
         }
     }
@@ -169,25 +170,29 @@ fn exe() -> PathBuf {
     std::env::current_exe().unwrap_or_else(|_| PathBuf::from("mlconda"))
 }
 
+/// The hint if a file of the root prefix cannot be written.
+const ROOT: &str = "name a root prefix that can be written to, with `--root-prefix` or `MLCONDA_ROOT`";
+
 /// Writes the files that shells and scripts expect in a root prefix. An empty root prefix becomes an environment.
 pub(crate) fn write_all(context: &Context) -> Result<(), CliError> {
     let root = &context.settings.root_prefix;
     let of = |name: &str| root.join(name);
     let profile = of("etc/profile.d/conda.sh");
-    let sourced = |verb: &str| format!(". {} && conda {verb} \"$@\"\n", quoted(profile.as_os_str(), Dialect::Posix));
+    let sourced = |words: &str| format!(". {} && conda {words}\n", quoted(profile.as_os_str(), Dialect::Posix));
     let posix = functions(Dialect::Posix, context);
     let files = [
         ("etc/profile.d/conda.sh", posix.clone()),
         ("etc/profile.d/mamba.sh", posix),
         ("etc/fish/conf.d/conda.fish", functions(Dialect::Fish, context)),
-        ("bin/activate", sourced("activate")),
+        ("bin/activate", sourced("activate \"$@\"")),
+        // `$@` would be the arguments of the script that sources the file.
         ("bin/deactivate", sourced("deactivate")),
     ];
     // As with conda, there is always a `base`, here without packages. A `base` from an interrupted installation has
     // records and no history, and does not become an environment.
     fs_err::create_dir_all(of("conda-meta"))?;
     if fs_err::read_dir(of("conda-meta"))?.next().is_none() {
-        context.write(&of("conda-meta/history"), "")?;
+        context.replace(&of("conda-meta/history"), "", ROOT)?;
     }
     for (name, text) in files {
         let file = of(name);
@@ -197,7 +202,7 @@ pub(crate) fn write_all(context: &Context) -> Result<(), CliError> {
         file.parent().map_or(Ok(()), fs_err::create_dir_all)?;
         // The file is replaced, so that nothing is written through a link or into a file of the package cache.
         let _ = fs_err::remove_file(&file);
-        context.write(&file, &text)?;
+        context.replace(&file, &text, ROOT)?;
     }
     Ok(())
 }

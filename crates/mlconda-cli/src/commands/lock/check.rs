@@ -21,7 +21,7 @@ use crate::{
     error::CliError,
     locking::{self, LockingArgs},
     slim::SlimArgs,
-    text::count,
+    text::{count, word},
 };
 
 pub(super) fn run(
@@ -122,13 +122,13 @@ fn explained(lock: &str, environment: &Path, reasons: &[String]) -> String {
 }
 
 fn remedy(args: &Args, files: &[PathBuf], context: &Context) -> String {
-    let files: String = files.iter().map(|file| format!(" {}", file.display())).collect();
+    let files: String = files.iter().map(|file| format!(" {}", word(file))).collect();
     let platforms: String = args.platforms.iter().map(|platform| format!(" --platform {platform}")).collect();
     let format = of_file(&args.output, context).unwrap_or(args.format());
     let format = if format == LockFormat::Explicit { String::new() } else { format!(" --format {format}") };
     format!(
         "lock again, with as few changes as possible: `mlconda lock{files} -o {}{format}{platforms}`",
-        args.output.display()
+        word(&args.output)
     )
 }
 
@@ -153,15 +153,16 @@ pub(crate) fn tell_of_lock_beside(files: &[PathBuf], environment: &Environment, 
     let Some(file) = files.first() else { return };
     let there = places(file, platform).into_iter().find(|place| context.settings.absolute(place).is_file());
     let Some(lock) = there else { return };
-    let typed: String = files.iter().map(|file| format!(" {}", file.display())).collect();
+    let typed: String = files.iter().map(|file| format!(" {}", word(file))).collect();
     let (shown, names) = (lock.display(), file.display());
     match reasons(&lock, Some(platform), environment, (&LockingArgs::default(), &SlimArgs::default()), context) {
         Ok(reasons) if reasons.is_empty() => context.ui.say(&format!(
             "`{names}` is solved again, and `{shown}` beside it is not used: `mlconda install --locked{typed}` installs the lock"
         )),
         Ok(_) if is_named_after(&lock, file) => context.ui.say(&format!(
-            "`{names}` is solved again; `{shown}` beside it is out of date: `mlconda lock{typed} -o {shown}` updates the lock, \
-             and `mlconda install --locked{typed}` installs it"
+            "`{names}` is solved again; `{shown}` beside it is out of date: `mlconda lock{typed} -o {}` updates the lock, \
+             and `mlconda install --locked{typed}` installs it",
+            word(&lock)
         )),
         _ => {}
     }
@@ -176,8 +177,8 @@ pub(crate) fn beside(
 ) -> Result<PathBuf, CliError> {
     let file = files.first().map_or(Path::new("environment.yml"), PathBuf::as_path);
     let places = places(file, platform);
-    let of_environment: String = files.iter().map(|file| format!(" {}", file.display())).collect();
-    let hint = |lock: &Path| format!("lock it: `mlconda lock{of_environment} -o {}`", lock.display());
+    let of_environment: String = files.iter().map(|file| format!(" {}", word(file))).collect();
+    let hint = |lock: &Path| format!("lock it: `mlconda lock{of_environment} -o {}`", word(lock));
     let there: Vec<&PathBuf> = places.iter().filter(|place| context.settings.absolute(place).is_file()).collect();
     let mut refused = None;
     for lock in &there {

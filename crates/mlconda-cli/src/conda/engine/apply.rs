@@ -13,15 +13,16 @@ use mlconda::{
 };
 use serde_json::{Value, json};
 
-use super::super::{line::Line, program_name};
+use super::super::line::Line;
 use crate::{
     bundles,
-    commands::install::{arrivals, carry_out, summary},
+    commands::{
+        fetch,
+        install::{arrivals, carry_out, summary},
+    },
     context::Context,
     error::CliError,
-    locking::{self, Cache},
-    signals::Temporary,
-    text::{count, path_text},
+    text::{count, path_text, word},
 };
 
 /// The change of a prefix.
@@ -40,8 +41,6 @@ pub(crate) struct Change {
     pub(crate) revision: Revision,
     /// Whether the specs changed, even if no package changes.
     pub(crate) is_asked_anew: bool,
-    /// Whether the variables of the environment are replaced by those of the lock, also if the lock has none.
-    pub(crate) sets_variables: bool,
     /// Packages to link again.
     pub(crate) relink: BTreeSet<String>,
 }
@@ -69,12 +68,8 @@ pub(crate) fn apply(mut change: Change, line: &Line, host: &Host, context: &Cont
     let mut plan = Plan::reinstalling(&change.lock, if change.replaces { &fresh } else { prefix }, &reinstall)?;
     plan.made_of.clone_from(&change.made_of);
     plan.meta_changes |= change.is_asked_anew;
-    if change.sets_variables {
-        plan.meta_changes = true;
-        plan.variables = Some(change.lock.variables.clone());
-    }
     if line.has("--download-only") {
-        return download(&change.lock, options, context);
+        return download(&plan, change.lock, options, line, context);
     }
     if dry {
         summary::tell_plan(&plan, prefix, context);
@@ -104,7 +99,7 @@ pub(crate) fn apply(mut change: Change, line: &Line, host: &Host, context: &Cont
         context.ui.json(&actions(&plan, prefix, dry))?;
     }
     if !dry && !change.lock.packages.is_empty() {
-        let place = program_name(prefix.path().as_os_str());
+        let place = word(prefix.path());
         context.ui.say(&format!("To pin these packages: `mlconda lock --from-prefix {place} -o env.lock`."));
     }
     Ok(ExitCode::SUCCESS)
@@ -148,18 +143,15 @@ fn options(change: &Change, line: &Line, host: &Host, context: &Context) -> Resu
     Ok(options)
 }
 
-/// Downloads packages into the cache, by an installation into a temporary prefix.
-fn download(lock: &Lock, options: Options, context: &Context) -> Result<ExitCode, CliError> {
-    let none = || CliError::world("there is no directory for a cache", "name one with `MLCONDA_CACHE_DIR`");
-    let cache = context.settings.cache_directory.clone().ok_or_else(none)?;
-    fs_err::create_dir_all(&cache)?;
-    let aside = locking::cache_directory(Cache::Make, context)?;
-    let place = Temporary::new(tempfile::tempdir_in(aside.path())?);
-    let prefix = Prefix::open(place.path().join("env"))?;
-    let plan = Plan::new(lock, &prefix)?;
-    let options = Options { scripts: Scripts::Skip, bytecode: Bytecode::Skip, cache: Some(cache), ..options };
-    let report = carry_out(&plan, &prefix, &options, context)?;
-    context.ui.say(&format!("{} are in the cache; nothing is installed.", count(report.linked, "package")));
+/// Downloads the archives of the packages to link into the cache. Nothing is installed.
+fn download(plan: &Plan, lock: Lock, options: Options, line: &Line, context: &Context) -> Result<ExitCode, CliError> {
+    let lock = Lock { packages: plan.link.clone(), pip: plan.pip.link.clone(), ..lock };
+    fetch::lock_into_cache(lock, options, context)?;
+    if line.has("--json") {
+        context
+            .ui
+            .json(&json!({ "success": true, "message": "The packages are in the cache; nothing is installed." }))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
