@@ -225,6 +225,16 @@ fn no_copied_file_replaces_one_of_the_environment() {
         let told = image(&world, &["env.lock", "-n", "ml", "--copy", &copied]).failure(1);
         assert!(told.stderr.contains("belongs to the environment; name another place"), "{told}");
     }
+    // Byte code is compiled after the check.
+    world.write_lock("py.lock", None, &["greet-2.0", "python-3.11.9"]);
+    let package = format!("{prefix}/lib/python3.11/site-packages/greet");
+    for place in ["/__pycache__/cli.cpython-311.pyc", "/__pycache__/cli.cpython-311.opt-1.pyc", "/__pycache__"] {
+        let told =
+            image(&world, &["py.lock", "-n", "ml", "--copy", &format!("app/main.py:{package}{place}")]).failure(1);
+        assert!(told.stderr.contains("belongs to the environment; name another place"), "{told}");
+    }
+    let own = format!("app/main.py:{package}/__pycache__/own.cpython-311.pyc");
+    image(&world, &["py.lock", "-n", "ml", "--copy", &own]).success();
     // Other files of the prefix may be added, as a step of a Dockerfile could.
     for place in ["/share/zoneinfo/", "/etc/app", "/bin/"] {
         image(&world, &["env.lock", "-n", "ml", "--copy", &format!("app/main.py:{prefix}{place}")]).success();

@@ -89,7 +89,7 @@ impl Application {
         Err(ImageError::Copy { path: source.clone(), reason })
     }
 
-    /// Refuses paths of the environment's files, records and history: in the container, `verify` would find them
+    /// Refuses paths of the environment's files, byte code, records and history: in the container, `verify` would find them
     /// changed. The prefix is an absolute path.
     pub(crate) fn check_environment(
         entries: &[Entry],
@@ -101,7 +101,7 @@ impl Application {
             return Ok(());
         }
         let owned: HashSet<&Path> = packages.iter().flat_map(|package| &package.files).map(PathBuf::as_path).collect();
-        let is_owned = |path: &Path| path.ancestors().any(|path| owned.contains(path));
+        let is_owned = |path: &Path| path.ancestors().any(|path| owned.contains(path) || is_bytecode(path, &owned));
         let directories: HashSet<&Path> = owned.iter().flat_map(|path| path.ancestors().skip(1)).collect();
         for (path, source) in entries {
             let fail = |error: io::Error| ImageError::Copy { path: source.clone(), reason: error.to_string() };
@@ -110,7 +110,12 @@ impl Application {
                 Ok(inner) if is_owned(inner) => true,
                 Ok(inner) if makes_directory => inner.starts_with("conda-meta") && inner != Path::new("conda-meta"),
                 Ok(inner) => {
-                    directories.contains(inner) || inner.starts_with("conda-meta") || inner.as_os_str().is_empty()
+                    let has_modules = |directory: &Path| directories.contains(directory);
+                    let is_cache = inner.ends_with("__pycache__") && inner.parent().is_some_and(has_modules);
+                    is_cache
+                        || directories.contains(inner)
+                        || inner.starts_with("conda-meta")
+                        || inner.as_os_str().is_empty()
                 }
                 Err(_) => prefix.starts_with(path) && !makes_directory,
             };
@@ -138,6 +143,19 @@ impl Application {
             })?;
         }
         Ok(())
+    }
+}
+
+/// Whether a path is byte code of one of these modules. It is compiled later, or not at all.
+fn is_bytecode(path: &Path, owned: &HashSet<&Path>) -> bool {
+    let is_module = |directory: &Path, name: &str| owned.contains(directory.join(name).with_extension("py").as_path());
+    let Some((parent, name)) = path.parent().zip(path.file_name()) else { return false };
+    match parent.parent() {
+        Some(directory) if parent.ends_with("__pycache__") && path.extension() == Some("pyc".as_ref()) => {
+            let name = name.to_string_lossy();
+            is_module(directory, name.split('.').next().unwrap_or_default())
+        }
+        _ => false,
     }
 }
 
