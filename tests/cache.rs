@@ -144,7 +144,7 @@ fn a_damaged_package_that_cannot_be_fetched_again() {
     Installing 1 package into `[TEMP]/work/two`
     error: `tzdata-2024a-hd8ed1ab_0.conda` is damaged in the cache, and network access is disabled
       because: `share/zoneinfo/Etc/UTC` has another size
-    hint: install once without `--offline`: it is then downloaded again
+    hint: run the command once without `--offline`: the package is then downloaded again
     ");
     assert_eq!(tree::difference(&before, &world.tree()), "");
 }

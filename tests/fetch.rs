@@ -198,7 +198,13 @@ fn what_cannot_be_done_is_said() {
 
 /// Runs mlconda so that the modes of directories apply to it, even if root runs the tests.
 pub(crate) fn without_rights(world: &TestContext, arguments: &[&str]) -> Outcome {
+    without_rights_and(world, arguments, &[])
+}
+
+/// The same with these environment variables.
+pub(crate) fn without_rights_and(world: &TestContext, arguments: &[&str], variables: &[(&str, &str)]) -> Outcome {
     let mut command = world.mlconda_command(arguments);
+    command.envs(variables.iter().copied());
     if rustix::process::geteuid().is_root() {
         command.uid(prune::NOBODY).gid(prune::NOBODY);
     }

@@ -4,7 +4,7 @@ use std::{fs::Permissions, os::unix::fs::PermissionsExt};
 
 use insta::assert_snapshot;
 use mlconda_test::{
-    context::TestContext,
+    context::{TestContext, argument},
     package::PackageBuilder,
     server::{Fault, Server},
 };
@@ -171,4 +171,45 @@ fn a_name_to_be_updated_that_is_misspelt_has_near_names() {
     error: `tzdat` is in no lock and not asked for, so there is nothing to update
     hint: did you mean `tzdata`?
     ");
+}
+
+/// It was said that there is no environment.
+#[test]
+fn an_environment_of_another_user_is_not_readable() {
+    let (world, _server) = served();
+    world.mlconda(["install", "env.lock", "-p", "prefix"]).success();
+    fs_err::set_permissions(world.path(), Permissions::from_mode(0o755)).unwrap();
+    let set_mode = |mode| {
+        fs_err::set_permissions(world.work().join("prefix/conda-meta"), Permissions::from_mode(mode)).unwrap();
+    };
+    set_mode(0o000);
+    let lines: [&[&str]; 5] = [
+        &["list", "-p", "prefix"],
+        &["run", "-p", "prefix", "true"],
+        &["conda", "list", "-p", "prefix"],
+        &["conda", "install", "-p", "prefix", "tzdata"],
+        &["conda", "env", "remove", "-p", "prefix"],
+    ];
+    let outcomes = lines.map(|line| without_rights(&world, line));
+    set_mode(0o755);
+    for outcome in outcomes {
+        let said = &outcome.failure(1).stderr;
+        assert!(said.contains("permission denied") && said.contains("as its owner"), "{said}");
+    }
+}
+
+/// As in a container with another `USER`: conda ignores files that it cannot see.
+#[test]
+fn the_home_directory_of_another_user_has_no_configuration() {
+    let (world, _server) = served();
+    world.mlconda(["install", "env.lock", "-p", "prefix"]).success();
+    world.write("home/.condarc", "channels: [lab]\n");
+    let home = world.work().join("home");
+    fs_err::set_permissions(world.path(), Permissions::from_mode(0o755)).unwrap();
+    fs_err::set_permissions(&home, Permissions::from_mode(0o000)).unwrap();
+    let listed =
+        crate::fetch::without_rights_and(&world, &["conda", "list", "-p", "prefix"], &[("HOME", argument(&home))]);
+    fs_err::set_permissions(&home, Permissions::from_mode(0o755)).unwrap();
+    let listed = listed.success();
+    assert!(listed.stdout.contains("tzdata") && listed.stderr.is_empty(), "{listed}");
 }

@@ -254,6 +254,10 @@ fn read(file: &Path) -> Result<Option<YamlEditor>, CliError> {
         Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
             Ok(None)
         }
+        // Another user's home directory, as in a container with `USER`: nobody knows whether the file exists.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied && std::fs::metadata(file).is_err() => {
+            Ok(None)
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -57,7 +57,12 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     }
     let cache = context.settings.package_cache();
     // An image `FROM scratch` has no directory for temporary files, so the current directory is the alternative.
-    let temporary = tempfile::tempdir().or_else(|_| tempfile::tempdir_in(&context.settings.directory))?;
+    let temporary = tempfile::tempdir().or_else(|error| {
+        let message =
+            format!("cannot make a temporary directory in `{}`: {}", std::env::temp_dir().display(), error.kind());
+        let none = |_| CliError::world(message, "set `TMPDIR` to a directory that you can write to");
+        tempfile::tempdir_in(&context.settings.directory).map_err(none)
+    })?;
     let temporary = Temporary::new(temporary);
     // The directory is registered, so that a signal outside of a future also removes it.
     let (workspace, _watched) = signals::whole(|| {

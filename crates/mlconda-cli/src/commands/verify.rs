@@ -24,7 +24,7 @@ use crate::{
     error::CliError,
     lock_selection::SelectionArgs,
     progress::Display,
-    settings::PrefixArgs,
+    settings::{PrefixArgs, check_readable},
     text::{bytes, count, enumerate, list, path_text, word},
 };
 
@@ -138,6 +138,7 @@ fn places(args: &Args, context: &Context) -> Result<(Prefix, Option<Lock>), CliE
     if prefix.path().join("conda-meta").is_dir() {
         return Ok((prefix, lock));
     }
+    check_readable(&prefix)?;
     let message = format!("there is no environment in `{}`", prefix.path().display());
     Err(CliError::world(message, "install one there with `mlconda install`"))
 }

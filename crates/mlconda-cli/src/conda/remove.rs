@@ -27,6 +27,7 @@ use super::{
 use crate::{
     context::Context,
     error::CliError,
+    settings::check_readable,
     text::{list, path_text},
 };
 
@@ -41,6 +42,7 @@ pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> 
     let state = InstalledState::read(prefix.clone(), &channels, context)?;
     let path = prefix.path().display();
     if !prefix.is_environment() {
+        check_readable(&prefix)?;
         return Err(CliError::world(
             format!("there is no environment in `{path}`"),
             "`env list` shows the environments",
@@ -125,6 +127,7 @@ pub(super) fn environment(line: &Line, context: &Context) -> Result<ExitCode, Cl
         return Err(CliError::world(message, "remove its packages with `remove NAME…`"));
     }
     if !prefix.is_environment() {
+        check_readable(&prefix)?;
         let message = format!("there is no environment in `{}`", path.display());
         return Err(CliError::world(message, "`env list` shows the environments"));
     }

@@ -37,7 +37,9 @@ pub(super) fn install_hint(error: &InstallError) -> Option<String> {
         InstallError::Packed { .. } => {
             "nothing was installed. Copy the file again; if that does not help, somebody has changed it: make it again from the lock"
         }
-        InstallError::Damaged { .. } => "install once without `--offline`: it is then downloaded again",
+        InstallError::Damaged { .. } => {
+            "run the command once without `--offline`: the package is then downloaded again"
+        }
         InstallError::Unusable { .. } => "choose another directory, with `-p DIR`",
         InstallError::Package { source, .. } if source.kind() == ErrorKind::InvalidFilename => {
             "the prefix is unchanged. Choose a shorter prefix; if that does not help, report it to the maintainers of the package"
