@@ -16,11 +16,11 @@ pub(crate) fn wants_events(words: &[OsString]) -> bool {
 #[cfg(any(feature = "bundle", feature = "conda"))]
 fn value<'a>(words: &'a [OsString], option: &str) -> Option<&'a str> {
     let followed = |place: usize| words.get(place + 1)?.to_str();
-    let values = words.iter().enumerate().filter_map(|(place, word)| match word.to_str()?.strip_prefix(option)? {
+    let mut values = words.iter().enumerate().filter_map(|(place, word)| match word.to_str()?.strip_prefix(option)? {
         "" => followed(place),
         rest => rest.strip_prefix('='),
     });
-    values.last()
+    values.next_back()
 }
 
 #[cfg(any(feature = "bundle", feature = "conda"))]

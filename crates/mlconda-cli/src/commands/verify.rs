@@ -213,7 +213,7 @@ impl<'a> Proof<'a> {
             None if needs_lock => " LOCK".to_owned(),
             None => String::new(),
         };
-        let place = word(&self.prefix);
+        let place = word(self.prefix);
         context.ui.hint(&format!("`mlconda verify {place}{lock} --repair` repairs it"));
     }
 
