@@ -16,10 +16,11 @@ pub(crate) fn wants_events(words: &[OsString]) -> bool {
 #[cfg(any(feature = "bundle", feature = "conda"))]
 fn value<'a>(words: &'a [OsString], option: &str) -> Option<&'a str> {
     let followed = |place: usize| words.get(place + 1)?.to_str();
-    let mut values = words.iter().enumerate().filter_map(|(place, word)| match word.to_str()?.strip_prefix(option)? {
-        "" => followed(place),
-        rest => rest.strip_prefix('='),
-    });
+    let mut values =
+        words.iter().enumerate().filter_map(|(place, word)| match word.to_str()?.strip_prefix(option)? {
+            "" => followed(place),
+            rest => rest.strip_prefix('='),
+        });
     values.next_back()
 }
 

@@ -339,21 +339,10 @@ impl PrefixArgs {
         if prefix.is_environment() {
             return Ok(prefix);
         }
-        check_readable(&prefix)?;
+        // Without permission to read it, nobody knows.
+        prefix.record_names()?;
         let path = prefix.path().display();
         Err(CliError::world(format!("there is no environment in `{path}`{named_by}"), choice(settings)))
-    }
-}
-
-/// An error if it cannot be said whether a prefix is an environment: there is no permission to read it.
-pub(crate) fn check_readable(prefix: &Prefix) -> Result<(), CliError> {
-    let history = prefix.path().join("conda-meta/history");
-    match std::fs::metadata(&history) {
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Err(CliError::world(
-            format!("cannot read `{}`: {}", history.display(), error.kind()),
-            "change the permissions of the environment with `chmod` or `chown`, or run the command as its owner",
-        )),
-        _ => Ok(()),
     }
 }
 

@@ -109,14 +109,18 @@ pub(crate) fn optional_path_field<S: Serializer>(path: &Option<PathBuf>, seriali
     }
 }
 
-/// A path as a word of a command that is shown: with quotes if a shell needs them.
-pub(crate) fn word(path: impl AsRef<Path>) -> String {
-    let text = path.as_ref().to_string_lossy();
-    let is_plain = |letter: char| letter.is_alphanumeric() || "/._-+,:=@%".contains(letter);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        return text.into_owned();
+/// A word of a command that is shown: with quotes if a shell needs them.
+pub(crate) fn word(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || !byte.is_ascii() || b"/._-+,:=@%".contains(&byte);
+    match !text.is_empty() && text.bytes().all(is_plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
     }
-    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// The same, for a path.
+pub(crate) fn path_word(path: &Path) -> String {
+    word(&path.to_string_lossy())
 }
 
 /// Names in backticks: `a`, `b` and `c`.

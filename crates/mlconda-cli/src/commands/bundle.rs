@@ -22,7 +22,7 @@ use crate::{
     lock_selection::{self, SelectionArgs},
     progress::Display,
     signals,
-    text::{bytes, count, path_text, word},
+    text::{bytes, count, path_text, path_word},
 };
 
 /// The end of `-h`.
@@ -114,7 +114,10 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     }
     if context.settings.absolute(output).is_dir() {
         let message = format!("`{}` is a directory", output.display());
-        return Err(CliError::world(message, format!("name a file in it: `-o {}`", word(output.join("env.bundle")))));
+        return Err(CliError::world(
+            message,
+            format!("name a file in it: `-o {}`", path_word(&output.join("env.bundle"))),
+        ));
     }
     let recipe = Recipe {
         archives: bundles::archives(&args.inputs, context)?,

@@ -25,7 +25,7 @@ use crate::{
     lock_selection::{self, SelectionArgs},
     progress::Display,
     signals,
-    text::{bytes, count, help, list, path_text, word},
+    text::{bytes, count, help, list, path_text, path_word},
 };
 
 /// Fetch the packages of locks into the cache, and install nothing
@@ -153,7 +153,10 @@ fn locks(args: &Args, context: &Context) -> Result<Vec<Lock>, CliError> {
         if lock_selection::is_environment(file, context) {
             let name = file.display();
             let message = format!("`{name}` is an environment file; `fetch` takes locks");
-            return Err(CliError::world(message, format!("lock it first: `mlconda lock {} -o env.lock`", word(file))));
+            return Err(CliError::world(
+                message,
+                format!("lock it first: `mlconda lock {} -o env.lock`", path_word(file)),
+            ));
         }
         let found = lock_selection::of_platforms(file, &args.platforms, &args.selection, machine, context)?;
         locks.extend(found.into_iter().map(|(_, lock)| lock));

@@ -27,7 +27,7 @@ use crate::{
     locking::{self, Cache, Locked, LockingArgs},
     signals,
     slim::SlimArgs,
-    text::{bytes, count, list, path_text, word},
+    text::{bytes, count, list, path_text, path_word, word},
 };
 
 /// Limits for the hint about similar files: the largest file that is read, in bytes, and how many files are read and
@@ -248,7 +248,7 @@ fn input(args: &Args, context: &Context) -> Result<Vec<PathBuf>, CliError> {
             format!("`{name}` is a lock; `mlconda lock` needs an environment file"),
             format!(
                 "give the environment.yml, and the lock with `-o {}`; `mlconda convert` converts locks",
-                word(lock)
+                path_word(lock)
             ),
         ));
     }

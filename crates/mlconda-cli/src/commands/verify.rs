@@ -24,8 +24,8 @@ use crate::{
     error::CliError,
     lock_selection::SelectionArgs,
     progress::Display,
-    settings::{PrefixArgs, check_readable},
-    text::{bytes, count, enumerate, list, path_text, word},
+    settings::PrefixArgs,
+    text::{bytes, count, enumerate, list, path_text, path_word},
 };
 
 /// Check every file of an environment against its lock
@@ -138,7 +138,7 @@ fn places(args: &Args, context: &Context) -> Result<(Prefix, Option<Lock>), CliE
     if prefix.path().join("conda-meta").is_dir() {
         return Ok((prefix, lock));
     }
-    check_readable(&prefix)?;
+    prefix.record_names()?;
     let message = format!("there is no environment in `{}`", prefix.path().display());
     Err(CliError::world(message, "install one there with `mlconda install`"))
 }
@@ -209,11 +209,11 @@ impl<'a> Proof<'a> {
         let needs_lock =
             findings.iter().any(|it| matches!(it, Finding::Record { .. } | Finding::DuplicateRecord { .. }));
         let lock = match lock {
-            Some(lock) => format!(" {}", word(lock)),
+            Some(lock) => format!(" {}", path_word(lock)),
             None if needs_lock => " LOCK".to_owned(),
             None => String::new(),
         };
-        let place = word(self.prefix);
+        let place = path_word(self.prefix);
         context.ui.hint(&format!("`mlconda verify {place}{lock} --repair` repairs it"));
     }
 

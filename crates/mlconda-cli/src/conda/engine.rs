@@ -27,7 +27,7 @@ use super::{
     options::Verb,
     shown,
 };
-use crate::{context::Context, error::CliError, lock_selection, settings::check_readable, text::list};
+use crate::{context::Context, error::CliError, lock_selection, text::list};
 
 pub(super) fn run(line: &Line, verb: Verb, context: &Context) -> Result<ExitCode, CliError> {
     let host = Host::detect(Path::new("/"));
@@ -93,7 +93,7 @@ pub(super) fn place(
     let prefix = environments::target(line, wanted, context)?;
     recover(&prefix, line)?;
     if !prefix.is_environment() {
-        check_readable(&prefix)?;
+        prefix.record_names()?;
     }
     let (path, is_root) = (prefix.path().display(), prefix.path() == context.settings.root_prefix);
     match (prefix.is_environment(), makes) {

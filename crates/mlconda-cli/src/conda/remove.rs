@@ -27,7 +27,6 @@ use super::{
 use crate::{
     context::Context,
     error::CliError,
-    settings::check_readable,
     text::{list, path_text},
 };
 
@@ -42,7 +41,7 @@ pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> 
     let state = InstalledState::read(prefix.clone(), &channels, context)?;
     let path = prefix.path().display();
     if !prefix.is_environment() {
-        check_readable(&prefix)?;
+        prefix.record_names()?;
         return Err(CliError::world(
             format!("there is no environment in `{path}`"),
             "`env list` shows the environments",
@@ -127,7 +126,7 @@ pub(super) fn environment(line: &Line, context: &Context) -> Result<ExitCode, Cl
         return Err(CliError::world(message, "remove its packages with `remove NAME…`"));
     }
     if !prefix.is_environment() {
-        check_readable(&prefix)?;
+        prefix.record_names()?;
         let message = format!("there is no environment in `{}`", path.display());
         return Err(CliError::world(message, "`env list` shows the environments"));
     }

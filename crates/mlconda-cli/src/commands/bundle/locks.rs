@@ -9,7 +9,7 @@ use mlconda::{
 };
 
 use super::Args;
-use crate::{context::Context, error::CliError, lock_selection, text::word};
+use crate::{context::Context, error::CliError, lock_selection, text::path_word};
 
 /// The locks, sorted by name and platform.
 pub(super) fn read_all(args: &Args, host: &Host, context: &Context) -> Result<Vec<Environment>, CliError> {
@@ -18,7 +18,10 @@ pub(super) fn read_all(args: &Args, host: &Host, context: &Context) -> Result<Ve
         if lock_selection::is_environment(file, context) {
             let name = file.display();
             let message = format!("`{name}` is an environment file; a bundle is made of locks");
-            return Err(CliError::world(message, format!("lock it first: `mlconda lock {} -o env.lock`", word(file))));
+            return Err(CliError::world(
+                message,
+                format!("lock it first: `mlconda lock {} -o env.lock`", path_word(file)),
+            ));
         }
         let locks = lock_selection::of_platforms(file, &args.platforms, &args.selection, host.platform, context)?;
         found.extend(locks.into_iter().map(|(chosen, lock)| {

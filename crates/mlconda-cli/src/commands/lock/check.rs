@@ -21,7 +21,7 @@ use crate::{
     error::CliError,
     locking::{self, LockingArgs},
     slim::SlimArgs,
-    text::{count, word},
+    text::{count, path_word},
 };
 
 pub(super) fn run(
@@ -122,13 +122,13 @@ fn explained(lock: &str, environment: &Path, reasons: &[String]) -> String {
 }
 
 fn remedy(args: &Args, files: &[PathBuf], context: &Context) -> String {
-    let files: String = files.iter().map(|file| format!(" {}", word(file))).collect();
+    let files: String = files.iter().map(|file| format!(" {}", path_word(file))).collect();
     let platforms: String = args.platforms.iter().map(|platform| format!(" --platform {platform}")).collect();
     let format = of_file(&args.output, context).unwrap_or(args.format());
     let format = if format == LockFormat::Explicit { String::new() } else { format!(" --format {format}") };
     format!(
         "lock again, with as few changes as possible: `mlconda lock{files} -o {}{format}{platforms}`",
-        word(&args.output)
+        path_word(&args.output)
     )
 }
 
@@ -153,7 +153,7 @@ pub(crate) fn tell_of_lock_beside(files: &[PathBuf], environment: &Environment, 
     let Some(file) = files.first() else { return };
     let there = places(file, platform).into_iter().find(|place| context.settings.absolute(place).is_file());
     let Some(lock) = there else { return };
-    let typed: String = files.iter().map(|file| format!(" {}", word(file))).collect();
+    let typed: String = files.iter().map(|file| format!(" {}", path_word(file))).collect();
     let (shown, names) = (lock.display(), file.display());
     match reasons(&lock, Some(platform), environment, (&LockingArgs::default(), &SlimArgs::default()), context) {
         Ok(reasons) if reasons.is_empty() => context.ui.say(&format!(
@@ -162,7 +162,7 @@ pub(crate) fn tell_of_lock_beside(files: &[PathBuf], environment: &Environment, 
         Ok(_) if is_named_after(&lock, file) => context.ui.say(&format!(
             "`{names}` is solved again; `{shown}` beside it is out of date: `mlconda lock{typed} -o {}` updates the lock, \
              and `mlconda install --locked{typed}` installs it",
-            word(&lock)
+            path_word(&lock)
         )),
         _ => {}
     }
@@ -177,8 +177,8 @@ pub(crate) fn beside(
 ) -> Result<PathBuf, CliError> {
     let file = files.first().map_or(Path::new("environment.yml"), PathBuf::as_path);
     let places = places(file, platform);
-    let of_environment: String = files.iter().map(|file| format!(" {}", word(file))).collect();
-    let hint = |lock: &Path| format!("lock it: `mlconda lock{of_environment} -o {}`", word(lock));
+    let of_environment: String = files.iter().map(|file| format!(" {}", path_word(file))).collect();
+    let hint = |lock: &Path| format!("lock it: `mlconda lock{of_environment} -o {}`", path_word(lock));
     let there: Vec<&PathBuf> = places.iter().filter(|place| context.settings.absolute(place).is_file()).collect();
     let mut refused = None;
     for lock in &there {

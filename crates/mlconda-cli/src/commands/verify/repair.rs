@@ -24,7 +24,7 @@ use crate::{
     context::Context,
     error::CliError,
     lock_selection, signals,
-    text::word,
+    text::path_word,
 };
 
 /// What is repaired, and how
@@ -114,7 +114,8 @@ fn of_records(prefix: &Prefix, report: &Verification, context: &Context) -> Resu
         _ => None,
     });
     if let Some(message) = untold {
-        let hint = format!("a repair of this needs the lock: `mlconda verify {} LOCK --repair`", word(prefix.path()));
+        let hint =
+            format!("a repair of this needs the lock: `mlconda verify {} LOCK --repair`", path_word(prefix.path()));
         return Err(CliError::world(message, hint));
     }
     let mut parts = lock_selection::read(prefix.path(), context)?.parts.into_iter();

@@ -22,7 +22,7 @@ use crate::{
     },
     context::Context,
     error::CliError,
-    text::{count, path_text, word},
+    text::{count, path_text, path_word},
 };
 
 /// The change of a prefix.
@@ -99,7 +99,7 @@ pub(crate) fn apply(mut change: Change, line: &Line, host: &Host, context: &Cont
         context.ui.json(&actions(&plan, prefix, dry))?;
     }
     if !dry && !change.lock.packages.is_empty() {
-        let place = word(prefix.path());
+        let place = path_word(prefix.path());
         context.ui.say(&format!("To pin these packages: `mlconda lock --from-prefix {place} -o env.lock`."));
     }
     Ok(ExitCode::SUCCESS)
