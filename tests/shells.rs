@@ -84,6 +84,28 @@ fn every_shell_activates_and_deactivates() {
     }
 }
 
+/// The variable stayed set in a shell in which the environment was active. `WHICH` has a value of the caller's, `ZZ` has
+/// none.
+#[test]
+fn a_variable_that_is_unset_goes_from_an_active_shell() {
+    let show = "printf '%s %s\\n' \"${ZZ-none}\" \"$WHICH\"\n";
+    let set = "conda env config vars set -n one ZZ=1 WHICH=two >&2\n";
+    let unset = "conda env config vars unset -n one ZZ WHICH >&2\n";
+    for Shell { name, arguments, hook, .. } in SHELLS.iter().filter(|shell| is_here(shell.name)) {
+        let world = with_environments();
+        let show = if *name == "fish" { show.replace("${ZZ-none}", "$ZZ") } else { show.to_owned() };
+        let none = if *name == "fish" { "" } else { "none" };
+        let (on, off) = ("conda activate one >&2\n", "conda deactivate >&2\n");
+        let script = format!(
+            "{hook}\n{set}{on}{show}{unset}{on}{show}mlconda run -n one printenv ZZ >&2 || echo no\n{off}{show}\
+             {set}{on}{unset}{off}{show}{on}{show}conda env config vars list -n one\n{off}{show}"
+        );
+        let said = run(&world, name, arguments, &script).success().stdout;
+        let mine = format!("{none} mine\n");
+        assert_eq!(said, format!("1 two\n{mine}no\n{mine}{mine}{mine}{mine}"), "{name}");
+    }
+}
+
 #[test]
 fn an_environment_that_is_not_there_leaves_every_shell_as_it_was() {
     let world = with_environments();

@@ -298,6 +298,16 @@ fn variables_of_an_environment_are_set_and_unset() {
     world.run("conda env config vars unset GREETING -n x").success();
     assert_eq!(world.run("conda env config vars list -n x").success().stdout, "");
     assert_eq!(world.installed("x"), ["where 2.0"]);
+    // A variable that is unset is in the file, as with conda, and is no variable anywhere.
+    let state = fs_err::read_to_string(world.context.named_prefix("x").join("conda-meta/state")).unwrap();
+    assert!(state.contains(r#""GREETING": "***unset***""#), "{state}");
+    let told = world.run("conda env config vars unset OTHER -n x").success().stderr;
+    assert!(told.contains("`OTHER` is not set in"), "{told}");
+    world.run("conda create -y -n y --clone x").success();
+    let export = world.run("conda env export -n x").success().stdout;
+    let lock = world.run("mlconda lock --from-prefix -n x -o -").stdout;
+    let listed = world.run("conda env config vars list -n y").success().stdout;
+    assert!(![export, lock, listed].concat().contains("unset"), "a marker was taken for a value");
 }
 
 /// As with conda, only `conda-meta/state` changes: there is no revision without packages.

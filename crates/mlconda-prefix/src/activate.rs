@@ -22,7 +22,7 @@ use std::{
 pub use command::{CommandError, find_command};
 pub use shell::Dialect;
 
-use crate::Prefix;
+use crate::{Prefix, UNSET};
 use contents::Contents;
 
 /// The search path for programs if `PATH` is not set.
@@ -231,16 +231,27 @@ fn compute(
         variables.push((format!("CONDA_PREFIX_{level}").into(), previous.into()));
     }
     let (own, ignored) = own_variables(contents.variables);
+    let mut unset = Vec::new();
+    let outer_level = new_level.saturating_sub(1);
     for (name, value) in own {
         // `conda deactivate` restores the variable from the one with this name.
+        let saved = format!("__CONDA_SHLVL_{outer_level}_{name}");
         if let Some(old) = caller.get(&name).filter(|_| !again) {
-            variables.push((format!("__CONDA_SHLVL_{level}_{name}").into(), old.to_owned()));
+            variables.push((saved.clone().into(), old.to_owned()));
         }
-        variables.push((name.into(), value.into()));
+        if value != UNSET {
+            variables.push((name.into(), value.into()));
+        } else if again {
+            // The shell may still have the variable from an earlier activation.
+            match caller.get(&saved) {
+                Some(old) => variables.push((name.into(), old.to_owned())),
+                None => unset.push(name.into()),
+            }
+        }
     }
     Activation {
         path: search_path(prefix, caller),
-        unset: Vec::new(),
+        unset,
         variables,
         deactivate_scripts,
         activate_scripts: contents.activate_scripts,
@@ -249,17 +260,17 @@ fn compute(
     }
 }
 
-/// The environment's variables under the names that conda gives them, which are upper case, without those that a user
-/// has unset. Also returns the names of reserved variables.
+/// The environment's variables under the names that conda gives them, which are upper case. Those that a user has unset
+/// are among them, with the value [`UNSET`]. Also returns the names of reserved variables.
 fn own_variables(declared: BTreeMap<String, String>) -> (BTreeMap<String, String>, Vec<String>) {
     let mut own = BTreeMap::new();
     let mut ignored = Vec::new();
     for (name, value) in declared {
         let capitals = name.to_uppercase();
-        if RESERVED.contains(&capitals.as_str()) {
-            ignored.push(name);
-        } else if value != contents::UNSET {
+        if !RESERVED.contains(&capitals.as_str()) {
             own.insert(capitals, value);
+        } else if value != UNSET {
+            ignored.push(name);
         }
     }
     (own, ignored)

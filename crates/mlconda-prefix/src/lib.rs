@@ -29,6 +29,10 @@ use serde::Deserialize;
 /// The file with the variables of an environment, relative to the prefix.
 pub const STATE: &str = "conda-meta/state";
 
+/// The value that conda writes for a variable that a user has unset. Activation does not set such a variable. Shells in
+/// which the environment is active take it back.
+pub const UNSET: &str = "***unset***";
+
 /// The absolute path of an environment, which may not exist yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prefix {
@@ -216,6 +220,16 @@ impl Prefix {
     /// # Errors
     /// If the file exists and cannot be read.
     pub fn variables(&self) -> Result<IndexMap<String, String>, PrefixError> {
+        let mut variables = self.state_variables()?;
+        variables.retain(|_, value| value != UNSET);
+        Ok(variables)
+    }
+
+    /// Like [`variables`](Self::variables), with those that a user has unset; their value is [`UNSET`].
+    ///
+    /// # Errors
+    /// If the file exists and cannot be read.
+    pub fn state_variables(&self) -> Result<IndexMap<String, String>, PrefixError> {
         use std::io::ErrorKind::{InvalidFilename, NotADirectory, NotFound};
         #[derive(Default, Deserialize)]
         struct State {

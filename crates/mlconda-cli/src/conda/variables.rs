@@ -10,7 +10,7 @@ use mlconda::{
     install::{Options, Revision, Scripts},
     lock::Lock,
     plan::Plan,
-    prefix::{Prefix, Stamp},
+    prefix::{Prefix, Stamp, UNSET},
 };
 use serde_json::json;
 
@@ -74,7 +74,8 @@ fn set(prefix: &Prefix, assignments: &[(&str, &str)], line: &Line, context: &Con
 
 fn unset(prefix: &Prefix, names: &[&str], line: &Line, context: &Context) -> Result<(), CliError> {
     let (made_of, mut variables) = read(prefix, line)?;
-    let (there, absent): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| variables.contains_key(**name));
+    let is_set = |name: &str| variables.get(name).is_some_and(|value| value != UNSET);
+    let (there, absent): (Vec<&str>, Vec<&str>) = names.iter().partition(|name| is_set(name));
     let verb = |names: &[&str]| if names.len() == 1 { "is" } else { "are" };
     if !absent.is_empty() {
         let (names, verb, place) = (list(&absent), verb(&absent), prefix.path().display());
@@ -83,7 +84,8 @@ fn unset(prefix: &Prefix, names: &[&str], line: &Line, context: &Context) -> Res
     if there.is_empty() {
         return Ok(());
     }
-    variables.retain(|name, _| !there.contains(&name.as_str()));
+    // As with conda, the name stays, so that shells in which the environment is active can take the variable back.
+    there.iter().for_each(|name| _ = variables.insert((*name).to_owned(), UNSET.to_owned()));
     write(prefix, made_of, variables, context)?;
     tell(&format!("{} {} no longer set in", list(&there), verb(&there)), prefix, context);
     Ok(())
@@ -96,11 +98,11 @@ fn tell(what: &str, prefix: &Prefix, context: &Context) {
         .say(&format!("{what} `{place}`. `conda activate` applies it, also if the environment is active already."));
 }
 
-/// The stamp of the prefix, and its variables.
+/// The stamp of the prefix, and its variables, with those that are unset.
 fn read(prefix: &Prefix, line: &Line) -> Result<(Stamp, IndexMap<String, String>), CliError> {
     check_frozen(prefix, line)?;
     recover(prefix, line)?;
-    Ok((prefix.stamp()?, prefix.variables()?))
+    Ok((prefix.stamp()?, prefix.state_variables()?))
 }
 
 /// Replaces the variables. All packages and specs stay.

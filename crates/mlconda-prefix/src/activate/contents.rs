@@ -11,9 +11,7 @@ use mlconda_system::files;
 use serde::Deserialize;
 
 use super::{ActivateError, Dialect};
-
-/// The value that conda writes for a variable that a user has unset. Such a variable is not changed.
-pub(super) const UNSET: &str = "***unset***";
+use crate::UNSET;
 
 /// The variables and scripts of a prefix for its activation.
 #[derive(Clone, Debug, Default)]

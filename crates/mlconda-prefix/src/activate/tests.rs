@@ -132,6 +132,7 @@ fn variables_are_capitals_unless_taken_back_or_activations_own() {
     CONDA_SHLVL=1
     CONDA_DEFAULT_ENV=/e
     CONDA_PROMPT_MODIFIER=(/e)
+    __CONDA_SHLVL_0_GONE=stays
     LOWER=1
     ignored: PATH
     ignored: conda_prefix
