@@ -61,6 +61,32 @@ fn an_environment_goes_back_to_a_revision() {
     world.run("conda install -n x --revision 0 where").failure(2);
 }
 
+/// For conda, an environment is empty after a revision without lines, and `install --revision` removed everything.
+#[test]
+fn a_revision_in_which_only_specs_change_keeps_all_packages() {
+    let world = world();
+    let all = world.installed("x");
+    for command in ["install -n x python", "install -n x --force-reinstall libarrays", "install -n x arrays>1.25"] {
+        world.run(&format!("conda {command}")).success();
+    }
+    let history = fs_err::read_to_string(world.context.named_prefix("x").join("conda-meta/history")).unwrap();
+    let added = history.rsplit("==>").next().unwrap().lines().filter(|line| line.starts_with('+')).count();
+    assert_eq!(added, 1, "{history}");
+    let reinstalled = history.rsplit("==>").nth(1).unwrap();
+    assert!(!reinstalled.lines().any(|line| line.starts_with('-')), "{history}");
+    world.run("conda install -n x where").success();
+    world.run("conda install -n x --revision 4").success();
+    assert_eq!(world.installed("x"), all);
+    world.run("conda install -n x --revision 6").success();
+    assert_eq!(world.installed("x"), all);
+    // Revisions that an earlier version wrote.
+    let history = world.context.named_prefix("x").join("conda-meta/history");
+    let text = fs_err::read_to_string(&history).unwrap() + "==> 2030-01-01 00:00:00 <==\n# cmd: conda env config\n";
+    fs_err::write(&history, text).unwrap();
+    world.run("conda install -n x --revision 9").success();
+    assert_eq!(world.installed("x"), all);
+}
+
 #[test]
 fn what_is_frozen_is_changed_by_force_only() {
     let world = world();

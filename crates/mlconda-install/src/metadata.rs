@@ -37,7 +37,8 @@ pub(super) fn write(
     if options.revision != Revision::Unrecorded {
         // conda lists revisions in the order of the file, so the times must ascend in that order.
         let since = record::last_revision(&history).map_or(time, |last| last.max(time));
-        history.push_str(&record::revision(since, options, plan));
+        let revision = record::revision(since, options, plan, &history);
+        history.push_str(&revision);
     }
     stage.root.put(&new.join(on_disk::PENDING_HISTORY), history.as_bytes(), time)?;
     write_kept(plan, &old, &stage.root)?;

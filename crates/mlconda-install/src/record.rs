@@ -64,11 +64,22 @@ pub(super) fn last_revision(history: &str) -> Option<i64> {
     times.filter_map(time::parse).max()
 }
 
-/// One revision of `conda-meta/history`: requested specs, removed and added packages.
-pub(super) fn revision(seconds: i64, options: &Options, plan: &Plan) -> String {
+/// One revision of `conda-meta/history`: requested specs, removed and added packages. `history` has those before.
+pub(super) fn revision(seconds: i64, options: &Options, plan: &Plan, history: &str) -> String {
     let mut text = format!("==> {} <==\n# cmd: {}\n", time::text(seconds), options.command);
     let mut lines: Vec<String> = plan.unlink.iter().map(|old| line('-', &old.repodata_record.url)).collect();
-    lines.extend(plan.link.iter().map(|new| line('+', &new.url)));
+    for new in &plan.link {
+        let (old, new) = (line('-', &new.url), line('+', &new.url));
+        // conda reads the lines of a revision in any order, so a package that is linked again must not be in both.
+        match lines.iter().position(|line| *line == old) {
+            Some(place) => drop(lines.swap_remove(place)),
+            None => lines.push(new),
+        }
+    }
+    if lines.is_empty() {
+        // For conda, an environment is empty after a revision without lines.
+        lines.extend(present(history));
+    }
     mlconda_types::sorting::sort(&mut lines);
     for line in lines {
         // Writing to a string cannot fail.
@@ -95,6 +106,20 @@ pub(super) fn revision(seconds: i64, options: &Options, plan: &Plan) -> String {
         Revision::Unrecorded => {}
     }
     text
+}
+
+/// The line that adds a package which is there already. It changes nothing.
+fn present(history: &str) -> Option<String> {
+    let (mut added, mut lines) = (None, history.lines().rev());
+    let mut removed = Vec::new();
+    while added.is_none() {
+        let line = lines.next()?;
+        if let Some(package) = line.strip_prefix('-') {
+            removed.push(package);
+        }
+        added = line.strip_prefix('+').filter(|package| !removed.contains(package));
+    }
+    added.map(|package| format!("+{package}"))
 }
 
 fn line(sign: char, url: &Url) -> String {

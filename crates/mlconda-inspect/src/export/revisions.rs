@@ -37,7 +37,8 @@ pub fn revisions(prefix: &Prefix) -> Result<Vec<PastRevision>, PrefixError> {
 pub fn packages_after(revisions: &[PastRevision]) -> BTreeSet<String> {
     let mut packages = BTreeSet::new();
     for revision in revisions {
-        if !revision.is_change() {
+        // A revision without lines changed other things than packages. (For conda, the environment is empty then.)
+        if !revision.changes.is_empty() && !revision.is_change() {
             packages.clone_from(&revision.changes);
         }
         for line in &revision.changes {
@@ -97,6 +98,12 @@ mod tests {
                 "2024-01-03 00:00:00: c/noarch::a-2-0 (a=2)",
             ]
         );
+    }
+
+    #[test]
+    fn a_revision_without_lines_removes_nothing() {
+        let history = "==> 2024-01-01 00:00:00 <==\n+c/noarch::a-1-0\n==> 2024-01-02 00:00:00 <==\n# cmd: conda env config\n";
+        assert!(packages_after(&parse(history)).iter().eq(["c/noarch::a-1-0"]));
     }
 
     #[test]
