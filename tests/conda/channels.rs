@@ -1,5 +1,7 @@
 //! The order of channels: first those of the command line, then the configured ones if the former are not sufficient.
 
+use mlconda_test::server::Server;
+
 use super::World;
 
 fn extra(world: &World) -> String {
@@ -61,4 +63,79 @@ fn an_alias_and_default_channels_are_condas() {
     // A lock does not depend on the configured channels.
     world.context.write_environment(&["special"]);
     world.run_with("mlconda lock", &[("CONDA_CHANNELS", &format!("{directory}/extra"))]).failure(1);
+}
+
+/// Records and exports contain no token, and the URLs in them had none either.
+#[test]
+fn the_token_of_a_channel_is_used_for_what_is_installed() {
+    let world = World::new();
+    let directory = world.context.path().join("private");
+    fs_err::create_dir_all(directory.join("t")).unwrap();
+    fs_err::os::unix::fs::symlink(world.context.channels().directory(), directory.join("t/tk-1")).unwrap();
+    let server = Server::serve(&directory).unwrap();
+    fs_err::create_dir_all(world.context.home()).unwrap();
+    let text = format!("channel_alias: {}\nchannels: [main]\n", server.url("t/tk-1"));
+    fs_err::write(world.context.home().join(".condarc"), text).unwrap();
+    let run = |line: &str| {
+        // Nothing may come from the cache.
+        let cache = tempfile::tempdir_in(world.context.path()).unwrap();
+        let mut command = world.command(line, &[("MLCONDA_CACHE_DIR", cache.path().to_str().unwrap())]);
+        world.context.outcome(command.env_remove("CONDA_CHANNELS"))
+    };
+    run("conda create -y -n a where=1").success();
+    run("conda install -y -n a where=2").success();
+    let listed = run("conda list -n a --explicit").success().stdout;
+    assert!(listed.contains("/t/********/main/") && !listed.contains("tk-1"), "{listed}");
+    world.context.write("list.txt", &listed);
+    let exported = run("conda env export -n a").success().stdout;
+    assert!(!exported.contains("tk-1"), "{exported}");
+    world.context.write("environment.yml", &exported);
+    let lines = [
+        "conda create -y -n b --clone a",
+        "conda install -y -n a --revision 0",
+        "conda create -y -n c --file list.txt",
+        "conda env create -y -n d",
+    ];
+    for line in lines {
+        run(line).success();
+    }
+    let installed = ["b", "a", "c", "d"].map(|name| world.installed(name).join(" "));
+    assert_eq!(installed, ["where 2.0", "where 1.1", "where 2.0", "where 2.0"]);
+}
+
+/// conda's name for it in old Dockerfiles.
+#[test]
+fn root_is_the_root_prefix() {
+    let world = World::new();
+    world.run("conda install -y -n root where").success();
+    assert!(world.context.root_prefix().join("conda-meta/history").is_file());
+    assert!(!world.context.named_prefix("root").exists());
+    assert!(world.run("conda list -n base").success().stdout.contains("where"));
+    world.run("mlconda run -n root where-am-i").success();
+    world.run("conda create -y -n root where").failure(1);
+}
+
+/// Shells do not expand it in an option, and it became a directory named `~`.
+#[test]
+fn a_tilde_is_the_home_directory() {
+    let world = World::new();
+    let home = world.context.home();
+    world.shell("conda create -y --prefix=~/x where").success();
+    world.run_with("conda create -y -n z where", &[("MLCONDA_ROOT", "~/root")]).success();
+    world.run("micromamba shell init -s bash --root-prefix=~/mamba").success();
+    let profile = fs_err::read_to_string(home.join(".bashrc")).unwrap();
+    assert!(profile.contains(&home.join("mamba").display().to_string()), "{profile}");
+    assert!(home.join("x/conda-meta/history").is_file() && home.join("root/envs/z/conda-meta/history").is_file());
+    assert!(!world.context.work().join("~").exists());
+}
+
+#[test]
+fn a_copy_of_an_environment_takes_no_specs() {
+    let world = World::new();
+    world.run("conda create -y -n a where").success();
+    for rest in ["greet", "--file list.txt"] {
+        let refused = world.run(&format!("conda create -y -n b --clone a {rest}")).failure(2);
+        assert!(refused.stderr.contains("give no match specs"), "{refused}");
+    }
+    assert!(!world.context.named_prefix("b").exists());
 }

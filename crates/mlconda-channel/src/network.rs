@@ -70,6 +70,9 @@ pub struct NetworkOptions {
     pub proxies: Proxies,
     /// Files with logins; the first one with a login for a host counts.
     pub credential_files: Vec<CredentialFile>,
+    /// URLs of channels with their logins. Records contain a mask in the place of a login; a request for such a URL gets
+    /// the login of the channel with the same URL. Texts that are no such URLs are ignored.
+    pub channel_logins: Vec<String>,
     /// Mirrors, in order of preference.
     pub mirrors: Vec<Mirror>,
     /// Loads channels at `oci://` from registries of images. Without it, `oci://` is not supported.
@@ -98,6 +101,7 @@ impl Default for NetworkOptions {
             certificate_directories: Vec::new(),
             proxies: Proxies::default(),
             credential_files: Vec::new(),
+            channel_logins: Vec::new(),
             mirrors: Vec::new(),
             registry: None,
             retry_delay: Duration::from_millis(500),
@@ -211,7 +215,7 @@ impl Client {
     /// # Errors
     /// If a file or directory of certificates or logins cannot be read, or the address of a proxy is invalid.
     pub fn new(options: &NetworkOptions) -> Result<Self, NetworkError> {
-        let credentials = Arc::new(Credentials::read(&options.credential_files)?);
+        let credentials = Arc::new(Credentials::read(&options.credential_files, &options.channel_logins)?);
         let login: Arc<dyn Middleware> = Arc::new(AuthMiddleware(Arc::clone(&credentials)));
         let mirrors: Arc<dyn Middleware> = Arc::new(MirrorMiddleware::new(&options.mirrors));
         let builder = builder(options)?.read_timeout(options.limits.read_timeout);
@@ -291,7 +295,7 @@ impl Client {
         kind: BodyKind,
         headers: &[(header::HeaderName, &str)],
     ) -> Result<Transfer, NetworkError> {
-        let mut request = self.http.get(url.clone());
+        let mut request = self.http.get(self.credentials.unmasked(url));
         for (name, value) in headers {
             request = request.header(name, *value);
         }
@@ -337,7 +341,13 @@ impl Client {
     ///
     /// The future may be dropped.
     pub async fn content_length(&self, url: &Url) -> Option<u64> {
-        let response = self.http.head(url.clone()).send().await.ok().filter(|answer| answer.status().is_success())?;
+        let response = self
+            .http
+            .head(self.credentials.unmasked(url))
+            .send()
+            .await
+            .ok()
+            .filter(|answer| answer.status().is_success())?;
         response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     }
 

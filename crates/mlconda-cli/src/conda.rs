@@ -99,6 +99,7 @@ fn configured(line: &Line, context: &mut Context) -> Result<ExitCode, CliError> 
             }
             if searches {
                 condarc.apply(context);
+                context.settings.channel_urls = channels::urls(line, context)?;
             }
         }
         Err(error) if searches => return Err(error),

@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) more_environments: Vec<PathBuf>,
     /// Custom channel names from a `.condarc`, for command lines of conda.
     pub(crate) custom_channels: Vec<(String, Vec<String>)>,
+    /// URLs of channels, which can have logins.
+    pub(crate) channel_urls: Vec<String>,
     /// The cache directory; `lock` makes it, `install` uses it only if it exists.
     pub(crate) cache_directory: Option<PathBuf>,
     /// Environment variables that are text.
@@ -69,7 +71,8 @@ impl Settings {
         let told = told.or_else(|| get("MAMBA_ROOT_PREFIX").filter(|_| global.is_mamba).map(PathBuf::from));
         let shared_root = told.is_none().then(|| PathBuf::from(SHARED_ROOT));
         let root_prefix = told.unwrap_or_else(|| default_root_prefix(home.as_deref(), get("XDG_DATA_HOME")));
-        let cache_directory = get("MLCONDA_CACHE_DIR").map(|path| directory.join(path)).or_else(|| {
+        let own_cache = get("MLCONDA_CACHE_DIR").map(|path| below_home(Path::new(&path), home.as_deref()));
+        let cache_directory = own_cache.map(|path| directory.join(path)).or_else(|| {
             get("XDG_CACHE_HOME")
                 .map(PathBuf::from)
                 .or_else(|| home.as_ref().map(|home| default_cache(home)))
@@ -80,10 +83,11 @@ impl Settings {
         let more_environments = more_environments.map(|path| expanded(path, &variables, home.as_deref()));
         Self {
             more_environments: more_environments.map(|path| plain(&directory.join(path))).collect(),
-            root_prefix: plain(&directory.join(root_prefix)),
+            root_prefix: plain(&directory.join(below_home(&root_prefix, home.as_deref()))),
             shared_root,
             program: own_program(),
             custom_channels: Vec::new(),
+            channel_urls: Vec::new(),
             directory,
             home,
             cache_directory,
@@ -145,9 +149,9 @@ impl Settings {
         self.cache_directory.clone().filter(|directory| directory.is_dir())
     }
 
-    /// A given path as absolute, without `.` and `..`, because it is written into files of a prefix.
+    /// A given path as absolute, without `.`, `..` and a leading `~`, because it is written into files of a prefix.
     pub(crate) fn absolute(&self, path: &Path) -> PathBuf {
-        plain(&self.directory.join(path))
+        plain(&self.directory.join(below_home(path, self.home.as_deref())))
     }
 
     /// A path in an image, relative to a directory there, without `.` and `..`.
@@ -155,12 +159,12 @@ impl Settings {
         plain(&Path::new("/").join(directory).join(path))
     }
 
-    /// The prefix of an environment by name, to change or to create. `base` is the root prefix itself, as with conda.
+    /// The prefix of an environment by name, to change or to create. `base` and `root` are the root prefix itself, as with conda.
     /// An environment that exists is changed where it is; a new one gets the first directory that can be written.
     pub(crate) fn named_prefix(&self, name: &str) -> PathBuf {
         let own = self.root_prefix.join("envs");
         match self.more_environments.as_slice() {
-            _ if name == "base" => self.root_prefix.clone(),
+            _ if is_root(name) => self.root_prefix.clone(),
             [] => own.join(name),
             more => {
                 let mut all = more.to_vec();
@@ -198,7 +202,7 @@ impl Settings {
     fn existing_prefix(&self, name: &str) -> Result<PathBuf, CliError> {
         let name = checked_name(name)?;
         let shared = self.shared_root.as_ref().filter(|_| !self.root_prefix.join("envs").is_dir());
-        if name == "base" {
+        if is_root(name) {
             return Ok(shared.unwrap_or(&self.root_prefix).clone());
         }
         let all = self.environment_directories();
@@ -245,9 +249,15 @@ pub(crate) fn expanded(path: &str, variables: &[(String, String)], home: Option<
         rest = if value.is_some() { after } else { tail };
     }
     text.push_str(rest);
-    match (text.strip_prefix('~'), home) {
-        (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => home.join(rest.trim_start_matches('/')),
-        _ => PathBuf::from(text),
+    below_home(Path::new(&text), home)
+}
+
+/// A path with the home directory in the place of a leading `~`. Shells do not expand it in `--prefix=~/env`, nor in
+/// `ENV` of a Dockerfile.
+fn below_home(path: &Path, home: Option<&Path>) -> PathBuf {
+    match (path.strip_prefix("~"), home) {
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => path.to_owned(),
     }
 }
 
@@ -293,6 +303,11 @@ fn default_root_prefix(home: Option<&Path>, data_home: Option<String>) -> PathBu
 
 fn default_cache(home: &Path) -> PathBuf {
     if cfg!(target_os = "macos") { home.join("Library/Caches") } else { home.join(".cache") }
+}
+
+/// Whether a name is one of conda's names of the root prefix.
+pub(crate) fn is_root(name: &str) -> bool {
+    matches!(name, "base" | "root")
 }
 
 /// A valid name of an environment, or an error.

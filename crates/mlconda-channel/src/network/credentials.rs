@@ -8,6 +8,7 @@ use std::{fmt, path::PathBuf, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use mlconda_system::files;
+use mlconda_types::redact::{self, MASK, secrets};
 use reqwest::{
     Request, Response,
     header::{AUTHORIZATION, HeaderValue},
@@ -16,7 +17,7 @@ use reqwest_middleware::{Middleware, Next};
 use serde_json::Value;
 use url::Url;
 
-use super::NetworkError;
+use super::{NetworkError, mirrors::without_login};
 
 /// A file with logins, by its format.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,11 +64,13 @@ impl fmt::Debug for Credentials {
 pub(super) struct Credentials {
     /// Hosts and their logins. `*.host` stands for the host and all hosts below it, an empty text for any host.
     logins: Vec<(String, Login)>,
+    /// The beginnings of masked URLs, and the same with the login.
+    channels: Vec<(String, String)>,
 }
 
 impl Credentials {
-    /// Reads the files, in order of precedence.
-    pub(super) fn read(files: &[CredentialFile]) -> Result<Self, NetworkError> {
+    /// Reads the files, in order of precedence. `channels` are URLs of channels with logins.
+    pub(super) fn read(files: &[CredentialFile], channels: &[String]) -> Result<Self, NetworkError> {
         let mut logins = Vec::new();
         for file in files {
             let (CredentialFile::Rattler(path) | CredentialFile::Mamba(path) | CredentialFile::Netrc(path)) = file;
@@ -79,7 +82,28 @@ impl Credentials {
                 CredentialFile::Netrc(_) => logins.extend(netrc(&text)),
             }
         }
-        Ok(Self { logins })
+        let masked = |channel: &String| {
+            let url = Url::parse(&format!("{}/", channel.trim_end_matches('/'))).ok()?;
+            let masked = redact::url(&url);
+            (masked != url.as_str()).then(|| (masked, url.into()))
+        };
+        Ok(Self { logins, channels: channels.iter().filter_map(masked).collect() })
+    }
+
+    /// A URL of a record with the login that the record does not have. If no channel has this login, it is the URL
+    /// without login.
+    pub(super) fn unmasked(&self, url: &Url) -> Url {
+        if !url.as_str().contains(MASK) {
+            return url.clone();
+        }
+        let known = self.channels.iter().find_map(|(masked, channel)| {
+            let rest = url.as_str().strip_prefix(masked.as_str())?;
+            Url::parse(&format!("{channel}{rest}")).ok()
+        });
+        known.unwrap_or_else(|| match secrets(url).as_slice() {
+            [MASK] => without_login(url),
+            _ => url.clone(),
+        })
     }
 
     /// The login for a URL.
@@ -160,7 +184,7 @@ impl Middleware for AuthMiddleware {
         extensions: &mut http::Extensions,
         next: Next<'_>,
     ) -> reqwest_middleware::Result<Response> {
-        let has_login = request.headers().contains_key(AUTHORIZATION) || !super::secrets(request.url()).is_empty();
+        let has_login = request.headers().contains_key(AUTHORIZATION) || !secrets(request.url()).is_empty();
         match self.0.for_url(request.url()).filter(|_| !has_login) {
             Some(Login::CondaToken(token)) => {
                 let path = format!("/t/{token}{}", request.url().path());
@@ -186,6 +210,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_masked_login_is_that_of_the_channel() {
+        let channels = ["https://host/t/tk-1", "https://me:pw@other/lab/", "https://open/lab", "not a URL"];
+        let credentials = Credentials::read(&[], &channels.map(str::to_owned)).unwrap();
+        for (url, expected) in [
+            ("https://host/t/********/lab/noarch/a-1-0.conda", "https://host/t/tk-1/lab/noarch/a-1-0.conda"),
+            ("https://********@other/lab/noarch/a-1-0.conda", "https://me:pw@other/lab/noarch/a-1-0.conda"),
+            // No channel has this login.
+            ("https://third/t/********/lab/noarch/a-1-0.conda", "https://third/lab/noarch/a-1-0.conda"),
+            ("https://********@open/lab/a-1-0.conda", "https://open/lab/a-1-0.conda"),
+            ("https://host/t/tk-2/lab/a-1-0.conda", "https://host/t/tk-2/lab/a-1-0.conda"),
+            ("https://host/lab/a-1-0.conda", "https://host/lab/a-1-0.conda"),
+        ] {
+            assert_eq!(credentials.unmasked(&Url::parse(url).unwrap()).as_str(), expected, "{url}");
+        }
+    }
+
+    #[test]
     fn logins_of_other_tools_are_understood() {
         let directory = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
@@ -205,7 +246,7 @@ mod tests {
         let netrc =
             file("netrc", "# ours\nmachine netrc.example login me\n  password pw\ndefault login any password x\n");
         let files = [CredentialFile::Rattler(rattler), CredentialFile::Mamba(mamba), CredentialFile::Netrc(netrc)];
-        let credentials = Credentials::read(&files).unwrap();
+        let credentials = Credentials::read(&files, &[]).unwrap();
         let of = |url: &str| match credentials.for_url(&Url::parse(url).unwrap()) {
             Some(Login::CondaToken(token)) => format!("/t/{token}"),
             Some(Login::Header(value)) => value.clone(),
@@ -218,7 +259,7 @@ mod tests {
         assert_eq!(of("https://netrc.example/lab"), "Basic bWU6cHc=");
         assert_eq!(of("https://other.example/lab"), "Basic YW55Ong=");
         let broken = [CredentialFile::Rattler(file("broken", "no json"))];
-        let error = Credentials::read(&broken).err().unwrap().to_string();
+        let error = Credentials::read(&broken, &[]).err().unwrap().to_string();
         assert!(error.ends_with("broken` cannot be read: it is not a JSON object of hosts"), "{error}");
     }
 }

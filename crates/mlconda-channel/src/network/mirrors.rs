@@ -170,7 +170,7 @@ fn is_refused(error: &reqwest_middleware::Error) -> bool {
 }
 
 /// A URL without user, password and `/t/TOKEN`: mirrors are the same for all users.
-fn without_login(url: &Url) -> Url {
+pub(super) fn without_login(url: &Url) -> Url {
     let mut bare = with_lower_host(url.clone());
     // These fail for URLs that cannot have a user.
     let _ = bare.set_username("");

@@ -105,6 +105,14 @@ impl Channels {
     }
 }
 
+/// The URLs of all channels that the command line and the configuration name, for their logins.
+pub(super) fn urls(line: &Line, context: &Context) -> Result<Vec<String>, CliError> {
+    let Channels { typed, configured, args } = Channels::of(line, context)?;
+    let custom = context.settings.custom_channels.iter().flat_map(|(_, urls)| urls).cloned();
+    let all = typed.into_iter().chain(configured).chain(args.channel_alias).chain(args.default_channels).chain(custom);
+    Ok(all.filter(|channel| channel.contains("://")).collect())
+}
+
 /// The channel priority; the default is conda's, flexible.
 fn priority(line: &Line, configured: Option<&str>) -> Result<ChannelPriority, CliError> {
     let typed = line.options.iter().rev().find_map(|(key, value)| match *key {

@@ -188,6 +188,11 @@ pub(super) fn overlaid(
 
 /// Creates an environment with the packages of another one.
 fn clone(source: &str, line: &Line, platform: Subdir, context: &Context) -> Result<ExitCode, CliError> {
+    if !line.operands.is_empty() || line.has("--file") {
+        let message =
+            "`--clone` copies all packages: give no match specs and no files with it; `install` adds packages later";
+        return Err(CliError::Usage(message.to_owned()));
+    }
     let (prefix, replaces) = place(line, Verb::Create, None, context)?;
     let made_of = if replaces { None } else { Some(prefix.stamp()?) };
     let source = environments::by_name_or_path(source, context)?;

@@ -33,6 +33,7 @@ impl Settings {
                 except: either("no_proxy").map(str::to_owned),
             },
             credential_files: self.credential_files(),
+            channel_logins: self.channel_urls.clone(),
             mirrors: self.mirrors()?,
             ..NetworkOptions::default()
         };

@@ -239,6 +239,7 @@ mod tests {
         fs_err::write(home.join(".config/pip/pip.conf"), text).unwrap();
         Settings {
             custom_channels: Default::default(),
+            channel_urls: Default::default(),
             directory: home.to_owned(),
             home: Some(home.to_owned()),
             root_prefix: home.join("root"),

@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn a_revision_without_lines_removes_nothing() {
-        let history = "==> 2024-01-01 00:00:00 <==\n+c/noarch::a-1-0\n==> 2024-01-02 00:00:00 <==\n# cmd: conda env config\n";
+        let history =
+            "==> 2024-01-01 00:00:00 <==\n+c/noarch::a-1-0\n==> 2024-01-02 00:00:00 <==\n# cmd: conda env config\n";
         assert!(packages_after(&parse(history)).iter().eq(["c/noarch::a-1-0"]));
     }
 

@@ -45,7 +45,7 @@ proptest! {
         let mut storage = AuthenticationStorage::empty();
         storage.add_backend(Arc::new(file));
         let ours = if path.exists() {
-            Credentials::read(&[CredentialFile::Rattler(path)]).unwrap()
+            Credentials::read(&[CredentialFile::Rattler(path)], &[]).unwrap()
         } else {
             Credentials::default()
         };

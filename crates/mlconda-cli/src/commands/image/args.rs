@@ -287,7 +287,7 @@ impl Args {
         }
         let root = Path::new(ROOT_PREFIX);
         match name.as_ref().or(lock.name.as_ref()).map(String::as_str) {
-            Some("base") => Ok(root.to_owned()),
+            Some(name) if settings::is_root(name) => Ok(root.to_owned()),
             Some(name) => Ok(root.join("envs").join(settings::checked_name(name)?)),
             None => Err(CliError::world(
                 format!("`{}` does not contain the name of its environment", file.display()),
