@@ -194,6 +194,14 @@ fn an_environment_file_makes_updates_and_prunes() {
     world.run("conda env update -n small --prune --file environment.yml").success();
     let packages = world.installed("small");
     assert!(!packages.iter().any(|package| package.starts_with("greet ")), "{packages:?}");
+    // The specs of earlier files stayed in the history.
+    let export = world.run("conda env export -n small --from-history").success().stdout;
+    assert!(export.ends_with("dependencies:\n  - arrays\n  - where\n"), "{export}");
+    world.context.write_environment(&["arrays"]);
+    world.run("conda env update -n small --prune").success();
+    let export = world.run("conda env export -n small --from-history").success().stdout;
+    assert!(export.ends_with("dependencies:\n  - arrays\n"), "{export}");
+    world.context.write_environment(&["where", "arrays"]);
     world.run("conda env create -q --force").success();
     assert!(world.installed("small").contains(&"where 2.0".to_owned()));
     world.run("micromamba create -y -n second -f environment.yml").success();

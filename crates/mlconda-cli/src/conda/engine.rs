@@ -66,7 +66,7 @@ pub(super) fn run(line: &Line, verb: Verb, context: &Context) -> Result<ExitCode
         made_of,
         replaces,
         command: format!("conda {}", line.command()),
-        revision: Revision::Change { updated: solved.updated, removed: Vec::new(), neutered: solved.neutered },
+        revision: Revision::Change { updated: solved.updated, removed: solved.removed, neutered: solved.neutered },
         is_asked_anew: solved.is_asked_anew,
         relink: if line.has("--force-reinstall") { goal.names() } else { Default::default() },
     };

@@ -32,6 +32,8 @@ pub(crate) struct Solved {
     pub(crate) lock: Lock,
     /// The specs of this command.
     pub(super) updated: Vec<String>,
+    /// The packages of earlier specs that `--prune` has dropped.
+    pub(super) removed: Vec<String>,
     /// Earlier specs whose versions had to be dropped.
     pub(super) neutered: Vec<String>,
     /// Whether the specs differ from the earlier ones.
@@ -99,17 +101,19 @@ pub(crate) fn solve(
             list(&neutered)
         ));
     }
+    // As with conda, only the specs of the file count.
+    let dropped = if line.has("--remove-old") { old.clone() } else { Vec::new() };
+    let removed: Vec<String> = dropped.into_iter().filter_map(name_of).collect();
     let kept = old.iter().filter(|old| !neutered.iter().any(|name| name_of(old).as_ref() == Some(name)));
-    let prunes = line.has("--remove-old");
     lock.specs = kept
-        .filter(|_| !prunes)
+        .filter(|_| removed.is_empty())
         .map(|old| shown(old))
         .chain(neutered.iter().cloned())
         .chain(updated.iter().cloned())
         .collect();
     let before: Vec<String> = state.into_iter().flat_map(|state| state.asked.values()).map(shown).collect();
-    let is_asked_anew = updated.iter().any(|spec| !before.contains(spec));
-    Ok(Solved { lock: asking.narrowed(lock)?, updated, neutered, is_asked_anew })
+    let is_asked_anew = !removed.is_empty() || updated.iter().any(|spec| !before.contains(spec));
+    Ok(Solved { lock: asking.narrowed(lock)?, updated, removed, neutered, is_asked_anew })
 }
 
 /// Whether a lock has another version of a package than the spec asked for.
