@@ -3,6 +3,7 @@
 mod change;
 mod channels;
 mod directories;
+mod refusals;
 mod revisions;
 mod views;
 

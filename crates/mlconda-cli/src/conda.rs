@@ -218,7 +218,7 @@ fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
         }
         Verb::Remove => remove::run(line, context),
         Verb::EnvRemove => remove::environment(line, context),
-        Verb::EnvList => environments::list(line, context),
+        Verb::EnvList => environments::show(line, context),
         Verb::Info => environments::info(line, context),
         Verb::List if line.has("--revisions") => revisions::list(line, context),
         Verb::List => views::list(line, context),

@@ -126,6 +126,10 @@ fn check_update(line: &Line, goal: &Goal, state: Option<&InstalledState>, prefix
     let installed = state.map(InstalledState::names).unwrap_or_default();
     let missing: Vec<String> = goal.names().into_iter().filter(|name| !installed.contains(name.as_str())).collect();
     if !missing.is_empty() {
+        if let Some((message, names)) = environments::by_pip(prefix, &missing)? {
+            let hint = format!("update with `pip install --upgrade {names}`, in this environment");
+            return Err(CliError::world(message, hint));
+        }
         let verb = if missing.len() == 1 { "is" } else { "are" };
         return Err(CliError::world(
             format!("{} {verb} not installed in `{path}`", list(&missing)),

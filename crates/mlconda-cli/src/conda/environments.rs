@@ -8,12 +8,12 @@ use std::{
 use mlconda::{host::Host, prefix::Prefix};
 use serde_json::json;
 
-use super::{CONDA, channels::Channels, line::Line, tool::Tool};
+use super::{CONDA, channels::Channels, goal::record_name, line::Line, tool::Tool};
 use crate::{
     context::Context,
     error::CliError,
     settings::{PrefixArgs, checked_name},
-    text::{path_text, word},
+    text::{list, path_text, word},
 };
 
 /// The environment if none is given.
@@ -49,6 +49,12 @@ fn active(context: &Context) -> Option<PathBuf> {
     settings.raw_variable("CONDA_PREFIX").map(|path| settings.absolute(Path::new(path)))
 }
 
+/// Whether a prefix is the active environment, also by another path.
+pub(super) fn is_active(prefix: &Prefix, context: &Context) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    active(context).is_some_and(|active| active == prefix.path() || real(&active) == real(prefix.path()))
+}
+
 /// A name; a path is an error.
 fn named(name: &str) -> Result<&str, CliError> {
     if name.contains('/') {
@@ -80,6 +86,25 @@ pub(super) fn existing(line: &Line, context: &Context) -> Result<PrefixArgs, Cli
     Ok(PrefixArgs { prefix, name })
 }
 
+/// If pip installed one of these packages: a message that says so, and the names of those that it installed.
+pub(super) fn by_pip(prefix: &Prefix, names: &[String]) -> Result<Option<(String, String)>, CliError> {
+    let mut records = prefix.records()?;
+    let of_lock = prefix.distributions()?;
+    let untracked = prefix.untracked(&mut records)?;
+    // Names of distributions are normalized (PEP 503).
+    let is_one = |name: &String| {
+        let name = name.to_lowercase().replace(['_', '.'], "-");
+        of_lock.iter().any(|record| record_name(record) == name) || untracked.iter().any(|each| each.name == name)
+    };
+    let found: Vec<&str> = names.iter().filter(|name| is_one(name)).map(String::as_str).collect();
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let verb = if found.len() == 1 { "is a package" } else { "are packages" };
+    let message = format!("{} {verb} of pip in `{}`, not of conda", list(&found), prefix.path().display());
+    Ok(Some((message, found.join(" "))))
+}
+
 /// All environments: the root prefix, and those with a name.
 pub(super) fn all(context: &Context) -> Vec<(String, PathBuf)> {
     let root = ("base".to_owned(), context.settings.root_prefix.clone());
@@ -87,7 +112,7 @@ pub(super) fn all(context: &Context) -> Vec<(String, PathBuf)> {
 }
 
 /// `env list`, and `info --envs`.
-pub(super) fn list(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
+pub(super) fn show(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
     let environments = all(context);
     if line.has("--json") {
         let paths: Vec<String> = environments.iter().map(|(_, path)| path_text(path)).collect();
@@ -117,7 +142,7 @@ pub(super) fn info(line: &Line, context: &Context) -> Result<ExitCode, CliError>
         return Ok(ExitCode::SUCCESS);
     }
     if line.has("--envs") {
-        return list(line, context);
+        return show(line, context);
     }
     if let Some(word) = line.words()?.first() {
         return Err(CliError::world("`info` does not show packages", format!("`search '{word}' --info` does")));

@@ -17,7 +17,7 @@ use serde_json::json;
 use super::{
     channels::Channels,
     engine::{Change, apply, check_frozen, recover, remove_prefix},
-    environments::{Wanted, target},
+    environments::{Wanted, by_pip, is_active, target},
     goal::{Inputs, InstalledState, name_of, record_name},
     is_own,
     line::Line,
@@ -95,6 +95,10 @@ fn goes<'a>(line: &Line, state: &'a InstalledState, specs: &[Requirement]) -> Re
         |each: &Requirement| name_of(each).is_some_and(|name| goes.contains(name.as_str()) || is_own(&name));
     let missing: Vec<&str> = specs.iter().filter(|each| !is_installed(each)).map(|each| each.text.as_str()).collect();
     if !missing.is_empty() {
+        let names: Vec<String> = specs.iter().filter(|each| !is_installed(each)).filter_map(name_of).collect();
+        if let Some((message, names)) = by_pip(&state.prefix, &names)? {
+            return Err(CliError::world(message, format!("remove with `pip uninstall {names}`, in this environment")));
+        }
         let verb = if missing.len() == 1 { "is" } else { "are" };
         let path = state.prefix.path().display();
         let message = format!("{} {verb} not installed in `{path}`", list(&missing));
@@ -129,6 +133,11 @@ pub(super) fn environment(line: &Line, context: &Context) -> Result<ExitCode, Cl
         prefix.record_names()?;
         let message = format!("there is no environment in `{}`", path.display());
         return Err(CliError::world(message, "`env list` shows the environments"));
+    }
+    // As with conda, by the variable alone: it may also be set in an image.
+    if is_active(&prefix, context) {
+        let message = format!("`{}` is the active environment, and cannot be removed", path.display());
+        return Err(CliError::world(message, "run `conda deactivate` first, and remove it then"));
     }
     check_frozen(&prefix, line)?;
     if line.has("--dry-run") {
