@@ -37,3 +37,37 @@ fn a_package_of_pip_is_named_as_one() {
     let told = world.run("conda remove -n x tiny").failure(1).stderr;
     assert!(told.contains("`tiny` is not installed"), "{told}");
 }
+
+/// A filled cache was said not to exist.
+#[test]
+fn clean_without_a_target_is_an_error() {
+    let world = World::new();
+    let cache = world.context.path().join("a cache");
+    fs_err::create_dir_all(cache.join("repodata")).unwrap();
+    fs_err::create_dir_all(cache.join("pkgs")).unwrap();
+    fs_err::write(cache.join("repodata/a.json"), "12345").unwrap();
+    fs_err::write(cache.join("pkgs/a"), "1234567").unwrap();
+    let variables = [("MLCONDA_CACHE_DIR", cache.to_str().unwrap())];
+    let clean = |options: &str| world.run_with(&format!("conda clean {options}"), &variables);
+    for options in ["", "-y", "--dry-run"] {
+        let told = clean(options).failure(2).stderr;
+        assert!(told.contains("`--all`"), "{told}");
+    }
+    assert!(world.run_with("micromamba clean -y", &variables).success().stderr.contains("Nothing to do"));
+    let told = clean("--tempfiles -y").success().stderr;
+    assert!(told.contains("There is nothing to clean: mlconda leaves no such files."), "{told}");
+    let told = clean("-i --dry-run").success().stderr;
+    assert!(told.contains("Would remove the repodata of the cache") && told.contains("5 bytes"), "{told}");
+    let told = clean("-il").success().stderr;
+    assert!(told.contains("has no repodata any more: 5 bytes"), "{told}");
+    assert!(cache.join("pkgs/a").exists() && !cache.join("repodata").exists());
+    assert!(clean("-afy").success().stderr.contains("is empty: 7 bytes"));
+    assert!(!cache.exists());
+}
+
+/// The hint was that of another option.
+#[test]
+fn a_label_is_refused_with_a_hint_of_its_own() {
+    let told = World::new().run("micromamba run --label x true").failure(1).stderr;
+    assert!(told.contains("`--label` is not supported") && !told.contains("env -i"), "{told}");
+}

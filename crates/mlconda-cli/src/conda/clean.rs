@@ -4,18 +4,27 @@ use std::{fs::FileType, path::Path, process::ExitCode};
 
 use serde_json::json;
 
-use super::line::Line;
+use super::{line::Line, tool::Tool};
 use crate::{context::Context, error::CliError, text::bytes};
 
 pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
     let any =
         ["--all", "--packages", "--tarballs", "--force-pkgs-dirs", "--index-cache"].iter().any(|key| line.has(key));
+    if !any && !line.has("--trash") {
+        let message = "nothing to clean is named: `--all` names the whole cache, `--index-cache` its repodata";
+        if !matches!(line.tool, Tool::Mamba | Tool::Micromamba) {
+            return Err(CliError::Usage(message.to_owned()));
+        }
+        // As with them.
+        context.ui.say(&format!("Nothing to do: {message}."));
+        return Ok(ExitCode::SUCCESS);
+    }
     let only_index = line.has("--index-cache")
         && line
             .options
             .iter()
             .filter(|(key, _)| *key != "--index-cache")
-            .all(|(key, _)| ["--yes", "--quiet", "--json", "--dry-run"].contains(key));
+            .all(|(key, _)| ["--trash", "--yes", "--quiet", "--json", "--dry-run"].contains(key));
     let cache = context.settings.package_cache().filter(|_| any);
     let mut removed: u64 = 0;
     if let Some(cache) = &cache {
@@ -37,12 +46,18 @@ pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> 
         // The directory stays if it is a mount or not empty.
         let _ = fs_err::remove_dir(cache);
     }
-    context.ui.say(&match &cache {
-        Some(cache) if line.has("--dry-run") => {
-            format!("Would empty the cache `{}`: {}.", cache.display(), bytes(removed))
+    let removed_text = bytes(removed);
+    context.ui.say(&match (&cache, line.has("--dry-run")) {
+        (Some(cache), true) if only_index => {
+            format!("Would remove the repodata of the cache `{}`: {removed_text}.", cache.display())
         }
-        Some(cache) => format!("The cache `{}` is empty: {} were removed.", cache.display(), bytes(removed)),
-        None => "There is nothing to clean: there is no cache, and installations leave no other files.".to_owned(),
+        (Some(cache), false) if only_index => {
+            format!("The cache `{}` has no repodata any more: {removed_text} were removed.", cache.display())
+        }
+        (Some(cache), true) => format!("Would empty the cache `{}`: {removed_text}.", cache.display()),
+        (Some(cache), false) => format!("The cache `{}` is empty: {removed_text} were removed.", cache.display()),
+        (None, _) if !any => "There is nothing to clean: mlconda leaves no such files.".to_owned(),
+        (None, _) => "There is nothing to clean: there is no cache, and installations leave no other files.".to_owned(),
     });
     if line.has("--json") {
         context.ui.json(&json!({ "success": true, "removed_bytes": removed }))?;
