@@ -71,3 +71,15 @@ fn a_label_is_refused_with_a_hint_of_its_own() {
     let told = World::new().run("micromamba run --label x true").failure(1).stderr;
     assert!(told.contains("`--label` is not supported") && !told.contains("env -i"), "{told}");
 }
+
+/// The shell said that there is no option `--help`.
+#[test]
+fn activate_and_deactivate_have_help_in_a_shell_with_the_function() {
+    let world = World::new();
+    for command in ["activate --help", "activate ml -h", "deactivate --help"] {
+        let told = world.shell(&format!("eval \"$(conda shell.posix hook)\"; conda {command}")).success();
+        let verb = command.split(' ').next().unwrap();
+        assert_eq!(told.stdout, world.run(&format!("conda {verb} --help")).success().stdout);
+        assert!(told.stdout.starts_with(&format!("conda {verb}: ")) && told.stderr.is_empty(), "{told}");
+    }
+}

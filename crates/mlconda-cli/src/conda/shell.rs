@@ -8,6 +8,12 @@ use std::{
     process::ExitCode,
 };
 
+use mlconda::activate::Dialect;
+
+use super::{
+    options::{self, Verb},
+    tool::Tool,
+};
 use crate::{
     condarc::{self, Condarc},
     context::Context,
@@ -66,6 +72,7 @@ pub(crate) fn main(arguments: &[OsString]) -> Option<ExitCode> {
     let global = Global { root_prefix: root(all()).or(old), is_mamba: tool.ends_with("mamba"), ..own };
     let mut context = Context::new(&global);
     let outcome = match (verb, shell) {
+        (_, Some(shell)) if is_help(rest) => help(program, shell, rest, &context),
         ("config", _) => condarc::config(rest, &context),
         _ => Condarc::read(&context.settings).and_then(|condarc| {
             condarc.apply_directories(&mut context.settings);
@@ -73,6 +80,21 @@ pub(crate) fn main(arguments: &[OsString]) -> Option<ExitCode> {
         }),
     };
     Some(outcome.unwrap_or_else(|error: CliError| report::report(&error, &context)))
+}
+
+/// Whether a shell function passes `activate --help` or `deactivate --help`.
+fn is_help(rest: &[OsString]) -> bool {
+    let is_verb = |word: &OsString| word == "activate" || word == "deactivate";
+    rest.first().is_some_and(is_verb) && rest.iter().any(|word| word == "--help" || word == "-h")
+}
+
+/// A statement that prints the help of a command: the shell function evaluates what is printed here.
+fn help(program: &OsStr, shell: &str, rest: &[OsString], context: &Context) -> Result<ExitCode, CliError> {
+    let verb = if rest[0] == "activate" { Verb::Activate } else { Verb::Deactivate };
+    let text = options::help(Tool::of(program).unwrap_or(Tool::Mlconda), Some(verb), context.ui.width());
+    let dialect = if shell == "fish" { Dialect::Fish } else { Dialect::Posix };
+    context.ui.data([b"printf '%s' ", &*dialect.quote(OsStr::new(&text)), b"\n"].concat())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The index of the first argument that is not an option.
