@@ -105,6 +105,14 @@ impl Channels {
     }
 }
 
+/// The configured alias of channels, as records have it: without secrets. As with conda, a channel below it is shown by
+/// its name, so that an export of a mirror's packages works elsewhere.
+pub(super) fn alias(line: &Line, context: &Context) -> Option<String> {
+    let alias = Channels::of(line, context).ok()?.args.channel_alias?;
+    let alias = format!("{}/", alias.trim_end_matches('/'));
+    Some(mlconda::redact::text(&mlconda::redact::without_tokens(&alias)))
+}
+
 /// The URLs of all channels that the command line and the configuration name, for their logins.
 pub(super) fn urls(line: &Line, context: &Context) -> Result<Vec<String>, CliError> {
     let Channels { typed, configured, args } = Channels::of(line, context)?;

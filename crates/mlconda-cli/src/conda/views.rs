@@ -54,6 +54,9 @@ pub(super) fn list(line: &Line, context: &Context) -> Result<ExitCode, CliError>
     if line.has("--reverse") {
         shown.reverse();
     }
+    if let Some(alias) = channels::alias(line, context) {
+        shown.iter_mut().for_each(|package| name_below(&alias, &mut package.channel));
+    }
     if line.has("--json") && !lines {
         context.ui.json(&shown)?;
         return Ok(ExitCode::SUCCESS);
@@ -63,6 +66,13 @@ pub(super) fn list(line: &Line, context: &Context) -> Result<ExitCode, CliError>
         false => context.ui.text(&table(&prefix, line, &shown))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Makes a name of the URL of a channel below the alias, at the start of a text.
+fn name_below(alias: &str, text: &mut String) {
+    if text.starts_with(alias) {
+        text.drain(..alias.len());
+    }
 }
 
 /// A regular expression for any part of a name, in any case.
@@ -141,6 +151,9 @@ pub(super) fn export(line: &Line, context: &Context) -> Result<ExitCode, CliErro
             () => Detail::Builds,
         };
         let mut export = export::export(&prefix, detail)?;
+        if let Some(alias) = channels::alias(line, context) {
+            export.channels.iter_mut().chain(&mut export.dependencies).for_each(|text| name_below(&alias, text));
+        }
         let typed: Vec<String> = line.values("--channel").map(str::to_owned).collect();
         if line.has("--ignore-channels") {
             export.channels.clear();
