@@ -10,6 +10,7 @@ mod add;
 mod archives;
 mod bounds;
 mod bundle;
+mod by_pip;
 mod cache;
 mod change;
 mod channels;

@@ -21,6 +21,7 @@ use mlconda::{
 
 use crate::{
     bundles,
+    by_pip::{self, Purpose},
     context::Context,
     error::CliError,
     lock_selection::{self, SelectionArgs},
@@ -81,7 +82,7 @@ impl LockOrPrefix {
         if typed.is_some() && (args.prefix.prefix.is_some() || args.prefix.name.is_some()) {
             return Err(CliError::Usage("give one lock or one prefix, not several".to_owned()));
         }
-        let file = lock_selection::read(&path, context)?;
+        let file = lock_selection::read_quietly(&path, context)?;
         let several = file.platforms().len() > 1;
         let platform = args.platform.or_else(|| Subdir::current().filter(|_| several));
         let chosen = args.selection.selection(platform, SourcePackages::LeaveOut);
@@ -94,7 +95,7 @@ impl LockOrPrefix {
             let mut read = prefix.records()?;
             lock.specs = requested_specs(&prefix, &read)?;
             read.extend(prefix.distributions()?);
-            warn_of_untracked(&prefix, read.clone(), context)?;
+            by_pip::warn(&prefix, Purpose::View, context)?;
             records = Some(read);
             opened = Some(prefix);
         }
@@ -179,17 +180,6 @@ impl LockOrPrefix {
         let same_specs = || is(|each| each.text.clone()) || is(|each| each.spec.to_string());
         self.lock.input.as_ref().is_some_and(|input| *input == environment.digest() || same_specs())
     }
-}
-
-/// Warns about packages that pip installed, which have no record: an SBOM does not contain them.
-fn warn_of_untracked(prefix: &Prefix, mut records: Vec<PrefixRecord>, context: &Context) -> Result<(), CliError> {
-    let untracked = prefix.untracked(&mut records)?;
-    if !untracked.is_empty() {
-        let names: Vec<String> = untracked.iter().map(|each| format!("{}=={}", each.name, each.version)).collect();
-        let packages = count(names.len(), "package");
-        context.ui.warn(&format!("pip has installed {packages} that no record lists: {}", list(&names)));
-    }
-    Ok(())
 }
 
 /// Finds the records of packages without one: from the channels, then from this prefix or the one with the lock's name.

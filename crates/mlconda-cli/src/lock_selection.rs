@@ -80,8 +80,19 @@ pub(crate) fn of_platforms(
     Ok(found)
 }
 
-/// Reads a file of locks of any kind, a bundle, or the records of a prefix.
+/// Reads a file of locks of any kind, a bundle, or the records of a prefix. Warns if these do not have what pip has
+/// changed in the prefix.
 pub(crate) fn read(file: &Path, context: &Context) -> Result<LockFile, CliError> {
+    let found = read_quietly(file, context)?;
+    #[cfg(feature = "lock")]
+    if found.kind == LockKind::Prefix {
+        crate::by_pip::warn_of_path(&context.settings.absolute(file), crate::by_pip::Purpose::Lock, context)?;
+    }
+    Ok(found)
+}
+
+/// Like [`read`], without the warnings.
+pub(crate) fn read_quietly(file: &Path, context: &Context) -> Result<LockFile, CliError> {
     if let Some(locks) = bundles::locks(file, context)? {
         return Ok(locks);
     }

@@ -16,6 +16,8 @@
 mod bundled;
 #[cfg(feature = "bundle")]
 mod bundles;
+#[cfg(feature = "lock")]
+mod by_pip;
 mod commands;
 #[cfg(feature = "conda")]
 mod conda;

@@ -164,7 +164,7 @@ fn remove(args: &PruneArgs, context: &Context) -> Result<ExitCode, CliError> {
             let message = format!("`{}` is an environment file, which names no packages to keep", file.display());
             return Err(CliError::world(message, "give its lock"));
         }
-        lock_selection::read(file, context)?.parts.iter().for_each(|part| keep.keep_lock(&part.lock));
+        lock_selection::read_quietly(file, context)?.parts.iter().for_each(|part| keep.keep_lock(&part.lock));
     }
     let (pruning, stop) = (if args.dry_run { Pruning::Tell } else { Pruning::Remove }, Stop::default());
     let outcome = context.keep_or_signal(&stop, async { prune(&directory, &keep, pruning, &stop) });

@@ -9,12 +9,13 @@ use std::{
 use mlconda::{
     Subdir,
     environment::Environment,
-    lock::{Expansion, Lock, LockFile, Mismatch, SourcePackages, diff::Diff, kind_of},
+    lock::{Expansion, Lock, LockFile, LockKind, Mismatch, SourcePackages, diff::Diff, kind_of},
 };
 use serde_json::{Value, json};
 
 use crate::{
     bundles,
+    by_pip::{self, Purpose},
     context::Context,
     error::CliError,
     lock_diff::{self, Reasons},
@@ -119,7 +120,11 @@ fn read(path: &Path, context: &Context) -> Result<Side, CliError> {
     let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
     let absolute = settings.absolute(path);
     if absolute.is_dir() || bundles::is_bundle(&absolute, context)? {
-        return Ok(Side::Locks(lock_selection::read(&absolute, context)?));
+        let locks = lock_selection::read_quietly(&absolute, context)?;
+        if locks.kind == LockKind::Prefix {
+            by_pip::warn_of_path(&absolute, Purpose::Comparison, context)?;
+        }
+        return Ok(Side::Locks(locks));
     }
     // A pipe can be read only once.
     let read = mlconda::files::read_any(&absolute, mlconda::files::LARGEST_LOCK);

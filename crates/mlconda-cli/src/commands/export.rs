@@ -9,7 +9,12 @@ use mlconda::{
     prefix::Prefix,
 };
 
-use crate::{context::Context, error::CliError, settings::PrefixArgs, text::count};
+use crate::{
+    by_pip::{self, Purpose},
+    context::Context,
+    error::CliError,
+    settings::PrefixArgs,
+};
 
 /// Write an environment.yml of what is installed
 ///
@@ -71,11 +76,7 @@ fn text(args: &Args, prefix: &Prefix, context: &Context) -> Result<String, CliEr
     let export = export::export(prefix, detail)?;
     if args.explicit {
         let lock = explicit(prefix, export.name)?;
-        let besides = export.pip.len().saturating_sub(lock.pip.len());
-        if besides > 0 {
-            let packages = count(besides, "package");
-            context.ui.warn(&format!("pip has installed {packages}, which an @EXPLICIT lock cannot contain"));
-        }
+        by_pip::warn(prefix, Purpose::Lock, context)?;
         warn_of_logins(&lock, context);
         return Ok(lock.to_text());
     }

@@ -11,11 +11,11 @@ pub(super) mod solve;
 use std::{path::Path, process::ExitCode};
 
 use mlconda::{
-    Subdir,
+    PrefixRecord, Subdir,
     host::Host,
     install::Revision,
     lock::{Lock, LockedPackage, Selection},
-    prefix::Prefix,
+    prefix::{Prefix, distributions::is_distribution},
 };
 
 pub(super) use self::apply::{Change, apply, check_frozen, remove_prefix};
@@ -27,7 +27,13 @@ use super::{
     options::Verb,
     shown,
 };
-use crate::{context::Context, error::CliError, lock_selection, text::list};
+use crate::{
+    by_pip,
+    context::Context,
+    error::CliError,
+    lock_selection,
+    text::{count, list},
+};
 
 pub(super) fn run(line: &Line, verb: Verb, context: &Context) -> Result<ExitCode, CliError> {
     let host = Host::detect(Path::new("/"));
@@ -177,7 +183,7 @@ fn of_lock(file: &Path, line: &Line, verb: Verb, platform: Subdir, context: &Con
 
 /// The installed packages, with these in place of those with the same names.
 pub(super) fn overlaid(
-    records: &[mlconda::PrefixRecord],
+    records: &[PrefixRecord],
     packages: Vec<LockedPackage>,
     platform: Subdir,
 ) -> Result<Lock, CliError> {
@@ -204,18 +210,10 @@ fn clone(source: &str, line: &Line, platform: Subdir, context: &Context) -> Resu
         let message = format!("there is no environment in `{}` to clone", source.path().display());
         return Err(CliError::world(message, "`env list` shows the environments"));
     }
-    let mut records = source.records()?;
-    let packages: Vec<_> = records.iter().map(|record| record.repodata_record.clone()).collect();
-    let specs = mlconda::export::requested_specs(&source, &records)?;
-    let untracked = source.untracked(&mut records)?;
-    if !untracked.is_empty() {
-        let names: Vec<String> = untracked.into_iter().map(|distribution| distribution.name).collect();
-        context.ui.warn(&format!(
-            "{} was installed by pip and is not copied: `--clone` copies conda packages only",
-            list(&names)
-        ));
-    }
-    let lock = Lock::of_records(platform, &packages)?.with_distributions(&source.distributions()?);
+    let conda = source.records()?;
+    let packages: Vec<_> = conda.iter().map(|record| record.repodata_record.clone()).collect();
+    let specs = mlconda::export::requested_specs(&source, &conda)?;
+    let lock = Lock::of_records(platform, &packages)?.with_distributions(&copied(&source, conda, context)?);
     let slim = mlconda::prefix::slim::of_prefix(&source)?.unwrap_or_default();
     let lock = Lock { specs: specs.clone(), variables: source.variables()?, slim, ..lock };
     let change = Change {
@@ -230,6 +228,30 @@ fn clone(source: &str, line: &Line, platform: Subdir, context: &Context) -> Resu
         relink: Default::default(),
     };
     apply(change, line, &Host::detect(Path::new("/")), context)
+}
+
+/// The distributions of an environment that a clone has: those with a record that pip has not replaced or removed. Warns
+/// about what the clone does not have, and about conda packages that pip has replaced or removed.
+fn copied(source: &Prefix, conda: Vec<PrefixRecord>, context: &Context) -> Result<Vec<PrefixRecord>, CliError> {
+    let mut rest = conda.clone();
+    rest.extend(source.distributions()?);
+    let untracked = source.untracked(&mut rest)?;
+    if !untracked.is_empty() {
+        let names: Vec<String> = untracked.iter().map(|each| format!("{}=={}", each.name, each.version)).collect();
+        context.ui.warn(&format!(
+            "{} {} installed by pip and {} not copied: `--clone` copies packages with a record only",
+            list(&names),
+            if names.len() == 1 { "was" } else { "were" },
+            if names.len() == 1 { "is" } else { "are" },
+        ));
+    }
+    let gone = by_pip::gone(&conda, &rest);
+    if !gone.is_empty() {
+        let packages = count(gone.len(), "package");
+        context.ui.warn(&format!("pip has replaced or removed {packages}, but the clone has {}", list(&gone)));
+    }
+    rest.retain(|record| is_distribution(&record.repodata_record.package_record));
+    Ok(rest)
 }
 
 /// The given specs, as the history lists them.

@@ -118,7 +118,7 @@ fn of_records(prefix: &Prefix, report: &Verification, context: &Context) -> Resu
             format!("a repair of this needs the lock: `mlconda verify {} LOCK --repair`", path_word(prefix.path()));
         return Err(CliError::world(message, hint));
     }
-    let mut parts = lock_selection::read(prefix.path(), context)?.parts.into_iter();
+    let mut parts = lock_selection::read_quietly(prefix.path(), context)?.parts.into_iter();
     let none = || CliError::world(format!("`{place}` has no packages"), "install a lock there with `mlconda install`");
     let mut lock = parts.next().ok_or_else(none)?.lock;
     if lock.platform == Subdir::NoArch {
