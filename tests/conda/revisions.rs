@@ -139,6 +139,20 @@ fn an_environment_is_exported_in_each_form() {
     assert!(text.starts_with('{'), "{text}");
 }
 
+/// The JSON had no variables, so an environment made of it did not set them.
+#[test]
+fn an_export_as_json_has_the_variables() {
+    let world = world();
+    world.run("conda env config vars set -n x SWITCH=on").success();
+    let json = world.run("conda env export -n x --json").success().stdout;
+    assert!(json.contains("  \"variables\": {\n    \"SWITCH\": \"on\"\n  }\n}"), "{json}");
+    for line in ["conda env export -n x --format environment-json", "conda env export -n x --file -  --json"] {
+        assert_eq!(world.run(line).success().stdout, json);
+    }
+    world.run("conda env export -n x --file x.json").success();
+    assert_eq!(fs_err::read_to_string(world.context.work().join("x.json")).unwrap(), json);
+}
+
 #[test]
 fn files_are_not_taken_for_specs_nor_for_the_root_prefix() {
     let world = World::new();

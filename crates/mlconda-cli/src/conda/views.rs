@@ -5,7 +5,7 @@ use std::{path::Path, process::ExitCode, time::SystemTime};
 use mlconda::{
     Matches, PrefixRecord, RepoDataRecord, StringMatcher, Subdir,
     environment::{ChannelRule, Environment},
-    export::{self, Detail},
+    export::{self, Detail, Export},
     host::Host,
     network::{self, Client},
     prefix::Prefix,
@@ -168,11 +168,7 @@ pub(super) fn export(line: &Line, context: &Context) -> Result<ExitCode, CliErro
             let lines: String = export.dependencies.iter().map(|spec| format!("{spec}\n")).collect();
             format!("{HEAD}{lines}")
         } else if format == "json" {
-            let mut dependencies: Vec<Value> = export.dependencies.iter().map(|each| json!(each)).collect();
-            if !export.pip.is_empty() {
-                dependencies.push(json!({ "pip": export.pip }));
-            }
-            format!("{:#}\n", json!({ "name": export.name, "channels": export.channels, "dependencies": dependencies }))
+            format!("{:#}\n", in_json(&export))
         } else {
             export.to_yaml()
         }
@@ -188,6 +184,22 @@ pub(super) fn export(line: &Line, context: &Context) -> Result<ExitCode, CliErro
         None => context.ui.data(text)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The content of an `environment.yml` in JSON. As in YAML, the keys at the end are left out if they have no content.
+fn in_json(export: &Export) -> Value {
+    let mut dependencies: Vec<Value> = export.dependencies.iter().map(|each| json!(each)).collect();
+    if !export.pip.is_empty() {
+        dependencies.push(json!({ "pip": export.pip }));
+    }
+    let mut value = json!({ "name": export.name, "channels": export.channels, "dependencies": dependencies });
+    if !export.variables.is_empty() {
+        value["variables"] = json!(export.variables);
+    }
+    if let Some(slim) = &export.slim {
+        value["x-mlconda"] = json!({ "slim": slim.to_string() });
+    }
+    value
 }
 
 /// The format of an export: given, or by the name of the file.
