@@ -153,6 +153,33 @@ fn an_export_as_json_has_the_variables() {
     assert_eq!(fs_err::read_to_string(world.context.work().join("x.json")).unwrap(), json);
 }
 
+/// These names got an environment.yml, whatever they stand for.
+#[test]
+fn an_export_is_no_environment_yml_in_a_file_that_is_named_for_something_else() {
+    let world = world();
+    assert_snapshot!(world.run("conda export -n x --file=env.lock"), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: `env.lock` has the name of a lock, and `export` writes no locks
+    hint: `mlconda lock --from-prefix PREFIX -o env.lock` writes a lock; `--format yaml` writes an environment.yml
+    ");
+    assert_snapshot!(world.run("conda export -n x --file=foo.txt"), @"
+    exit code 2
+    --- stdout
+    --- stderr
+    error: the name `foo.txt` does not say the format: add `--format explicit`, `requirements` or `yaml`
+    ");
+    let hint = "--from-prefix PREFIX --format conda-lock -o conda-lock.yml`";
+    let outcome = world.run("conda export -n x --file=conda-lock.yml").failure(1);
+    assert!(outcome.stderr.contains(hint), "{outcome}");
+    for name in ["env.lock", "foo.txt", "conda-lock.yml"] {
+        assert!(!world.context.work().join(name).exists(), "{name}");
+    }
+    world.run("conda export -n x --file=foo.txt --format=yaml").success();
+    world.run("conda export -n x --file=environment.yml.new").success();
+}
+
 #[test]
 fn files_are_not_taken_for_specs_nor_for_the_root_prefix() {
     let world = World::new();

@@ -26,6 +26,7 @@ use crate::{
     escape,
     locking::{self, Cache},
     progress::Display,
+    text::word,
 };
 
 /// The largest number of packages that a pattern may match.
@@ -202,14 +203,34 @@ fn in_json(export: &Export) -> Value {
     value
 }
 
-/// The format of an export: given, or by the name of the file.
+/// The format of an export: given, or by the name of the file. A name that belongs to a format which is not written here,
+/// and a text file, are refused, because nobody expects YAML in them. conda refuses more names.
 fn format(line: &Line) -> Result<&'static str, CliError> {
     let file = line.value("--file").unwrap_or_default();
+    let is_lock = || file.ends_with(".lock") || file.ends_with("conda-lock.yml") || file.ends_with("conda-lock.yaml");
     match line.value("--format") {
         _ if line.has("--explicit") => Ok("explicit"),
         None if line.has("--json") || file.ends_with(".json") => Ok("json"),
         None if file.ends_with("explicit.txt") => Ok("explicit"),
         None if file.ends_with("requirements.txt") || file.ends_with("spec.txt") => Ok("requirements"),
+        None if is_lock() => {
+            let message = format!("`{file}` has the name of a lock, and `export` writes no locks");
+            let kind = match file {
+                _ if file.ends_with("pixi.lock") => " --format pixi",
+                _ if file.ends_with(".lock") => "",
+                _ => " --format conda-lock",
+            };
+            let hint = format!(
+                "`mlconda lock --from-prefix PREFIX{kind} -o {}` writes a lock; `--format yaml` writes an environment.yml",
+                word(file)
+            );
+            Err(CliError::World { message, hint: Some(hint) })
+        }
+        None if file.ends_with(".txt") => {
+            let message =
+                format!("the name `{file}` does not say the format: add `--format explicit`, `requirements` or `yaml`");
+            Err(CliError::Usage(message))
+        }
         None | Some("yaml" | "yml" | "env.yml" | "environment-yaml") => Ok("yaml"),
         Some("json" | "environment-json") => Ok("json"),
         Some("explicit") => Ok("explicit"),
