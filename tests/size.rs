@@ -55,6 +55,44 @@ fn a_lock_is_measured_by_what_is_to_be_downloaded() {
     assert!(text.starts_with("small: ") && text.contains(" to download, 7 packages\n"), "{text}");
 }
 
+/// A lock of another tool has no sizes, and its channel may be out of reach. It had `0 bytes to download`.
+#[test]
+fn a_size_that_is_not_known_is_not_zero() {
+    let world = world();
+    world.locked("env.lock", &["python=3.11", "frames"]);
+    let whole = world.read("env.lock");
+    let url = |line: &str| format!("https://conda.example.org/main/{}", line.split_once("/main/").unwrap().1);
+    let far = |name: &str| whole.lines().filter(|line| line.contains(name)).map(url).next().unwrap();
+    let near = whole.lines().find(|line| line.contains("/tzdata-")).unwrap();
+    world.write("far.lock", &format!("@EXPLICIT\n{}\n", far("/python-")));
+    world.write("some.lock", &format!("@EXPLICIT\n{near}\n{}\n", far("/python-")));
+    let text = |lock: &str| world.mlconda(["size", "--offline", lock]).success().stdout;
+    assert_snapshot!(text("far.lock"), @"
+    far.lock: 1 package of unknown size
+
+    package             size  share
+    python 3.11.9  not known
+
+    asked for       size  share
+    python     not known
+    ");
+    assert_snapshot!(text("some.lock"), @"
+    some.lock: at least 1.3 kB to download, 2 packages, 1 of unknown size
+
+    package             size    share
+    tzdata 2024a      1.3 kB  100.0 %
+    python 3.11.9  not known
+
+    asked for       size    share
+    tzdata        1.3 kB  100.0 %
+    python     not known
+    ");
+    let size = json(&world.mlconda(["size", "--offline", "some.lock", "--json"]).success().stdout);
+    let packages = size[0]["packages"].as_array().unwrap();
+    assert!(size[0]["bytes"].is_null() && packages.iter().any(|each| each["bytes"].is_null()), "{size}");
+    assert!(packages.iter().any(|each| each["bytes"].as_u64() > Some(0)), "{size}");
+}
+
 /// The page contains its data, and loads nothing.
 #[test]
 fn a_page_is_one_file() {

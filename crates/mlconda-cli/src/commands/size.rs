@@ -62,7 +62,7 @@ Examples:
 With --progress json, stderr has, for each image, image-started (layers, bytes) and downloaded (bytes).
 
 With --json, stdout is one object for each lock, environment or image, in a list:
-  name, bytes, files
+  name, bytes (null if the size of an archive is not known, also below), files
   packages   a list of objects: name, version, kind (conda or pip), bytes, files; `asked` is the
              only one of `asked` that needs it
   untracked  bytes and files that no package has

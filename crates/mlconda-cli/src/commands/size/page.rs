@@ -52,6 +52,9 @@ fn data(picture: &Picture) -> Value {
     let layers: Vec<Value> = layers.collect();
     let what = match (&picture.image, picture.subject) {
         (Some(image), _) => format!(", {} to pull", bytes(image.size())),
+        (None, Subject::Archives) if picture.unknown() > 0 => {
+            format!(" to download, without {} of unknown size", count(picture.unknown(), "package"))
+        }
         (None, Subject::Archives) => " to download".to_owned(),
         (None, Subject::Installed) => String::new(),
     };

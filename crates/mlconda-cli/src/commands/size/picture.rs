@@ -96,6 +96,27 @@ impl Picture {
         self.sizes.by_package().pop().unwrap_or_default()
     }
 
+    /// The size of a package in bytes, if it is known.
+    pub(super) fn known(&self, total: Total) -> Option<u64> {
+        (self.subject == Subject::Installed || total.files > 0).then_some(total.bytes)
+    }
+
+    /// How many packages have an unknown size.
+    pub(super) fn unknown(&self) -> usize {
+        self.packages().into_iter().filter(|(_, total)| self.known(*total).is_none()).count()
+    }
+
+    /// The requests, each with the bytes of all packages that only it needs. None if one of their sizes is unknown.
+    pub(super) fn requests(&self) -> Vec<(&str, Option<u64>)> {
+        let mut requests: Vec<_> = self.asked.iter().map(|(spec, bytes)| (spec.as_str(), Some(*bytes))).collect();
+        for (total, asked) in self.sizes.by_package().into_iter().zip(&self.only_asked) {
+            if let (Some(asked), None) = (asked, self.known(total)) {
+                requests[*asked].1 = None;
+            }
+        }
+        requests
+    }
+
     pub(super) fn to_json(&self) -> Value {
         let total = self.sizes.total();
         let packages = self.sizes.packages.iter().zip(self.sizes.by_package()).zip(&self.only_asked);
@@ -104,7 +125,7 @@ impl Picture {
                 "name": package.name,
                 "version": package.version,
                 "kind": if package.is_pip { "pip" } else { "conda" },
-                "bytes": size.bytes,
+                "bytes": self.known(size),
                 "files": size.files,
                 "asked": asked.map(|asked| &self.asked[asked].0),
             })
@@ -113,11 +134,11 @@ impl Picture {
             .kinds()
             .into_iter()
             .map(|(kind, size)| json!({"name": kind.name(), "bytes": size.bytes, "files": size.files}));
-        let asked = self.asked.iter().map(|(spec, bytes)| json!({"spec": spec, "bytes": bytes}));
+        let asked = self.requests().into_iter().map(|(spec, bytes)| json!({"spec": spec, "bytes": bytes}));
         let untracked = self.untracked();
         let mut value = json!({
             "name": self.name,
-            "bytes": total.bytes,
+            "bytes": (self.unknown() == 0).then_some(total.bytes),
             "files": total.files,
             "packages": packages.collect::<Vec<_>>(),
             "untracked": {"bytes": untracked.bytes, "files": untracked.files},
@@ -140,7 +161,7 @@ fn title(graph: &Graph, root: &mlconda::graph::GraphRoot) -> String {
     root.asked.first().map_or_else(name, |asked| asked.spec.clone())
 }
 
-/// The archives of a lock. Archives of unknown size count as 0.
+/// The archives of a lock. A package whose archive has an unknown size has no file.
 fn of_archives(graph: &Graph) -> Sizes {
     let mut sizes = Sizes::default();
     for (number, package) in graph.packages.iter().enumerate() {
@@ -149,8 +170,8 @@ fn of_archives(graph: &Graph) -> Sizes {
             version: package.version.clone().unwrap_or_default(),
             is_pip: package.kind == PackageKind::Pip,
         });
-        let bytes = package.size.unwrap_or(0);
-        sizes.files.push(SizedFile { path: "".into(), bytes, kind: FileKind::Data, package: Some(number) });
+        let file = |bytes| SizedFile { path: "".into(), bytes, kind: FileKind::Data, package: Some(number) };
+        sizes.files.extend(package.size.map(file));
     }
     sizes
 }

@@ -14,7 +14,8 @@ use crate::{
 /// A row: a name, a size, and the number of files.
 struct Row {
     name: String,
-    size: u64,
+    /// None if it is unknown.
+    size: Option<u64>,
     files: Option<usize>,
 }
 
@@ -24,7 +25,13 @@ pub(super) fn tables(picture: &Picture, top: usize) -> String {
     let packages = count(picture.sizes.packages.len(), "package");
     let head = match picture.subject {
         Subject::Installed => format!("{} in {}, {packages}", bytes(total.bytes), count(total.files, "file")),
-        Subject::Archives => format!("{} to download, {packages}", bytes(total.bytes)),
+        Subject::Archives => match picture.unknown() {
+            0 => format!("{} to download, {packages}", bytes(total.bytes)),
+            all if all == picture.sizes.packages.len() => format!("{packages} of unknown size"),
+            some => {
+                format!("at least {} to download, {packages}, {} of unknown size", bytes(total.bytes), grouped(some))
+            }
+        },
     };
     let head = match &picture.image {
         Some(image) => format!("{head}; {} to pull in {}", bytes(image.size()), count(image.count(), "layer")),
@@ -52,7 +59,7 @@ fn by_package(picture: &Picture, top: usize) -> Vec<Row> {
     let named = if top == 0 { packages.len() } else { top.min(packages.len()) };
     let (largest, others) = packages.split_at(named);
     let files = |files: usize| (picture.subject == Subject::Installed).then_some(files);
-    let row = |name: String, total: Total| Row { name, size: total.bytes, files: files(total.files) };
+    let row = |name: String, total: Total| Row { name, size: picture.known(total), files: files(total.files) };
     let mut rows: Vec<Row> =
         largest.iter().map(|(package, total)| row(format!("{} {}", package.name, package.version), *total)).collect();
     let rest = others.iter().fold(Total::default(), |sum, (_, total)| Total {
@@ -69,7 +76,7 @@ fn by_package(picture: &Picture, top: usize) -> Vec<Row> {
 fn by_kind(picture: &Picture) -> Vec<Row> {
     let row = |(kind, total): (mlconda::size::FileKind, Total)| Row {
         name: kind.name().to_owned(),
-        size: total.bytes,
+        size: Some(total.bytes),
         files: Some(total.files),
     };
     picture.kinds().into_iter().map(row).collect()
@@ -77,14 +84,14 @@ fn by_kind(picture: &Picture) -> Vec<Row> {
 
 /// The requested specs, with the packages that only they need.
 fn by_request(picture: &Picture) -> Vec<Row> {
-    let mut asked: Vec<&(String, u64)> = picture.asked.iter().collect();
+    let mut asked = picture.requests();
     asked.sort_by(|(one, size), (other, than)| than.cmp(size).then_with(|| one.cmp(other)));
-    let own: u64 = asked.iter().map(|(_, size)| size).sum();
+    let own: u64 = picture.asked.iter().map(|(_, size)| size).sum();
     let mut rows: Vec<Row> =
-        asked.into_iter().map(|(spec, size)| Row { name: spec.clone(), size: *size, files: None }).collect();
+        asked.into_iter().map(|(spec, size)| Row { name: spec.to_owned(), size, files: None }).collect();
     let shared = picture.sizes.total().bytes.saturating_sub(own + picture.untracked().bytes);
     if shared > 0 {
-        rows.push(Row { name: "(needed by several)".to_owned(), size: shared, files: None });
+        rows.push(Row { name: "(needed by several)".to_owned(), size: Some(shared), files: None });
     }
     rows
 }
@@ -116,7 +123,11 @@ fn table(title: &str, rows: &[Row], total: u64) -> String {
     ]];
     cells.extend(rows.iter().map(|row| {
         let files = row.files.map(grouped).unwrap_or_default();
-        [escape::line(&row.name).into_owned(), bytes(row.size), share(row.size, total), files]
+        let [size, share] = match row.size {
+            Some(size) => [bytes(size), share(size, total)],
+            None => ["not known".to_owned(), String::new()],
+        };
+        [escape::line(&row.name).into_owned(), size, share, files]
     }));
     columns(&cells)
 }
