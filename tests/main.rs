@@ -59,6 +59,7 @@ mod size_images;
 mod slim;
 mod stopping;
 mod stopping_stages;
+mod streams;
 #[cfg(target_os = "linux")]
 mod syscalls;
 mod terminal;

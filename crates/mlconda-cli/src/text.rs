@@ -128,6 +128,11 @@ pub(crate) fn list<T: AsRef<str>>(names: &[T]) -> String {
     enumerate(&names.iter().map(|name| format!("`{}`", escape::line(name.as_ref()))).collect::<Vec<_>>())
 }
 
+/// The file of an option `-o`; none if it is not given, or if it is `-`, which is stdout.
+pub(crate) fn file_of(output: Option<&PathBuf>) -> Option<&Path> {
+    output.map(PathBuf::as_path).filter(|output| output.as_os_str() != "-")
+}
+
 /// Phrases in a list: `a`, `a and b`, `a, b and c`.
 pub(crate) fn enumerate(phrases: &[String]) -> String {
     match phrases {

@@ -14,6 +14,7 @@ use crate::{
     error::CliError,
     lock_or_prefix,
     lock_selection::{self, SelectionArgs},
+    text::file_of,
 };
 
 /// Write a lock in another format
@@ -79,7 +80,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     if args.to != LockFormat::Pixi {
         file.parts.iter().take(1).for_each(|part| warn_of_logins(&part.lock, context));
     }
-    let Some(output) = &args.output else {
+    let Some(output) = file_of(args.output.as_ref()) else {
         let rendered = file.render(args.to, &chosen, Some(&context.settings.directory))?;
         rendered.losses.iter().for_each(|loss| context.ui.warn(loss));
         context.ui.data(rendered.text)?;

@@ -118,6 +118,10 @@ fn change(
     edit: impl FnOnce(&mut YamlEditor, &Args) -> Result<(), CliError>,
 ) -> Result<ExitCode, CliError> {
     let settings = &context.settings;
+    if args.output.as_ref().is_some_and(|output| output.as_os_str() == "-") {
+        let message = "the file and its lock are written together: name the lock, or print both with `--dry-run`";
+        return Err(CliError::Usage(message.to_owned()));
+    }
     let file = file(&args, context)?;
     let path = settings.absolute(&file);
     let bytes = mlconda::files::read(&path, mlconda::files::LARGEST_TEXT)?;
@@ -254,6 +258,9 @@ fn take(text: &mut YamlEditor, path: &[&str], name: &str, of: impl Fn(&str) -> O
 pub(crate) fn init(args: InitArgs, context: &Context) -> Result<ExitCode, CliError> {
     let path = context.settings.absolute(&args.file);
     let name = args.file.display();
+    if args.file.as_os_str() == "-" {
+        return Err(CliError::Usage("an environment.yml is not written to stdout: name a file with `-f`".to_owned()));
+    }
     if path.exists() {
         return Err(CliError::world(
             format!("`{name}` already exists"),

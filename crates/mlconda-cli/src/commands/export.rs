@@ -14,6 +14,7 @@ use crate::{
     context::Context,
     error::CliError,
     settings::PrefixArgs,
+    text::file_of,
 };
 
 /// Write an environment.yml of what is installed
@@ -57,7 +58,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let named = PrefixArgs { prefix: args.place.clone().or(args.prefix.prefix.clone()), ..args.prefix.clone() };
     let prefix = named.existing(&context.settings)?;
     let text = text(&args, &prefix, context)?;
-    let Some(output) = &args.output else {
+    let Some(output) = file_of(args.output.as_ref()) else {
         context.ui.data(text)?;
         return Ok(ExitCode::SUCCESS);
     };

@@ -121,7 +121,15 @@ Examples:
 
 pub(crate) fn run(mut args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let start = Instant::now();
-    args.format = args.format.or_else(|| formats::of_file(&args.output, context));
+    if args.is_printed() {
+        let other = if args.check { Some("--check") } else { args.json.then_some("--json") };
+        if let Some(other) = other {
+            return Err(CliError::Usage(format!("`-o -` prints the lock, and `{other}` does not: leave one out")));
+        }
+        args.dry_run = true;
+    } else {
+        args.format = args.format.or_else(|| formats::of_file(&args.output, context));
+    }
     if let Some(prefix) = &args.from_prefix {
         return formats::of_prefix(prefix, &args, context);
     }
@@ -166,6 +174,11 @@ fn make(
     context: &Context,
 ) -> Result<Vec<PathBuf>, CliError> {
     let platforms = platforms(&args.platforms, environment)?;
+    if args.is_printed() && platforms.len() > 1 && formats::is_one_each(args.format()) {
+        let message = "locks for several platforms are several files: with `-o -`, give one `--platform`, or a `--format` \
+                       that has all platforms in one file";
+        return Err(CliError::Usage(message.to_owned()));
+    }
     let before = previous::read(args, environment, &platforms, context)?;
     let mut locked = locking::lock(environment, &platforms, &before, &args.locking, Cache::Make, context)?;
     let of_file = args.slim.typed().or_else(|| environment.slim.clone());
@@ -201,6 +214,11 @@ fn make(
 }
 
 impl Args {
+    /// Whether the lock goes to stdout.
+    fn is_printed(&self) -> bool {
+        self.output.as_os_str() == "-"
+    }
+
     fn format(&self) -> LockFormat {
         self.format.unwrap_or(LockFormat::Explicit)
     }
@@ -330,6 +348,7 @@ fn summary(lock: &Lock, output: &Path, written: Option<Written>, start: Instant)
     let outcome = match written {
         Some(Written::Changed) => format!("locked in `{}`", output.display()),
         Some(Written::UpToDate) => format!("locked; `{}` is up to date", output.display()),
+        None if output.as_os_str() == "-" => "locked".to_owned(),
         None => "solved; nothing written".to_owned(),
     };
     format!("{packages}{size} for {} {outcome}, in {:.1} s", lock.platform, start.elapsed().as_secs_f64())

@@ -17,7 +17,7 @@ use crate::{
     image_name,
     lock_or_prefix::{LockOrPrefix, LockOrPrefixArgs},
     progress::Display,
-    text::count,
+    text::{count, file_of},
 };
 
 /// Write a software bill of materials (SBOM)
@@ -98,7 +98,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let left_out = view.left_out()?;
     let subject = Subject { name, time: context.settings.source_date_epoch()?, left_out };
     let text = sbom::sbom(&view.lock, format, &subject);
-    let Some(output) = &args.output else {
+    let Some(output) = file_of(args.output.as_ref()) else {
         context.ui.json_text(&text)?;
         return Ok(ExitCode::SUCCESS);
     };
@@ -143,7 +143,7 @@ fn attached(place: &Path, image: &oci::Base, args: &Args, context: &Context) -> 
         }
     })?;
     let text = String::from_utf8_lossy(&bill);
-    match &args.output {
+    match file_of(args.output.as_ref()) {
         Some(output) => context.write(output, &text)?,
         None => context.ui.json_text(&text)?,
     }

@@ -5,7 +5,10 @@ mod page;
 mod picture;
 mod table;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use mlconda::records::Wanted;
 
@@ -95,7 +98,13 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     if let [one, other] = pictures.as_mut_slice() {
         image::compare(one, other);
     }
-    if let Some(file) = &args.html {
+    let is_printed = args.html.as_deref() == Some(Path::new("-"));
+    if is_printed && args.json {
+        return Err(CliError::Usage("the page and `--json` cannot both be on stdout".to_owned()));
+    }
+    if is_printed {
+        context.ui.data(page::page(&pictures))?;
+    } else if let Some(file) = &args.html {
         context.write(file, &page::page(&pictures))?;
         context.ui.say(&format!("`{}` shows it.", file.display()));
     }

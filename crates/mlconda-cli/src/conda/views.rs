@@ -174,7 +174,7 @@ pub(super) fn export(line: &Line, context: &Context) -> Result<ExitCode, CliErro
             export.to_yaml()
         }
     };
-    match line.value("--file") {
+    match line.value("--file").filter(|file| *file != "-") {
         Some(file) => {
             context.replace(
                 Path::new(file),

@@ -58,6 +58,7 @@ pub(super) fn of_prefix(prefix: &Path, args: &Args, context: &Context) -> Result
     context.ui.say(&match written {
         Some(Written::Changed) => format!("{packages} of `{prefix}` are locked in `{output}`."),
         Some(Written::UpToDate) => format!("{packages} of `{prefix}` are locked; `{output}` is up to date."),
+        None if args.is_printed() => format!("{packages} of `{prefix}` are locked."),
         None => format!("{packages} of `{prefix}`; nothing was written."),
     });
     Ok(ExitCode::SUCCESS)

@@ -69,7 +69,7 @@ fn of_file(
     let settings = &context.settings;
     let path = settings.absolute(output);
     // The output is a device, or does not exist.
-    if !path.is_file() {
+    if args.is_printed() || !path.is_file() {
         return Ok(Vec::new());
     }
     let text = String::from_utf8_lossy(&mlconda::files::read(&path, mlconda::files::LARGEST_LOCK)?).into_owned();
