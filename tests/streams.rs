@@ -1,6 +1,8 @@
 //! `-` and pipes as files: of each command that reads or writes a text.
 
-use crate::world;
+use insta::assert_snapshot;
+
+use crate::{conda::World, world};
 
 /// `lock`, `convert` and the others wrote a file with the name `-`.
 #[test]
@@ -36,4 +38,48 @@ fn a_dash_is_stdout_for_every_text() {
         world.mlconda(arguments).failure(2);
     }
     assert!(!world.work().join("-").exists());
+}
+
+/// `-` was a file name, and `conda create --file` refused a pipe, which `mlconda install` reads.
+#[test]
+fn every_kind_of_file_comes_from_a_pipe() {
+    let world = World::new();
+    let context = &world.context;
+    context.locked("env.lock", &["where"]);
+    context.write("specs.txt", "# words\nwhere\n");
+    let channel = "name: small\nchannels: ['${CHANNELS}/main']\ndependencies:\n  - where\n";
+    context.write("environment.yml", channel);
+    for (number, line) in [
+        "cat env.lock | mlconda install - -n NAME",
+        "cat env.lock | mlconda install /dev/stdin -n NAME",
+        "cat specs.txt | conda create -y -n NAME --file -",
+        "cat specs.txt | conda create -y -n NAME --file /dev/stdin",
+        "cat env.lock | conda create -y -n NAME --file /dev/stdin",
+        "cat env.lock | conda create -y -n NAME --file -",
+        "cat environment.yml | conda env create -n NAME -f -",
+        "cat environment.yml | conda env create -n NAME -f /dev/stdin",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("e{number}");
+        world.shell(&line.replace("NAME", &name)).success();
+        assert_eq!(world.installed(&name), ["where 2.0"], "{line}");
+    }
+    for line in ["mlconda lock - -o -", "mlconda lock /dev/stdin -o -"] {
+        world.shell(&format!("cat environment.yml | {line}")).success();
+    }
+    for line in
+        ["mlconda tree -", "mlconda convert - --to pixi", "mlconda diff - env.lock", "mlconda sbom -", "mlconda size -"]
+    {
+        world.shell(&format!("cat env.lock | {line}")).success();
+    }
+    assert_snapshot!(world.shell("cat environment.yml | conda create -y -n x --file -"), @"
+    exit code 1
+    --- stdout
+    --- stderr
+    error: `-` has an environment.yml, not match specs
+    hint: `env create -f -` reads one from a pipe
+    ");
+    assert!(!context.work().join("-").exists());
 }

@@ -18,7 +18,7 @@ use crate::{
 /// If the text is neither an existing file or directory nor a reference, or a directory that is neither a prefix nor a
 /// layout.
 pub(crate) fn image_named(place: &Path, context: &Context) -> Result<Option<oci::Base>, CliError> {
-    let (path, directory) = (context.settings.absolute(place), &context.settings.directory);
+    let (path, directory) = (context.settings.input(place), &context.settings.directory);
     let text = place.to_str().unwrap_or_default();
     let has_transport = ["docker://", "oci:", "docker-archive:"].iter().any(|transport| text.starts_with(transport));
     if has_transport || !path.exists() && is_reference(text, &path) {

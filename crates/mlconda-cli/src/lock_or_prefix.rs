@@ -72,7 +72,7 @@ impl LockOrPrefix {
     ) -> Result<Self, CliError> {
         let settings = &context.settings;
         let path = match typed {
-            Some(path) => settings.absolute(path),
+            Some(path) => settings.input(path),
             None if args.prefix.prefix.is_none() && args.prefix.name.is_none() => {
                 let here = settings.absolute(Path::new("env.lock"));
                 if here.is_file() { here } else { args.prefix.existing(settings)?.path().to_owned() }

@@ -98,7 +98,7 @@ pub(crate) fn read_quietly(file: &Path, context: &Context) -> Result<LockFile, C
     }
     let settings = &context.settings;
     let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
-    Ok(LockFile::read(&settings.absolute(file), &expansion)?)
+    Ok(LockFile::read(&settings.input(file), &expansion)?)
 }
 
 /// Like [`read`], for installations: they take an environment.yml as well.

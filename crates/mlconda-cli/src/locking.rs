@@ -157,7 +157,10 @@ pub(crate) struct Locked {
 
 /// Reads an environment, merged from these files, and prints its warnings.
 pub(crate) fn read(files: &[PathBuf], args: &LockingArgs, context: &Context) -> Result<Environment, CliError> {
-    let environment = Environment::read_all(files, &read_options(args, context))?;
+    let is_stdin = |file: &PathBuf| file.as_os_str() == "-";
+    let named = |file: &PathBuf| if is_stdin(file) { context.settings.input(file) } else { file.clone() };
+    let files: Vec<PathBuf> = files.iter().map(named).collect();
+    let environment = Environment::read_all(&files, &read_options(args, context))?;
     environment.warnings.iter().for_each(|warning| context.ui.warn(&warning.to_string()));
     Ok(environment)
 }

@@ -154,6 +154,11 @@ impl Settings {
         plain(&self.directory.join(below_home(path, self.home.as_deref())))
     }
 
+    /// A file to read, as an absolute path. `-` is stdin.
+    pub(crate) fn input(&self, path: &Path) -> PathBuf {
+        if path.as_os_str() == "-" { PathBuf::from("/dev/stdin") } else { self.absolute(path) }
+    }
+
     /// A path in an image, relative to a directory there, without `.` and `..`.
     pub(crate) fn absolute_in(&self, directory: &Path, path: &Path) -> PathBuf {
         plain(&Path::new("/").join(directory).join(path))

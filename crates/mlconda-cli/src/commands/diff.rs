@@ -118,7 +118,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
 fn read(path: &Path, context: &Context) -> Result<Side, CliError> {
     let settings = &context.settings;
     let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
-    let absolute = settings.absolute(path);
+    let absolute = settings.input(path);
     if absolute.is_dir() || bundles::is_bundle(&absolute, context)? {
         let locks = lock_selection::read_quietly(&absolute, context)?;
         if locks.kind == LockKind::Prefix {

@@ -14,7 +14,7 @@ use mlconda::{
     PrefixRecord, Subdir,
     host::Host,
     install::Revision,
-    lock::{Lock, LockedPackage, Selection},
+    lock::{Lock, LockFile, LockedPackage, Selection},
     prefix::{Prefix, distributions::is_distribution},
 };
 
@@ -44,7 +44,7 @@ pub(super) fn run(line: &Line, verb: Verb, context: &Context) -> Result<ExitCode
     }
     let inputs = Inputs::of(line, verb, context)?;
     if let Some(file) = inputs.locks.first() {
-        return of_lock(file, line, verb, platform, context);
+        return of_lock(file, inputs.piped.clone(), line, verb, platform, context);
     }
     let mut goal = Goal::of(&inputs, &channels, context)?;
     let (prefix, replaces) = place(line, verb, goal.environment.name.as_deref(), context)?;
@@ -149,10 +149,17 @@ fn check_update(line: &Line, goal: &Goal, state: Option<&InstalledState>, prefix
 }
 
 /// Installs a lock: a new prefix gets its packages only; in an existing prefix the other packages stay, as with conda.
-fn of_lock(file: &Path, line: &Line, verb: Verb, platform: Subdir, context: &Context) -> Result<ExitCode, CliError> {
+fn of_lock(
+    file: &Path,
+    piped: Option<LockFile>,
+    line: &Line,
+    verb: Verb,
+    platform: Subdir,
+    context: &Context,
+) -> Result<ExitCode, CliError> {
     let categories = line.values("--category").map(str::to_owned).collect();
     let chosen = Selection { platform: Some(platform), categories, ..Selection::default() };
-    let found = lock_selection::read_to_install(file, context)?;
+    let found = piped.map_or_else(|| lock_selection::read_to_install(file, context), Ok)?;
     let lock = match found.parts.as_slice() {
         [only] if only.lock.platform == Subdir::NoArch => only.lock.clone(),
         _ => found.select(&chosen)?,

@@ -9,6 +9,7 @@ use mlconda::{
     Channel, PrefixRecord, Version,
     environment::{ChannelRule, Environment, Requirement},
     export,
+    lock::{Expansion, LockFile, kind_of},
     prefix::{Prefix, Stamp},
     sorting::IntoTree,
 };
@@ -27,6 +28,8 @@ pub(super) struct Inputs {
     pub(super) specs: Vec<String>,
     pub(super) environments: Vec<PathBuf>,
     pub(super) locks: Vec<PathBuf>,
+    /// The content of the lock, if it comes from a pipe, which can be read only once.
+    pub(super) piped: Option<LockFile>,
 }
 
 impl Inputs {
@@ -83,8 +86,13 @@ impl Inputs {
             ));
         }
         let file = file.strip_prefix("file://").unwrap_or(file);
-        let path = context.settings.absolute(Path::new(file));
-        if lock_selection::kind_of_file(&path).is_some() {
+        let path = context.settings.input(Path::new(file));
+        let is_pipe = || fs_err::metadata(&path).is_ok_and(|found| !found.is_file() && !found.is_dir());
+        if is_env && file == "-" {
+            self.environments.push(path);
+        } else if !is_env && is_pipe() {
+            self.add_pipe(file, &path, context)?;
+        } else if lock_selection::kind_of_file(&path).is_some() {
             self.locks.push(file.into());
         } else if is_env || [".yml", ".yaml"].iter().any(|end| file.ends_with(end)) {
             self.environments.push(file.into());
@@ -98,13 +106,37 @@ impl Inputs {
                     "`--file` names a file of match specs, or an environment.yml",
                 )
             })?;
-            let lines = text.lines().map(|line| line.split_once('#').map_or(line, |(spec, _)| spec).trim());
-            // In the URL of an archive, `#` starts the hash.
-            let lines =
-                lines.zip(text.lines()).map(|(spec, line)| if spec.contains("://") { line.trim() } else { spec });
-            self.specs.extend(lines.filter(|spec| !spec.is_empty()).map(str::to_owned));
+            self.add_specs(&text);
         }
         Ok(())
+    }
+
+    /// Adds what comes out of a pipe or a terminal: a lock, or match specs.
+    fn add_pipe(&mut self, file: &str, path: &Path, context: &Context) -> Result<(), CliError> {
+        let bytes = mlconda::files::read_any(path, mlconda::files::LARGEST_LOCK)?;
+        let text = String::from_utf8(bytes).map_err(|_| {
+            CliError::world(format!("`{file}` is not UTF-8"), "`--file` names a file of match specs, or a lock")
+        })?;
+        if kind_of(&text).is_some() {
+            let settings = &context.settings;
+            let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
+            self.piped = Some(LockFile::parse(&text, path, &expansion)?);
+            self.locks.push(file.into());
+        } else if text.lines().any(|line| line.trim_end() == "dependencies:") {
+            let hint = format!("`env create -f {}` reads one from a pipe", text::word(file));
+            return Err(CliError::world(format!("`{file}` has an environment.yml, not match specs"), hint));
+        } else {
+            self.add_specs(&text);
+        }
+        Ok(())
+    }
+
+    /// Adds the match specs of a file, one per line.
+    fn add_specs(&mut self, text: &str) {
+        let lines = text.lines().map(|line| line.split_once('#').map_or(line, |(spec, _)| spec).trim());
+        // In the URL of an archive, `#` starts the hash.
+        let lines = lines.zip(text.lines()).map(|(spec, line)| if spec.contains("://") { line.trim() } else { spec });
+        self.specs.extend(lines.filter(|spec| !spec.is_empty()).map(str::to_owned));
     }
 }
 
