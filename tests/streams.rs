@@ -83,3 +83,20 @@ fn every_kind_of_file_comes_from_a_pipe() {
     ");
     assert!(!context.work().join("-").exists());
 }
+
+/// `why` and `diff` had errors that did not help, for orders of words and options that others take.
+#[test]
+fn the_words_of_why_and_the_environment_of_diff_are_understood() {
+    let world = world();
+    world.locked("env.lock", &["python=3.11", "where"]);
+    world.mlconda(["install", "env.lock", "-n", "ml"]).success();
+    let why = |words: [&str; 2]| world.mlconda(["why", words[0], words[1]]).success().stdout;
+    assert_eq!(why(["env.lock", "where"]), why(["where", "env.lock"]));
+    world.mlconda(["why", "where", "no.lock"]).failure(1);
+    let prefix = world.named_prefix("ml").display().to_string();
+    let diff = |words: &[&str]| world.mlconda([&["diff", "env.lock"], words].concat());
+    assert_eq!(diff(&["-n", "ml"]).success().stdout, diff(&[&prefix]).success().stdout);
+    assert_eq!(diff(&["-p", &prefix]).success().stdout, diff(&[&prefix]).success().stdout);
+    diff(&[&prefix, "-n", "ml"]).failure(2);
+    diff(&["-n", "none"]).failure(1);
+}

@@ -22,6 +22,7 @@ use crate::{
     lock_or_prefix,
     lock_selection::{self, SelectionArgs},
     locking::{self, LockingArgs},
+    settings::PrefixArgs,
     text::count,
 };
 
@@ -37,8 +38,10 @@ pub(crate) struct Args {
     #[arg(value_name = "OLD")]
     old: PathBuf,
     /// The new lock, prefix or environment
-    #[arg(value_name = "NEW", required_unless_present = "textconv")]
+    #[arg(value_name = "NEW", required_unless_present_any = ["textconv", "prefix", "name"])]
     new: Option<PathBuf>,
+    #[command(flatten)]
+    prefix: PrefixArgs,
     /// Compare the locks for this platform only [default: all platforms that both sides have]
     #[arg(long, value_name = "PLATFORM", value_parser = lock_selection::platform)]
     platform: Option<Subdir>,
@@ -54,7 +57,7 @@ pub(crate) struct Args {
     #[arg(long)]
     exit_code: bool,
     /// Print one lock with one package per line, for `git diff`
-    #[arg(long, conflicts_with_all = ["new", "json", "markdown", "exit_code"])]
+    #[arg(long, conflicts_with_all = ["new", "prefix", "name", "json", "markdown", "exit_code"])]
     textconv: bool,
 }
 
@@ -62,7 +65,7 @@ const AFTER_HELP: &str = "\
 Examples:
   mlconda diff old.lock env.lock
   mlconda diff <(git show main:env.lock) env.lock --markdown     for a pull request
-  mlconda diff env.lock /opt/conda/envs/ml                       compares the prefix with the lock
+  mlconda diff env.lock /opt/conda/envs/ml                       compares the prefix with the lock; `-n ml` too
   mlconda diff environment.yml env.lock --exit-code              1 if the lock is out of date
 To show locks like this in `git diff` and `git log -p`:
   git config diff.mlconda.textconv 'mlconda diff --textconv'
@@ -88,7 +91,12 @@ enum Outcome {
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     let old = read(&args.old, context)?;
-    let Some(new) = &args.new else { return textconv(&old, &args, context) };
+    let named = args.prefix.prefix.is_some() || args.prefix.name.is_some();
+    if named && args.new.is_some() {
+        return Err(CliError::Usage("give NEW, or an environment with -p or -n, not both".to_owned()));
+    }
+    let prefix = if named { Some(args.prefix.existing(&context.settings)?.path().to_owned()) } else { None };
+    let Some(new) = args.new.as_ref().or(prefix.as_ref()) else { return textconv(&old, &args, context) };
     let outcome = match (&old, &read(new, context)?) {
         (Side::Locks(old), Side::Locks(new)) => Outcome::Diffs(locks(old, new, &args, context)?),
         (Side::Environment(old), Side::Environment(new)) => {

@@ -1,6 +1,9 @@
 //! `mlconda why`: the reason why a package is in a lock or an environment.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use mlconda::{
     graph::{Chain, ChainSelection, Chains, Graph},
@@ -62,9 +65,10 @@ With --json, stdout is one object:
 const LIMIT: usize = 100;
 
 pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
-    let view = LockOrPrefix::read(args.place.as_deref(), &args.view, Wanted::Dependencies, context)?;
+    let (package, place) = in_order(&args, context);
+    let view = LockOrPrefix::read(place.as_deref(), &args.view, Wanted::Dependencies, context)?;
     let graph = view.graph(&args.files, context)?;
-    let package = graph.find(&args.package).ok_or_else(|| unknown(&args.package, &graph, &view))?;
+    let package = graph.find(&package).ok_or_else(|| unknown(&package, &graph, &view))?;
     let which = if args.all { ChainSelection::All { limit: LIMIT } } else { ChainSelection::Shortest };
     let found = graph.chains(package, which);
     if args.json {
@@ -84,6 +88,17 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         context.ui.say(&format!("There are more paths than these {LIMIT}."));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The package and the place. They may be in the order of `tree LOCK`, if only the first one is there as a file.
+fn in_order(args: &Args, context: &Context) -> (String, Option<PathBuf>) {
+    let is_there = |path: &Path| context.settings.input(path).exists();
+    match &args.place {
+        Some(place) if is_there(Path::new(&args.package)) && !is_there(place) => {
+            (place.to_string_lossy().into_owned(), Some(PathBuf::from(&args.package)))
+        }
+        place => (args.package.clone(), place.clone()),
+    }
 }
 
 /// The paths as text. A path through another package that was asked for repeats the path of that package, so it is only
