@@ -23,8 +23,8 @@ ENTRYPOINT ["/mlconda"]
 
 FROM ${BASE}
 COPY --from=builder /usr/local/bin/mlconda /mlconda
-# Dockerfiles expect these of images of conda and micromamba: the names, the functions of shells, and an entry point
-# that activates an environment.
+# Dockerfiles expect these of images of conda and micromamba: the names, the functions of shells, and an entry point and
+# a shell for `SHELL` that activate an environment.
 RUN ln -s /mlconda /usr/local/bin/mlconda && mkdir -p /opt/conda/bin /opt/conda/condabin && \
     for name in conda mamba micromamba; do \
         for directory in /usr/local/bin /opt/conda/bin /opt/conda/condabin; do \
@@ -33,7 +33,13 @@ RUN ln -s /mlconda /usr/local/bin/mlconda && mkdir -p /opt/conda/bin /opt/conda/
     done && \
     HOME=/root conda init bash && \
     ln -s /opt/conda/etc/profile.d/conda.sh /etc/profile.d/conda.sh && \
-    printf '#!/bin/sh\nexec micromamba run -n "${ENV_NAME:-base}" "$@"\n' >/usr/local/bin/_entrypoint.sh && \
-    chmod 755 /usr/local/bin/_entrypoint.sh
+    cd /usr/local/bin && \
+    printf '%s\n' '#!/bin/sh' 'if [ $# = 0 ]; then set -- /bin/bash; fi' \
+        'exec micromamba run -n "${ENV_NAME:-base}" "$@"' >_entrypoint.sh && \
+    printf '%s\n' '#!/bin/sh' 'if [ "${MAMBA_DOCKERFILE_ACTIVATE:-0}" != 1 ]; then exec bash -o pipefail -c "$@"; fi' \
+        'exec micromamba run -n "${ENV_NAME:-base}" bash -o pipefail -c "$@"' >_dockerfile_shell.sh && \
+    printf '%s\n' 'if [ "${MAMBA_SKIP_ACTIVATE:-0}" != 1 ]; then' '    . /opt/conda/etc/profile.d/conda.sh' \
+        '    micromamba activate "${ENV_NAME:-base}"' 'fi' >_activate_current_env.sh && \
+    chmod 755 _entrypoint.sh _dockerfile_shell.sh _activate_current_env.sh
 ENV PATH=/opt/conda/bin:$PATH CONDA_DIR=/opt/conda MAMBA_ROOT_PREFIX=/opt/conda MLCONDA_ROOT=/opt/conda MAMBA_USER=root
 CMD ["/bin/bash"]

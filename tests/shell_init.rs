@@ -237,3 +237,20 @@ fn environments_can_be_stacked() {
     let outcome = script_in(&world, &["bash", "-c"], &text).success();
     assert_eq!(outcome.stdout, "two 2 two 2\none 1 one 1\nnone 0 unset 0\n");
 }
+
+/// Downloads have names such as `mlconda-x86_64`.
+#[test]
+fn a_program_with_another_file_name_activates() {
+    let world = with_environments(&["ml"]);
+    let links = world.path().join("links");
+    fs_err::create_dir_all(&links).unwrap();
+    fs_err::copy(crate::program(), links.join("mlconda-x86_64")).unwrap();
+    fs_err::os::unix::fs::symlink(links.join("mlconda-x86_64"), links.join("conda")).unwrap();
+    let listed = world.run(links.join("mlconda-x86_64"), &["conda", "info", "--base"]).success();
+    assert_eq!(listed.stdout.trim_end(), world.root_prefix().display().to_string());
+    let mut command = world.command("bash");
+    let path = format!("{}:/usr/bin:/bin", links.display());
+    let text = format!("eval \"$(conda shell.bash hook)\"\nconda activate ml\n{SHOW}echo $CONDA_EXE");
+    let outcome = world.outcome(command.args(["-c", &text]).env("PATH", path)).success();
+    assert_eq!(outcome.stdout, format!("on ml\nml 1 ml 1\n{}\n", links.join("conda").display()));
+}

@@ -62,7 +62,17 @@ fn environments_are_listed_as_conda_does() {
     --- stderr
     "#);
     assert_eq!(world.run("conda info --base").success().stdout, format!("{}\n", world.context.root_prefix().display()));
-    assert!(world.run("conda info --json").success().stdout.contains("\"root_prefix\""));
+    let info =
+        |command: &str| -> serde_json::Value { serde_json::from_str(&world.run(command).success().stdout).unwrap() };
+    let told = info("conda info --json");
+    for package in told["virtual_pkgs"].as_array().unwrap() {
+        assert_eq!(package.as_array().unwrap().len(), 3, "{told}");
+    }
+    // Editors resolve the link `conda`, and call mlconda by its own name.
+    let own = info("mlconda info --json");
+    for key in ["envs", "envs_dirs", "conda_prefix", "conda_version", "config_files", "user_rc_path", "root_writable"] {
+        assert!(!told[key].is_null() && told[key] == own[key], "{key}: {own}");
+    }
     assert!(world.run("conda info").success().stdout.contains("base environment : "));
     assert_eq!(world.run("conda --version").success().stdout.split_whitespace().next(), Some("conda"));
 }
@@ -199,4 +209,47 @@ fn options_of_every_command_may_come_before_the_name_of_conda() {
     // A command of the same name stays the command of `run`.
     let told = world.run("mlconda run -n x conda --version").success();
     assert!(told.stdout.starts_with("conda "), "{told}");
+}
+
+/// Tools read the archives of a solve from there.
+#[test]
+fn a_dry_run_lists_the_archives_to_fetch() {
+    let world = World::new();
+    let told = world.run("conda create -n x where --dry-run --json").success().stdout;
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let [fetched] = told["actions"]["FETCH"].as_array().unwrap().as_slice() else { panic!("{told}") };
+    assert!(fetched["url"].as_str().unwrap().ends_with("/where-2.0-h4bc722e_0.conda"), "{told}");
+    for key in ["name", "version", "build", "build_number", "fn", "size", "sha256", "md5", "subdir", "depends"] {
+        assert!(!fetched[key].is_null(), "{key}: {told}");
+    }
+    assert_eq!(told["actions"]["LINK"][0]["dist_name"], "where-2.0-h4bc722e_0");
+}
+
+#[test]
+fn a_link_to_an_environment_goes_and_the_environment_stays() {
+    let world = world();
+    let (link, target) = (world.context.named_prefix("link"), world.context.named_prefix("x"));
+    fs_err::os::unix::fs::symlink(&target, &link).unwrap();
+    let told = world.run("conda env remove -n link").success().stderr;
+    assert!(told.contains("The link") && told.contains("stays"), "{told}");
+    assert!(!link.exists() && target.join("conda-meta/history").is_file());
+}
+
+/// Scripts source them, also if every environment has a prefix of its own.
+#[test]
+fn the_files_for_shells_are_there_after_an_installation_anywhere() {
+    let world = World::new();
+    let root = world.context.path().join("new");
+    let variables = [("MLCONDA_ROOT", root.to_str().unwrap())];
+    world.run_with("conda create -y -p anywhere where", &variables).success();
+    assert!(root.join("bin/activate").is_file() && root.join("etc/profile.d/conda.sh").is_file());
+    // A root prefix that cannot be made is no error.
+    let variables = [("MLCONDA_ROOT", "/dev/null/root")];
+    world.run_with("conda create -y -p elsewhere where", &variables).success();
+    // The name of mamba has a root prefix of its own.
+    let mamba = world.context.path().join("mamba");
+    let variables = [("MLCONDA_ROOT", root.to_str().unwrap()), ("MAMBA_ROOT_PREFIX", mamba.to_str().unwrap())];
+    world.run_with("micromamba create -y -n y where", &variables).success();
+    world.run_with("conda create -y -n z where", &variables).success();
+    assert!(mamba.join("envs/y").is_dir() && root.join("envs/z").is_dir());
 }

@@ -112,8 +112,12 @@ fn configured(line: &Line, context: &mut Context) -> Result<ExitCode, CliError> 
     let code = run(line, context)?;
     let root = &context.settings.root_prefix;
     let has_files = root.join("etc/profile.d/conda.sh").exists();
-    if solves && line.tool != Tool::Mlconda && !has_files && root.is_dir() && !line.has("--dry-run") {
-        shells::write_all(context)?;
+    if solves && line.tool != Tool::Mlconda && !has_files && !line.has("--dry-run") {
+        // With `-p`, nothing else needs a root prefix, and it may be at a place that this user cannot write to.
+        let is_there = root.is_dir() || fs_err::create_dir_all(root).is_ok();
+        if is_there {
+            shells::write_all(context)?;
+        }
     }
     Ok(code)
 }
@@ -237,6 +241,11 @@ fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
         }
         Verb::Refused(instead) => Err(CliError::world(format!("`{}` is not supported", line.command()), instead)),
     }
+}
+
+/// The output of `conda info --json`.
+pub(crate) fn info_as_json(context: &Context) -> Result<serde_json::Value, CliError> {
+    environments::info_as_json(&Line::parse(Tool::Conda, &["info".into()])?, context)
 }
 
 /// Whether a package is part of conda itself: in the root prefix, mlconda replaces it.

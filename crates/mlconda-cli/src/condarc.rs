@@ -262,6 +262,11 @@ fn read(file: &Path) -> Result<Option<YamlEditor>, CliError> {
     }
 }
 
+/// The files that exist; later files have priority.
+pub(crate) fn existing_files(settings: &Settings) -> Vec<PathBuf> {
+    files(settings).into_iter().filter(|file| file.is_file()).collect()
+}
+
 /// The files that are searched, also missing ones; later files have priority.
 fn files(settings: &Settings) -> Vec<PathBuf> {
     let mut directories = vec![PathBuf::from("/etc/conda"), PathBuf::from("/var/lib/conda")];

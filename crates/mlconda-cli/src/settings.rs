@@ -67,8 +67,10 @@ impl Settings {
         };
         let directory = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
         let home = get("HOME").map(PathBuf::from);
-        let told = global.root_prefix.clone().or_else(|| get("MLCONDA_ROOT").map(PathBuf::from));
-        let told = told.or_else(|| get("MAMBA_ROOT_PREFIX").filter(|_| global.is_mamba).map(PathBuf::from));
+        // The one of the tool whose name is used counts more: hooks of shells and images set mlconda's.
+        let of_mamba = || get("MAMBA_ROOT_PREFIX").filter(|_| global.is_mamba);
+        let told = of_mamba().or_else(|| get("MLCONDA_ROOT")).map(PathBuf::from);
+        let told = global.root_prefix.clone().or(told);
         let shared_root = told.is_none().then(|| PathBuf::from(SHARED_ROOT));
         let root_prefix = told.unwrap_or_else(|| default_root_prefix(home.as_deref(), get("XDG_DATA_HOME")));
         let own_cache = get("MLCONDA_CACHE_DIR").map(|path| below_home(Path::new(&path), home.as_deref()));
@@ -120,10 +122,15 @@ impl Settings {
     /// The time of all created files (`SOURCE_DATE_EPOCH`), in seconds since 1970.
     pub(crate) fn source_date_epoch(&self) -> Result<Option<i64>, CliError> {
         let Some(text) = self.variable("SOURCE_DATE_EPOCH") else { return Ok(None) };
-        let message = || format!("`SOURCE_DATE_EPOCH` is `{text}`, which is not a number of seconds since 1970");
-        text.parse()
-            .map(Some)
-            .map_err(|_| CliError::world(message(), "unset it, or set it to a number such as that of `date +%s`"))
+        let message = || {
+            format!(
+                "`SOURCE_DATE_EPOCH` is `{text}`, which is not a number of seconds since 1970 before the year 10000"
+            )
+        };
+        // The year 9999 is the last one of the history's times.
+        let seconds = text.parse().ok().filter(|seconds| (0..=253_402_207_200_i64).contains(seconds));
+        let wrong = || CliError::world(message(), "unset it, or set it to a number such as that of `date +%s`");
+        seconds.map(Some).ok_or_else(wrong)
     }
 
     /// Whether scripts of packages run (`MLCONDA_NO_SCRIPTS`).
@@ -274,7 +281,7 @@ fn place(name: &str, directories: &[PathBuf]) -> Option<PathBuf> {
 }
 
 /// Whether a directory can be written or, if it does not exist, created.
-fn is_writable(directory: &Path) -> bool {
+pub(crate) fn is_writable(directory: &Path) -> bool {
     let there = directory.ancestors().find(|path| path.symlink_metadata().is_ok());
     there.is_some_and(|path| path.is_dir() && rustix::fs::access(path, rustix::fs::Access::WRITE_OK).is_ok())
 }

@@ -57,11 +57,13 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
     }
     let cache = context.settings.package_cache();
     // An image `FROM scratch` has no directory for temporary files, so the current directory is the alternative.
-    let temporary = tempfile::tempdir().or_else(|error| {
-        let message =
-            format!("cannot make a temporary directory in `{}`: {}", std::env::temp_dir().display(), error.kind());
+    let mut named = tempfile::Builder::new();
+    let named = named.prefix("mlconda-image-");
+    let temporary = named.tempdir().or_else(|error| {
+        let directory = std::env::temp_dir();
+        let message = format!("cannot make a temporary directory in `{}`: {}", directory.display(), error.kind());
         let none = |_| CliError::world(message, "set `TMPDIR` to a directory that you can write to");
-        tempfile::tempdir_in(&context.settings.directory).map_err(none)
+        named.tempdir_in(&context.settings.directory).map_err(none)
     })?;
     let temporary = Temporary::new(temporary);
     // The directory is registered, so that a signal outside of a future also removes it.

@@ -103,11 +103,28 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         build: Build::new(),
     };
     if args.json {
-        context.ui.json(&info)?
+        #[cfg(not(feature = "conda"))]
+        context.ui.json(&info)?;
+        #[cfg(feature = "conda")]
+        context.ui.json(&with_condas_keys(&info, context)?)?;
     } else {
         context.ui.text(&text(&info))?
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The same with the keys of conda's `info --json` that editors read: they resolve a link named `conda`, and so they
+/// call this command.
+#[cfg(feature = "conda")]
+fn with_condas_keys(info: &Info, context: &Context) -> Result<serde_json::Value, CliError> {
+    let mut value = serde_json::to_value(info).map_err(std::io::Error::other)?;
+    let condas = crate::conda::info_as_json(context)?;
+    if let (Some(own), serde_json::Value::Object(condas)) = (value.as_object_mut(), condas) {
+        for (key, value) in condas {
+            own.entry(key).or_insert(value);
+        }
+    }
+    Ok(value)
 }
 
 fn text(info: &Info) -> String {

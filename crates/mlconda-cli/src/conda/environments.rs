@@ -6,13 +6,13 @@ use std::{
 };
 
 use mlconda::{host::Host, prefix::Prefix};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{CONDA, channels::Channels, goal::record_name, line::Line, tool::Tool};
 use crate::{
     context::Context,
     error::CliError,
-    settings::{PrefixArgs, checked_name},
+    settings::{self, PrefixArgs, checked_name},
     text::{list, path_text, word},
 };
 
@@ -147,6 +147,10 @@ pub(super) fn info(line: &Line, context: &Context) -> Result<ExitCode, CliError>
     if let Some(word) = line.words()?.first() {
         return Err(CliError::world("`info` does not show packages", format!("`search '{word}' --info` does")));
     }
+    if line.has("--json") {
+        context.ui.json(&info_as_json(line, context)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let host = Host::detect(Path::new("/"));
     let active = active(context).map(|path| path_text(&path));
     let virtual_packages: Vec<String> = host.virtual_packages.iter().map(ToString::to_string).collect();
@@ -155,26 +159,6 @@ pub(super) fn info(line: &Line, context: &Context) -> Result<ExitCode, CliError>
     let Channels { typed, configured, .. } = Channels::of(&Line { options: Vec::new(), ..line.clone() }, context)?;
     let channels: Vec<&String> = typed.iter().chain(&configured).collect();
     let version = if line.tool == Tool::Micromamba { super::MAMBA } else { CONDA };
-    if line.has("--json") {
-        let envs: Vec<String> = all(context).iter().map(|(_, path)| path_text(path)).collect();
-        context.ui.json(&json!({
-            "active_prefix": active,
-            "active_prefix_name": settings.variable("CONDA_DEFAULT_ENV"),
-            "channels": channels,
-            "conda_prefix": root,
-            "conda_version": version,
-            "default_prefix": active.clone().unwrap_or_else(|| root.clone()),
-            "envs": envs,
-            "envs_dirs": directories,
-            "mlconda_version": env!("CARGO_PKG_VERSION"),
-            "offline": false,
-            "pkgs_dirs": cache.into_iter().collect::<Vec<_>>(),
-            "platform": host.platform.as_str(),
-            "root_prefix": root,
-            "virtual_pkgs": virtual_packages,
-        }))?;
-        return Ok(ExitCode::SUCCESS);
-    }
     let none = || "None".to_owned();
     let rows = [
         ("active environment", settings.variable("CONDA_DEFAULT_ENV").map_or_else(none, str::to_owned)),
@@ -192,4 +176,41 @@ pub(super) fn info(line: &Line, context: &Context) -> Result<ExitCode, CliError>
     ];
     context.ui.text(&rows.map(|(name, value)| format!("{name:>24} : {value}\n")).concat())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// `info --json`, with the keys that scripts and editors read.
+pub(super) fn info_as_json(line: &Line, context: &Context) -> Result<Value, CliError> {
+    let settings = &context.settings;
+    let text = |path: PathBuf| path_text(&path);
+    let texts = |paths: Vec<PathBuf>| paths.into_iter().map(text).collect::<Vec<_>>();
+    let (root, host) = (path_text(&settings.root_prefix), Host::detect(Path::new("/")));
+    let active = active(context).map(text);
+    let virtual_packages: Vec<String> = host.virtual_packages.iter().map(ToString::to_string).collect();
+    let parts: Vec<Vec<&str>> = virtual_packages.iter().map(|package| package.split('=').collect()).collect();
+    let Channels { typed, configured, .. } = Channels::of(&Line { options: Vec::new(), ..line.clone() }, context)?;
+    let channels: Vec<String> = typed.into_iter().chain(configured).collect();
+    let own_file = settings.home.as_ref().map(|home| text(home.join(".condarc")));
+    let level = settings.variable("CONDA_SHLVL").and_then(|level| level.parse::<i64>().ok());
+    Ok(json!({
+        "active_prefix": active,
+        "active_prefix_name": settings.variable("CONDA_DEFAULT_ENV"),
+        "channels": channels,
+        "conda_prefix": root,
+        "conda_shlvl": level.unwrap_or(-1),
+        "conda_version": if line.tool == Tool::Micromamba { super::MAMBA } else { CONDA },
+        "config_files": texts(crate::condarc::existing_files(settings)),
+        "default_prefix": active.clone().unwrap_or_else(|| root.clone()),
+        "envs": texts(all(context).into_iter().map(|(_, path)| path).collect()),
+        "envs_dirs": texts(settings.environment_directories()),
+        "mlconda_version": env!("CARGO_PKG_VERSION"),
+        "offline": false,
+        "pkgs_dirs": texts(settings.package_cache().into_iter().collect()),
+        "platform": host.platform.as_str(),
+        "rc_path": own_file,
+        "root_prefix": root,
+        "root_writable": settings::is_writable(&settings.root_prefix),
+        "sys_rc_path": text(settings.root_prefix.join(".condarc")),
+        "user_rc_path": own_file,
+        "virtual_pkgs": parts,
+    }))
 }

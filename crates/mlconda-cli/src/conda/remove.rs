@@ -143,8 +143,13 @@ pub(super) fn environment(line: &Line, context: &Context) -> Result<ExitCode, Cl
     if line.has("--dry-run") {
         context.ui.say(&format!("Would remove `{}`.", path.display()));
     } else {
+        let target = fs_err::read_link(path).ok();
         remove_prefix(&prefix)?;
-        context.ui.say(&format!("`{}` was removed.", path.display()));
+        let path = path.display();
+        context.ui.say(&match target {
+            Some(target) => format!("The link `{path}` was removed; the environment at `{}` stays.", target.display()),
+            None => format!("`{path}` was removed."),
+        });
     }
     if line.has("--json") {
         context

@@ -25,12 +25,11 @@ use crate::{
 /// The other names of the program.
 pub(crate) const NAMES: [&str; 3] = ["conda", "mamba", "micromamba"];
 
-/// Makes `conda …` of `mlconda conda …`, and of `conda conda …`: a copy of the program with that name does not know
+/// Makes `conda …` of `mlconda conda …`, and of `conda conda …`: a copy of the program with another name does not know
 /// that it was mlconda. Options of every command between the two names come behind the second.
 pub(crate) fn without_own_name(mut arguments: Vec<OsString>) -> Vec<OsString> {
-    let is_own = |word: &OsString| name(word).is_some_and(|name| name == "mlconda" || NAMES.contains(&name));
     let is_name = |word: &OsString| NAMES.iter().any(|name| word == name);
-    let Some((program, rest)) = arguments.split_first() else { return arguments };
+    let rest = arguments.get(1..).unwrap_or_default();
     // After another option, the name of conda can be its value.
     let is_global = |word: &OsString| {
         let word = word.to_str().unwrap_or_default();
@@ -38,7 +37,7 @@ pub(crate) fn without_own_name(mut arguments: Vec<OsString>) -> Vec<OsString> {
         let has_none = ["-q", "--quiet", "-v", "--verbose", "--no-color"].contains(&name);
         !word.starts_with('-') || has_none || WITH_VALUE.contains(&name)
     };
-    let is_here = |place: &usize| is_own(program) && is_name(&rest[*place]) && rest[..*place].iter().all(is_global);
+    let is_here = |place: &usize| is_name(&rest[*place]) && rest[..*place].iter().all(is_global);
     if let Some(place) = verb(rest).filter(is_here) {
         arguments[0] = arguments.remove(place + 1);
     }

@@ -116,7 +116,7 @@ fn explicit(line: &Line, records: &[PrefixRecord], shown: &[Package<'_>]) -> Str
     text
 }
 
-fn hex(hash: &[u8]) -> String {
+pub(super) fn hex(hash: &[u8]) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

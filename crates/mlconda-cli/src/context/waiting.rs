@@ -1,6 +1,6 @@
 //! Runs futures to their end, or until a signal.
 
-use std::{path::Path, time::Duration};
+use std::{io::ErrorKind, path::Path, time::Duration};
 
 use mlconda::install::Stop;
 use tokio::runtime::Runtime;
@@ -20,7 +20,11 @@ impl Context {
     /// Writes a file. The hint is for a file that cannot be written.
     pub(crate) fn replace(&self, file: &Path, text: &str, hint: &str) -> Result<(), CliError> {
         let replaced = self.whole(|| mlconda::files::replace(&self.settings.absolute(file), text.as_bytes(), None))?;
-        replaced.map_err(|error| CliError::world(format!("cannot write `{}`: {}", file.display(), error.kind()), hint))
+        replaced.map_err(|error| {
+            let is_full = matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+            let hint = if is_full { "the disk is full: make room" } else { hint };
+            CliError::world(format!("cannot write `{}`: {}", file.display(), error.kind()), hint)
+        })
     }
 
     /// Writes a file, which neither the first signal nor the limit of the shell interrupts.

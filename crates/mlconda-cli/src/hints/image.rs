@@ -39,6 +39,9 @@ pub(super) fn hint(error: &ImageError) -> Option<String> {
 pub(super) fn file_hint(error: &io::Error) -> Option<String> {
     let hint = match error.kind() {
         ErrorKind::PermissionDenied => "change the permissions, or write to a directory of your own",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "the disk is full: make room, or set `TMPDIR` to a directory with more room if the file is in a temporary directory"
+        }
         ErrorKind::ReadOnlyFilesystem => "the file system is read-only: write to another one",
         _ => return super::io_hint(error),
     };

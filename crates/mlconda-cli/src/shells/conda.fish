@@ -1,6 +1,6 @@
 # Functions of mlconda: `conda activate` and `conda deactivate` change this shell; everything else is passed on.
 # `conda init` writes this file anew.
-@ROOT@set -q CONDA_SHLVL; or set -gx CONDA_SHLVL 0
+@VARIABLES@set -q CONDA_SHLVL; or set -gx CONDA_SHLVL 0
 
 function __mlconda
     switch "$argv[2]"

@@ -1,6 +1,6 @@
 # Shell functions of mlconda: `conda activate` and `conda deactivate` change this shell; everything else is passed on.
 # `conda init` writes this file anew.
-@ROOT@export CONDA_SHLVL="${CONDA_SHLVL:-0}"
+@VARIABLES@export CONDA_SHLVL="${CONDA_SHLVL:-0}"
 
 __mlconda() {
     case "${2-}" in

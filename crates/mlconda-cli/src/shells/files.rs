@@ -3,6 +3,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -129,7 +130,7 @@ fn with_block(old: &str, block: Option<&str>) -> String {
 }
 
 fn block(tool: &str, dialect: Dialect, context: &Context) -> String {
-    let (exe, root) = (quoted(exe().as_os_str(), dialect), root(dialect, context));
+    let (exe, root) = (quoted(exe().as_os_str(), dialect), variables(dialect, context));
     let tool = if tool == "mlconda" { "conda" } else { tool };
     let line = match dialect {
         Dialect::Posix => format!("if [ -x {exe} ]; then\n    eval \"$({exe} {tool} shell.posix hook)\"\nfi"),
@@ -149,16 +150,31 @@ pub(super) fn hook(tool: &str, dialect: Dialect, condarc: &Condarc, context: &Co
 
 fn functions(dialect: Dialect, context: &Context) -> String {
     let text = if dialect == Dialect::Fish { FISH } else { POSIX };
-    text.replace("@EXE@", &quoted(exe().as_os_str(), dialect)).replace("@ROOT@", &root(dialect, context))
+    text.replace("@EXE@", &quoted(exe().as_os_str(), dialect)).replace("@VARIABLES@", &variables(dialect, context))
 }
 
-/// The statement that sets the root prefix, if it is not a default one.
-fn root(dialect: Dialect, context: &Context) -> String {
-    match (context.settings.root_prefixes().as_slice(), dialect) {
-        ([told], Dialect::Posix) => format!("export MLCONDA_ROOT={}\n", quoted(told.as_os_str(), dialect)),
-        ([told], Dialect::Fish) => format!("set -gx MLCONDA_ROOT {}\n", quoted(told.as_os_str(), dialect)),
-        _ => String::new(),
+/// The statements that set the root prefix, if it is not a default one, and conda's and mamba's variables for the
+/// program, if it has their names on `PATH`.
+fn variables(dialect: Dialect, context: &Context) -> String {
+    let settings = &context.settings;
+    let mut variables = Vec::new();
+    if let [told] = settings.root_prefixes().as_slice() {
+        variables.push(("MLCONDA_ROOT", told.clone()));
     }
+    let same = |one: &Path| {
+        let file = |path: &Path| std::fs::metadata(path).map(|it| (it.dev(), it.ino())).ok();
+        file(one).is_some_and(|this| Some(this) == file(&exe()))
+    };
+    let path = settings.raw_variable("PATH").unwrap_or_default();
+    for (name, variable) in [("conda", "CONDA_EXE"), ("micromamba", "MAMBA_EXE")] {
+        let program = std::env::split_paths(path).map(|directory| directory.join(name)).find(|path| same(path));
+        variables.extend(program.filter(|path| path.is_absolute()).map(|path| (variable, path)));
+    }
+    let statement = |(name, value): (&str, PathBuf)| match dialect {
+        Dialect::Posix => format!("export {name}={}\n", quoted(value.as_os_str(), dialect)),
+        Dialect::Fish => format!("set -gx {name} {}\n", quoted(value.as_os_str(), dialect)),
+    };
+    variables.into_iter().map(statement).collect()
 }
 
 fn quoted(text: &OsStr, dialect: Dialect) -> String {

@@ -302,7 +302,7 @@ impl Args {
         let mut options = Options {
             downloads: self.downloads,
             threads: self.threads.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZero::<usize>::MIN),
-            time: context.settings.source_date_epoch()?.map(image_time).transpose()?,
+            time: context.settings.source_date_epoch()?,
             command: "mlconda install".to_owned(),
             revision: Revision::Whole,
             scripts: Scripts::Skip,
@@ -399,13 +399,4 @@ impl RuntimeArgs {
             ports: self.ports.clone(),
         }
     }
-}
-
-/// The time from `SOURCE_DATE_EPOCH`, or an error if an image cannot have it.
-fn image_time(time: i64) -> Result<i64, CliError> {
-    if (0..=LATEST).contains(&time) {
-        return Ok(time);
-    }
-    let message = format!("`SOURCE_DATE_EPOCH` is `{time}`, and an image can have times from 0 to {LATEST}");
-    Err(CliError::world(message, "unset it, or set it to a number such as that of `date +%s`"))
 }

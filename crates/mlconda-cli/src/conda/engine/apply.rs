@@ -5,15 +5,15 @@ use std::{collections::BTreeSet, path::PathBuf, process::ExitCode, time::Instant
 use mlconda::{
     Subdir,
     host::Host,
-    install::{Bytecode, CacheCheck, Options, Revision, Scripts},
-    lock::{Lock, LockedPackage},
+    install::{Bytecode, CacheCheck, Options, Revision, Scripts, is_cached},
+    lock::{Digest, Lock, LockedPackage},
     network,
     plan::{Plan, Reinstall},
     prefix::{Prefix, Stamp, slim},
 };
 use serde_json::{Value, json};
 
-use super::super::line::Line;
+use super::super::{line::Line, views::hex};
 use crate::{
     bundles,
     commands::{
@@ -71,6 +71,7 @@ pub(crate) fn apply(mut change: Change, line: &Line, host: &Host, context: &Cont
     if line.has("--download-only") {
         return download(&plan, change.lock, options, line, context);
     }
+    let fetch = if line.has("--json") { records_to_fetch(&plan, &options) } else { Vec::new() };
     if dry {
         summary::tell_plan(&plan, prefix, context);
     } else {
@@ -96,7 +97,7 @@ pub(crate) fn apply(mut change: Change, line: &Line, host: &Host, context: &Cont
         context.ui.event(&event);
     }
     if line.has("--json") {
-        context.ui.json(&actions(&plan, prefix, dry))?;
+        context.ui.json(&actions(&plan, fetch, prefix, dry))?;
     }
     if !dry && !change.lock.packages.is_empty() {
         let place = path_word(prefix.path());
@@ -173,12 +174,40 @@ pub(crate) fn remove_prefix(prefix: &Prefix) -> Result<(), CliError> {
     Ok(mlconda::install::remove(prefix)?)
 }
 
-/// The output of conda with `--json`.
-fn actions(plan: &Plan, prefix: &Prefix, dry: bool) -> Value {
+/// The records of the packages that are not in the cache.
+fn records_to_fetch(plan: &Plan, options: &Options) -> Vec<Value> {
+    let is_missing = |package: &&LockedPackage| !options.cache.as_ref().is_some_and(|cache| is_cached(cache, package));
+    plan.link.iter().filter(is_missing).map(record).collect()
+}
+
+/// The record of a package to fetch, as in repodata.
+fn record(package: &LockedPackage) -> Value {
+    let url = network::redact(&package.url);
+    let mut value = action(&url, package);
+    if let (Some(value), Some(Value::Object(record))) =
+        (value.as_object_mut(), package.record.as_ref().and_then(|record| serde_json::to_value(record).ok()))
+    {
+        value.extend(record);
+    }
+    value["build"] = json!(package.build);
+    value["fn"] = json!(package.file_name);
+    value["size"] = json!(package.size);
+    value["subdir"] = json!(package.subdir.as_str());
+    match package.digest {
+        Digest::Sha256(hash) => value["sha256"] = json!(hex(&hash)),
+        Digest::Md5(hash) => value["md5"] = json!(hex(&hash)),
+        Digest::Unknown => {}
+    }
+    value["url"] = json!(url);
+    value
+}
+
+/// The output of conda with `--json`. `fetch` has the records of packages that are, or were, not in the cache.
+fn actions(plan: &Plan, fetch: Vec<Value>, prefix: &Prefix, dry: bool) -> Value {
     let link: Vec<Value> = plan.link.iter().map(|package| action(&network::redact(&package.url), package)).collect();
     let unlink = plan.unlink.iter().filter_map(|old| {
         let url = &old.repodata_record.url;
-        Some(action(&network::redact(url), &LockedPackage::from_url(url.clone(), mlconda::lock::Digest::Unknown).ok()?))
+        Some(action(&network::redact(url), &LockedPackage::from_url(url.clone(), Digest::Unknown).ok()?))
     });
     let unlink: Vec<Value> = unlink.collect();
     let mut value = json!({ "success": true, "prefix": path_text(prefix.path()) });
@@ -186,7 +215,8 @@ fn actions(plan: &Plan, prefix: &Prefix, dry: bool) -> Value {
         value["dry_run"] = json!(true);
     }
     if !link.is_empty() || !unlink.is_empty() {
-        value["actions"] = json!({ "FETCH": [], "LINK": link, "UNLINK": unlink, "PREFIX": path_text(prefix.path()) });
+        value["actions"] =
+            json!({ "FETCH": fetch, "LINK": link, "UNLINK": unlink, "PREFIX": path_text(prefix.path()) });
     } else {
         value["message"] = json!("All requested packages already installed.");
     }
