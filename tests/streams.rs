@@ -69,9 +69,18 @@ fn every_kind_of_file_comes_from_a_pipe() {
     for line in ["mlconda lock - -o -", "mlconda lock /dev/stdin -o -"] {
         world.shell(&format!("cat environment.yml | {line}")).success();
     }
-    for line in
-        ["mlconda tree -", "mlconda convert - --to pixi", "mlconda diff - env.lock", "mlconda sbom -", "mlconda size -"]
-    {
+    for line in [
+        "mlconda tree -",
+        "mlconda convert - --to pixi",
+        "mlconda diff - env.lock",
+        "mlconda sbom -",
+        "mlconda size -",
+        "mlconda verify -n e0 -",
+        "mlconda fetch -",
+        "mlconda bundle - -o out.bundle",
+        "mlconda image - --base scratch --tag x -n e0 --output out.tar",
+        "mlconda cache prune --dry-run --keep-locks -",
+    ] {
         world.shell(&format!("cat env.lock | {line}")).success();
     }
     assert_snapshot!(world.shell("cat environment.yml | conda create -y -n x --file -"), @"

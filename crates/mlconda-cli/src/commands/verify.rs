@@ -115,7 +115,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
 /// The prefix and the lock that were given: a directory is a prefix, a file is a lock.
 fn places(args: &Args, context: &Context) -> Result<(Prefix, Option<Lock>), CliError> {
     let settings = &context.settings;
-    let paths: Vec<PathBuf> = args.places.iter().map(|path| settings.absolute(path)).collect();
+    let paths: Vec<PathBuf> = args.places.iter().map(|path| settings.input(path)).collect();
     let typed = args.prefix.typed(settings)?;
     let (prefixes, locks): (Vec<&PathBuf>, Vec<&PathBuf>) = paths.iter().partition(|path| path.is_dir());
     if let Some(missing) = locks.iter().find(|path| !path.exists()) {
