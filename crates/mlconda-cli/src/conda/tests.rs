@@ -82,7 +82,7 @@ fn lines_mean_what_they_mean_to_conda() {
     let meanings: Vec<String> = LINES.lines().flat_map(|line| line.split(" && ")).map(meaning).collect();
     insta::assert_snapshot!(meanings.join("\n"), @r#"
     EnvCreate --file=env/gpu.yml --name=gpu
-    Clean --tarballs --index-cache --packages --yes
+    Clean --tarballs --index-cache --packages --trash --yes
     EnvCreate --file=environment.yaml --prefix=./env --quiet
     EnvUpdate --name=base --file=/tmp/environment.yml --remove-old
     Install --yes --quiet --channel=bioconda --channel=conda-forge samtools=1.17 bwa
@@ -128,7 +128,7 @@ fn lines_mean_what_they_mean_to_conda() {
     -
     Refused("`grayskull` makes recipes, and `rattler-build` makes packages from them")
     Refused("logins are read from `~/.netrc`, or from a variable in the channel's URL")
-    Clean --tarballs --index-cache --packages --yes
+    Clean --tarballs --index-cache --packages --trash --yes --trash
     refused: World { message: "`--platform` is not supported", hint: Some("an environment has one platform: `mlconda lock --platform` locks for others") }
     EnvUpdate --file=/tmp/env.yml --name=base
     "#);
