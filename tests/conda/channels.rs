@@ -82,7 +82,8 @@ fn the_token_of_a_channel_is_used_for_what_is_installed() {
         let mut command = world.command(line, &[("MLCONDA_CACHE_DIR", cache.path().to_str().unwrap())]);
         world.context.outcome(command.env_remove("CONDA_CHANNELS"))
     };
-    run("conda create -y -n a where=1").success();
+    let told = run("conda create -y -n a where=1").success().stderr;
+    assert!(!told.contains("warning"), "a lock and a file that do not exist are named: {told}");
     run("conda install -y -n a where=2").success();
     let listed = run("conda list -n a --explicit").success().stdout;
     assert!(listed.contains("/t/********/main/") && !listed.contains("tk-1"), "{listed}");

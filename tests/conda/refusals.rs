@@ -83,3 +83,47 @@ fn activate_and_deactivate_have_help_in_a_shell_with_the_function() {
         assert!(told.stdout.starts_with(&format!("conda {verb}: ")) && told.stderr.is_empty(), "{told}");
     }
 }
+
+/// All of it was said to be asked for by lines of the command line, as if that were a file.
+#[test]
+fn a_conflict_names_what_asks_for_each_spec() {
+    let world = World::new();
+    world.run("conda create -y -n x legacy where=1.1 python=3.11").success();
+    let refused = |line: &str| {
+        let told = world.run(line).failure(1).stderr;
+        let names_line = (1..9).any(|line| told.contains(&format!("command line:{line}")));
+        assert!(!names_line && !told.contains("`channels:`"), "{told}");
+        told.replace(&world.context.named_prefix("x").display().to_string(), "PREFIX")
+    };
+    let pinned = world.context.named_prefix("x").join("conda-meta/pinned");
+    fs_err::write(&pinned, "# a comment\nwhere 1.* # another\n").unwrap();
+    let told = refused("conda install -n x where>=2 greet").replace(mlconda_test::host_subdir(), "HOST");
+    insta::assert_snapshot!(told, @"
+    error: no set of packages for `HOST` satisfies what is asked for:
+    no version of `where` satisfies all of this:
+    ├─ the command line asks for `where>=2`
+    └─ line 2 of `PREFIX/conda-meta/pinned` asks for `where 1.*`
+    these 2 specs exclude each other:
+      the command line: where>=2
+      PREFIX/conda-meta/pinned:2: where 1.*
+    each of these changes gives a solution:
+      the command line: `where` instead of `where>=2` (gives where 1.1)
+      line 2 of `PREFIX/conda-meta/pinned`: `where` instead of `where 1.*` (gives where 2.0)
+    hint: `--no-pin` ignores `conda-meta/pinned`
+    ");
+    let told = refused("conda install -n x where=3");
+    assert!(told.contains("the command line asks for `where=3`") && !told.contains("--no-pin"), "{told}");
+    fs_err::write(&pinned, "where 1.*\n\n  frames>>1\n").unwrap();
+    let told = refused("conda install -n x greet");
+    assert!(told.starts_with("error: PREFIX/conda-meta/pinned:3:3: `frames>>1` is not a match spec"), "{told}");
+    world.run("conda install -y -n x --no-pin where>=2").success();
+    fs_err::remove_file(&pinned).unwrap();
+    let told = refused("conda install -n x --freeze-installed frames");
+    assert!(told.contains("`--freeze-installed` asks for `arrays==1.24.0=cpu_py311_0`"), "{told}");
+    assert!(told.contains("hint: without `--freeze-installed`, installed packages can change"), "{told}");
+    let told = refused("conda install -n x nowhere-to-be-found");
+    assert!(told.starts_with("error: the command line: no channel has `nowhere-to-be-found`"), "{told}");
+    assert!(told.contains("`--channel CHANNEL`"), "{told}");
+    let told = refused("conda remove -n x where>>1");
+    assert!(told.starts_with("error: the command line: `where>>1` is not a match spec"), "{told}");
+}

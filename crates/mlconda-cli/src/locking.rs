@@ -136,6 +136,7 @@ pub(crate) struct PreviousLocks {
     /// Installed packages, which can be used if no channel has them.
     pub(crate) installed: Vec<RepoDataRecord>,
     pub(crate) explain: Explain,
+    pub(crate) lock_is_for: LockIsFor,
     /// The directory for repodata, if several solves share one.
     pub(crate) directory: Option<PathBuf>,
 }
@@ -145,6 +146,16 @@ impl PreviousLocks {
     pub(crate) fn of(&self, index: usize) -> &[Lock] {
         self.locks.get(index).map_or(&[], Vec::as_slice)
     }
+}
+
+/// Where a lock is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum LockIsFor {
+    /// It can be written into a file.
+    #[default]
+    File,
+    /// It is only installed. The records of packages have no logins.
+    Prefix,
 }
 
 /// A new lock.
@@ -269,7 +280,9 @@ pub(crate) fn lock(
     let locking =
         pip::Locking { args, before, client: &client, repodata: &options, cache: directory.path(), context, progress };
     locking.lock(environments.zip(locks.iter_mut().map(|locked: &mut Locked| &mut locked.lock)))?;
-    locks.iter().for_each(|locked| warn_of_secrets(&locked.lock, context));
+    if before.lock_is_for == LockIsFor::File {
+        locks.iter().for_each(|locked| warn_of_secrets(&locked.lock, context));
+    }
     Ok(locks)
 }
 

@@ -88,6 +88,21 @@ impl EnvironmentError {
         }
     }
 
+    /// Changes the diagnostics of all errors that have a location.
+    pub(crate) fn for_each_diagnostic(&mut self, change: &mut impl FnMut(&mut Diagnostic)) {
+        match self {
+            Self::Read(_) | Self::ExtraChannel { .. } | Self::Nothing | Self::More(_) => {}
+            Self::Several(errors) => errors.iter_mut().for_each(|error| error.for_each_diagnostic(change)),
+            Self::Encoding(diagnostic)
+            | Self::Syntax(diagnostic)
+            | Self::Structure(diagnostic)
+            | Self::Channel(diagnostic)
+            | Self::Merge(diagnostic)
+            | Self::Pip(diagnostic)
+            | Self::Spec(diagnostic) => change(diagnostic),
+        }
+    }
+
     /// The diagnostic of the error, if it has a location; of several errors, the first one.
     pub fn diagnostic(&self) -> Option<&Diagnostic> {
         match self {

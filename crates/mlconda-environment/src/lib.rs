@@ -29,6 +29,15 @@ mod spec;
 mod suggestion;
 pub mod yaml;
 
+/// Replaces a location in the text that [`Environment::from_placed_specs`] writes by the place of the spec. Returns the
+/// spec.
+fn place<'a>(location: &mut Location, specs: &[(&'a str, Location)]) -> Option<&'a str> {
+    // The first spec is on the second line.
+    let (spec, place) = specs.get(location.line.checked_sub(2)?)?;
+    *location = *place;
+    Some(spec.trim())
+}
+
 #[cfg(test)]
 mod tests;
 
@@ -66,6 +75,9 @@ pub struct Requirement {
     /// The platforms that it applies to; `None` for all.
     pub selector: Option<Selector>,
 }
+
+/// The name of the command line in the place of a file.
+pub const COMMAND_LINE: &str = "the command line";
 
 /// A line of the `pip:` list, as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -258,22 +270,51 @@ impl Environment {
         reader::read(&decode::normalize(text), file, options)
     }
 
-    /// Makes an environment of single match specs, for instance from a command line; messages call the file `command
-    /// line`. The channels are those of the options.
+    /// Makes an environment of single match specs of a command line, which messages call [`COMMAND_LINE`]. The channels
+    /// are those of the options.
     ///
     /// # Errors
     /// If one of them is not a match spec.
     pub fn from_specs<S: AsRef<str>>(specs: &[S], options: &ReadOptions) -> Result<Self, EnvironmentError> {
+        let place = Location { line: 0, column: 1 };
+        let specs: Vec<(&str, Location)> = specs.iter().map(|spec| (spec.as_ref(), place)).collect();
+        Self::from_placed_specs(&specs, Path::new(COMMAND_LINE), options)
+    }
+
+    /// Like [`from_specs`](Self::from_specs), with the file of the specs, and the place of each of them.
+    ///
+    /// # Errors
+    /// If one of them is not a match spec.
+    pub fn from_placed_specs(
+        specs: &[(&str, Location)],
+        file: &Path,
+        options: &ReadOptions,
+    ) -> Result<Self, EnvironmentError> {
         let mut text = String::from("dependencies:\n");
-        for spec in specs {
+        for (spec, _) in specs {
             text.push_str("  - ");
-            text.push_str(&yaml::scalar(spec.as_ref()));
+            text.push_str(&yaml::scalar(spec));
             text.push('\n');
         }
         if specs.is_empty() {
             text = "dependencies: []\n".to_owned();
         }
-        Self::parse(&text, Path::new("command line"), options)
+        let mut environment = Self::parse(&text, file, options).map_err(|mut error| {
+            error.for_each_diagnostic(&mut |diagnostic| {
+                if let Some(spec) = place(&mut diagnostic.location, specs) {
+                    (diagnostic.line, diagnostic.length) = (spec.to_owned(), spec.chars().count());
+                }
+            });
+            error
+        })?;
+        for requirement in &mut environment.requirements {
+            let excerpt = &mut requirement.excerpt;
+            _ = place(&mut requirement.location, specs);
+            if let Some(spec) = place(&mut excerpt.location, specs) {
+                (excerpt.line, excerpt.length) = (spec.into(), spec.chars().count());
+            }
+        }
+        Ok(environment)
     }
 
     /// Whether the file has a list of channels.

@@ -68,7 +68,8 @@ impl Display for ChangeReason {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::AskedFor { spec, file, location } => {
-                write!(f, "`{spec}` is asked for by {}:{}", file.display(), location.line)
+                write!(f, "`{spec}` is asked for by {}", file.display())?;
+                if location.line > 0 { write!(f, ":{}", location.line) } else { Ok(()) }
             }
             Self::Renewed => f.write_str("renewed with `--update`"),
             Self::Machine { name } => write!(f, "`{name}` is declared otherwise than before"),

@@ -6,11 +6,16 @@ mod remedies;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, fmt, path::PathBuf, rc::Rc};
+use std::{
+    collections::HashMap,
+    fmt,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
 use itertools::Itertools;
 use mlconda_channel::repodata::Repodata;
-use mlconda_environment::Environment;
+use mlconda_environment::{COMMAND_LINE, Environment};
 use mlconda_types::{
     host::{Host, Override},
     sorting::InOrder,
@@ -373,14 +378,22 @@ impl<'a> ConflictSearch<'_, 'a> {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let file = self.file.display();
-        write!(formatter, "no set of packages for `{}` satisfies what `{file}` asks for", self.platform)?;
+        write!(formatter, "no set of packages for `{}` satisfies what ", self.platform)?;
+        if self.file == Path::new(COMMAND_LINE) {
+            write!(formatter, "is asked for")?;
+        } else {
+            write!(formatter, "`{}` asks for", self.file.display())?;
+        }
         let apart = if self.conflicts.len() > 1 { ", for several reasons" } else { "" };
         write!(formatter, "{apart}:")?;
         for conflict in self.conflicts.iter().take(MAX_SHOWN_CONFLICTS) {
             write!(formatter, "\n{}\n{conflict}", conflict.reasons)?;
             for line in &conflict.lines {
-                write!(formatter, "\n  {}:{}: {}", line.file.display(), line.location.line, line.text)?;
+                write!(formatter, "\n  {}", line.file.display())?;
+                if line.has_line() {
+                    write!(formatter, ":{}", line.location.line)?;
+                }
+                write!(formatter, ": {}", line.text)?;
             }
         }
         if self.conflicts.len() > MAX_SHOWN_CONFLICTS {
@@ -408,16 +421,17 @@ impl fmt::Display for Conflict {
     /// The sentence above the lines.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.lines.len();
+        let what = if self.lines.iter().all(RequirementLine::has_line) { "line" } else { "spec" };
         match (count, self.is_minimal) {
-            (1, _) => formatter.write_str("this line alone has no solution:"),
-            (2, true) => formatter.write_str("these 2 lines exclude each other:"),
+            (1, _) => write!(formatter, "this {what} alone has no solution:"),
+            (2, true) => write!(formatter, "these 2 {what}s exclude each other:"),
             (_, true) => {
-                write!(formatter, "these {count} lines cannot go together; without any one of them, the others can:")
+                write!(formatter, "these {count} {what}s cannot go together; without any one of them, the others can:")
             }
             (_, false) => {
                 write!(
                     formatter,
-                    "these {count} lines cannot go together (perhaps fewer do it: the search was cut short):"
+                    "these {count} {what}s cannot go together (perhaps fewer do it: the search was cut short):"
                 )
             }
         }

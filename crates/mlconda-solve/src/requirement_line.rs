@@ -27,9 +27,19 @@ impl RequirementLine {
     }
 }
 
+impl RequirementLine {
+    /// Whether it is in a file. The `file` of other specs is a name, such as that of the command line.
+    pub(super) fn has_line(&self) -> bool {
+        self.location.line > 0
+    }
+}
+
 impl fmt::Display for RequirementLine {
     /// The place of the line.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.has_line() {
+            return write!(formatter, "{}", self.file.display());
+        }
         write!(formatter, "line {}", self.location.line)?;
         if self.is_of_another_file { write!(formatter, " of `{}`", self.file.display()) } else { Ok(()) }
     }

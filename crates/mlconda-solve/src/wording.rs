@@ -21,7 +21,11 @@ pub(super) fn unknown(packages: &[UnknownPackage], more: usize) -> String {
 
 /// The suggestion for a package that no channel has.
 pub(super) fn unknown_help(requirement: &Requirement, name: &str, platform: Subdir, names: &BTreeSet<&str>) -> String {
+    let has_file = requirement.location.line > 0;
     if let Some(home) = environment::native_platform(requirement).filter(|home| !platform.as_str().starts_with(home)) {
+        if !has_file {
+            return format!("it is a package of {home}");
+        }
         let system = home.split('-').next().unwrap_or(home);
         return format!("it is a package of {home}: `- sel({system}): {name}` asks for it there only");
     }
@@ -29,6 +33,7 @@ pub(super) fn unknown_help(requirement: &Requirement, name: &str, platform: Subd
         return format!("did you mean `{package}={version}`?");
     }
     match near_names(name, names).as_slice() {
+        [] if !has_file => "check the spelling, and name the channel that has it with `--channel CHANNEL`".to_owned(),
         [] => "check the spelling, and whether the channel that has it is under `channels:`".to_owned(),
         near => format!("did you mean {}?", near.iter().map(|name| format!("`{name}`")).join(" or ")),
     }

@@ -10,7 +10,7 @@ use std::{
 /// A location in a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Location {
-    /// The line, from 1.
+    /// The line, from 1. It is 0 if there is no file, but only a name in its place, as for match specs of a command line.
     pub line: usize,
     /// The column, from 1, in characters.
     pub column: usize,
@@ -47,12 +47,14 @@ pub struct Diagnostic {
 impl Display for Diagnostic {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Location { line: number, column } = self.location;
-        let margin = " ".repeat(number.to_string().len());
+        let number = if number == 0 { String::new() } else { number.to_string() };
+        let margin = " ".repeat(number.len());
         let (line, indent) = excerpt(&self.line, column);
         // The mark ends with the line: a value may span several lines, or be cut off.
         let room = line.chars().count().saturating_sub(indent.chars().count());
         let mark = "^".repeat(self.length.min(room).max(1));
-        writeln!(f, "{}:{number}:{column}: {}", self.file.display(), visible(&self.message))?;
+        let place = if number.is_empty() { String::new() } else { format!(":{number}:{column}") };
+        writeln!(f, "{}{place}: {}", self.file.display(), visible(&self.message))?;
         writeln!(f, "{margin} |")?;
         writeln!(f, "{number} | {line}")?;
         writeln!(f, "{margin} | {indent}{mark}")?;

@@ -1,10 +1,10 @@
 //! Solves the specs and the installed packages into a lock: with one solve, or with several that keep less and less.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use mlconda::{
     Channel, MatchSpec, RepoDataRecord, Subdir,
-    environment::{ChannelRule, Environment, ReadOptions, Requirement},
+    environment::{ChannelRule, Environment, Location, ReadOptions, Requirement},
     lock::Lock,
     solve::Upgrade,
     sorting::IntoTree,
@@ -23,9 +23,16 @@ use super::{
 use crate::{
     context::Context,
     error::CliError,
-    locking::{self, Cache, Explain, PreviousLocks},
+    locking::{self, Cache, Explain, LockIsFor, PreviousLocks},
     text::list,
 };
+
+/// The file of specs that always apply, in a prefix.
+const PINNED: &str = "conda-meta/pinned";
+/// What messages name in the place of a file: for specs of installed packages that must not change, and for the spec of
+/// the installed python.
+const FREEZES: &str = "`--freeze-installed`";
+const PYTHON: &str = "the installed python";
 
 /// A lock, and the specs that it satisfies.
 pub(crate) struct Solved {
@@ -116,6 +123,13 @@ pub(crate) fn solve(
     Ok(Solved { lock: asking.narrowed(lock)?, updated, removed, neutered, is_asked_anew })
 }
 
+/// A spec that is in no file, under this name in messages.
+fn of(name: &str, mut spec: Requirement) -> Requirement {
+    spec.file = Path::new(name).into();
+    spec.excerpt.file = Arc::clone(&spec.file);
+    spec
+}
+
 /// Whether a lock has another version of a package than the spec asked for.
 fn is_outdated(old: &Requirement, lock: &Lock) -> bool {
     let name = name_of(old);
@@ -196,8 +210,9 @@ impl Asking<'_> {
             Err(error @ CliError::Library(mlconda::Error::Repodata(_))) if last.0.len() > first.len() => {
                 self.without(&first, error)
             }
-            Err(CliError::World { message, hint: None }) if self.is_held(&message) => {
-                Err(CliError::world(message, "python keeps its minor version unless you give one: `python=X.Y`"))
+            Err(CliError::World { message, hint: None }) => {
+                let hint = self.hint(&message).map(str::to_owned);
+                Err(CliError::World { message, hint })
             }
             lock => Ok((lock?, last.1)),
         }
@@ -218,7 +233,7 @@ impl Asking<'_> {
         if environment.requirements.is_empty() {
             return Ok(Lock::of_records(self.platform, &[])?);
         }
-        let before = PreviousLocks { explain, ..self.before.clone() };
+        let before = PreviousLocks { explain, lock_is_for: LockIsFor::Prefix, ..self.before.clone() };
         let locked = locking::lock(
             &environment,
             &[self.platform],
@@ -252,15 +267,16 @@ impl Asking<'_> {
         let Some(state) = self.state.filter(|_| !self.line.has("--remove-old")) else { return Ok(()) };
         let typed = self.goal.names();
         let mut old: Vec<Requirement> = Vec::new();
-        let any = |name: &str| bare(name, &self.options);
+        let any = |name: &str| bare(name, &self.options).map(|spec| of("the environment", spec));
         let is_new = history == History::Neutered || self.line.has("--update-all");
         for (name, requirement) in state.asked.iter().filter(|(name, _)| !typed.contains(*name)) {
-            old.push(if is_new { any(name)? } else { requirement.clone() });
+            old.push(of("an earlier command", if is_new { any(name)? } else { requirement.clone() }));
         }
         if self.line.has("--freeze-installed") {
             for record in state.records.iter().filter(|record| !typed.contains(record_name(record))) {
                 let package = &record.repodata_record.package_record;
-                old.push(any(&format!("{}=={}={}", package.name.as_normalized(), package.version, package.build))?);
+                let spec = format!("{}=={}={}", package.name.as_normalized(), package.version, package.build);
+                old.push(of(FREEZES, any(&spec)?));
             }
         } else if history == History::Counts {
             for name in state.unasked().into_iter().filter(|name| !typed.contains(*name)) {
@@ -283,26 +299,37 @@ impl Asking<'_> {
         };
         let version = record.repodata_record.package_record.version.to_string();
         let minor: Vec<&str> = version.split('.').take(2).collect();
-        bare(&format!("python {}.*", minor.join(".")), &self.options).map(Some)
+        let spec = bare(&format!("python {}.*", minor.join(".")), &self.options)?;
+        Ok(Some(of(PYTHON, spec)))
     }
 
-    /// Whether the installed python is the reason that there is no solution.
-    fn is_held(&self, message: &str) -> bool {
-        let python = self.state.and_then(|state| self.python(state).ok().flatten());
-        python.is_some_and(|python| message.contains(&python.text))
+    /// What to do if there is no solution, by the specs that the message names.
+    fn hint(&self, message: &str) -> Option<&'static str> {
+        let names = |file: &str| self.state.is_some() && message.contains(file);
+        [
+            (PINNED, "`--no-pin` ignores `conda-meta/pinned`"),
+            (FREEZES, "without `--freeze-installed`, installed packages can change"),
+            (PYTHON, "python keeps its minor version unless you give one: `python=X.Y`"),
+        ]
+        .into_iter()
+        .find_map(|(file, hint)| names(file).then_some(hint))
     }
 
     /// The specs of `conda-meta/pinned` for packages that are installed or asked for.
     fn pinned(&self, state: &InstalledState) -> Result<Vec<Requirement>, CliError> {
-        let path = state.prefix.path().join("conda-meta/pinned");
+        let path = state.prefix.path().join(PINNED);
         if self.line.has("--no-pin") || !path.is_file() {
             return Ok(Vec::new());
         }
         let text = mlconda::files::read_to_string(&path, mlconda::files::LARGEST_TEXT)?;
-        let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
-        let specs: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
+        let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default()).enumerate();
+        let placed = lines.map(|(index, line)| {
+            let column = line.chars().take_while(|c| c.is_whitespace()).count() + 1;
+            (line.trim(), Location { line: index + 1, column })
+        });
+        let specs: Vec<(&str, Location)> = placed.filter(|(spec, _)| !spec.is_empty()).collect();
         let (installed, typed) = (state.names(), self.goal.names());
-        let pinned = Environment::from_specs(&specs, &self.options)?.requirements.into_iter();
+        let pinned = Environment::from_placed_specs(&specs, &path, &self.options)?.requirements.into_iter();
         let counts = |name: &String| installed.contains(name.as_str()) || typed.contains(name);
         Ok(pinned.filter(|pinned| name_of(pinned).is_some_and(|name| counts(&name))).collect())
     }
