@@ -2,6 +2,7 @@
 
 mod change;
 mod channels;
+mod configured;
 mod directories;
 mod refusals;
 mod revisions;

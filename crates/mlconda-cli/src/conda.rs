@@ -74,7 +74,7 @@ pub(crate) fn main(arguments: Vec<OsString>) -> Option<ExitCode> {
         global.progress = ProgressForm::Json;
     }
     let mut context = Context::new(&global);
-    Some(match line.and_then(|line| configured(&line, &mut context)) {
+    Some(match line.and_then(|line| configured(line, &mut context)) {
         Ok(code) => code,
         Err(error) if is_json => report::report_as_json(&error, &context),
         Err(error) => report::report(&error, &context),
@@ -82,9 +82,9 @@ pub(crate) fn main(arguments: Vec<OsString>) -> Option<ExitCode> {
 }
 
 /// Runs a command line with conda's configuration.
-fn configured(line: &Line, context: &mut Context) -> Result<ExitCode, CliError> {
-    one_of::<ProgressForm>(line, "--progress")?;
-    one_of::<Color>(line, "--color")?;
+fn configured(mut line: Line, context: &mut Context) -> Result<ExitCode, CliError> {
+    one_of::<ProgressForm>(&line, "--progress")?;
+    one_of::<Color>(&line, "--color")?;
     let solves = matches!(
         line.verb,
         Some(Verb::Create | Verb::Install | Verb::Update | Verb::EnvCreate | Verb::EnvUpdate | Verb::Remove)
@@ -92,14 +92,18 @@ fn configured(line: &Line, context: &mut Context) -> Result<ExitCode, CliError> 
     let searches = solves || line.verb == Some(Verb::Search);
     // mlconda's own commands, which use the environments that these commands make, do not read the file.
     let has_directories = line.tool != Tool::Mlconda;
-    match channels::condarc(line, context) {
+    match channels::condarc(&line, context) {
         Ok(condarc) => {
+            if condarc.flag("dry_run") == Some(true) && line.verb.is_some_and(|verb| options::takes(verb, "--dry-run"))
+            {
+                line.options.push(("--dry-run", String::new()));
+            }
             if has_directories {
                 condarc.apply_directories(&mut context.settings);
             }
             if searches {
                 condarc.apply(context);
-                context.settings.channel_urls = channels::urls(line, context)?;
+                context.settings.channel_urls = channels::urls(&line, context)?;
             }
         }
         Err(error) if searches => return Err(error),
@@ -109,7 +113,7 @@ fn configured(line: &Line, context: &mut Context) -> Result<ExitCode, CliError> 
             context.ui.warn(&format!("the configuration of conda has no effect: {message}"));
         }
     }
-    let code = run(line, context)?;
+    let code = run(&line, context)?;
     let root = &context.settings.root_prefix;
     let has_files = root.join("etc/profile.d/conda.sh").exists();
     if solves && line.tool != Tool::Mlconda && !has_files && !line.has("--dry-run") {

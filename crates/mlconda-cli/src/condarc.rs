@@ -58,6 +58,7 @@ const VALUES: &[&str] = &[
     "changeps1",
     "channel_alias",
     "channel_priority",
+    "dry_run",
     "env_prompt",
     "offline",
     "pip_interop_enabled",
@@ -91,7 +92,11 @@ impl Condarc {
         };
         let values = VALUES.iter().filter_map(variable).map(|(key, value)| (key, config::value(value)));
         let list = |key: &str, value: &str| {
-            let separator = if key == "envs_dirs" { ':' } else { ',' };
+            let separator = match key {
+                "envs_dirs" => ':',
+                "pinned_packages" => '&',
+                _ => ',',
+            };
             value.split(separator).map(|part| Json::from(part.trim())).collect()
         };
         let lists = LISTS.iter().filter_map(variable).map(|(key, value)| (key.clone(), list(&key, value)));

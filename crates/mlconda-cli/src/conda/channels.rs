@@ -24,6 +24,10 @@ pub(crate) struct Configured {
     pub(crate) subdir: Option<String>,
     pub(crate) offline: bool,
     pub(crate) no_pip: bool,
+    /// Specs that apply like those of `conda-meta/pinned`.
+    pub(crate) pinned: Vec<String>,
+    /// Specs that are added when an environment is created.
+    pub(crate) created: Vec<String>,
 }
 
 impl Configured {
@@ -45,6 +49,8 @@ impl Configured {
             subdir: condarc.text("subdir"),
             offline: condarc.flag("offline") == Some(true),
             no_pip: condarc.flag("add_pip_as_python_dependency") == Some(false),
+            pinned: condarc.list("pinned_packages"),
+            created: condarc.list("create_default_packages"),
         })
     }
 }
@@ -61,6 +67,9 @@ pub(crate) struct Channels {
     pub(crate) typed: Vec<String>,
     /// The configured channels; none with `--override-channels`.
     pub(crate) configured: Vec<String>,
+    /// `pinned_packages` and `create_default_packages`.
+    pub(crate) pinned: Vec<String>,
+    pub(crate) created: Vec<String>,
     /// The other options of a solve.
     pub(crate) args: LockingArgs,
 }
@@ -85,7 +94,8 @@ impl Channels {
             offline: configured.offline || line.has("--offline"),
             ..LockingArgs::default()
         };
-        Ok(Self { typed, configured: if overrides { Vec::new() } else { configured.channels }, args })
+        let (pinned, created) = (configured.pinned, configured.created);
+        Ok(Self { typed, configured: if overrides { Vec::new() } else { configured.channels }, pinned, created, args })
     }
 
     /// The channels for reading specs without a channel: the configured ones, else those of `-c`, else `defaults`, so
@@ -115,7 +125,7 @@ pub(super) fn alias(line: &Line, context: &Context) -> Option<String> {
 
 /// The URLs of all channels that the command line and the configuration name, for their logins.
 pub(super) fn urls(line: &Line, context: &Context) -> Result<Vec<String>, CliError> {
-    let Channels { typed, configured, args } = Channels::of(line, context)?;
+    let Channels { typed, configured, args, .. } = Channels::of(line, context)?;
     let custom = context.settings.custom_channels.iter().flat_map(|(_, urls)| urls).cloned();
     let all = typed.into_iter().chain(configured).chain(args.channel_alias).chain(args.default_channels).chain(custom);
     Ok(all.filter(|channel| channel.contains("://")).collect())

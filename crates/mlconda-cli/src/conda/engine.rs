@@ -47,6 +47,9 @@ pub(super) fn run(line: &Line, verb: Verb, context: &Context) -> Result<ExitCode
         return of_lock(file, inputs.piped.clone(), line, verb, platform, context);
     }
     let mut goal = Goal::of(&inputs, &channels, context)?;
+    if matches!(verb, Verb::Create | Verb::EnvCreate) && !line.has("--no-default-packages") {
+        goal.add_defaults(&channels, context)?;
+    }
     let (prefix, replaces) = place(line, verb, goal.environment.name.as_deref(), context)?;
     if prefix.path() == context.settings.root_prefix {
         goal.leave_out_own(line, context);

@@ -7,7 +7,7 @@ use std::{
 
 use mlconda::{
     Channel, PrefixRecord, Version,
-    environment::{ChannelRule, Environment, Requirement},
+    environment::{ChannelRule, Environment, Location, ReadOptions, Requirement},
     export,
     lock::{Expansion, LockFile, kind_of},
     prefix::{Prefix, Stamp},
@@ -253,6 +253,19 @@ impl Goal {
         Ok(Self { environment, more: if says_none { Vec::new() } else { configured } })
     }
 
+    /// Adds `create_default_packages`, except for packages that have a spec. As with conda, archives stay alone.
+    pub(super) fn add_defaults(&mut self, channels: &Channels, context: &Context) -> Result<(), CliError> {
+        let requirements = &mut self.environment.requirements;
+        if requirements.iter().any(|each| each.spec.url.is_some()) {
+            return Ok(());
+        }
+        let options = channels.options(&channels.known(), ChannelRule::ExtraOnly, context);
+        let more = placed("`create_default_packages`", &channels.created, &options)?;
+        let typed: BTreeSet<String> = requirements.iter().filter_map(name_of).into_tree();
+        requirements.extend(more.into_iter().filter(|each| name_of(each).is_none_or(|name| !typed.contains(&name))));
+        Ok(())
+    }
+
     /// The package names of the specs.
     pub(super) fn names(&self) -> BTreeSet<String> {
         self.environment.requirements.iter().filter_map(name_of).into_tree()
@@ -316,8 +329,15 @@ fn dependency(text: &str) -> &str {
     text.split(|c: char| c.is_whitespace() || "=<>!~[".contains(c)).next().unwrap_or(text)
 }
 
+/// Specs that are in no file, under this name in messages.
+pub(super) fn placed(name: &str, specs: &[String], options: &ReadOptions) -> Result<Vec<Requirement>, CliError> {
+    let place = Location { line: 0, column: 1 };
+    let specs: Vec<(&str, Location)> = specs.iter().map(|spec| (spec.as_str(), place)).collect();
+    Ok(Environment::from_placed_specs(&specs, Path::new(name), options)?.requirements)
+}
+
 /// Any version of a package.
-pub(super) fn bare(name: &str, options: &mlconda::environment::ReadOptions) -> Result<Requirement, CliError> {
+pub(super) fn bare(name: &str, options: &ReadOptions) -> Result<Requirement, CliError> {
     let parsed = Environment::from_specs(&[name], options)?;
     parsed.requirements.into_iter().next().ok_or_else(|| CliError::Usage(format!("`{name}` is not a package")))
 }

@@ -220,8 +220,13 @@ pub(super) const ROWS: &[Row] = &[
     ),
     Row(of(Export) | of(Config), "-f --file", "FILE", Counts, "the file to write"),
     Row(of(Create), "--clone", "ENV", Counts, "copy this environment, given by name or directory"),
-    Row(of(Create), "--no-default-packages", "", Already, ""),
-    Row(of(EnvCreate), "--no-default-packages", "", Already, ""),
+    Row(
+        of(Create) | of(EnvCreate),
+        "--no-default-packages",
+        "",
+        Counts,
+        "leave out `create_default_packages` of .condarc",
+    ),
     Row(
         of(Create) | of(EnvCreate) | of(EnvUpdate) | of(Remove),
         "--force --force-remove",
@@ -392,6 +397,11 @@ pub(super) const ROWS: &[Row] = &[
     Row(ALL, "-h --help", "", Counts, "show this"),
     Row(ALL, "-V --version", "", Counts, "show the version"),
 ];
+
+/// Whether a command has an option.
+pub(super) fn takes(verb: Verb, key: &str) -> bool {
+    ROWS.iter().any(|row| row.is_of(verb) && row.key() == key)
+}
 
 impl Row {
     pub(super) fn is_of(&self, verb: Verb) -> bool {

@@ -239,7 +239,6 @@ fn check(wish: &Action, keys: &[&str], context: &Context) -> Result<(), CliError
         _ => {}
     }
     let without_effect = match (key, wish) {
-        ("pinned_packages", _) => "give the versions in the command, or in an environment.yml",
         ("disallowed_packages" | "allowlist_channels" | "denylist_channels", _) => {
             "packages come from all given channels"
         }

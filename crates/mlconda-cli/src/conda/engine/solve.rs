@@ -13,7 +13,7 @@ use mlconda::{
 use super::{
     super::{
         channels::Channels,
-        goal::{Goal, InstalledState, bare, is_answered, name_of, record_name},
+        goal::{Goal, InstalledState, bare, is_answered, name_of, placed, record_name},
         line::Line,
         options::Verb,
         shown,
@@ -29,6 +29,8 @@ use crate::{
 
 /// The file of specs that always apply, in a prefix.
 const PINNED: &str = "conda-meta/pinned";
+/// What messages name in its place for those of the configuration.
+const PINS: &str = "`pinned_packages`";
 /// What messages name in the place of a file: for specs of installed packages that must not change, and for the spec of
 /// the installed python.
 const FREEZES: &str = "`--freeze-installed`";
@@ -230,20 +232,22 @@ impl Asking<'_> {
         let mut environment = self.goal.environment.clone();
         environment.channels = channels.to_vec();
         self.add_old(&mut environment, history)?;
+        let (pinned, others) = self.pinned()?;
+        environment.requirements.extend(pinned);
         if environment.requirements.is_empty() {
             return Ok(Lock::of_records(self.platform, &[])?);
         }
         let before = PreviousLocks { explain, lock_is_for: LockIsFor::Prefix, ..self.before.clone() };
-        let locked = locking::lock(
-            &environment,
-            &[self.platform],
-            &before,
-            &self.channels.args,
-            Cache::IfPresent,
-            self.context,
-        )?;
-        let mut locks = locked.into_iter().map(|locked| locked.lock);
-        let mut lock = locks.next().ok_or_else(|| CliError::Usage("nothing was locked".to_owned()))?;
+        let mut lock = self.lock(&environment, &before)?;
+        // The pins of packages that came in as dependencies.
+        let is_in = |pin: &Requirement, lock: &Lock| {
+            name_of(pin).is_some_and(|name| lock.packages.iter().any(|package| package.name == name))
+        };
+        let more: Vec<Requirement> = others.into_iter().filter(|pin| is_in(pin, &lock)).collect();
+        if more.iter().any(|pin| is_outdated(pin, &lock)) {
+            environment.requirements.extend(more);
+            lock = self.lock(&environment, &before)?;
+        }
         // The solve ignores pip packages and variables, so they are copied from the prefix.
         lock.input = None;
         if let Some(state) = self.state {
@@ -260,6 +264,13 @@ impl Asking<'_> {
             }
         }
         Ok(lock)
+    }
+
+    fn lock(&self, environment: &Environment, before: &PreviousLocks) -> Result<Lock, CliError> {
+        let (args, platforms) = (&self.channels.args, [self.platform]);
+        let locked = locking::lock(environment, &platforms, before, args, Cache::IfPresent, self.context)?;
+        let mut locks = locked.into_iter().map(|locked| locked.lock);
+        locks.next().ok_or_else(|| CliError::Usage("nothing was locked".to_owned()))
     }
 
     /// Adds earlier specs, and packages that must stay unchanged.
@@ -284,7 +295,6 @@ impl Asking<'_> {
             }
         }
         old.extend(self.python(state)?);
-        old.extend(self.pinned(state)?);
         environment.requirements.extend(old);
         Ok(())
     }
@@ -305,9 +315,10 @@ impl Asking<'_> {
 
     /// What to do if there is no solution, by the specs that the message names.
     fn hint(&self, message: &str) -> Option<&'static str> {
-        let names = |file: &str| self.state.is_some() && message.contains(file);
+        let names = |file: &str| message.contains(file);
         [
             (PINNED, "`--no-pin` ignores `conda-meta/pinned`"),
+            (PINS, "`--no-pin` ignores `pinned_packages`"),
             (FREEZES, "without `--freeze-installed`, installed packages can change"),
             (PYTHON, "python keeps its minor version unless you give one: `python=X.Y`"),
         ]
@@ -315,10 +326,26 @@ impl Asking<'_> {
         .find_map(|(file, hint)| names(file).then_some(hint))
     }
 
-    /// The specs of `conda-meta/pinned` for packages that are installed or asked for.
-    fn pinned(&self, state: &InstalledState) -> Result<Vec<Requirement>, CliError> {
-        let path = state.prefix.path().join(PINNED);
-        if self.line.has("--no-pin") || !path.is_file() {
+    /// The specs of `conda-meta/pinned` and `pinned_packages`: first those for packages that are installed or asked
+    /// for, then the others.
+    fn pinned(&self) -> Result<(Vec<Requirement>, Vec<Requirement>), CliError> {
+        let state = self.state.filter(|_| !self.line.has("--remove-old"));
+        if self.line.has("--no-pin") {
+            return Ok(Default::default());
+        }
+        let mut pinned = placed(PINS, &self.channels.pinned, &self.options)?;
+        if let Some(state) = state {
+            pinned.extend(self.pinned_in(state.prefix.path())?);
+        }
+        let (installed, typed) = (state.map(InstalledState::names).unwrap_or_default(), self.goal.names());
+        let counts = |name: &String| installed.contains(name.as_str()) || typed.contains(name);
+        Ok(pinned.into_iter().partition(|pinned| name_of(pinned).is_some_and(|name| counts(&name))))
+    }
+
+    /// The specs of `conda-meta/pinned`.
+    fn pinned_in(&self, prefix: &Path) -> Result<Vec<Requirement>, CliError> {
+        let path = prefix.join(PINNED);
+        if !path.is_file() {
             return Ok(Vec::new());
         }
         let text = mlconda::files::read_to_string(&path, mlconda::files::LARGEST_TEXT)?;
@@ -328,10 +355,7 @@ impl Asking<'_> {
             (line.trim(), Location { line: index + 1, column })
         });
         let specs: Vec<(&str, Location)> = placed.filter(|(spec, _)| !spec.is_empty()).collect();
-        let (installed, typed) = (state.names(), self.goal.names());
-        let pinned = Environment::from_placed_specs(&specs, &path, &self.options)?.requirements.into_iter();
-        let counts = |name: &String| installed.contains(name.as_str()) || typed.contains(name);
-        Ok(pinned.filter(|pinned| name_of(pinned).is_some_and(|name| counts(&name))).collect())
+        Ok(Environment::from_placed_specs(&specs, &path, &self.options)?.requirements)
     }
 
     /// The lock without the dependencies of the given packages, or without these packages.
