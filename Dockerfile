@@ -35,7 +35,7 @@ RUN ln -s /mlconda /usr/local/bin/mlconda && mkdir -p /opt/conda/bin /opt/conda/
     ln -s /opt/conda/etc/profile.d/conda.sh /etc/profile.d/conda.sh && \
     cd /usr/local/bin && \
     printf '%s\n' '#!/bin/sh' 'if [ $# = 0 ]; then set -- /bin/bash; fi' \
-        'exec micromamba run -n "${ENV_NAME:-base}" "$@"' >_entrypoint.sh && \
+        'if [ "${MAMBA_SKIP_ACTIVATE:-0}" = 1 ]; then exec "$@"; fi' 'exec micromamba run -n "${ENV_NAME:-base}" "$@"' >_entrypoint.sh && \
     printf '%s\n' '#!/bin/sh' 'if [ "${MAMBA_DOCKERFILE_ACTIVATE:-0}" != 1 ]; then exec bash -o pipefail -c "$@"; fi' \
         'exec micromamba run -n "${ENV_NAME:-base}" bash -o pipefail -c "$@"' >_dockerfile_shell.sh && \
     printf '%s\n' 'if [ "${MAMBA_SKIP_ACTIVATE:-0}" != 1 ]; then' '    . /opt/conda/etc/profile.d/conda.sh' \

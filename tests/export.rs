@@ -175,7 +175,7 @@ fn a_lock_with_a_login_or_its_mask_is_warned_of() {
     }
     let outcome = world.mlconda(["export", "-n", "ml", "--explicit", "-o", "again.lock"]).success();
     assert_snapshot!(world.normal(&outcome.stderr), @"
-    warning: the lock cannot be installed as it is: `********` replaces a login in the URL of `where-9.0-h4bc722e_0.conda`; put an environment variable there, as in `https://host/t/${TOKEN}/channel`
+    warning: `********` replaces a login in the URL of `where-9.0-h4bc722e_0.conda`: an installation needs a stored login for the host, or an environment variable there, as in `https://host/t/${TOKEN}/channel`
     warning: the lock shows a login in the URL of `special-1.0-hd8ed1ab_0.conda`: put an environment variable in its place, as in `https://host/t/${TOKEN}/channel`
     `[TEMP]/root/envs/ml` is exported to `again.lock`.
     ");

@@ -148,6 +148,7 @@ fn init_writes_a_block_once_and_takes_it_out_again() {
     # >>> conda initialize >>>
     # This block is written by `conda init`.
     export MLCONDA_ROOT='[ROOT]'
+    export MAMBA_ROOT_PREFIX='[ROOT]'
     if [ -x '[PROGRAM]' ]; then
         eval "$('[PROGRAM]' conda shell.posix hook)"
     fi

@@ -97,12 +97,12 @@ fn a_variable_that_is_unset_goes_from_an_active_shell() {
         let none = if *name == "fish" { "" } else { "none" };
         let (on, off) = ("conda activate one >&2\n", "conda deactivate >&2\n");
         let script = format!(
-            "{hook}\n{set}{on}{show}{unset}{on}{show}mlconda run -n one printenv ZZ >&2 || echo no\n{off}{show}\
+            "{hook}\n{set}{on}{show}{unset}{off}{show}mlconda run -n one printenv ZZ >&2 || echo no\n\
              {set}{on}{unset}{off}{show}{on}{show}conda env config vars list -n one\n{off}{show}"
         );
         let said = run(&world, name, arguments, &script).success().stdout;
         let mine = format!("{none} mine\n");
-        assert_eq!(said, format!("1 two\n{mine}no\n{mine}{mine}{mine}{mine}"), "{name}");
+        assert_eq!(said, format!("1 two\n{mine}no\n{mine}{mine}{mine}"), "{name}");
     }
 }
 

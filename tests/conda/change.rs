@@ -311,9 +311,15 @@ fn variables_of_an_environment_are_set_and_unset() {
     assert!(state.contains(r#""GREETING": "***unset***""#), "{state}");
     let told = world.run("conda env config vars unset OTHER -n x").success().stderr;
     assert!(told.contains("`OTHER` is not set in"), "{told}");
+    // Another spelling stands for the same variable.
+    world.run("conda env config vars set -n x other=2").success();
+    assert_eq!(world.run("mlconda run -n x printenv OTHER").success().stdout, "2\n");
+    world.run("conda env config vars unset -n x other").success();
     world.run("conda create -y -n y --clone x").success();
     let export = world.run("conda env export -n x").success().stdout;
-    let lock = world.run("mlconda lock --from-prefix -n x -o -").stdout;
+    let prefix = world.context.named_prefix("x");
+    let lock = world.run(&format!("mlconda lock --from-prefix {} -o -", prefix.display())).success().stdout;
+    assert!(lock.contains("where-2.0"), "{lock}");
     let listed = world.run("conda env config vars list -n y").success().stdout;
     assert!(![export, lock, listed].concat().contains("unset"), "a marker was taken for a value");
 }

@@ -74,13 +74,13 @@ fn the_token_of_a_channel_is_used_for_what_is_installed() {
     fs_err::os::unix::fs::symlink(world.context.channels().directory(), directory.join("t/tk-1")).unwrap();
     let server = Server::serve(&directory).unwrap();
     fs_err::create_dir_all(world.context.home()).unwrap();
-    let text = format!("channel_alias: {}\nchannels: [main]\n", server.url("t/tk-1"));
+    let text = format!("channel_alias: {}\nchannels: [main]\n", server.url("t/${TOKEN}"));
     fs_err::write(world.context.home().join(".condarc"), text).unwrap();
     let run = |line: &str| {
         // Nothing may come from the cache.
         let cache = tempfile::tempdir_in(world.context.path()).unwrap();
         let mut command = world.command(line, &[("MLCONDA_CACHE_DIR", cache.path().to_str().unwrap())]);
-        world.context.outcome(command.env_remove("CONDA_CHANNELS"))
+        world.context.outcome(command.env_remove("CONDA_CHANNELS").env("TOKEN", "tk-1"))
     };
     let told = run("conda create -y -n a where=1").success().stderr;
     assert!(!told.contains("warning"), "a lock and a file that do not exist are named: {told}");
@@ -127,7 +127,12 @@ fn a_tilde_is_the_home_directory() {
     let home = world.context.home();
     world.shell("conda create -y --prefix=~/x where").success();
     world.run_with("conda create -y -n z where", &[("MLCONDA_ROOT", "~/root")]).success();
-    world.run("micromamba shell init -s bash --root-prefix=~/mamba").success();
+    world.run_with("micromamba shell init -s bash --root-prefix=~/mamba", &[("MAMBA_ROOT_PREFIX", "/other")]).success();
+    let hook = world.shell("MAMBA_ROOT_PREFIX=/other; export MAMBA_ROOT_PREFIX; . ~/.bashrc; micromamba info --base");
+    assert_eq!(hook.success().stdout.trim_end(), home.join("mamba").display().to_string());
+    world.context.write("environment.yml", "dependencies: [where]\n");
+    fs_err::copy(world.context.work().join("environment.yml"), home.join("e.yml")).unwrap();
+    world.shell("conda env create -n e --file=~/e.yml").success();
     let profile = fs_err::read_to_string(home.join(".bashrc")).unwrap();
     assert!(profile.contains(&home.join("mamba").display().to_string()), "{profile}");
     assert!(home.join("x/conda-meta/history").is_file() && home.join("root/envs/z/conda-meta/history").is_file());

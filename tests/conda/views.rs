@@ -69,10 +69,18 @@ fn environments_are_listed_as_conda_does() {
         assert_eq!(package.as_array().unwrap().len(), 3, "{told}");
     }
     // Editors resolve the link `conda`, and call mlconda by its own name.
+    fs_err::create_dir_all(world.context.home()).unwrap();
+    let rc = world.context.home().join(".condarc");
+    fs_err::write(&rc, "envs_dirs: [~/mine]\nchannels: ['https://host/t/tk-1/lab']\n").unwrap();
+    let told = info("conda info --json");
+    assert!(!told.to_string().contains("tk-1") && told["envs_dirs"].to_string().contains("mine"), "{told}");
     let own = info("mlconda info --json");
     for key in ["envs", "envs_dirs", "conda_prefix", "conda_version", "config_files", "user_rc_path", "root_writable"] {
         assert!(!told[key].is_null() && told[key] == own[key], "{key}: {own}");
     }
+    fs_err::write(&rc, "channels: [\n").unwrap();
+    assert!(info("mlconda info --json")["environments"].is_array());
+    fs_err::remove_file(&rc).unwrap();
     assert!(world.run("conda info").success().stdout.contains("base environment : "));
     assert_eq!(world.run("conda --version").success().stdout.split_whitespace().next(), Some("conda"));
 }

@@ -85,7 +85,7 @@ fn a_time_that_no_image_can_have_is_an_error_with_the_range() {
     exit code 1
     --- stdout
     --- stderr
-    error: `SOURCE_DATE_EPOCH` is `253402300800`, which is not a number of seconds since 1970 before the year 10000
+    error: `SOURCE_DATE_EPOCH` is `253402300800`, which is not a number of seconds from 0 to 253402207200 (the year 9999)
     hint: unset it, or set it to a number such as that of `date +%s`
     ");
     image(&world, &["env.lock", "-n", "ml", "--created", "253402207200"]).success();

@@ -260,6 +260,11 @@ impl Client {
         Ok(Self { http, credentials, proxies, limits, waits, asks_registries: options.registry.is_some() })
     }
 
+    /// The URL that is requested for a URL of a record, with the login that the record does not have.
+    pub(crate) fn unmasked(&self, url: &Url) -> Url {
+        self.credentials.unmasked(url)
+    }
+
     /// The stored login for a URL, as a key for caches. It is a secret.
     pub(crate) fn login_key(&self, url: &Url) -> Option<&str> {
         self.credentials.for_url(url).filter(|_| secrets(url).is_empty()).map(credentials::Login::secret)

@@ -32,7 +32,7 @@ use crate::{
     context::Context,
     error::CliError,
     global::{Color, Global, ProgressForm, WITH_VALUE, wants_events},
-    report, shells, signals,
+    report, settings, shells, signals,
     text::word,
 };
 
@@ -119,7 +119,7 @@ fn configured(mut line: Line, context: &mut Context) -> Result<ExitCode, CliErro
     if solves && line.tool != Tool::Mlconda && !has_files && !line.has("--dry-run") {
         // With `-p`, nothing else needs a root prefix, and it may be at a place that this user cannot write to.
         let is_there = root.is_dir() || fs_err::create_dir_all(root).is_ok();
-        if is_there {
+        if is_there && settings::is_writable(root) {
             shells::write_all(context)?;
         }
     }
@@ -249,7 +249,10 @@ fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> {
 
 /// The output of `conda info --json`.
 pub(crate) fn info_as_json(context: &Context) -> Result<serde_json::Value, CliError> {
-    environments::info_as_json(&Line::parse(Tool::Conda, &["info".into()])?, context)
+    let line = Line::parse(Tool::Conda, &["info".into()])?;
+    let mut context = Context { ui: context.ui.clone(), settings: context.settings.clone() };
+    channels::condarc(&line, &context)?.apply_directories(&mut context.settings);
+    environments::info_as_json(&line, &context)
 }
 
 /// Whether a package is part of conda itself: in the root prefix, mlconda replaces it.

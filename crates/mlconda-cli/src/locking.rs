@@ -169,7 +169,10 @@ pub(crate) struct Locked {
 /// Reads an environment, merged from these files, and prints its warnings.
 pub(crate) fn read(files: &[PathBuf], args: &LockingArgs, context: &Context) -> Result<Environment, CliError> {
     let is_stdin = |file: &PathBuf| file.as_os_str() == "-";
-    let named = |file: &PathBuf| if is_stdin(file) { context.settings.input(file) } else { file.clone() };
+    let named = |file: &PathBuf| match is_stdin(file) || file.starts_with("~") {
+        true => context.settings.input(file),
+        false => file.clone(),
+    };
     let files: Vec<PathBuf> = files.iter().map(named).collect();
     let environment = Environment::read_all(&files, &read_options(args, context))?;
     environment.warnings.iter().for_each(|warning| context.ui.warn(&warning.to_string()));
@@ -381,7 +384,9 @@ fn elsewhere(
 
 /// Warns about logins in a lock, because locks are put into version control and images.
 fn warn_of_secrets(lock: &Lock, context: &Context) {
-    if let [first, others @ ..] = lock.exposed().as_slice() {
+    let masked = lock.masked();
+    let exposed: Vec<&str> = lock.exposed().into_iter().filter(|package| !masked.contains(package)).collect();
+    if let [first, others @ ..] = exposed.as_slice() {
         let more = if others.is_empty() { String::new() } else { format!(" and of {} more", others.len()) };
         context.ui.warn(&format!(
             "the lock shows a login in the URL of `{first}`{more}: in environment.yml, put an environment variable \

@@ -22,7 +22,7 @@ use mlconda::{activate::CallerEnvironment, prefix::Prefix};
 use crate::{error::CliError, global::Global};
 
 /// The environment of the process, read once.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
     /// The current directory.
     pub(crate) directory: PathBuf,
@@ -124,7 +124,7 @@ impl Settings {
         let Some(text) = self.variable("SOURCE_DATE_EPOCH") else { return Ok(None) };
         let message = || {
             format!(
-                "`SOURCE_DATE_EPOCH` is `{text}`, which is not a number of seconds since 1970 before the year 10000"
+                "`SOURCE_DATE_EPOCH` is `{text}`, which is not a number of seconds from 0 to 253402207200 (the year 9999)"
             )
         };
         // The year 9999 is the last one of the history's times.

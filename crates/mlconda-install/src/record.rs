@@ -78,7 +78,8 @@ pub(super) fn revision(seconds: i64, options: &Options, plan: &Plan, history: &s
     }
     if lines.is_empty() {
         // For conda, an environment is empty after a revision without lines.
-        lines.extend(present(history));
+        let again = plan.link.first().map(|new| line('+', &new.url));
+        lines.extend(again.or_else(|| present(history)));
     }
     mlconda_types::sorting::sort(&mut lines);
     for line in lines {

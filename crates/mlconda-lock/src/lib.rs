@@ -377,8 +377,8 @@ impl Lock {
         self.packages.iter().filter(exposes).map(|package| package.file_name.as_str()).collect()
     }
 
-    /// File names of the packages whose URLs have asterisks instead of a secret, as in records. They cannot be
-    /// downloaded until the secret is filled in.
+    /// File names of the packages whose URLs have asterisks instead of a secret, as in records. They are downloaded with
+    /// a stored login, or not at all.
     pub fn masked(&self) -> Vec<&str> {
         let is_masked = |package: &&LockedPackage| package.url.as_str().contains(redact::MASK);
         self.packages.iter().filter(is_masked).map(|package| package.file_name.as_str()).collect()

@@ -231,27 +231,19 @@ fn compute(
         variables.push((format!("CONDA_PREFIX_{level}").into(), previous.into()));
     }
     let (own, ignored) = own_variables(contents.variables);
-    let mut unset = Vec::new();
-    let outer_level = new_level.saturating_sub(1);
     for (name, value) in own {
         // `conda deactivate` restores the variable from the one with this name.
-        let saved = format!("__CONDA_SHLVL_{outer_level}_{name}");
         if let Some(old) = caller.get(&name).filter(|_| !again) {
-            variables.push((saved.clone().into(), old.to_owned()));
+            variables.push((format!("__CONDA_SHLVL_{level}_{name}").into(), old.to_owned()));
         }
+        // As with conda, `deactivate` takes back what a user has unset since the activation.
         if value != UNSET {
             variables.push((name.into(), value.into()));
-        } else if again {
-            // The shell may still have the variable from an earlier activation.
-            match caller.get(&saved) {
-                Some(old) => variables.push((name.into(), old.to_owned())),
-                None => unset.push(name.into()),
-            }
         }
     }
     Activation {
         path: search_path(prefix, caller),
-        unset,
+        unset: Vec::new(),
         variables,
         deactivate_scripts,
         activate_scripts: contents.activate_scripts,
@@ -268,7 +260,10 @@ fn own_variables(declared: BTreeMap<String, String>) -> (BTreeMap<String, String
     for (name, value) in declared {
         let capitals = name.to_uppercase();
         if !RESERVED.contains(&capitals.as_str()) {
-            own.insert(capitals, value);
+            // Two spellings can stand for one variable. One that is unset does not hide the other.
+            if value != UNSET || !own.contains_key(&capitals) {
+                own.insert(capitals, value);
+            }
         } else if value != UNSET {
             ignored.push(name);
         }

@@ -6,7 +6,10 @@
 
 use std::{
     io::{self, Read, SeekFrom, Write},
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::{
+        fd::AsFd,
+        unix::fs::{MetadataExt, PermissionsExt},
+    },
     path::{Path, PathBuf},
 };
 
@@ -88,7 +91,15 @@ pub fn read_to_string(path: &Path, limit: u64) -> io::Result<String> {
 /// # Errors
 /// If the file cannot be read, or is larger than `limit` ([`io::ErrorKind::FileTooLarge`]).
 pub fn read_any(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    bounded(fs_err::File::open(path)?, path, limit)
+    let file = match fs_err::File::open(path) {
+        // A socket cannot be opened by this name, nor a pipe of another user.
+        Err(_) if path == Path::new("/dev/stdin") => {
+            let file = std::fs::File::from(io::stdin().as_fd().try_clone_to_owned()?);
+            fs_err::File::from_parts(file, path)
+        }
+        opened => opened?,
+    };
+    bounded(file, path, limit)
 }
 
 /// Reads an open file of at most `limit` bytes. The size is checked again while reading: a pipe has no size, and a file

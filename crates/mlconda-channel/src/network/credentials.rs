@@ -9,6 +9,7 @@ use std::{fmt, path::PathBuf, sync::Arc};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use mlconda_system::files;
 use mlconda_types::redact::{self, MASK, secrets};
+use rattler_conda_types::Subdir;
 use reqwest::{
     Request, Response,
     header::{AUTHORIZATION, HeaderValue},
@@ -83,11 +84,17 @@ impl Credentials {
             }
         }
         let masked = |channel: &String| {
-            let url = Url::parse(&format!("{}/", channel.trim_end_matches('/'))).ok()?;
+            let channel = channel.trim_end_matches('/');
+            let (base, last) = channel.rsplit_once('/')?;
+            let channel = if last.parse::<Subdir>().is_ok() { base } else { channel };
+            let url = Url::parse(&format!("{channel}/")).ok()?;
             let masked = redact::url(&url);
             (masked != url.as_str()).then(|| (masked, url.into()))
         };
-        Ok(Self { logins, channels: channels.iter().filter_map(masked).collect() })
+        let mut channels: Vec<_> = channels.iter().filter_map(masked).collect();
+        // The longest beginning counts.
+        mlconda_types::sorting::sort_by_key(&mut channels, |(masked, _)| std::cmp::Reverse(masked.len()));
+        Ok(Self { logins, channels })
     }
 
     /// A URL of a record with the login that the record does not have. If no channel has this login, it is the URL
@@ -100,10 +107,9 @@ impl Credentials {
             let rest = url.as_str().strip_prefix(masked.as_str())?;
             Url::parse(&format!("{channel}{rest}")).ok()
         });
-        known.unwrap_or_else(|| match secrets(url).as_slice() {
-            [MASK] => without_login(url),
-            _ => url.clone(),
-        })
+        let secrets = secrets(url);
+        let is_masked = !secrets.is_empty() && secrets.iter().all(|secret| *secret == MASK);
+        known.unwrap_or_else(|| if is_masked { without_login(url) } else { url.clone() })
     }
 
     /// The login for a URL.
@@ -211,11 +217,19 @@ mod tests {
 
     #[test]
     fn a_masked_login_is_that_of_the_channel() {
-        let channels = ["https://host/t/tk-1", "https://me:pw@other/lab/", "https://open/lab", "not a URL"];
+        let channels = [
+            "https://ro:pw@other",
+            "https://host/t/tk-1",
+            "https://me:pw@other/lab/noarch",
+            "https://open/lab",
+            "not a URL",
+        ];
         let credentials = Credentials::read(&[], &channels.map(str::to_owned)).unwrap();
         for (url, expected) in [
             ("https://host/t/********/lab/noarch/a-1-0.conda", "https://host/t/tk-1/lab/noarch/a-1-0.conda"),
             ("https://********@other/lab/noarch/a-1-0.conda", "https://me:pw@other/lab/noarch/a-1-0.conda"),
+            ("https://********@other/free/noarch/a-1-0.conda", "https://ro:pw@other/free/noarch/a-1-0.conda"),
+            ("https://********@third/t/********/lab/a-1-0.conda", "https://third/lab/a-1-0.conda"),
             // No channel has this login.
             ("https://third/t/********/lab/noarch/a-1-0.conda", "https://third/lab/noarch/a-1-0.conda"),
             ("https://********@open/lab/a-1-0.conda", "https://open/lab/a-1-0.conda"),

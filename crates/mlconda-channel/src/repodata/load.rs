@@ -231,7 +231,9 @@ impl Loader<'_> {
             let read = tokio::task::spawn_blocking(move || fetch::open_local(&path, &directory, &shown, unpacked));
             reachable::join_result(read.await)?
         } else {
-            let cache = RepodataCache::new(directory, &url, self.client.login_key(&url));
+            // The cache of one login is not used with another.
+            let real = self.client.unmasked(&url);
+            let cache = RepodataCache::new(directory, &real, self.client.login_key(&real));
             let RepodataOptions { access, now, .. } = *self.options;
             let fetcher = Fetcher { client: self.client, cache, url: &url, access, now };
             let (state, data) = fetcher.load().await?;

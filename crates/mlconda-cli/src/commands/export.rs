@@ -101,8 +101,7 @@ fn explicit(prefix: &Prefix, name: Option<String>) -> Result<Lock, CliError> {
     Ok(Lock { name, variables: prefix.variables()?, slim, ..lock })
 }
 
-/// Warns about logins. In mlconda's own records, they are masked, so the packages cannot be downloaded from these URLs.
-/// Records of other tools may contain them.
+/// Warns about logins. In mlconda's own records, they are masked, so an installation needs them from elsewhere. Records of other tools may contain them.
 pub(super) fn warn_of_logins(lock: &Lock, context: &Context) {
     let (masked, exposed) = (lock.masked(), lock.exposed());
     let exposed: Vec<&str> = exposed.into_iter().filter(|package| !masked.contains(package)).collect();
@@ -112,7 +111,7 @@ pub(super) fn warn_of_logins(lock: &Lock, context: &Context) {
     };
     if !masked.is_empty() {
         context.ui.warn(&format!(
-            "the lock cannot be installed as it is: `********` replaces a login in the URL of {}; put an \
+            "`********` replaces a login in the URL of {}: an installation needs a stored login for the host, or an \
              environment variable there, as in `https://host/t/${{TOKEN}}/channel`",
             of(&masked)
         ));

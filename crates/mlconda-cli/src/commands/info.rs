@@ -118,7 +118,11 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
 #[cfg(feature = "conda")]
 fn with_condas_keys(info: &Info, context: &Context) -> Result<serde_json::Value, CliError> {
     let mut value = serde_json::to_value(info).map_err(std::io::Error::other)?;
-    let condas = crate::conda::info_as_json(context)?;
+    let condas = crate::conda::info_as_json(context).unwrap_or_else(|error| {
+        let (message, ..) = crate::report::parts(&error);
+        context.ui.warn(&format!("the configuration of conda cannot be read: {message}"));
+        serde_json::Value::Null
+    });
     if let (Some(own), serde_json::Value::Object(condas)) = (value.as_object_mut(), condas) {
         for (key, value) in condas {
             own.entry(key).or_insert(value);

@@ -94,7 +94,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
         let file = activation.find(name, here).map_err(|error| not_found(&error, &prefix))?;
         let mut command = Command::new(file);
         command.arg0(name).args(arguments).envs(activation.all_variables());
-        activation.unset.iter().chain(&unset).for_each(|name| _ = command.env_remove(name));
+        unset.iter().for_each(|name| _ = command.env_remove(name));
         command
     };
     command.envs(args.variables);

@@ -11,7 +11,7 @@ use mlconda::{
 };
 
 use super::{line::Line, tool::Tool};
-use crate::{condarc::Condarc, context::Context, error::CliError, locking::LockingArgs};
+use crate::{condarc::Condarc, context::Context, error::CliError, locking::LockingArgs, settings, text::path_text};
 
 /// The configured settings, without the command line.
 #[derive(Clone, Debug, Default)]
@@ -119,7 +119,7 @@ impl Channels {
 /// its name, so that an export of a mirror's packages works elsewhere.
 pub(super) fn alias(line: &Line, context: &Context) -> Option<String> {
     let alias = Channels::of(line, context).ok()?.args.channel_alias?;
-    let alias = format!("{}/", alias.trim_end_matches('/'));
+    let alias = format!("{}/", expanded(alias.trim_end_matches('/'), context));
     Some(mlconda::redact::text(&mlconda::redact::without_tokens(&alias)))
 }
 
@@ -128,7 +128,12 @@ pub(super) fn urls(line: &Line, context: &Context) -> Result<Vec<String>, CliErr
     let Channels { typed, configured, args, .. } = Channels::of(line, context)?;
     let custom = context.settings.custom_channels.iter().flat_map(|(_, urls)| urls).cloned();
     let all = typed.into_iter().chain(configured).chain(args.channel_alias).chain(args.default_channels).chain(custom);
-    Ok(all.filter(|channel| channel.contains("://")).collect())
+    Ok(all.filter(|channel| channel.contains("://")).map(|url| expanded(&url, context)).collect())
+}
+
+/// A URL with the values of the variables in it.
+fn expanded(url: &str, context: &Context) -> String {
+    path_text(&settings::expanded(url, &context.settings.variables, None))
 }
 
 /// The channel priority; the default is conda's, flexible.

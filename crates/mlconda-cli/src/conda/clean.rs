@@ -11,7 +11,7 @@ pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> 
     let any =
         ["--all", "--packages", "--tarballs", "--force-pkgs-dirs", "--index-cache"].iter().any(|key| line.has(key));
     if !any && !line.has("--trash") {
-        let message = "nothing to clean is named: `--all` names the whole cache, `--index-cache` its repodata";
+        let message = "name what to clean: `--all` for the whole cache, `--index-cache` for its repodata";
         if !matches!(line.tool, Tool::Mamba | Tool::Micromamba) {
             return Err(CliError::Usage(message.to_owned()));
         }

@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use mlconda::{host::Host, prefix::Prefix};
+use mlconda::{host::Host, prefix::Prefix, redact};
 use serde_json::{Value, json};
 
 use super::{CONDA, channels::Channels, goal::record_name, line::Line, tool::Tool};
@@ -157,7 +157,8 @@ pub(super) fn info(line: &Line, context: &Context) -> Result<ExitCode, CliError>
     let directories: Vec<String> = settings.environment_directories().iter().map(|path| path_text(path)).collect();
     let cache = settings.package_cache().map(|path| path_text(&path));
     let Channels { typed, configured, .. } = Channels::of(&Line { options: Vec::new(), ..line.clone() }, context)?;
-    let channels: Vec<&String> = typed.iter().chain(&configured).collect();
+    let shown = |channel: &String| redact::text(&redact::without_tokens(channel));
+    let channels: Vec<String> = typed.iter().chain(&configured).map(shown).collect();
     let version = if line.tool == Tool::Micromamba { super::MAMBA } else { CONDA };
     let none = || "None".to_owned();
     let rows = [
@@ -169,7 +170,7 @@ pub(super) fn info(line: &Line, context: &Context) -> Result<ExitCode, CliError>
         ),
         ("virtual packages", virtual_packages.join(" ")),
         ("base environment", root),
-        ("channel URLs", channels.into_iter().cloned().collect::<Vec<_>>().join(" ")),
+        ("channel URLs", channels.join(" ")),
         ("package cache", cache.unwrap_or_else(none)),
         ("envs directories", directories.join(&format!("\n{:27}", ""))),
         ("platform", host.platform.as_str().to_owned()),
@@ -188,7 +189,8 @@ pub(super) fn info_as_json(line: &Line, context: &Context) -> Result<Value, CliE
     let virtual_packages: Vec<String> = host.virtual_packages.iter().map(ToString::to_string).collect();
     let parts: Vec<Vec<&str>> = virtual_packages.iter().map(|package| package.split('=').collect()).collect();
     let Channels { typed, configured, .. } = Channels::of(&Line { options: Vec::new(), ..line.clone() }, context)?;
-    let channels: Vec<String> = typed.into_iter().chain(configured).collect();
+    let shown = |channel: &String| redact::text(&redact::without_tokens(channel));
+    let channels: Vec<String> = typed.iter().chain(&configured).map(shown).collect();
     let own_file = settings.home.as_ref().map(|home| text(home.join(".condarc")));
     let level = settings.variable("CONDA_SHLVL").and_then(|level| level.parse::<i64>().ok());
     Ok(json!({

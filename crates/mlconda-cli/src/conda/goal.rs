@@ -95,7 +95,7 @@ impl Inputs {
         } else if lock_selection::kind_of_file(&path).is_some() {
             self.locks.push(file.into());
         } else if is_env || [".yml", ".yaml"].iter().any(|end| file.ends_with(end)) {
-            self.environments.push(file.into());
+            self.environments.push(if file.starts_with("~/") { path } else { file.into() });
         } else {
             let text = mlconda::files::read_to_string(&path, mlconda::files::LARGEST_TEXT).map_err(|error| {
                 CliError::world(

@@ -68,7 +68,7 @@ fn set(prefix: &Prefix, assignments: &[(&str, &str)], line: &Line, context: &Con
         return Ok(());
     }
     write(prefix, made_of, variables, context)?;
-    tell(&format!("{names} {verb} set in"), prefix, context);
+    tell(&format!("{names} {verb} set in"), "activate", prefix, context);
     Ok(())
 }
 
@@ -87,15 +87,16 @@ fn unset(prefix: &Prefix, names: &[&str], line: &Line, context: &Context) -> Res
     // As with conda, the name stays, so that shells in which the environment is active can take the variable back.
     there.iter().for_each(|name| _ = variables.insert((*name).to_owned(), UNSET.to_owned()));
     write(prefix, made_of, variables, context)?;
-    tell(&format!("{} {} no longer set in", list(&there), verb(&there)), prefix, context);
+    tell(&format!("{} {} no longer set in", list(&there), verb(&there)), "deactivate", prefix, context);
     Ok(())
 }
 
-fn tell(what: &str, prefix: &Prefix, context: &Context) {
+/// Prints what changed, and which command applies it in a shell in which the environment is active.
+fn tell(what: &str, command: &str, prefix: &Prefix, context: &Context) {
     let place = prefix.path().display();
     context
         .ui
-        .say(&format!("{what} `{place}`. `conda activate` applies it, also if the environment is active already."));
+        .say(&format!("{what} `{place}`. In a shell in which it is active, `conda {command}` applies the change."));
 }
 
 /// The stamp of the prefix, and its variables, with those that are unset.

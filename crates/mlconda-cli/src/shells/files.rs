@@ -159,7 +159,7 @@ fn variables(dialect: Dialect, context: &Context) -> String {
     let settings = &context.settings;
     let mut variables = Vec::new();
     if let [told] = settings.root_prefixes().as_slice() {
-        variables.push(("MLCONDA_ROOT", told.clone()));
+        variables.extend(["MLCONDA_ROOT", "MAMBA_ROOT_PREFIX"].map(|name| (name, told.clone())));
     }
     let same = |one: &Path| {
         let file = |path: &Path| std::fs::metadata(path).map(|it| (it.dev(), it.ino())).ok();
@@ -167,7 +167,10 @@ fn variables(dialect: Dialect, context: &Context) -> String {
     };
     let path = settings.raw_variable("PATH").unwrap_or_default();
     for (name, variable) in [("conda", "CONDA_EXE"), ("micromamba", "MAMBA_EXE")] {
-        let program = std::env::split_paths(path).map(|directory| directory.join(name)).find(|path| same(path));
+        // Scripts look for `../etc/profile.d/conda.sh` beside the program.
+        let own = settings.root_prefix.join("bin");
+        let places = std::iter::once(own).chain(std::env::split_paths(path));
+        let program = places.map(|directory| directory.join(name)).find(|path| same(path));
         variables.extend(program.filter(|path| path.is_absolute()).map(|path| (variable, path)));
     }
     let statement = |(name, value): (&str, PathBuf)| match dialect {

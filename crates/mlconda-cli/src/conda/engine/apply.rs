@@ -68,7 +68,7 @@ pub(crate) fn apply(mut change: Change, line: &Line, host: &Host, context: &Cont
     let mut plan = Plan::reinstalling(&change.lock, if change.replaces { &fresh } else { prefix }, &reinstall)?;
     plan.made_of.clone_from(&change.made_of);
     plan.meta_changes |= change.is_asked_anew;
-    if line.has("--download-only") {
+    if line.has("--download-only") && !dry {
         return download(&plan, change.lock, options, line, context);
     }
     let fetch = if line.has("--json") { records_to_fetch(&plan, &options) } else { Vec::new() };
