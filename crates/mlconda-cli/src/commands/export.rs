@@ -101,7 +101,8 @@ fn explicit(prefix: &Prefix, name: Option<String>) -> Result<Lock, CliError> {
     Ok(Lock { name, variables: prefix.variables()?, slim, ..lock })
 }
 
-/// Warns about logins. In mlconda's own records, they are masked, so an installation needs them from elsewhere. Records of other tools may contain them.
+/// Warns about logins. In mlconda's own records, they are masked, so an installation needs them from elsewhere. Records
+/// of other tools may contain them.
 pub(super) fn warn_of_logins(lock: &Lock, context: &Context) {
     let (masked, exposed) = (lock.masked(), lock.exposed());
     let exposed: Vec<&str> = exposed.into_iter().filter(|package| !masked.contains(package)).collect();
