@@ -29,8 +29,8 @@ use serde::Deserialize;
 /// The file with the variables of an environment, relative to the prefix.
 pub const STATE: &str = "conda-meta/state";
 
-/// The value that conda writes for a variable that a user has unset. Activation does not set such a variable. Shells in
-/// which the environment is active take it back.
+/// The value that conda writes for a variable that a user has unset. Activation does not set such a variable, and
+/// `deactivate` takes it back.
 pub const UNSET: &str = "***unset***";
 
 /// The absolute path of an environment, which may not exist yet.
