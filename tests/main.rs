@@ -80,6 +80,12 @@ fn program() -> &'static str {
     mlconda_test::machine::program(env!("CARGO_BIN_EXE_mlconda"))
 }
 
+/// Copies the program under test, by another process: if this process had the file open for writing, a child of another
+/// test could inherit the file descriptor, and the file could not be executed.
+fn copy_program(world: &TestContext, to: &std::path::Path) {
+    world.run("cp", &[program(), to.to_str().unwrap()]).success();
+}
+
 /// A server for the small channels.
 fn serve() -> mlconda_test::server::Server {
     mlconda_test::server::Server::serve(mlconda_test::small::shared().directory()).unwrap()

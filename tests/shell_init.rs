@@ -245,10 +245,7 @@ fn a_program_with_another_file_name_activates() {
     let world = with_environments(&["ml"]);
     let links = world.path().join("links");
     fs_err::create_dir_all(&links).unwrap();
-    // Copied by another process: if this process had the file open for writing, a child of another test could inherit
-    // the file descriptor, and the file could not be executed.
-    let copy = links.join("mlconda-x86_64");
-    world.run("cp", &[crate::program().to_str().unwrap(), copy.to_str().unwrap()]).success();
+    crate::copy_program(&world, &links.join("mlconda-x86_64"));
     fs_err::os::unix::fs::symlink(links.join("mlconda-x86_64"), links.join("conda")).unwrap();
     let listed = world.run(links.join("mlconda-x86_64"), &["conda", "info", "--base"]).success();
     assert_eq!(listed.stdout.trim_end(), world.root_prefix().display().to_string());

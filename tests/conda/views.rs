@@ -179,7 +179,7 @@ fn a_copy_with_the_name_of_a_tool_activates_too() {
     for name in ["conda", "micromamba"] {
         let directory = world.context.path().join(format!("copy-{name}"));
         fs_err::create_dir(&directory).unwrap();
-        fs_err::copy(crate::program(), directory.join(name)).unwrap();
+        crate::copy_program(&world.context, &directory.join(name));
         let hook = if name == "conda" { "shell.posix hook" } else { "shell hook -s posix" };
         let line = format!(
             "PATH={}:$PATH; eval \"$({name} {hook})\"; {name} activate x && echo $CONDA_PREFIX",
