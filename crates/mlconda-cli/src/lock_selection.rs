@@ -5,7 +5,7 @@ use std::{io::ErrorKind, path::Path, str::FromStr};
 use mlconda::{
     Subdir,
     host::Host,
-    lock::{Expansion, Lock, LockError, LockFile, LockKind, Selection, SourcePackages, kind_of},
+    lock::{Lock, LockError, LockFile, LockKind, Selection, SourcePackages, kind_of},
 };
 
 use crate::{bundles, context::Context, error::CliError, text::list};
@@ -97,7 +97,7 @@ pub(crate) fn read_quietly(file: &Path, context: &Context) -> Result<LockFile, C
         return Ok(locks);
     }
     let settings = &context.settings;
-    let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
+    let expansion = settings.expansion();
     Ok(LockFile::read(&settings.input(file), &expansion)?)
 }
 

@@ -161,6 +161,12 @@ impl Settings {
         plain(&self.directory.join(below_home(path, self.home.as_deref())))
     }
 
+    /// The values for variables and `~` in locks.
+    #[cfg(feature = "install")]
+    pub(crate) fn expansion(&self) -> mlconda::lock::Expansion {
+        mlconda::lock::Expansion { home: self.home.clone(), variables: self.variables.clone() }
+    }
+
     /// A file to read, as an absolute path. `-` is stdin.
     pub(crate) fn input(&self, path: &Path) -> PathBuf {
         if path.as_os_str() == "-" { PathBuf::from("/dev/stdin") } else { self.absolute(path) }
@@ -366,11 +372,16 @@ impl PrefixArgs {
         if prefix.is_environment() {
             return Ok(prefix);
         }
-        // Without permission to read it, nobody knows.
-        prefix.record_names()?;
-        let path = prefix.path().display();
-        Err(CliError::world(format!("there is no environment in `{path}`{named_by}"), choice(settings)))
+        Err(no_environment(&prefix, named_by, choice(settings)))
     }
+}
+
+/// The error for a prefix without an environment. If there is no permission to read it, nobody knows, and that is the
+/// error.
+pub(crate) fn no_environment(prefix: &Prefix, named_by: &str, hint: impl Into<String>) -> CliError {
+    let path = prefix.path().display();
+    let none = |_| CliError::world(format!("there is no environment in `{path}`{named_by}"), hint.into());
+    prefix.record_names().map_or_else(CliError::from, none)
 }
 
 /// The only environment under the root prefix.

@@ -9,7 +9,7 @@ use std::{
 use mlconda::{
     Subdir,
     environment::Environment,
-    lock::{Expansion, Lock, LockFile, LockKind, Mismatch, SourcePackages, diff::Diff, kind_of},
+    lock::{Lock, LockFile, LockKind, Mismatch, SourcePackages, diff::Diff, kind_of},
 };
 use serde_json::{Value, json};
 
@@ -125,7 +125,7 @@ pub(crate) fn run(args: Args, context: &Context) -> Result<ExitCode, CliError> {
 /// Reads one side. A file is an environment if its content is not a lock and it has the extension of an environment.
 fn read(path: &Path, context: &Context) -> Result<Side, CliError> {
     let settings = &context.settings;
-    let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
+    let expansion = settings.expansion();
     let absolute = settings.input(path);
     if absolute.is_dir() || bundles::is_bundle(&absolute, context)? {
         let locks = lock_selection::read_quietly(&absolute, context)?;

@@ -24,7 +24,7 @@ use crate::{
     error::CliError,
     lock_selection::SelectionArgs,
     progress::Display,
-    settings::PrefixArgs,
+    settings::{PrefixArgs, no_environment},
     text::{bytes, count, enumerate, list, path_text, path_word},
 };
 
@@ -138,9 +138,7 @@ fn places(args: &Args, context: &Context) -> Result<(Prefix, Option<Lock>), CliE
     if prefix.path().join("conda-meta").is_dir() {
         return Ok((prefix, lock));
     }
-    prefix.record_names()?;
-    let message = format!("there is no environment in `{}`", prefix.path().display());
-    Err(CliError::world(message, "install one there with `mlconda install`"))
+    Err(no_environment(&prefix, "", "install one there with `mlconda install`"))
 }
 
 /// The result of a verification, and how long it took.

@@ -28,7 +28,7 @@ use super::{
     shown,
 };
 use crate::{
-    by_pip,
+    by_pip::{self, Changes},
     context::Context,
     error::CliError,
     lock_selection,
@@ -223,7 +223,7 @@ fn clone(source: &str, line: &Line, platform: Subdir, context: &Context) -> Resu
     let conda = source.records()?;
     let packages: Vec<_> = conda.iter().map(|record| record.repodata_record.clone()).collect();
     let specs = mlconda::export::requested_specs(&source, &conda)?;
-    let lock = Lock::of_records(platform, &packages)?.with_distributions(&copied(&source, conda, context)?);
+    let lock = Lock::of_records(platform, &packages)?.with_distributions(&copied(&source, context)?);
     let slim = mlconda::prefix::slim::of_prefix(&source)?.unwrap_or_default();
     let lock = Lock { specs: specs.clone(), variables: source.variables()?, slim, ..lock };
     let change = Change {
@@ -242,26 +242,24 @@ fn clone(source: &str, line: &Line, platform: Subdir, context: &Context) -> Resu
 
 /// The distributions of an environment that a clone has: those with a record that pip has not replaced or removed. Warns
 /// about what the clone does not have, and about conda packages that pip has replaced or removed.
-fn copied(source: &Prefix, conda: Vec<PrefixRecord>, context: &Context) -> Result<Vec<PrefixRecord>, CliError> {
-    let mut rest = conda.clone();
-    rest.extend(source.distributions()?);
-    let untracked = source.untracked(&mut rest)?;
-    if !untracked.is_empty() {
-        let names: Vec<String> = untracked.iter().map(|each| format!("{}=={}", each.name, each.version)).collect();
+fn copied(source: &Prefix, context: &Context) -> Result<Vec<PrefixRecord>, CliError> {
+    let is_pip = |record: &PrefixRecord| is_distribution(&record.repodata_record.package_record);
+    let Changes { installed, gone, mut kept } = Changes::of(source)?;
+    if !installed.is_empty() {
         context.ui.warn(&format!(
             "{} {} installed by pip and {} not copied: `--clone` copies packages with a record only",
-            list(&names),
-            if names.len() == 1 { "was" } else { "were" },
-            if names.len() == 1 { "is" } else { "are" },
+            list(&installed),
+            if installed.len() == 1 { "was" } else { "were" },
+            if installed.len() == 1 { "is" } else { "are" },
         ));
     }
-    let gone = by_pip::gone(&conda, &rest);
+    let gone = by_pip::names(gone.iter().filter(|record| !is_pip(record)));
     if !gone.is_empty() {
         let packages = count(gone.len(), "package");
         context.ui.warn(&format!("pip has replaced or removed {packages}, but the clone has {}", list(&gone)));
     }
-    rest.retain(|record| is_distribution(&record.repodata_record.package_record));
-    Ok(rest)
+    kept.retain(is_pip);
+    Ok(kept)
 }
 
 /// The given specs, as the history lists them.

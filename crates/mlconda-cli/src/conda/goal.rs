@@ -9,7 +9,7 @@ use mlconda::{
     Channel, PrefixRecord, Version,
     environment::{ChannelRule, Environment, Location, ReadOptions, Requirement},
     export,
-    lock::{Expansion, LockFile, kind_of},
+    lock::{LockFile, kind_of},
     prefix::{Prefix, Stamp},
     sorting::IntoTree,
 };
@@ -119,7 +119,7 @@ impl Inputs {
         })?;
         if kind_of(&text).is_some() {
             let settings = &context.settings;
-            let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
+            let expansion = settings.expansion();
             self.piped = Some(LockFile::parse(&text, path, &expansion)?);
             self.locks.push(file.into());
         } else if text.lines().any(|line| line.trim_end() == "dependencies:") {

@@ -27,6 +27,7 @@ use super::{
 use crate::{
     context::Context,
     error::CliError,
+    settings::no_environment,
     text::{list, path_text},
 };
 
@@ -39,13 +40,8 @@ pub(super) fn run(line: &Line, context: &Context) -> Result<ExitCode, CliError> 
     let prefix = target(line, Wanted::OrActive, context)?;
     recover(&prefix, line)?;
     let state = InstalledState::read(prefix.clone(), &channels, context)?;
-    let path = prefix.path().display();
     if !prefix.is_environment() {
-        prefix.record_names()?;
-        return Err(CliError::world(
-            format!("there is no environment in `{path}`"),
-            "`env list` shows the environments",
-        ));
+        return Err(no_environment(&prefix, "", "`env list` shows the environments"));
     }
     if inputs.specs.is_empty() && !line.has("--all") {
         return Err(CliError::Usage("no package is given: `remove NAME…`, or `remove --all`".to_owned()));
@@ -130,9 +126,7 @@ pub(super) fn environment(line: &Line, context: &Context) -> Result<ExitCode, Cl
         return Err(CliError::world(message, "remove its packages with `remove NAME…`"));
     }
     if !prefix.is_environment() {
-        prefix.record_names()?;
-        let message = format!("there is no environment in `{}`", path.display());
-        return Err(CliError::world(message, "`env list` shows the environments"));
+        return Err(no_environment(&prefix, "", "`env list` shows the environments"));
     }
     // As with conda, by the variable alone: it may also be set in an image.
     if is_active(&prefix, context) {

@@ -8,7 +8,7 @@ use std::{
 use mlconda::{
     Subdir,
     environment::Environment,
-    lock::{Expansion, LockError, LockFile, LockFormat, Mismatch, MismatchKind, Selection},
+    lock::{LockError, LockFile, LockFormat, Mismatch, MismatchKind, Selection},
 };
 use serde_json::json;
 
@@ -80,7 +80,7 @@ fn reasons(
     context: &Context,
 ) -> Result<Vec<String>, CliError> {
     let settings = &context.settings;
-    let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
+    let expansion = settings.expansion();
     let locks = match LockFile::read(&settings.absolute(file), &expansion) {
         Err(LockError::File(error)) if error.kind() == std::io::ErrorKind::NotFound => {
             return Ok(vec!["the file does not exist".to_owned()]);

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 use mlconda::{
     Subdir,
     environment::Environment,
-    lock::{Expansion, Lock, LockError, LockFile, Selection, kind_of, merge, normalize},
+    lock::{Lock, LockError, LockFile, Selection, kind_of, merge, normalize},
     solve::{Upgrade, near_names},
     sorting::IntoTree,
 };
@@ -73,7 +73,7 @@ fn of_file(
         return Ok(Vec::new());
     }
     let text = String::from_utf8_lossy(&mlconda::files::read(&path, mlconda::files::LARGEST_LOCK)?).into_owned();
-    let expansion = Expansion { home: settings.home.clone(), variables: settings.variables.clone() };
+    let expansion = settings.expansion();
     let parse = |text: &str| -> Result<Vec<Lock>, LockError> {
         let selection = Selection { platform: Some(platform), ..Selection::default() };
         match LockFile::parse(text, &path, &expansion)?.select(&selection) {
